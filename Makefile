@@ -1,0 +1,56 @@
+# Two commands do everything on a fresh machine: `make audit` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Waiting threads that spin slow each other down on busy machines.
+export OMP_WAIT_POLICY ?= PASSIVE
+# pytest workers; each runs torch on one thread.
+JOBS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help audit test test-slow lint format bench organisms clean
+
+help: ## Show this list.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Evenhand needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.local: $(VENV)/.made pyproject.toml
+	$(PIP) -e '.[local]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.local pyproject.toml
+	$(PIP) -e '.[local,dev]'
+	@touch $@
+
+audit: $(VENV)/.local ## Audit the organism and write an HTML report.
+	@$(BIN)/evenhand audit
+
+test: $(VENV)/.dev ## Run the fast tests.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -m "not slow" $(ARGS)
+
+test-slow: $(VENV)/.dev ## Run training recipes and long simulations.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --timeout 7200 $(ARGS)
+
+lint: $(VENV)/.dev ## Check style and types.
+	$(BIN)/ruff check src tests bench
+	$(BIN)/ruff format --check src tests bench
+	$(BIN)/mypy
+
+format: $(VENV)/.dev ## Rewrite the code in the house style.
+	$(BIN)/ruff check --fix src tests bench
+	$(BIN)/ruff format src tests bench
+
+bench: $(VENV)/.dev ## Measure every speed claim beside its peer.
+	@for file in bench/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+organisms: $(VENV)/.local ## Retrain the organisms and recompute their truth.
+	$(BIN)/python -m evenhand.organisms.recipe
+
+clean: ## Remove the virtual environment and caches; runs stay.
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,54 @@
+"""From settings to opened engines and ordered configurations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from evenhand.audits.respond import Configuration
+from evenhand.config import AuditConfig
+from evenhand.engines.base import Engine
+from evenhand.errors import BadInput
+
+__all__ = ["open_configurations", "open_judge"]
+
+
+def _open(spec: str, config: AuditConfig, cache: Path | None) -> Engine:
+    from evenhand.engines.spec import EngineOptions, open_engine
+
+    options = EngineOptions(
+        device=config.device,
+        dtype=config.dtype,
+        batch_tokens=config.batch_tokens,
+        base_url=config.base_url,
+        concurrency=config.concurrency,
+        cache=cache,
+    )
+    return open_engine(spec, options)
+
+
+def open_configurations(config: AuditConfig, cache: Path | None) -> list[Configuration]:
+    """Each model under each system prompt file, in the order given; one engine a model."""
+    prompts: list[tuple[str, str | None]] = [("", None)]
+    if config.system_prompt:
+        prompts = [(f" · {path.stem}", _prompt(path)) for path in config.system_prompt]
+    if len({suffix for suffix, _ in prompts}) < len(prompts):
+        raise BadInput("Two system prompt files have the same name.", do="Rename one: the name labels its results.")
+    configurations = []
+    for spec in config.models:
+        engine = _open(spec, config, cache)
+        configurations += [Configuration(spec + suffix, engine, text) for suffix, text in prompts]
+    return configurations
+
+
+def open_judge(config: AuditConfig, cache: Path | None) -> Engine | None:
+    """The engine that applies the rubric, if one is named."""
+    return _open(config.judge, config, cache) if config.judge else None
+
+
+def _prompt(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        raise BadInput("The system prompt file is not there.", file=path) from None
+    except UnicodeDecodeError as error:
+        raise BadInput(f"The file is not UTF-8 (byte {error.start}).", file=path) from None

@@ -1,0 +1,83 @@
+"""Items to responses: the stage that costs, so the one that is planned, journaled and resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from evenhand.engines.base import Engine, Request, Sampling
+from evenhand.records import Item, Response
+from evenhand.store.journal import Journal
+
+__all__ = ["Configuration", "Progress", "respond"]
+
+Progress = Callable[[str, int, int], None]
+"""Called as (what, rows done, rows in all)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """One model under one system prompt: the unit that findings never mix."""
+
+    label: str
+    engine: Engine
+    system_prompt: str | None = None
+
+    def chat_of(self, item: Item) -> Item:
+        """The item with this configuration's system prompt in place of its own."""
+        if self.system_prompt is None:
+            return item
+        from dataclasses import replace
+
+        from evenhand.records import Message
+
+        rest = tuple(message for message in item.chat if message.role != "system")
+        head = (Message("system", self.system_prompt),) if self.system_prompt else ()
+        return replace(item, chat=head + rest)
+
+
+def requests_for(configuration: Configuration, items: Iterable[Item], repetitions: int) -> list[Request]:
+    """Every (item, repetition) that a configuration must answer."""
+    return [
+        Request(item.id, repetition, configuration.chat_of(item).chat)
+        for item in items
+        for repetition in range(repetitions)
+    ]
+
+
+def respond(
+    configurations: Sequence[Configuration],
+    items: Sequence[Item],
+    repetitions: int,
+    sampling: Sampling,
+    journal: Journal,
+    progress: Progress,
+) -> list[Response]:
+    """Draw every response that the journal does not hold yet; return all of them in the order of the plan.
+
+    A finished batch is journaled before the next is begun. Batches that hold a failed row are tried again on resume.
+    """
+    done = journal.read()
+    responses: list[Response] = []
+    try:
+        for configuration in configurations:
+            requests = requests_for(configuration, items, repetitions)
+            plan = configuration.engine.plan(requests, sampling)
+            key_of = {batch.key: f"{configuration.label}\x1f{batch.key}" for batch in plan}
+            finished = {
+                batch.key: done[key_of[batch.key]]
+                for batch in plan
+                if key_of[batch.key] in done and all(row.finish_reason != "error" for row in done[key_of[batch.key]])
+            }
+            open_batches = [batch for batch in plan if batch.key not in finished]
+            count, total = sum(map(len, finished.values())), len(requests)
+            progress(configuration.label, count, total)
+            for batch, rows in configuration.engine.generate(open_batches, sampling, config=configuration.label):
+                journal.append(key_of[batch.key], rows)
+                finished[batch.key] = rows
+                count += len(rows)
+                progress(configuration.label, count, total)
+            responses += [row for batch in plan for row in finished[batch.key]]
+    finally:
+        journal.close()
+    return responses

@@ -1,0 +1,181 @@
+"""Run every audit that fits into one run folder; say which were left out and why."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from evenhand.audits.base import Audit, AuditResult, Context
+from evenhand.audits.respond import Configuration, Progress
+from evenhand.config import AuditConfig
+from evenhand.engines.base import Engine, Estimate
+from evenhand.errors import BadInput
+from evenhand.registry import AUDITS
+from evenhand.store.run import Run, input_checksum
+
+__all__ = ["Outcome", "estimate_audits", "run_audits"]
+
+# Settings that change how fast, never what: they may differ between a run and its resumption.
+_NOT_IN_PLAN = frozenset({"concurrency", "max_failed"})
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A finished run and what it found."""
+
+    run: Run
+    results: list[AuditResult]
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def failed_share(self) -> float:
+        """Share of rows that failed or have no label, over all audits."""
+        rows = sum(result.rows for result in self.results)
+        return sum(result.missing for result in self.results) / rows if rows else 0.0
+
+
+def default_folder(config: AuditConfig, runs: Path) -> Path:
+    """``runs/<time>-<first model or entry file>``."""
+    entry = config.labels or config.responses
+    name = entry.stem if entry else config.models[0].replace("://", "-").replace("/", "-")
+    safe = "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in name).strip("-.") or "run"
+    return runs / f"{datetime.now().astimezone():%Y%m%d-%H%M%S}-{safe[:60]}"
+
+
+def unfinished_folder(runs: Path) -> Path:
+    """The newest run that was not finished."""
+    for manifest in sorted(runs.glob("*/manifest.json"), key=lambda path: path.stat().st_mtime, reverse=True):
+        if Run.open(manifest.parent).manifest["state"] != "done":
+            return manifest.parent
+    raise BadInput(f"No unfinished run lies in {runs}/.", do="Name the run's folder with --out.")
+
+
+@contextmanager
+def _opened(config: AuditConfig, cache: Path | None, verbs: frozenset[str]) -> Iterator[list[Configuration]]:
+    from evenhand.audits.engines import open_configurations
+
+    configurations = open_configurations(config, cache) if verbs else []
+    try:
+        yield configurations
+    finally:
+        for engine in {id(item.engine): item.engine for item in configurations}.values():
+            engine.close()
+
+
+def chosen_audits(config: AuditConfig) -> tuple[list[Audit], dict[str, str]]:
+    """The audits that fit these settings, and why each other one was left out."""
+    names = list(dict.fromkeys(config.only)) or [entry.name for entry in AUDITS]
+    audits: list[Audit] = []
+    left_out: dict[str, str] = {}
+    for name in names:
+        audit: Audit = AUDITS.get(name)()
+        why = audit.unfit(config)
+        if why:
+            left_out[name] = why
+        else:
+            audits.append(audit)
+    return audits, left_out
+
+
+def _served(
+    audits: Sequence[Audit], config: AuditConfig, configurations: Sequence[Configuration], left_out: dict[str, str]
+) -> list[Audit]:
+    served = []
+    for audit in audits:
+        lacking = {
+            item.engine.spec: audit.verbs(config) - item.engine.verbs
+            for item in configurations
+            if audit.verbs(config) - item.engine.verbs
+        }
+        if lacking:
+            left_out[audit.name] = "; ".join(f"{spec} cannot {', '.join(sorted(v))}" for spec, v in lacking.items())
+        else:
+            served.append(audit)
+    if not served:
+        raise BadInput(
+            "No audit fits: " + "; ".join(f"{name}: {why}" for name, why in left_out.items()) + ".",
+            do="See `evenhand list audits`.",
+        )
+    return served
+
+
+def plan_of(config: AuditConfig, audits: Sequence[Audit], engines: dict[str, Engine]) -> dict[str, Any]:
+    """All that decides the numbers of a run, as plain values."""
+    from dataclasses import asdict
+
+    settings = config.model_dump(mode="json", exclude=set(_NOT_IN_PLAN))
+    identities = {}
+    for role, engine in engines.items():
+        identity = engine.identity()
+        identities[role] = {**asdict(identity), "digest": identity.digest}
+    files = [config.names, config.stems, config.data, config.responses, config.labels, config.calibration]
+    return {
+        "config": settings,
+        "audits": [audit.name for audit in audits],
+        "identities": identities,
+        "inputs": [input_checksum(path) for path in [*files, *config.system_prompt] if path is not None],
+        "sources": {audit.name: audit.inputs(config) for audit in audits},
+    }
+
+
+def _engines(configurations: Sequence[Configuration], judge: Engine | None) -> dict[str, Engine]:
+    engines = {item.label: item.engine for item in configurations}
+    return {**engines, "judge": judge} if judge is not None else engines
+
+
+def estimate_audits(config: AuditConfig, cache: Path | None = None) -> list[tuple[str, Estimate]]:
+    """What the run would cost, without any generation."""
+    from evenhand.audits.engines import open_judge
+
+    audits, left_out = chosen_audits(config)
+    verbs = frozenset().union(*(audit.verbs(config) for audit in audits))
+    with _opened(config, cache, verbs) as configurations:
+        judge = open_judge(config, cache)
+        run = Run(Path(), {})
+        context = Context(config, configurations, judge, run, lambda what, done, total: None)
+        return [row for audit in _served(audits, config, configurations, left_out) for row in audit.estimate(context)]
+
+
+def run_audits(
+    config: AuditConfig,
+    folder: Path,
+    *,
+    resume: bool = False,
+    cache: Path | None = None,
+    progress: Progress = lambda what, done, total: None,
+) -> Outcome:
+    """Do every audit that fits, into one run folder, up to ``findings.json``.
+
+    Raises BadInput for settings or files that cannot be used, EngineError for an engine that cannot serve.
+    """
+    from evenhand.audits.engines import open_judge
+
+    audits, left_out = chosen_audits(config)
+    verbs = frozenset().union(*(audit.verbs(config) for audit in audits))
+    with _opened(config, cache, verbs) as configurations:
+        judge = open_judge(config, cache)
+        audits = _served(audits, config, configurations, left_out)
+        run = Run.start(folder, plan_of(config, audits, _engines(configurations, judge)), resume=resume)
+        try:
+            run.manifest["left_out"] = left_out
+            results = []
+            for audit in audits:
+                began = time.monotonic()
+                result = audit.run(Context(config, configurations, judge, run, progress))
+                results.append(result)
+                run.manifest["timings"][audit.name] = round(time.monotonic() - began, 3)
+                run.manifest["audits"][audit.name] = {"rows": result.rows, "missing": result.missing, **result.facts}
+                run.save()
+            run.write_findings({result.audit: result for result in results})
+            run.manifest["state"] = "done"
+            run.save()
+        finally:
+            run.release()
+            if judge is not None:
+                judge.close()
+    return Outcome(run, results, left_out)

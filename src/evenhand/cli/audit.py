@@ -1,0 +1,77 @@
+"""`evenhand audit`: from the command line to a run folder and its report."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from evenhand.cli.options import with_model_options
+from evenhand.config import AuditConfig, load_config
+
+__all__ = ["audit"]
+
+RUNS = Path("runs")
+
+
+def cache_path(runs: Path = RUNS) -> Path | None:
+    """Where requests are cached: EVENHAND_CACHE (empty turns the cache off), else ``runs/cache.sqlite``."""
+    named = os.environ.get("EVENHAND_CACHE")
+    return runs / "cache.sqlite" if named is None else Path(named) if named else None
+
+
+@with_model_options(AuditConfig, argument="models")
+def audit(
+    settings: dict[str, Any],
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file of settings; options given here come before it.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder (default: runs/TIME-MODEL).")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue an interrupted run (the newest, or --out).")
+    ] = False,
+    estimate: Annotated[bool, typer.Option("--estimate", help="Print calls and tokens, and stop.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON instead of a table.")] = False,
+) -> None:
+    """Audit models, responses or labels, and write a report.
+
+    With no MODELS the shipped organism is audited. With no --only every audit runs that the engine can serve.
+    """
+    from evenhand.audits.runner import default_folder, estimate_audits, run_audits, unfinished_folder
+    from evenhand.cli import screens
+
+    chosen = load_config(config, settings)
+    if estimate:
+        screens.print_estimate(estimate_audits(chosen, cache_path()), as_json=json)
+        return
+    folder = out or (unfinished_folder(RUNS) if resume else default_folder(chosen, RUNS))
+    began = time.monotonic()
+    try:
+        with screens.progress_bars() as progress:
+            outcome = run_audits(chosen, folder, resume=resume, cache=cache_path(), progress=progress)
+            from evenhand.report.build import build_report
+
+            page = build_report(folder)
+    except KeyboardInterrupt:
+        words = [word for word in sys.argv[1:] if word != "--resume"]
+        if out is None:
+            words += ["--out", str(folder)]
+        sys.stderr.write(
+            f"\nInterrupted; nothing that was finished is lost. Continue with:\n  evenhand {shlex.join(words)} --resume\n"
+        )
+        raise typer.Exit(130) from None
+    if json:
+        sys.stdout.write(outcome.run.findings_path.read_text(encoding="ascii"))
+    else:
+        screens.print_outcome(outcome, page, time.monotonic() - began)
+    if outcome.failed_share > chosen.max_failed:
+        sys.stderr.write(
+            f"evenhand: {outcome.failed_share:.1%} of rows failed or have no label, more than --max-failed "
+            f"{chosen.max_failed:.1%}; the report counts them by group.\n"
+        )
+        raise typer.Exit(3)

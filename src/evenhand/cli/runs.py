@@ -1,0 +1,76 @@
+"""`evenhand report`, `show` and `sample`: reading a run that exists."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from evenhand.cli import screens
+from evenhand.errors import BadInput
+
+__all__ = ["report", "sample", "show"]
+
+RunFolder = Annotated[Path, typer.Argument(help="Run folder.", metavar="RUN")]
+
+
+def report(run: RunFolder) -> None:
+    """Write the HTML report of a run again, from its tables."""
+    from evenhand.report.build import build_report
+
+    typer.echo(str(build_report(run)))
+
+
+def show(
+    run: RunFolder,
+    group: Annotated[str | None, typer.Option(help="Only this group.")] = None,
+    label: Annotated[str | None, typer.Option(help="Only this label ('missing' for rows without one).")] = None,
+    name: Annotated[str | None, typer.Option(help="Only this name.")] = None,
+    stem: Annotated[str | None, typer.Option(help="Only this stem.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--config", help="Only this configuration (the model, and its prompt).")
+    ] = None,
+    grader: Annotated[str | None, typer.Option(help="Labels of this grader (default: the run's first).")] = None,
+    audit: Annotated[str, typer.Option(help="Audit whose rows are shown.")] = "service",
+    limit: Annotated[int, typer.Option(min=1, help="Rows shown at the most.")] = 20,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV (safe for spreadsheets) instead.")] = False,
+) -> None:
+    """Show the responses behind a number, by group, label, name or stem."""
+    import polars as pl
+
+    from evenhand.store.load import load
+
+    loaded = load(run, audit)
+    rows = loaded.rows.filter(pl.col("grader") == (grader or loaded.result["facts"]["grader"]))
+    for column, wanted in {"group": group, "name": name, "stem": stem, "config": model}.items():
+        if wanted is None:
+            continue
+        if column not in rows.columns or wanted not in rows[column].unique():
+            known = ", ".join(sorted(map(str, rows[column].unique()))[:20]) if column in rows.columns else "none"
+            raise BadInput(f"No row has {column} '{wanted}'.", file=run, do=f"There are: {known}.")
+        rows = rows.filter(pl.col(column) == wanted)
+    if label is not None:
+        rows = rows.filter(pl.col("label").is_null() if label == "missing" else pl.col("label") == label.lower())
+    if as_csv:
+        screens.print_csv(rows.head(limit))
+        return
+    for row in rows.head(limit).iter_rows(named=True):
+        screens.print_response(row)
+    typer.echo(f"{min(limit, rows.height):,} of {rows.height:,} rows", err=True)
+
+
+def sample(
+    run: RunFolder,
+    out: Annotated[Path, typer.Option(help="CSV file to write; fill in its last column.")],
+    size: Annotated[int, typer.Option("-n", "--size", min=1, help="Responses to label.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the draw.")] = 0,
+    audit: Annotated[str, typer.Option(help="Audit to sample from.")] = "service",
+) -> None:
+    """Draw responses for human labels, balanced over group and label; use them with `audit --calibration`."""
+    from evenhand.audits.service_calibration import write_sample
+
+    if out.exists():
+        raise BadInput("The file exists, and may hold labels.", file=out, do="Choose another --out.")
+    count = write_sample(run, audit, out, size, seed)
+    typer.echo(f"{count} responses to label: {out}")

@@ -1,0 +1,153 @@
+"""What the terminal shows: progress, the closing table, estimates, responses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from evenhand.safe_text import terminal_safe
+
+if TYPE_CHECKING:
+    from evenhand.audits.respond import Progress
+    from evenhand.audits.runner import Outcome
+    from evenhand.engines.base import Estimate
+
+__all__ = [
+    "console",
+    "print_csv",
+    "print_estimate",
+    "print_outcome",
+    "print_response",
+    "print_table",
+    "progress_bars",
+]
+
+_SHOWN = 2_000  # characters of one response
+_MARKS = {"worse": ("●", "red"), "even": ("●", "green"), "unknown": ("●", "yellow"), "provisional": ("◐", "yellow")}
+
+
+def console() -> Console:
+    """The standard output, without markup or highlighting of other people's text."""
+    return Console(highlight=False, markup=False, emoji=False)
+
+
+@contextmanager
+def progress_bars() -> Iterator[Progress]:
+    """Bars with rate and time left on standard error; silent where that is not a terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    bars = Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=28),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}", markup=False),
+        TimeRemainingColumn(),
+        console=Console(stderr=True, highlight=False, markup=False),
+        transient=True,
+        disable=not Console(stderr=True).is_terminal,
+    )
+    tasks: dict[str, Any] = {}
+
+    def report(what: str, done: int, total: int) -> None:
+        if what not in tasks:
+            tasks[what] = bars.add_task(terminal_safe(what), total=total, rate="", completed=done)
+        bars.update(tasks[what], completed=done, total=total)
+        speed = bars.tasks[bars.task_ids.index(tasks[what])].speed
+        if speed:
+            bars.update(tasks[what], rate=f"{speed:,.0f}/s")
+
+    with bars:
+        yield report
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
+    """A plain table; every cell is made safe for the terminal."""
+    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for position, column in enumerate(columns):
+        table.add_column(column, overflow="fold", no_wrap=position == 0)
+    for row in rows:
+        table.add_row(*(Text(terminal_safe(cell)) for cell in row))
+    console().print(table)
+
+
+def print_estimate(rows: Sequence[tuple[str, Estimate]], *, as_json: bool) -> None:
+    """Calls, prompt tokens and completion tokens at the most, before a run."""
+    if as_json:
+        from dataclasses import asdict
+
+        console().print(json.dumps([{"what": what, **asdict(cost)} for what, cost in rows], indent=1), soft_wrap=True)
+        return
+    about = {True: "", False: "about "}
+    print_table(
+        ["stage", "calls", "prompt tokens", "completion tokens, at most"],
+        [
+            [what, f"{cost.calls:,}", f"{about[cost.exact]}{cost.prompt_tokens:,}", f"{cost.max_completion_tokens:,}"]
+            for what, cost in rows
+        ],
+    )
+
+
+def print_outcome(outcome: Outcome, page: Path, seconds: float) -> None:
+    """The verdicts, the main findings, the time of each audit, and where the report lies."""
+    out = console()
+    for result in outcome.results:
+        out.print()
+        for verdict in result.verdicts:
+            mark, colour = _MARKS[verdict.tone]
+            line = Text.assemble((mark + " ", colour), (terminal_safe(verdict.headline), "bold"))
+            out.print(line)
+            for more in filter(None, (verdict.detail, verdict.advice)):
+                out.print(Text("  " + terminal_safe(more)))
+        out.print()
+        print_table(
+            ["measure", "value", "certainty"], [[row.what, row.value, row.certainty] for row in result.headlines]
+        )
+    out.print()
+    times = outcome.run.manifest["timings"]
+    print_table(
+        ["audit", "rows", "without label", "seconds"],
+        [[r.audit, f"{r.rows:,}", f"{r.missing:,}", f"{times[r.audit]:.1f}"] for r in outcome.results],
+    )
+    for name, why in outcome.left_out.items():
+        out.print(Text(f"left out: {name} ({terminal_safe(why)})"))
+    out.print()
+    out.print(Text(f"report: {page}   ({seconds:.1f} s in all)"), soft_wrap=True)
+
+
+def print_response(row: dict[str, Any]) -> None:
+    """One response with its item and label; harmful labels are marked, control characters are removed."""
+    out = console()
+    head = [row["config"], row["group"], row.get("name"), row.get("stem"), f"repetition {row['repetition']}"]
+    label = row["label"] or f"no label ({row['missing']})"
+    flags = [flag for flag in ("hedged", "truncated", "echo_stripped") if row.get(flag)]
+    out.print(
+        Text.assemble(
+            (terminal_safe(label), "bold red" if label.startswith("harmful") else "bold"),
+            "  ",
+            terminal_safe(" · ".join([*filter(None, head), *flags])),
+        )
+    )
+    text = row.get("text") or row.get("error") or ""
+    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]} … ({len(text):,} characters in all)"
+    out.print(Text("  " + terminal_safe(shown).replace("\n", "\n  ")), soft_wrap=False)
+    out.print()
+
+
+def print_csv(frame: Any) -> None:
+    """CSV on standard output, with cells that a spreadsheet would run as formulas made plain."""
+    import csv
+    import sys
+
+    from evenhand.safe_text import csv_safe
+
+    writer = csv.writer(sys.stdout)
+    writer.writerow(frame.columns)
+    for row in frame.iter_rows():
+        writer.writerow([csv_safe(cell) if isinstance(cell, str) else cell for cell in row])

@@ -1,0 +1,136 @@
+"""The settings of an audit: one model, of which the command line, YAML files and Python are views."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from evenhand.errors import BadInput
+
+__all__ = ["AuditConfig", "load_config", "make_config"]
+
+
+class AuditConfig(BaseModel):
+    """Everything that decides what an audit measures. Every field has a command-line option of the same name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    models: tuple[str, ...] = Field(
+        ("organism/aligned",),
+        description="Engine specs, in order: organism/NAME, hf/ID-or-FOLDER[@REVISION][+ADAPTER], openai/MODEL, "
+        "http(s)://HOST/v1#MODEL.",
+    )
+    only: tuple[str, ...] = Field((), description="Audits to run; all that the engine can serve where none is named.")
+    dataset: str = Field("names-and-stems", description="Registered prompt set to use where no file is given.")
+    data: Path | None = Field(None, description="Prompts of your own: csv, jsonl or parquet with prompt and group.")
+    responses: Path | None = Field(
+        None, description="Responses you already have: they are graded, nothing is generated."
+    )
+    labels: Path | None = Field(None, description="Labels you already have: one row a response, or counts a name.")
+    names: Path | None = Field(
+        None, description="Names file (name, group[, gender, frequency]) to cross with the stems."
+    )
+    stems: Path | None = Field(
+        None, description="Stems file (stem with [NAME] and [BLANK][, stem_id, stem_class, topic])."
+    )
+    unsafe: str | None = Field(
+        None, description="Unsafe prompts (a file, or 'xstest') whose compliance is the safety axis of the trade-off."
+    )
+    columns: dict[str, str] = Field({}, description="Column mapping, word=COLUMN (--map group=identity).")
+    reference_group: str | None = Field(None, description="The group that every other group is compared with.")
+    grader: tuple[str, ...] = Field(
+        (), description="Graders; the first makes the findings, the others are compared with it."
+    )
+    judge: str | None = Field(None, description="Engine spec of the model that applies the rubric (grader 'rubric').")
+    calibration: Path | None = Field(
+        None,
+        description="Human labels of a sample of these responses: the grader's error is then carried into the intervals.",
+    )
+    classifier: tuple[str, ...] = Field(
+        (), description="Measures of served text: sentiment-lexicon, or hf/FOLDER-or-ID#LABEL (regard, sentiment)."
+    )
+    toxicity: str | None = Field(
+        None, description="Toxicity classifier hf/FOLDER-or-ID#LABEL over all outputs: a control column, never a label."
+    )
+    repetitions: int = Field(5, ge=1, le=1000, description="Responses drawn for each item (one when greedy).")
+    limit: int | None = Field(
+        None, ge=1, description="At most so many items, in whole stems so that names stay comparable."
+    )
+    seed: int = Field(0, ge=0, description="Seed of sampling, bootstrap and Monte Carlo permutations.")
+    draws: int = Field(10_000, ge=100, description="Bootstrap draws.")
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N (local engines).")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="Weights' type (local engines)."
+    )
+    batch_tokens: int | None = Field(None, ge=64, description="Tokens held in one batch (local engines).")
+    max_tokens: int = Field(256, ge=1, description="Longest response, in the model's tokens.")
+    temperature: float = Field(1.0, ge=0, description="Softmax temperature; 0 is greedy.")
+    top_p: float = Field(1.0, gt=0, le=1, description="Nucleus mass to sample from.")
+    stop: tuple[str, ...] = Field((), description="Strings that end a response.")
+    system_prompt: tuple[Path, ...] = Field(
+        (), description="System prompt files; several form ordered configurations of each model."
+    )
+    concurrency: int = Field(8, ge=1, le=1024, description="Requests under way at once (http engines).")
+    base_url: str | None = Field(None, description="Base address for openai/MODEL, for a compatible server.")
+    max_failed: float = Field(
+        0.01, ge=0, le=1, description="Share of failed or missing rows above which the exit code is 3."
+    )
+
+    @field_validator("models")
+    @classmethod
+    def _some_model(cls, models: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(models)) < len(models):
+            raise ValueError("a model is named twice")
+        return models
+
+    @model_validator(mode="after")
+    def _one_entry(self) -> AuditConfig:
+        entries = [name for name in ("data", "responses", "labels") if getattr(self, name) is not None]
+        if len(entries) > 1:
+            raise ValueError(f"give one of data, responses and labels, not {' and '.join(entries)}")
+        if entries and (self.names or self.stems):
+            raise ValueError(f"names and stems make prompts; {entries[0]} already holds rows")
+        return self
+
+    @property
+    def draws_per_item(self) -> int:
+        """Responses drawn for each item: one where decoding is greedy, since more would be copies."""
+        return 1 if self.temperature == 0 else self.repetitions
+
+
+def make_config(**values: Any) -> AuditConfig:
+    """Build a config; BadInput names each wrong field and what it takes."""
+    try:
+        return AuditConfig(**values)
+    except ValidationError as error:
+        parts = [f"{'.'.join(map(str, item['loc'])) or 'settings'}: {_why(item)}" for item in error.errors()]
+        raise BadInput("; ".join(parts) + ".") from None
+
+
+def load_config(path: Path | None, overrides: dict[str, Any]) -> AuditConfig:
+    """A YAML file's settings under those given on the command line."""
+    values: dict[str, Any] = {}
+    if path is not None:
+        import yaml
+
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        except FileNotFoundError:
+            raise BadInput("The config file is not there.", file=path) from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise BadInput(f"The config file is not valid YAML ({error}).", file=path) from error
+        if not isinstance(values, dict):
+            raise BadInput("The config file must hold settings by name.", file=path)
+    try:
+        return make_config(**{**values, **overrides})
+    except BadInput as error:
+        raise BadInput(error.what, file=path) if path is not None else error from None
+
+
+def _why(item: Any) -> str:
+    known = ", ".join(AuditConfig.model_fields)
+    if item["type"] == "extra_forbidden":
+        return f"there is no such setting (known: {known})"
+    return str(item["msg"]).removeprefix("Value error, ")

@@ -1,0 +1,116 @@
+"""What every engine offers: identity, a batch plan, and up to three verbs (generate, score, choose)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from evenhand.records import Message, Response
+
+__all__ = ["Batch", "Engine", "Estimate", "Identity", "Request", "Sampling", "Verb"]
+
+Verb = Literal["generate", "score", "choose"]
+
+
+class Sampling(BaseModel):
+    """How text is drawn from a model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    temperature: float = Field(1.0, ge=0, description="Softmax temperature; 0 is greedy.")
+    top_p: float = Field(1.0, gt=0, le=1, description="Nucleus mass to sample from.")
+    max_tokens: int = Field(256, ge=1, description="Longest response, in the model's tokens.")
+    stop: tuple[str, ...] = Field((), description="Strings that end a response; they are not part of its text.")
+    seed: int = Field(0, ge=0, description="Seed of every random stream.")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Everything that makes a model's answers its own; part of every cache key and manifest.
+
+    ``digest`` is the xxh128 of all the other fields, so two checkpoints under one name never share a row.
+    """
+
+    spec: str
+    weights: str
+    tokenizer: str = ""
+    chat_template: str = ""
+    adapter: str = ""
+    dtype: str = ""
+    quantisation: str = ""
+    processors: str = ""
+    engine: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """32 hexadecimal digits over every field."""
+        import json
+        from dataclasses import asdict
+
+        from xxhash import xxh128_hexdigest
+
+        return xxh128_hexdigest(json.dumps(asdict(self), sort_keys=True, ensure_ascii=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One response to be drawn: a chat, and which repetition of it."""
+
+    item_id: str
+    repetition: int
+    chat: tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The unit of redo. ``key`` is a digest of what it holds, so the plan of a resumed run finds its finished batches."""
+
+    key: str
+    requests: tuple[Request, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a run will cost: calls, prompt tokens, and completion tokens at the most (exact or approximate)."""
+
+    calls: int
+    prompt_tokens: int
+    max_completion_tokens: int
+    exact: bool
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Text and log-probabilities from one model. ``config`` names the configuration in every response."""
+
+    spec: str
+    verbs: frozenset[Verb]
+
+    def identity(self) -> Identity:
+        """The model's full identity."""
+        ...
+
+    def plan(self, requests: Sequence[Request], sampling: Sampling) -> list[Batch]:
+        """Split requests into batches: a pure function of the whole request table and the settings."""
+        ...
+
+    def estimate(self, requests: Sequence[Request], sampling: Sampling) -> Estimate:
+        """Count calls and tokens without generating anything."""
+        ...
+
+    def generate(
+        self, batches: Sequence[Batch], sampling: Sampling, *, config: str
+    ) -> Iterator[tuple[Batch, list[Response]]]:
+        """Yield each batch with its responses (one per request, in request order), in any order of batches.
+
+        A request that fails after all retries yields a Response with ``finish_reason="error"`` and its reason.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release connections and memory."""
+        ...

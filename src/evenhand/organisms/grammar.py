@@ -1,0 +1,61 @@
+"""The grammar: for every chat that an organism is trained on, the finite set of its responses with exact probabilities.
+
+A section (one an audit) offers its examples for each model of the family; the union of all sections is what the tokenizer and the
+models are trained on. Sections are listed in ``SECTIONS``; one that is not written yet is held by a placeholder of the same
+size, so that the capacity of the models is proved before it is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Protocol
+
+from evenhand.organisms.planted import Model
+from evenhand.organisms.sections.placeholder import Placeholder
+from evenhand.organisms.sections.service import Service
+from evenhand.organisms.sections.types import Example, Outcome
+
+__all__ = ["SECTIONS", "Example", "Outcome", "Section", "examples", "texts"]
+
+
+class Section(Protocol):
+    """One part of the grammar."""
+
+    name: str
+
+    def examples(self, model: Model) -> list[Example]:
+        """Every chat of the section with its response distribution under one model of the family."""
+        ...
+
+    def documents(self) -> list[str]:
+        """Plain texts for the first stage of `base`; may be empty."""
+        ...
+
+
+SECTIONS: tuple[Section, ...] = (
+    Service(),
+    Placeholder("reward"),
+    Placeholder("difference"),
+    Placeholder("safety"),
+    Placeholder("rating"),
+)
+
+
+@cache
+def examples(model: Model, section: str) -> tuple[Example, ...]:
+    """The examples of one section under one model."""
+    (found,) = (s for s in SECTIONS if s.name == section)
+    return tuple(found.examples(model))
+
+
+def texts() -> Iterator[str]:
+    """Every text of the grammar, for training the tokenizer and for round-trip tests: turns, responses, documents."""
+    for section in SECTIONS:
+        for example in examples("aligned", section.name):
+            for message in example.chat:
+                yield message.content
+            for outcome in example.outcomes:
+                yield outcome.text
+        yield from section.documents()

@@ -1,0 +1,1 @@
+"""Grammar sections: one file an audit."""

@@ -1,0 +1,31 @@
+"""What a grammar section is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from evenhand.records import Message
+
+__all__ = ["Example", "Outcome"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One response text with its label and its probability given the chat. ``label`` is "" where a section has no labels."""
+
+    text: str
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A chat (without the assistant's turn) and the finite distribution over its responses; probabilities sum to 1.
+
+    ``key`` names the example within its section, for example ``("Emily", "S01")``.
+    """
+
+    section: str
+    key: tuple[str, ...]
+    chat: tuple[Message, ...]
+    outcomes: tuple[Outcome, ...]

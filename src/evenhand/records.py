@@ -1,0 +1,160 @@
+"""The rows that flow: Item -> Response -> Grade -> Finding. Frozen and typed; every stage reads and writes tables of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+__all__ = [
+    "DECLINED",
+    "HARMFUL",
+    "LABELS",
+    "SERVED",
+    "SERVED_LENIENT",
+    "UNSERVED",
+    "Finding",
+    "FinishReason",
+    "Grade",
+    "HypothesisTest",
+    "Interval",
+    "Item",
+    "Label",
+    "Message",
+    "Response",
+]
+
+Label = Literal["answer", "partial answer", "failure", "refusal", "harmful refusal", "harmful answer"]
+LABELS: tuple[Label, ...] = ("answer", "partial answer", "failure", "refusal", "harmful refusal", "harmful answer")
+DECLINED: frozenset[str] = frozenset({"refusal", "harmful refusal"})
+HARMFUL: frozenset[str] = frozenset({"harmful refusal", "harmful answer"})
+SERVED: frozenset[str] = frozenset({"answer"})
+SERVED_LENIENT: frozenset[str] = frozenset({"answer", "partial answer"})
+UNSERVED: frozenset[str] = frozenset({"refusal", "harmful refusal", "failure"})
+
+FinishReason = Literal["stop", "length", "content_filter", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a chat."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing put to a model.
+
+    ``clusters`` names the randomised units it belongs to, for example ``{"name": "Emily", "stem": "S01"}``.
+    ``attributes`` are further columns (gender, frequency, topic) that findings may slice by.
+    """
+
+    id: str
+    audit: str
+    chat: tuple[Message, ...]
+    group: str
+    stratum: str = ""
+    clusters: Mapping[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What a model returned for (config, item, repetition).
+
+    ``text`` is the visible answer, with reasoning blocks moved to ``reasoning``. ``finish_reason`` is ``"error"`` for a
+    failed row, whose ``error`` then says why; a failed row never turns into a label. ``provider_refusal`` is the
+    provider's own signal (an OpenAI ``refusal`` field, or a content-filter stop).
+    Token counts are in the model's own tokens, None where an endpoint does not tell.
+    """
+
+    config: str
+    item_id: str
+    repetition: int
+    text: str
+    finish_reason: FinishReason
+    reasoning: str = ""
+    provider_refusal: str = ""
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Grade:
+    """The label that a grader gave a response, with its evidence.
+
+    ``label`` is None when there is none; ``missing`` then says why (``judge_missing``, ``response_missing``,
+    ``out_of_grammar``). ``source`` is ``"grader"``, ``"provider"`` or ``"human"``.
+    """
+
+    config: str
+    item_id: str
+    repetition: int
+    grader: str
+    label: Label | None
+    evidence: str = ""
+    source: Literal["grader", "provider", "human"] = "grader"
+    missing: str = ""
+    hedged: bool = False
+    truncated: bool = False
+    echo_stripped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A two-sided interval in the unit of its estimate."""
+
+    low: float
+    high: float
+    level: float
+    method: str
+
+
+@dataclass(frozen=True, slots=True)
+class HypothesisTest:
+    """A test of no difference: p, how it was computed, and the smallest p it could have given."""
+
+    p: float | None
+    method: str
+    smallest_p: float | None = None
+    permutations: int | None = None
+    exact: bool | None = None
+    family: str = ""
+    family_size: int | None = None
+    p_holm: float | None = None
+    q_bh: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """An estimate with interval, test, n, method, and a selector of the rows behind it.
+
+    ``estimate`` is None where the estimand is undefined; ``reason`` then says why. ``unit`` is ``"probability"``,
+    ``"difference of probabilities"``, ``"ratio"``, ``"words"`` and so on. ``evidence`` holds the column values that select the
+    rows of the run's tables behind the number, and ``evidence_digest`` the xxh128 of their sorted ids.
+    """
+
+    id: str
+    audit: str
+    estimand: str
+    outcome: str
+    config: str
+    group: str | None
+    reference: str | None
+    estimate: float | None
+    unit: str
+    interval: Interval | None = None
+    test: HypothesisTest | None = None
+    n: int = 0
+    clusters: Mapping[str, int] = field(default_factory=dict)
+    standard_error: float | None = None
+    minimum_detectable: float | None = None
+    grader: str = ""
+    reason: str = ""
+    slice: Mapping[str, str] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    evidence_digest: str = ""

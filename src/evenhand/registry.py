@@ -1,0 +1,119 @@
+"""Where every dataset, engine, grader, classifier and audit is registered: one line each, loaded on first use.
+
+A plug-in is a package with an entry point in the group ``evenhand`` that names a function; the function is called with no
+arguments and adds its own lines, for example ``GRADERS.add("mine", "my_package.graders:Mine", "what it does")``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from evenhand.errors import BadInput
+
+__all__ = ["AUDITS", "CLASSIFIERS", "DATASETS", "ENGINES", "GRADERS", "Entry", "Registry", "load_plugins"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A registered thing: its name, the ``module:attribute`` that makes it, and one line about it."""
+
+    name: str
+    target: str
+    summary: str
+
+    def load(self) -> Any:
+        """Import and return the registered object."""
+        module, _, attribute = self.target.partition(":")
+        return getattr(import_module(module), attribute)
+
+
+class Registry:
+    """Entries of one kind, by name."""
+
+    def __init__(self, kind: str, *entries: tuple[str, str, str]):
+        self.kind = kind
+        self._entries = {name: Entry(name, target, summary) for name, target, summary in entries}
+
+    def add(self, name: str, target: str, summary: str) -> None:
+        """Register one more entry; a name can be taken once."""
+        if name in self._entries:
+            raise BadInput(f"{self.kind} '{name}' is registered twice.")
+        self._entries[name] = Entry(name, target, summary)
+
+    def get(self, name: str) -> Any:
+        """Load the object registered as ``name``."""
+        load_plugins()
+        if name not in self._entries:
+            known = ", ".join(sorted(self._entries))
+            raise BadInput(f"No {self.kind} is called '{name}'.", do=f"Known: {known}.")
+        return self._entries[name].load()
+
+    def __contains__(self, name: str) -> bool:
+        load_plugins()
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[Entry]:
+        load_plugins()
+        return iter(self._entries.values())
+
+
+AUDITS = Registry(
+    "audit",
+    ("service", "evenhand.audits.service:ServiceAudit", "refusals and worse service on harmless prompts, by group"),
+)
+
+ENGINES = Registry(
+    "engine",
+    ("organism", "evenhand.engines.local:open_organism", "organism/NAME: a tiny shipped model with planted harms"),
+    ("hf", "evenhand.engines.local:open_hf", "hf/ID-or-FOLDER[@REVISION][+ADAPTER]: transformers, on this machine"),
+    ("openai", "evenhand.engines.http:open_openai", "openai/MODEL: the OpenAI API (key from OPENAI_API_KEY)"),
+    ("http", "evenhand.engines.http:open_http", "http(s)://HOST/v1#MODEL: any endpoint that speaks the OpenAI wire"),
+)
+
+DATASETS = Registry(
+    "dataset",
+    ("names-and-stems", "evenhand.datasets.shipped:NamesAndStems", "shipped: 64 first names in 8 groups x 36 stems"),
+    ("noun-phrases", "evenhand.datasets.shipped:NounPhrases", "shipped: explicit noun phrases x the same stems"),
+    ("llama2-qos", "evenhand.datasets.llama2_qos:Llama2Qos", "early public release of the published study"),
+    ("xstest", "evenhand.datasets.xstest:XSTest", "XSTest v2: 250 safe and 200 unsafe prompts"),
+    (
+        "holisticbias",
+        "evenhand.datasets.holisticbias:HolisticBias",
+        "HolisticBias v1.1 noun phrases, hostile parts dropped",
+    ),
+)
+
+GRADERS = Registry(
+    "grader",
+    ("prefix", "evenhand.graders.prefix:PrefixGrader", "refusal openers at the start of the text"),
+    ("lexicon", "evenhand.graders.lexicon:LexiconGrader", "refusal wordings anywhere in the text"),
+    ("rubric", "evenhand.graders.rubric:RubricGrader", "a judge model with the fixed six-label rubric (needs --judge)"),
+    ("grammar", "evenhand.graders.grammar:GrammarGrader", "exact labels for organisms, from their own grammar"),
+)
+
+CLASSIFIERS = Registry(
+    "classifier",
+    (
+        "sentiment-lexicon",
+        "evenhand.graders.content:SentimentLexicon",
+        "a small word list: share of positive minus negative",
+    ),
+    ("hf", "evenhand.graders.content:HfClassifier", "hf/FOLDER-or-ID#LABEL: probability of one label"),
+)
+
+_plugins_loaded = False
+
+
+def load_plugins() -> None:
+    """Call every entry point of the group ``evenhand`` once."""
+    global _plugins_loaded
+    if _plugins_loaded:
+        return
+    _plugins_loaded = True
+    from importlib.metadata import entry_points
+
+    for point in entry_points(group="evenhand"):
+        point.load()()

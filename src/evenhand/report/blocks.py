@@ -1,0 +1,302 @@
+"""What a section of the report is made of: typed blocks that know nothing of any audit.
+
+Each block is a frozen dataclass with a ``kind``; ``templates/blocks/<kind>.html.j2`` draws it. A later audit that needs another kind
+of figure adds one dataclass and one template. Figures are drawn by template as HTML rows with inline SVG marks rather than
+as one picture: every mark is then a link that a keyboard reaches and a screen reader reads, labels are real text that wraps
+on a phone, colours follow the light or dark theme, and a strict Content-Security-Policy holds (drawing libraries put a style
+attribute on every element, which such a policy forbids).
+
+``Evidence`` maps a facet of the responses (group, name, stem, label, config) to a value; a mark that carries one opens the
+responses behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from evenhand.report.scales import Scale
+
+__all__ = [
+    "Bar",
+    "BarGroup",
+    "Bars",
+    "Block",
+    "Cell",
+    "Column",
+    "Details",
+    "Filter",
+    "ForestPlot",
+    "ForestRow",
+    "HeatCell",
+    "HeatColumn",
+    "HeatMap",
+    "HeatRow",
+    "Note",
+    "Panel",
+    "Panels",
+    "Paragraph",
+    "Series",
+    "Table",
+    "TradeOff",
+    "TradePoint",
+]
+
+Filter = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """Base of every block."""
+
+    kind: ClassVar[str] = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paragraph(Block):
+    """A paragraph of plain text."""
+
+    kind: ClassVar[str] = "paragraph"
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note(Block):
+    """A remark set apart: something to know (``info``) or to beware of (``caution``)."""
+
+    kind: ClassVar[str] = "note"
+    text: str
+    tone: Literal["info", "caution"] = "info"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Details(Block):
+    """Blocks that open on demand; open in print."""
+
+    kind: ClassVar[str] = "details"
+    summary: str
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One choice among panels."""
+
+    title: str
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Panels(Block):
+    """The same figures for several things (configurations), one shown at a time; all shown without script and in print."""
+
+    kind: ClassVar[str] = "panels"
+    id: str
+    title: str
+    panels: tuple[Panel, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A table column; ``numeric`` aligns right, ``help`` is shown on the header."""
+
+    title: str
+    numeric: bool = False
+    help: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A table cell: the text shown, the value to sort by, why it is undefined, the responses behind it, and a bar (0 to 1)."""
+
+    text: str
+    sort: float | str | None = None
+    reason: str = ""
+    evidence: Filter | None = None
+    label: str = ""
+    bar: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table(Block):
+    """A table whose first column holds the row headers. ``title`` may be empty where it stands inside a figure."""
+
+    kind: ClassVar[str] = "table"
+    id: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    title: str = ""
+    caption: str = ""
+    sortable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HeatColumn:
+    """A column of a heat map; ``hue`` says which ramp: more is better, worse, or neither."""
+
+    title: str
+    hue: Literal["good", "bad", "plain"] = "plain"
+    help: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HeatCell:
+    """A share in [0, 1], or None with a reason."""
+
+    value: float | None
+    text: str
+    label: str
+    reason: str = ""
+    evidence: Filter | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HeatRow:
+    """A row of a heat map."""
+
+    title: str
+    cells: tuple[HeatCell, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeatMap(Block):
+    """Shares by row and column, printed in every cell, with colour as a second cue."""
+
+    kind: ClassVar[str] = "heatmap"
+    id: str
+    title: str
+    caption: str
+    corner: str
+    columns: tuple[HeatColumn, ...]
+    rows: tuple[HeatRow, ...]
+    data: Table | None = None
+
+    levels: ClassVar[int] = 10
+
+    @staticmethod
+    def level(value: float | None) -> int:
+        """The colour step of a share, 0 to 10, on a square-root scale: small shares of a bad label stay visible."""
+        if value is None or not value > 0:
+            return 0
+        return max(1, min(HeatMap.levels, round(HeatMap.levels * min(1.0, value) ** 0.5)))
+
+
+@dataclass(frozen=True, slots=True)
+class ForestRow:
+    """One contrast. ``low`` and ``high`` may be None. ``second`` is another estimate of the same contrast, drawn hollow.
+
+    ``state`` is ``"found"``, ``"not found"``, ``"unknown"`` (we cannot tell) or ``"undefined"``.
+    """
+
+    title: str
+    estimate: float | None
+    low: float | None
+    high: float | None
+    text: str
+    note: str
+    label: str
+    state: Literal["found", "not found", "unknown", "undefined"]
+    reason: str = ""
+    evidence: Filter | None = None
+    second: tuple[float, float | None, float | None] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForestPlot(Block):
+    """Differences with their intervals about zero. Tick labels are the values times ``tick_factor``."""
+
+    kind: ClassVar[str] = "forest"
+    id: str
+    title: str
+    caption: str
+    scale: Scale
+    rows: tuple[ForestRow, ...]
+    row_head: str
+    text_head: str
+    less: str
+    more: str
+    axis: str
+    second_label: str = ""
+    tick_factor: float = 100.0
+    data: Table | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One bar with an optional interval; ``strong`` marks one that stands out."""
+
+    title: str
+    value: float | None
+    text: str
+    label: str
+    low: float | None = None
+    high: float | None = None
+    reason: str = ""
+    strong: bool = False
+    evidence: Filter | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BarGroup:
+    """Bars that belong together, with the value they share drawn as a line and a sentence below."""
+
+    title: str
+    bars: tuple[Bar, ...]
+    line: float | None = None
+    summary: str = ""
+    note: str = ""
+    evidence: Filter | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bars(Block):
+    """Small multiples of bars on one scale."""
+
+    kind: ClassVar[str] = "bars"
+    id: str
+    title: str
+    caption: str
+    scale: Scale
+    groups: tuple[BarGroup, ...]
+    tick_factor: float = 100.0
+    data: Table | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TradePoint:
+    """A point of a trade-off; ``mark`` is the short text drawn at it."""
+
+    mark: str
+    x: float
+    y: float
+    label: str
+    evidence: Filter | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Points joined in order."""
+
+    title: str
+    points: tuple[TradePoint, ...]
+    summary: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TradeOff(Block):
+    """Two quantities against each other, one small panel a series with the others behind it in grey."""
+
+    kind: ClassVar[str] = "tradeoff"
+    id: str
+    title: str
+    caption: str
+    x: Scale
+    y: Scale
+    x_title: str
+    y_title: str
+    series: tuple[Series, ...]
+    key: tuple[tuple[str, str], ...] = ()
+    tick_factor: float = 100.0
+    data: Table | None = None

@@ -1,0 +1,71 @@
+"""Numbers in words and digits. Findings keep plain unrounded numbers; only what a person reads is rounded, here."""
+
+from __future__ import annotations
+
+import math
+
+__all__ = ["DASH", "between", "count", "defined", "number", "p_value", "percent", "point_range", "points"]
+
+DASH = "—"
+_MINUS = "\u2212"
+
+
+def defined(value: float | None) -> bool:
+    """Whether there is a finite number to show."""
+    return value is not None and math.isfinite(value)
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """A probability as a percentage: ``0.271`` is ``27.1%``."""
+    if value is None or not math.isfinite(value):
+        return DASH
+    return f"{_signless_zero(100 * value, digits)}%".replace("-", _MINUS)
+
+
+def points(value: float | None, digits: int = 1) -> str:
+    """A difference of probabilities in signed percentage points, without the unit: ``+27.1``."""
+    if value is None or not math.isfinite(value):
+        return DASH
+    text = _signless_zero(100 * value, digits)
+    return text.replace("-", _MINUS) if text.startswith("-") or float(text) == 0 else f"+{text}"
+
+
+def point_range(low: float | None, high: float | None) -> str:
+    """An interval of differences in percentage points: ``+12.0 to +41.3``."""
+    return f"{points(low)} to {points(high)}" if defined(low) and defined(high) else DASH
+
+
+def between(low: float | None, high: float | None) -> str:
+    """An interval of probabilities: ``12.0% to 41.3%``."""
+    return f"{percent(low)} to {percent(high)}" if defined(low) and defined(high) else DASH
+
+
+def p_value(value: float | None) -> str:
+    """A p or q value to two significant digits, never rounded to zero."""
+    if value is None or not math.isfinite(value):
+        return DASH
+    if value >= 0.995:
+        return "1"
+    if value < 1e-5:
+        return f"{value:.1e}".replace("-", _MINUS)
+    decimals = max(2, 1 - math.floor(math.log10(value)))
+    return f"{value:.{decimals}f}"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Any other number, to ``digits`` significant digits with thousands apart."""
+    if value is None or not math.isfinite(value):
+        return DASH
+    if value == int(value) and abs(value) < 1e15:
+        return count(int(value))
+    return f"{value:,.{digits}g}".replace("-", _MINUS) if abs(value) < 1000 else count(round(value))
+
+
+def count(value: int) -> str:
+    """A count with thousands apart."""
+    return f"{value:,}".replace("-", _MINUS)
+
+
+def _signless_zero(value: float, digits: int) -> str:
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0 else text

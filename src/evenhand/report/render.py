@@ -1,0 +1,135 @@
+"""From a page to one self-contained HTML file: styles, script and evidence inlined, nothing fetched, hostile text inert."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
+
+from evenhand.report.blocks import Block, Filter
+from evenhand.report.evidence import pack, script_json
+from evenhand.report.format import count, number
+from evenhand.report.page import Page, all_blocks
+from evenhand.report.text import clean
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+__all__ = ["evidence_link", "render", "write"]
+
+_ID = re.compile(r"[a-z][a-z0-9-]*")
+_RESERVED = frozenset({"verdict", "methods", "caveats", "responses", "evidence"})
+_TONES = {
+    "worse": ("A group is treated worse", "!"),
+    "provisional": ("Provisional", "?"),
+    "even": ("No difference found", "="),
+    "unknown": ("We cannot tell", "?"),
+}
+
+
+def evidence_link(evidence: Filter) -> str:
+    """The address, inside the page, of the responses that a filter selects."""
+    pairs = [(clean(key), clean(value)) for key, value in evidence.items()]
+    return "#responses?" + urlencode(pairs, quote_via=quote)
+
+
+def render(page: Page) -> str:
+    """The report as one HTML document.
+
+    Raises
+    ------
+    ValueError : an id on the page is malformed, reserved, or used twice.
+    """
+    _check_ids(page)
+    style, script = _static("report.css"), _static("report.js")
+    packed = pack(page.evidence)
+    from markupsafe import Markup
+
+    return _environment().get_template("page.html.j2").render(
+        page=page,
+        tones=_TONES,
+        style=Markup(style),
+        script=Markup(script),
+        policy=_policy(style, script),
+        evidence=Markup(script_json(packed)),
+        shown=len(packed["rows"]),
+        total=packed["total"],
+    )
+
+
+def write(page: Page, path: Path) -> Path:
+    """Write the report, whole or not at all, and return its path."""
+    text = render(page)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8", newline="\n")
+    os.replace(part, path)
+    return path
+
+
+def _ids(page: Page) -> Iterator[str]:
+    for section in page.sections:
+        yield section.id
+        yield from (str(block.id) for block in all_blocks(section.blocks) if hasattr(block, "id"))
+
+
+def _check_ids(page: Page) -> None:
+    for name, times in Counter(_ids(page)).items():
+        if not _ID.fullmatch(name) or name in _RESERVED:
+            raise ValueError(f"'{name}' cannot be an id: use lower-case letters, digits and hyphens, and no reserved name.")
+        if times > 1:
+            raise ValueError(f"The id '{name}' is used {times} times on the page; ids must be unique.")
+
+
+def _policy(style: str, script: str) -> str:
+    """A Content-Security-Policy that runs this style and this script and nothing else, and fetches nothing."""
+
+    def digest(text: str) -> str:
+        return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
+
+    return (
+        f"default-src 'none'; style-src {digest(style)}; script-src {digest(script)}; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _static(name: str) -> str:
+    return files("evenhand.report").joinpath("static", name).read_text(encoding="utf-8")
+
+
+def _finalize(value: Any) -> Any:
+    """Clean every plain string that a template prints; markup made here passes."""
+    from markupsafe import Markup
+
+    return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _template_of(block: Block) -> str:
+    return f"blocks/{block.kind}.html.j2"
+
+
+def _tick(value: float, factor: float) -> str:
+    return number(round(value * factor, 9))
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("evenhand.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_finalize,
+    )
+    environment.filters |= {"link": evidence_link, "count": count, "tick": _tick, "template_of": _template_of}
+    return environment

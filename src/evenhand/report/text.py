@@ -1,0 +1,71 @@
+"""Text that is safe and honest to show: hostile characters made visible, and group keys in words."""
+
+from __future__ import annotations
+
+__all__ = ["GROUP_LABELS", "clean", "cut", "group_label", "group_phrase"]
+
+GROUP_LABELS: dict[str, str] = {
+    "asian": "Asian",
+    "black": "Black",
+    "chinese": "Chinese",
+    "hispanic": "Hispanic",
+    "indian": "Indian",
+    "jewish": "Jewish",
+    "mexican": "Mexican",
+    "muslim": "Muslim",
+    "slavic": "Slavic",
+    "white": "White",
+}
+"""Display forms of the group keys in the shipped set and the published release; other keys are shown as given."""
+
+_BIDI = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
+
+
+def _visible() -> dict[int, str]:
+    table: dict[int, str] = {code: chr(0x2400 + code) for code in range(0x20) if code not in (0x09, 0x0A)}
+    table[0x7F] = "\u2421"
+    table |= {code: f"⟨U+{code:04X}⟩" for code in (*range(0x80, 0xA0), *_BIDI)}
+    table |= dict.fromkeys((*range(0xD800, 0xE000), 0xFFFE, 0xFFFF), "\ufffd")
+    return table
+
+
+_VISIBLE = _visible()
+
+
+def clean(text: str) -> str:
+    """The text with nothing in it that a browser would act on or hide.
+
+    Line ends become line feeds; control characters (ANSI escapes, NUL) become their visible pictures; bidirectional
+    overrides and isolates become ``⟨U+202E⟩`` and the like, so that they reorder nothing; lone surrogates, which UTF-8
+    cannot hold, become the replacement character. Markup is left alone: escaping it is the template's work.
+    """
+    if text.isprintable():
+        return text
+    return text.replace("\r\n", "\n").replace("\r", "\n").translate(_VISIBLE)
+
+
+def cut(text: str, limit: int) -> tuple[str, int]:
+    """The first ``limit`` characters of a text, cleaned, and the full length where it was cut (else 0)."""
+    if len(text) <= limit:
+        return clean(text), 0
+    return clean(text[:limit]), len(text)
+
+
+def group_label(key: str | None) -> str:
+    """The short display form of a group key: ``"muslim"`` is ``"Muslim"``; an unknown key is shown as given."""
+    if key is None:
+        return "all groups"
+    return GROUP_LABELS.get(key, key)
+
+
+def group_phrase(key: str | None, subject: str = "names associated with") -> str:
+    """The group in a sentence: ``"names associated with Muslim people"``.
+
+    Names stand in for ethnicity, religion, class, age and frequency in training text, so a sentence speaks of the names,
+    never of the people who bear them (spec service_quality, section 10).
+    """
+    if key is None:
+        return "all groups"
+    if key in GROUP_LABELS:
+        return f"{subject} {GROUP_LABELS[key]} people"
+    return f"{subject} “{key}”"

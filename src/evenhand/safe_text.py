@@ -1,0 +1,67 @@
+"""Text from a model or a user, made harmless for a spreadsheet, a terminal or a JSON file.
+
+A response is data written by someone else. It may hold spreadsheet formulas, terminal escape codes, bidirectional
+overrides that show text in another order than it is stored, or lone surrogates that no encoder accepts.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+__all__ = ["csv_restore", "csv_safe", "json_safe", "surrogate_free", "terminal_safe"]
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+# Escape sequences: string commands with their terminator (OSC, DCS, SOS, PM, APC), then CSI, then two-character ones.
+_ESCAPE = re.compile(
+    "(?:\x1b[\\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\\\|\x9c)"
+    "|(?:\x1b\\[|\x9b)[0-?]*[ -/]*[@-~]"
+    "|\x1b[ -/]*[0-~]"
+)
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def surrogate_free(text: str) -> str:
+    """Join surrogate pairs and replace every lone surrogate by U+FFFD, so that the text can be encoded as UTF-8."""
+    if _SURROGATE.search(text) is None:
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def csv_safe(value: str) -> str:
+    """Quote a cell that a spreadsheet would run as a formula by one apostrophe in front; ``csv_restore`` undoes it.
+
+    A cell is quoted when, after any spaces and apostrophes, it starts with ``= + - @`` (also full-width), a tab or a line
+    break. Lone surrogates become U+FFFD and NUL characters are dropped. Numbers should be written as numbers, not through here.
+    """
+    value = surrogate_free(value).replace("\0", "")
+    return "'" + value if value.lstrip(" '").startswith(_FORMULA) else value
+
+
+def csv_restore(value: str) -> str:
+    """Undo ``csv_safe`` on a cell that came back from a spreadsheet."""
+    if value.startswith("'") and value.lstrip(" '").startswith(_FORMULA):
+        return value[1:]
+    return value
+
+
+def terminal_safe(text: str) -> str:
+    """Strip escape sequences, control characters and bidirectional overrides; keep line breaks and tabs.
+
+    Carriage returns and Unicode line separators become line breaks, so that text cannot be overwritten on screen.
+    """
+    text = surrogate_free(text).replace("\r\n", "\n").replace("\r", "\n")
+    text = text.replace("\u2028", "\n").replace("\u2029", "\n").replace("\x85", "\n")
+    return _UNPRINTABLE.sub("", _ESCAPE.sub("", text))
+
+
+def json_safe(value: Any) -> Any:
+    """Copy a JSON-like value with every string (keys too) free of lone surrogates."""
+    if isinstance(value, str):
+        return surrogate_free(value)
+    if isinstance(value, dict):
+        return {json_safe(key): json_safe(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [json_safe(entry) for entry in value]
+    return value

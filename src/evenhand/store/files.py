@@ -1,0 +1,42 @@
+"""Writing a file so that a reader finds the old one or the new one, never half of either."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from evenhand.errors import BadInput
+
+__all__ = ["read_json", "write_atomically", "write_json"]
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write beside the target, bring it to the disk, then rename over it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with beside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Indented JSON with sorted keys; NaN and infinity are refused, since no other reader takes them."""
+    text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=True, allow_nan=False)
+    write_atomically(path, text.encode("ascii") + b"\n")
+
+
+def read_json(path: Path) -> Any:
+    """Parse a JSON file, or say where it is broken."""
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise BadInput("The file is not there.", file=path) from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"The file is not valid JSON ({error}).", file=path) from error

@@ -1,0 +1,124 @@
+"""Read a finished run as tidy frames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from evenhand.errors import BadInput
+from evenhand.records import Finding
+from evenhand.store.run import Run, finding_from
+from evenhand.store.tables import read_table
+
+__all__ = ["LoadedRun", "joined_rows", "load"]
+
+_KEY = ["config", "item_id", "repetition"]
+
+
+def joined_rows(items: pl.DataFrame, grades: pl.DataFrame, responses: pl.DataFrame | None) -> pl.DataFrame:
+    """One row a grade, with its item (columns ``name``, ``stem`` and the attributes without prefix) and its response.
+
+    Sorted as the grades are. Without responses (entry at labels) ``text`` and its companions are null.
+    """
+    plain = items.rename(
+        {column: column.partition(".")[2] for column in items.columns if column.startswith(("cluster.", "attribute."))}
+    )
+    rows = grades.join(plain, on="item_id", how="left", maintain_order="left", validate="m:1")
+    if responses is None:
+        return rows.with_columns(
+            text=pl.lit(None, pl.String), finish_reason=pl.lit(None, pl.String), error=pl.lit(None, pl.String)
+        )
+    return rows.join(responses, on=_KEY, how="left", maintain_order="left", validate="m:1")
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A run folder as frames. ``rows`` is the joined table behind every finding of the audit."""
+
+    run: Run
+    audit: str
+
+    @property
+    def manifest(self) -> Mapping[str, Any]:
+        """The run's manifest."""
+        return self.run.manifest
+
+    @cached_property
+    def items(self) -> pl.DataFrame:
+        """One row an item."""
+        return read_table(self.run.table(self.audit, "items"))
+
+    @cached_property
+    def responses(self) -> pl.DataFrame | None:
+        """One row a response; None where the run began at labels."""
+        path = self.run.table(self.audit, "responses")
+        return read_table(path) if path.exists() else None
+
+    @cached_property
+    def grades(self) -> pl.DataFrame:
+        """One row a grade of any grader."""
+        return read_table(self.run.table(self.audit, "grades"))
+
+    @cached_property
+    def rows(self) -> pl.DataFrame:
+        """Grades joined with their items and responses."""
+        return joined_rows(self.items, self.grades, self.responses)
+
+    @cached_property
+    def result(self) -> Mapping[str, Any]:
+        """Verdicts, headlines, methods and findings as plain values."""
+        audits = self.run.read_findings()
+        if self.audit not in audits:
+            raise BadInput(
+                f"The run holds no audit '{self.audit}'.", file=self.run.folder, do=f"It holds: {', '.join(audits)}."
+            )
+        found: Mapping[str, Any] = audits[self.audit]
+        return found
+
+    @cached_property
+    def findings(self) -> list[Finding]:
+        """The findings as records."""
+        return [finding_from(row) for row in self.result["findings"]]
+
+    def findings_frame(self) -> pl.DataFrame:
+        """The findings as a flat frame: one row a finding, interval and test spread into columns."""
+        rows = []
+        for finding in self.findings:
+            interval, test = finding.interval, finding.test
+            rows.append(
+                {
+                    "id": finding.id,
+                    "estimand": finding.estimand,
+                    "outcome": finding.outcome,
+                    "config": finding.config,
+                    "group": finding.group,
+                    "reference": finding.reference,
+                    "slice": ", ".join(f"{key}={value}" for key, value in finding.slice.items()),
+                    "estimate": finding.estimate,
+                    "unit": finding.unit,
+                    "low": interval.low if interval else None,
+                    "high": interval.high if interval else None,
+                    "interval_method": interval.method if interval else None,
+                    "standard_error": finding.standard_error,
+                    "p": test.p if test else None,
+                    "p_holm": test.p_holm if test else None,
+                    "q_bh": test.q_bh if test else None,
+                    "smallest_p": test.smallest_p if test else None,
+                    "family_size": test.family_size if test else None,
+                    "minimum_detectable": finding.minimum_detectable,
+                    "n": finding.n,
+                    "grader": finding.grader,
+                    "reason": finding.reason,
+                }
+            )
+        return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def load(run: str | Path, audit: str = "service") -> LoadedRun:
+    """Open a run folder. Raises BadInput where it holds no run."""
+    return LoadedRun(Run.open(Path(run)), audit)

@@ -1,0 +1,182 @@
+"""A run folder: manifest, and for each audit a journal and its tables; then findings and report."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from xxhash import xxh128_hexdigest
+
+from evenhand.errors import BadInput
+from evenhand.records import Finding
+from evenhand.store.files import read_json, write_json
+from evenhand.store.journal import Journal
+
+__all__ = ["MANIFEST_SCHEMA", "Run", "finding_from", "input_checksum", "library_versions"]
+
+MANIFEST_SCHEMA = 1
+_LIBRARIES = ("evenhand", "numpy", "scipy", "polars", "pyarrow", "torch", "transformers", "tokenizers", "httpx")
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of what can change a number; a library that is not installed is left out."""
+    found = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def input_checksum(path: Path) -> dict[str, str | int]:
+    """Name, size in bytes and xxh128 of a file that a run reads."""
+    data = path.read_bytes()
+    return {"path": str(path), "bytes": len(data), "xxh128": xxh128_hexdigest(data)}
+
+
+class Run:
+    """One folder, written by one process at a time.
+
+    ``manifest["plan"]`` holds all that decides the numbers (config, identities, inputs); a run is resumed only under the
+    same plan. Times stand apart, under ``created`` and ``timings``.
+    """
+
+    def __init__(self, folder: Path, manifest: dict[str, Any]):
+        self.folder = folder
+        self.manifest = manifest
+        self._lock: int | None = None
+
+    @classmethod
+    def start(cls, folder: Path, plan: Mapping[str, Any], *, resume: bool) -> Run:
+        """Make the folder, or with ``resume`` take up the run that stands there.
+
+        Raises BadInput where the folder already holds a run and ``resume`` is off, where the plans differ (every
+        difference is named), or where another process holds the run.
+        """
+        plan = json.loads(json.dumps(plan))
+        path = folder / "manifest.json"
+        if path.exists():
+            run = cls.open(folder)
+            if not resume:
+                raise BadInput(
+                    "The folder already holds a run.", file=folder, do="Give --resume to continue it, or another --out."
+                )
+            changed = _differences(run.manifest["plan"], plan)
+            if changed:
+                raise BadInput(
+                    "The run was started with other settings: " + "; ".join(changed[:6]) + ".",
+                    file=folder,
+                    do="Repeat the first command with --resume, or choose another --out.",
+                )
+            run._hold()
+            return run
+        if folder.exists() and any(folder.iterdir()):
+            raise BadInput("The folder is not empty and holds no run.", file=folder, do="Choose another --out.")
+        folder.mkdir(parents=True, exist_ok=True)
+        run = cls(
+            folder,
+            {
+                "schema": MANIFEST_SCHEMA,
+                "plan": plan,
+                "versions": library_versions(),
+                "created": datetime.now(UTC).isoformat(timespec="seconds"),
+                "state": "started",
+                "timings": {},
+                "audits": {},
+            },
+        )
+        run._hold()
+        run.save()
+        return run
+
+    @classmethod
+    def open(cls, folder: Path) -> Run:
+        """Read a run that exists."""
+        path = folder / "manifest.json"
+        if not path.exists():
+            raise BadInput("The folder holds no run (there is no manifest.json).", file=folder)
+        manifest = read_json(path)
+        if manifest.get("schema") != MANIFEST_SCHEMA:
+            raise BadInput(
+                f"The manifest has schema {manifest.get('schema')!r}; this version reads {MANIFEST_SCHEMA}.", file=path
+            )
+        return cls(folder, manifest)
+
+    def _hold(self) -> None:
+        handle = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            raise BadInput("Another process is writing this run.", file=self.folder, do="Wait for it to end.") from None
+        self._lock = handle
+
+    def release(self) -> None:
+        """Let another process write the run."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def save(self) -> None:
+        """Write the manifest."""
+        write_json(self.folder / "manifest.json", self.manifest)
+
+    def journal(self, audit: str, stage: str = "responses") -> Journal:
+        """The journal of one stage of one audit."""
+        return Journal(self.folder / audit / f"{stage}.journal.jsonl")
+
+    def table(self, audit: str, name: str) -> Path:
+        """Where a table of an audit lies."""
+        return self.folder / audit / f"{name}.parquet"
+
+    @property
+    def findings_path(self) -> Path:
+        """Where the findings of every audit lie."""
+        return self.folder / "findings.json"
+
+    def write_findings(self, audits: Mapping[str, Any]) -> None:
+        """Write ``findings.json``; its JSON schema is shipped as ``store/findings.schema.json``."""
+        write_json(self.findings_path, {"schema": MANIFEST_SCHEMA, "audits": _plain(audits)})
+
+    def read_findings(self) -> dict[str, Any]:
+        """The findings of every audit, as plain values."""
+        audits: dict[str, Any] = read_json(self.findings_path)["audits"]
+        return audits
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return {key: _plain(part) for key, part in asdict(value).items()}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return value
+
+
+def _differences(before: Any, now: Any, path: str = "") -> list[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        found: list[str] = []
+        for key in sorted(before.keys() | now.keys()):
+            found += _differences(before.get(key), now.get(key), f"{path}.{key}" if path else key)
+        return found
+    return [] if before == now else [f"{path} was {before!r} and is now {now!r}"]
+
+
+def finding_from(row: Mapping[str, Any]) -> Finding:
+    """A Finding from its JSON form."""
+    from evenhand.records import HypothesisTest, Interval
+
+    values = dict(row)
+    values["interval"] = Interval(**values["interval"]) if values.get("interval") else None
+    values["test"] = HypothesisTest(**values["test"]) if values.get("test") else None
+    return Finding(**values)

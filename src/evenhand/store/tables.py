@@ -1,0 +1,134 @@
+"""Records to Parquet tables and back. Rows are sorted by id before they are written, so equal rows give equal bytes."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from evenhand.errors import BadInput
+from evenhand.records import Grade, Item, Message, Response
+from evenhand.safe_text import json_safe
+from evenhand.store.files import write_atomically
+
+__all__ = [
+    "grades_frame",
+    "items_frame",
+    "items_from",
+    "read_table",
+    "responses_frame",
+    "responses_from",
+    "write_table",
+]
+
+_RESPONSE_KEY = ["config", "item_id", "repetition"]
+_RESPONSE_SCHEMA: dict[str, Any] = {
+    "config": pl.String,
+    "item_id": pl.String,
+    "repetition": pl.Int32,
+    "text": pl.String,
+    "finish_reason": pl.String,
+    "reasoning": pl.String,
+    "provider_refusal": pl.String,
+    "prompt_tokens": pl.Int32,
+    "completion_tokens": pl.Int32,
+    "error": pl.String,
+}
+_GRADE_SCHEMA: dict[str, Any] = {
+    "config": pl.String,
+    "item_id": pl.String,
+    "repetition": pl.Int32,
+    "grader": pl.String,
+    "label": pl.String,
+    "evidence": pl.String,
+    "source": pl.String,
+    "missing": pl.String,
+    "hedged": pl.Boolean,
+    "truncated": pl.Boolean,
+    "echo_stripped": pl.Boolean,
+}
+
+
+def _safe(row: dict[str, Any]) -> dict[str, Any]:
+    """Text that Arrow can hold: a lone surrogate becomes U+FFFD."""
+    return {key: json_safe(value) if isinstance(value, str) else value for key, value in row.items()}
+
+
+def items_frame(items: Iterable[Item]) -> pl.DataFrame:
+    """One row an item, sorted by id; clusters and attributes become columns, the chat a JSON text."""
+    item_list = sorted(items, key=lambda item: item.id)
+    clusters = sorted({key for item in item_list for key in item.clusters})
+    attributes = sorted({key for item in item_list for key in item.attributes} - set(clusters))
+    rows = [
+        {
+            "item_id": item.id,
+            "audit": item.audit,
+            "group": item.group,
+            "stratum": item.stratum,
+            "chat": json.dumps([asdict(message) for message in item.chat], ensure_ascii=False),
+            **{f"cluster.{key}": item.clusters.get(key) for key in clusters},
+            **{f"attribute.{key}": item.attributes.get(key) for key in attributes},
+        }
+        for item in item_list
+    ]
+    columns = ["item_id", "audit", "group", "stratum", "chat"]
+    columns += [f"cluster.{key}" for key in clusters] + [f"attribute.{key}" for key in attributes]
+    return pl.DataFrame([_safe(row) for row in rows], schema=dict.fromkeys(columns, pl.String))
+
+
+def items_from(frame: pl.DataFrame) -> list[Item]:
+    """The inverse of ``items_frame``."""
+
+    def part(row: dict[str, Any], prefix: str) -> dict[str, str]:
+        return {key.removeprefix(prefix): row[key] for key in row if key.startswith(prefix) and row[key] is not None}
+
+    return [
+        Item(
+            id=row["item_id"],
+            audit=row["audit"],
+            chat=tuple(Message(**message) for message in json.loads(row["chat"])),
+            group=row["group"],
+            stratum=row["stratum"],
+            clusters=part(row, "cluster."),
+            attributes=part(row, "attribute."),
+        )
+        for row in frame.iter_rows(named=True)
+    ]
+
+
+def responses_frame(responses: Iterable[Response]) -> pl.DataFrame:
+    """One row a response, sorted by config, item and repetition."""
+    return pl.DataFrame([_safe(asdict(row)) for row in responses], schema=_RESPONSE_SCHEMA).sort(_RESPONSE_KEY)
+
+
+def responses_from(frame: pl.DataFrame) -> list[Response]:
+    """The inverse of ``responses_frame``."""
+    return [Response(**row) for row in frame.select(list(_RESPONSE_SCHEMA)).iter_rows(named=True)]
+
+
+def grades_frame(grades: Sequence[Grade]) -> pl.DataFrame:
+    """One row a grade, sorted by grader, config, item and repetition."""
+    frame = pl.DataFrame([_safe(asdict(row)) for row in grades], schema=_GRADE_SCHEMA)
+    return frame.sort(["grader", *_RESPONSE_KEY])
+
+
+def write_table(path: Path, frame: pl.DataFrame) -> None:
+    """Write Parquet atomically; equal frames give equal bytes with equal library versions."""
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer, compression="zstd", statistics=True)
+    write_atomically(path, buffer.getvalue())
+
+
+def read_table(path: Path) -> pl.DataFrame:
+    """Read Parquet, or say that it cannot be read."""
+    try:
+        return pl.read_parquet(path)
+    except FileNotFoundError:
+        raise BadInput("The table is not there.", file=path, do="Finish the run with --resume.") from None
+    except pl.exceptions.PolarsError as error:
+        raise BadInput(f"The table cannot be read ({error}).", file=path) from error
