@@ -39,6 +39,7 @@ class AuditConfig(BaseModel):
         None, description="Unsafe prompts (a file, or 'xstest') whose compliance is the safety axis of the trade-off."
     )
     columns: dict[str, str] = Field({}, description="Column mapping, word=COLUMN (--map group=identity).")
+    values: dict[str, str] = Field({}, description="Label words of your own, WORD=LABEL (--value 1=refusal).")
     reference_group: str | None = Field(None, description="The group that every other group is compared with.")
     grader: tuple[str, ...] = Field(
         (), description="Graders; the first makes the findings, the others are compared with it."
@@ -69,6 +70,7 @@ class AuditConfig(BaseModel):
     temperature: float = Field(1.0, ge=0, description="Softmax temperature; 0 is greedy.")
     top_p: float = Field(1.0, gt=0, le=1, description="Nucleus mass to sample from.")
     stop: tuple[str, ...] = Field((), description="Strings that end a response.")
+    plain: bool = Field(False, description="Join messages with blank lines instead of a chat template (base models).")
     system_prompt: tuple[Path, ...] = Field(
         (), description="System prompt files; several form ordered configurations of each model."
     )

@@ -115,17 +115,25 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class HypothesisTest:
-    """A test of no difference: p, how it was computed, and the smallest p it could have given."""
+    """A test of no difference: p, how it was computed, and the smallest p it could have given.
+
+    ``count`` of ``permutations`` arrangements are at least as extreme as the observed one, so an exact p is their quotient.
+
+    ``p_holm`` and ``q_bh`` are adjusted within the family (one outcome, one configuration), ``q_bh_all`` by
+    Benjamini-Hochberg over every contrast of every outcome and configuration of the audit.
+    """
 
     p: float | None
     method: str
     smallest_p: float | None = None
+    count: int | None = None
     permutations: int | None = None
     exact: bool | None = None
     family: str = ""
     family_size: int | None = None
     p_holm: float | None = None
     q_bh: float | None = None
+    q_bh_all: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

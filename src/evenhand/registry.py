@@ -13,7 +13,17 @@ from typing import Any
 
 from evenhand.errors import BadInput
 
-__all__ = ["AUDITS", "CLASSIFIERS", "DATASETS", "ENGINES", "GRADERS", "Entry", "Registry", "load_plugins"]
+__all__ = [
+    "AUDITS",
+    "CLASSIFIERS",
+    "DATASETS",
+    "ENGINES",
+    "GRADERS",
+    "SECTIONS",
+    "Entry",
+    "Registry",
+    "load_plugins",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +101,7 @@ GRADERS = Registry(
     ("prefix", "evenhand.graders.prefix:PrefixGrader", "refusal openers at the start of the text"),
     ("lexicon", "evenhand.graders.lexicon:LexiconGrader", "refusal wordings anywhere in the text"),
     ("rubric", "evenhand.graders.rubric:RubricGrader", "a judge model with the fixed six-label rubric (needs --judge)"),
+    ("human", "evenhand.graders.human:HumanGrader", "labels that people gave, from a csv, jsonl or parquet file"),
     ("grammar", "evenhand.graders.grammar:GrammarGrader", "exact labels for organisms, from their own grammar"),
 )
 
@@ -101,7 +112,12 @@ CLASSIFIERS = Registry(
         "evenhand.graders.content:SentimentLexicon",
         "a small word list: share of positive minus negative",
     ),
-    ("hf", "evenhand.graders.content:HfClassifier", "hf/FOLDER-or-ID#LABEL: probability of one label"),
+    ("hf", "evenhand.graders.hf_classifier:HfClassifier", "hf/FOLDER-or-ID#LABEL: probability of one label"),
+)
+
+SECTIONS = Registry(
+    "report section",
+    ("service", "evenhand.report.service.build:service_part", "figures and verdict of the service audit"),
 )
 
 _plugins_loaded = False

@@ -14,8 +14,9 @@ __all__ = ["csv_restore", "csv_safe", "json_safe", "surrogate_free", "terminal_s
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 # Escape sequences: string commands with their terminator (OSC, DCS, SOS, PM, APC), then CSI, then two-character ones.
+# No piece can match the character that opens a sequence, so the time is linear in the text.
 _ESCAPE = re.compile(
-    "(?:\x1b[\\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\\\|\x9c)"
+    "(?:\x1b[\\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x80-\x9f]*(?:\x07|\x1b\\\\|\x9c)"
     "|(?:\x1b\\[|\x9b)[0-?]*[ -/]*[@-~]"
     "|\x1b[ -/]*[0-~]"
 )
@@ -32,8 +33,9 @@ def surrogate_free(text: str) -> str:
 def csv_safe(value: str) -> str:
     """Quote a cell that a spreadsheet would run as a formula by one apostrophe in front; ``csv_restore`` undoes it.
 
-    A cell is quoted when, after any spaces and apostrophes, it starts with ``= + - @`` (also full-width), a tab or a line
-    break. Lone surrogates become U+FFFD and NUL characters are dropped. Numbers should be written as numbers, not through here.
+    A cell is quoted when, after any spaces and apostrophes, it starts with ``= + - @`` (also full-width), a tab or a
+    line break. Lone surrogates become U+FFFD and NUL characters are dropped. Numbers should be written as numbers,
+    not through here.
     """
     value = surrogate_free(value).replace("\0", "")
     return "'" + value if value.lstrip(" '").startswith(_FORMULA) else value

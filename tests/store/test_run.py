@@ -70,7 +70,7 @@ def test_findings_survive_the_file_and_fit_the_shipped_schema(tmp_path: Path) ->
         0.125,
         "difference of probabilities",
         Interval(0.0, 0.25, 0.95, "percentile"),
-        HypothesisTest(0.5, "permutation of names", 2 / 12870, 12870, True, "f", 7, 1.0, 0.5),
+        HypothesisTest(0.5, "permutation of names", 2 / 12870, 7, 12870, True, "f", 7, 1.0, 0.5),
         n=10,
         clusters={"names": 16},
     )

@@ -21,9 +21,9 @@ def _open(spec: str, config: AuditConfig, cache: Path | None) -> Engine:
         batch_tokens=config.batch_tokens,
         base_url=config.base_url,
         concurrency=config.concurrency,
-        cache=cache,
+        plain=config.plain,
     )
-    return open_engine(spec, options)
+    return open_engine(spec, cache=cache, options=options)
 
 
 def open_configurations(config: AuditConfig, cache: Path | None) -> list[Configuration]:
@@ -36,7 +36,7 @@ def open_configurations(config: AuditConfig, cache: Path | None) -> list[Configu
     configurations = []
     for spec in config.models:
         engine = _open(spec, config, cache)
-        configurations += [Configuration(spec + suffix, engine, text) for suffix, text in prompts]
+        configurations += [Configuration(engine.spec + suffix, engine, text) for suffix, text in prompts]
     return configurations
 
 

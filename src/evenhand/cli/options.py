@@ -17,7 +17,7 @@ from evenhand.errors import BadInput
 __all__ = ["given", "with_model_options"]
 
 # Settings whose option has another name than the field.
-_RENAMED = {"columns": "--map"}
+_RENAMED = {"columns": "--map", "values": "--value"}
 
 
 def option_name(field: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from xxhash import xxh3_128, xxh3_64_hexdigest
+from xxhash import xxh3_64_hexdigest, xxh3_128
 
 from evenhand.errors import BadInput
 from evenhand.records import Item
@@ -23,8 +23,9 @@ _LONGEST_PART = 48
 class Dataset(Protocol):
     """A place that items come from.
 
-    ``licence`` and ``source`` go into the manifest; ``reference_group`` is the group that contrasts are taken to, empty where
-    the set has none. A set may also offer ``responses()`` (items and responses) and ``labels()`` (a ``LabelTable``).
+    ``licence`` and ``source`` go into the manifest; ``reference_group`` is the group that contrasts are taken to,
+    empty where the set has none. A set may also offer ``responses()`` (items and responses) and ``labels()`` (a
+    ``LabelTable``).
     """
 
     name: str
@@ -107,7 +108,7 @@ def slug(part: str) -> str:
     plain = "".join(c if c.isalnum() or c in "._-" or unicodedata.category(c)[0] == "M" else "-" for c in part)
     if plain == part and 0 < len(part) <= _LONGEST_PART:
         return plain
-    return f"{plain[:_LONGEST_PART].strip('-')}~{xxh3_64_hexdigest(part)[:8]}"
+    return f"{plain[:_LONGEST_PART].strip('-')}~{xxh3_64_hexdigest(part.encode())[:8]}"
 
 
 def item_id(*parts: str) -> str:

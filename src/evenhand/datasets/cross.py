@@ -17,6 +17,8 @@ __all__ = ["BLANK", "NAME", "Name", "Stem", "build_chat", "cross", "fill", "read
 
 NAME = "[NAME]"
 BLANK = "[BLANK]"
+_NAME_ROLES = ("name", "group")
+_STEM_ROLES = ("stem", "stem_id", "stem_class")
 _SENTENCE_START = re.compile(r"(?:^|[.!?]\s+)[\"'“‘]?$")
 
 
@@ -46,7 +48,7 @@ def read_names(source: Any, mapping: Mapping[str, str] | None = None) -> list[Na
     Raises BadInput for an empty cell, a name listed twice, and a name listed under two groups (each with its row).
     """
     table = as_table(source)
-    roles = resolve(table, mapping, required=("name", "group"))
+    roles = resolve(table, _without(mapping, _STEM_ROLES), required=_NAME_ROLES)
     names: list[Name] = []
     seen: dict[str, tuple[int, str]] = {}
     for row, cells in enumerate(table.rows(), start=1):
@@ -68,11 +70,11 @@ def read_names(source: Any, mapping: Mapping[str, str] | None = None) -> list[Na
 def read_stems(source: Any, mapping: Mapping[str, str] | None = None) -> list[Stem]:
     """Read stems; ids default to S01, S02, ... in file order, and every other column becomes an attribute.
 
-    Roles: ``stem`` (the text), ``stem_id``, ``stem_class``.
-    Raises BadInput with the row where ``[NAME]`` is absent, ``[BLANK]`` is absent or there twice, or an id is used twice.
+    Roles: ``stem`` (the text), ``stem_id``, ``stem_class``. Raises BadInput with the row where ``[NAME]`` is absent,
+    ``[BLANK]`` is absent or there twice, or an id is used twice.
     """
     table = as_table(source)
-    roles = resolve(table, mapping, required=("stem",), optional=("stem_id", "stem_class"))
+    roles = resolve(table, _without(mapping, _NAME_ROLES), required=_STEM_ROLES[:1], optional=_STEM_ROLES[1:])
     stems: list[Stem] = []
     seen: dict[str, int] = {}
     for row, cells in enumerate(table.rows(), start=1):
@@ -100,9 +102,9 @@ def cross(
 ) -> list[Item]:
     """The whole cross product, stem by stem: ``len(names) * len(stems)`` items with clusters ``name`` and ``stem``.
 
-    The stratum is the stem's class; attributes of name and stem are joined. ``capitalise`` writes a noun phrase with a capital
-    where it opens a sentence. The default system prompt asks to complete the ``[BLANK]`` (published: the idea; ours: the
-    wording); None sends none.
+    The stratum is the stem's class; attributes of name and stem are joined. ``capitalise`` writes a noun phrase with
+    a capital where it opens a sentence. The default system prompt asks to complete the ``[BLANK]`` (published: the
+    idea; ours: the wording); None sends none.
     """
     return [
         Item(
@@ -117,6 +119,11 @@ def cross(
         for stem in stems
         for name in names
     ]
+
+
+def _without(mapping: Mapping[str, str] | None, others: Sequence[str]) -> dict[str, str]:
+    """One mapping serves a names and a stems file: each takes its own roles."""
+    return {role: column for role, column in (mapping or {}).items() if role not in others}
 
 
 def fill(stem: str, name: str, *, capitalise: bool = False) -> str:

@@ -25,7 +25,9 @@ class KnownHeader:
 
 
 def gender_of_list(type_name: str | None) -> str | None:
-    """The gender that a llama2_qos name list is coded with: ``muslim_women_names`` -> ``woman``; None where it is not coded."""
+    """The gender that a llama2_qos name list is coded with: ``muslim_women_names`` -> ``woman``; None where it is not
+    coded.
+    """
     parts = (type_name or "").split("_")
     return "woman" if "women" in parts else "man" if "men" in parts else None
 
@@ -53,7 +55,14 @@ KNOWN_HEADERS: tuple[KnownHeader, ...] = (
     KnownHeader(
         "llama2_qos sample",
         frozenset({"model", "template_id", "target_stereotype", "type_name", "identity", "name", "gen", "label"}),
-        {"config": "model", "group": "identity", "name": "name", "stem": "template_id", "repetition": "gen", "label": "label"},
+        {
+            "config": "model",
+            "group": "identity",
+            "name": "name",
+            "stem": "template_id",
+            "repetition": "gen",
+            "label": "label",
+        },
         "white",
         not_groups=_TARGETS,
         renamed={"name_frequency": "frequency"},
@@ -63,7 +72,14 @@ KNOWN_HEADERS: tuple[KnownHeader, ...] = (
         # The annotated files of the release itself: "label 1".."label 3" are generations, not annotators.
         "llama2_qos annotated source",
         frozenset({"model", "og_prompt", "ethnicity", "type_name", "identity", "name", "variable", "label"}),
-        {"config": "model", "group": "identity", "name": "name", "stem": "og_prompt", "repetition": "variable", "label": "label"},
+        {
+            "config": "model",
+            "group": "identity",
+            "name": "name",
+            "stem": "og_prompt",
+            "repetition": "variable",
+            "label": "label",
+        },
         "white",
         not_groups=_TARGETS,
         renamed={"common": "frequency"},

@@ -29,11 +29,13 @@ _REPETITION = re.compile(r"(?:(?:label|rep|repetition|gen) )?(\d+)(?:\.0+)?")
 
 @dataclass(frozen=True, slots=True)
 class LabelTable:
-    """Labels as a frame with the columns ``COLUMNS``, then ``item_id``, ``prompt``, ``response`` where given, then attributes.
+    """Labels as a frame with the columns ``COLUMNS``, then ``item_id``, ``prompt``, ``response`` where given, then
+    attributes.
 
-    ``label`` is one of the six, or null with the reason in ``missing``; ``count`` is how many responses a row stands for (1
-    for kind ``rows``); ``name``, ``stem`` and ``repetition`` are null where the source does not tell; ``row`` is the source row.
-    ``reference`` is the reference group of a known source, else empty; ``known`` names that source.
+    ``label`` is one of the six, or null with the reason in ``missing``; ``count`` is how many responses a row stands
+    for (1 for kind ``rows``); ``name``, ``stem`` and ``repetition`` are null where the source does not tell; ``row``
+    is the source row. ``reference`` is the reference group of a known source, else empty; ``known`` names that
+    source.
     """
 
     frame: pl.DataFrame
@@ -51,7 +53,9 @@ class LabelTable:
 
 
 def normalise_label(text: str) -> Label | None:
-    """The label that ``text`` means once case, spaces and underscores are evened out; None if it means none of the six."""
+    """The label that ``text`` means once case, spaces and underscores are evened out; None if it means none of the
+    six.
+    """
     return _LABELS.get(" ".join(text.casefold().replace("_", " ").split()))
 
 
@@ -60,12 +64,12 @@ def read_labels(
 ) -> LabelTable:
     """Read labels from a path or frame.
 
-    Long rows need a ``label`` column; a count table needs columns named after the labels, and ``n``, which must be their sum.
-    Roles for ``mapping``: label, n, group, and optionally config, name, stem, stratum, repetition, item_id, prompt, response.
-    ``config`` is else taken from ``model``, or from both where a table has both. ``values`` translates further
-    label words, for example ``{"1": "refusal", "0": "answer"}``; nothing is translated that is not named there.
-    The tables of the llama2_qos release are recognised by their header.
-    Raises BadInput, with the row, for an unknown label, an n that is not the sum, a duplicate key, a name under two groups.
+    Long rows need a ``label`` column; a count table needs columns named after the labels, and ``n``, which must be
+    their sum. Roles for ``mapping``: label, n, group, and optionally config, name, stem, stratum, repetition,
+    item_id, prompt, response. ``config`` is else taken from ``model``, or from both where a table has both.
+    ``values`` translates further label words, for example ``{"1": "refusal", "0": "answer"}``; nothing is translated
+    that is not named there. The tables of the llama2_qos release are recognised by their header. Raises BadInput,
+    with the row, for an unknown label, an n that is not the sum, a duplicate key, a name under two groups.
     """
     table = as_table(source)
     known = known_header(table.frame.columns)
@@ -87,13 +91,15 @@ def read_labels(
         )
     columns = _key_columns(table, roles)
     size = table.frame.height
-    carried = {role: table.frame[roles[role]].to_list() for role in ("item_id", "prompt", "response") if role in roles}
+    carried = _carried(table, roles)
     taken = {*roles.values(), *(("model", "config") if "config" not in roles else ())}
     if kind == "counts":
         taken |= set(counted)
     attributes = {name: _clean(table.frame[name]) for name in table.frame.columns if name not in taken}
-    attributes |= {name: [derive(value) for value in _clean(table.frame[column])]
-                   for name, column, derive in (known.derived if known else ())}
+    attributes |= {
+        name: [derive(value) for value in _clean(table.frame[column])]
+        for name, column, derive in (known.derived if known else ())
+    }
     for old, new in (known.renamed if known else {}).items():
         if old in attributes:
             attributes[new] = attributes.pop(old)
@@ -123,13 +129,17 @@ def read_labels(
     )
 
 
+def _carried(table: Table, roles: Mapping[str, str]) -> dict[str, list[Any]]:
+    return {role: table.frame[roles[role]].to_list() for role in ("item_id", "prompt", "response") if role in roles}
+
+
 def _with_known(table: Table, mapping: Mapping[str, str] | None, known: KnownHeader | None) -> dict[str, str]:
     given = dict(mapping or {})
     if known is None:
         return given
     if given.get("group") in known.not_groups:
         raise BadInput(
-            f"The column '{given['group']}' holds the group that the stem's stereotype is about, not the group of the name.",
+            f"The column '{given['group']}' holds whom the stem's stereotype is about, not the group of the name.",
             file=table.origin,
             do=f"Use --map group={known.mapping['group']}.",
         )
@@ -150,7 +160,11 @@ def _key_columns(table: Table, roles: Mapping[str, str]) -> dict[str, list[Any]]
         columns["config"] = _clean(table.frame[roles["config"]])
     else:
         both = [_clean(table.frame[name]) for name in ("model", "config") if name in table.frame.columns]
-        columns["config"] = [" | ".join(filter(None, parts)) or None for parts in zip(*both, strict=True)] if both else ["labels"] * size
+        columns["config"] = (
+            [" | ".join(filter(None, parts)) or None for parts in zip(*both, strict=True)]
+            if both
+            else ["labels"] * size
+        )
     for role in ("group", "name", "stem"):
         columns[role] = _clean(table.frame[roles[role]]) if role in roles else [None] * size
     columns["stratum"] = [s or "" for s in _clean(table.frame[roles["stratum"]])] if "stratum" in roles else [""] * size
@@ -188,7 +202,10 @@ def _labels(table: Table, column: str, values: Mapping[str, str]) -> tuple[list[
         reason = "" if label else "label_missing" if not text else text.replace(" ", "_")
         if label is None and reason not in MISSING:
             raise BadInput(
-                f"The label '{cell}' is not known.", file=table.origin, row=row, do=f"The labels are: {', '.join(LABELS)}."
+                f"The label '{cell}' is not known.",
+                file=table.origin,
+                row=row,
+                do=f"The labels are: {', '.join(LABELS)}.",
             )
         labels.append(label)
         missing.append(reason)
@@ -196,7 +213,9 @@ def _labels(table: Table, column: str, values: Mapping[str, str]) -> tuple[list[
 
 
 def _reject_duplicates(table: Table, columns: Mapping[str, list[Any]], ids: list[Any] | None) -> None:
-    """One row per (config, item_id, repetition), or per (config, stem, name, repetition) where stem and name are known."""
+    """One row per (config, item_id, repetition), or per (config, stem, name, repetition) where stem and name are
+    known.
+    """
     names = [name for name in columns if name not in ("label", "missing", "count", "row")]
     if "row" in columns:  # long rows: the key of a response
         if ids is None and (None in columns["name"] or None in columns["stem"]):
@@ -204,7 +223,9 @@ def _reject_duplicates(table: Table, columns: Mapping[str, list[Any]], ids: list
         names = ["config", "repetition"] if ids is not None else ["config", "stem", "name", "repetition"]
     elif None not in columns["name"]:
         names = ["config", "stem", "name"]
-    keys: Iterable[tuple[Any, ...]] = zip(*(columns[name] for name in names), *([ids] if ids is not None else []), strict=True)
+    keys: Iterable[tuple[Any, ...]] = zip(
+        *(columns[name] for name in names), *([ids] if ids is not None else []), strict=True
+    )
     first: dict[tuple[Any, ...], int] = {}
     for row, key in enumerate(keys, start=1):
         if first.setdefault(key, row) != row:
@@ -218,11 +239,17 @@ def _reject_duplicates(table: Table, columns: Mapping[str, list[Any]], ids: list
 
 
 def _explode(
-    table: Table, n_column: str, counted: Mapping[str, Label], columns: Mapping[str, list[Any]], extra: Mapping[str, list[Any]]
+    table: Table,
+    n_column: str,
+    counted: Mapping[str, Label],
+    columns: Mapping[str, list[Any]],
+    extra: Mapping[str, list[Any]],
 ) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
     """Count rows as one row per label that occurs; n must be the sum of the counts."""
     if not counted:
-        raise BadInput("No column is named after a label.", file=table.origin, do=f"The labels are: {', '.join(LABELS)}.")
+        raise BadInput(
+            "No column is named after a label.", file=table.origin, do=f"The labels are: {', '.join(LABELS)}."
+        )
     if len(set(counted.values())) < len(counted):
         raise BadInput(f"Two columns mean the same label: {', '.join(counted)}.", file=table.origin)
     cells = {column: table.frame[column].to_list() for column in (*counted, n_column)}
@@ -245,7 +272,12 @@ def _explode(
                 labels.append(counted[column])
                 counts.append(number)
     keys = {name: [values[i] for i in kept] for name, values in columns.items()}
-    keys |= {"label": cast(list[Any], labels), "missing": [""] * len(kept), "count": counts, "row": [i + 1 for i in kept]}
+    keys |= {
+        "label": cast(list[Any], labels),
+        "missing": [""] * len(kept),
+        "count": counts,
+        "row": [i + 1 for i in kept],
+    }
     return keys, {name: [values[i] for i in kept] for name, values in extra.items()}
 
 
@@ -255,7 +287,9 @@ def _count(table: Table, column: str, cell: str | None, row: int) -> int:
     except ValueError:
         number = -1.0
     if number < 0 or number != int(min(number, 2**53)):
-        raise BadInput(f"The count '{cell or ''}' in column '{column}' is not a whole number.", file=table.origin, row=row)
+        raise BadInput(
+            f"The count '{cell or ''}' in column '{column}' is not a whole number.", file=table.origin, row=row
+        )
     return int(number)
 
 

@@ -13,6 +13,7 @@ from evenhand.datasets.shipped_prompt import SERVICE_SYSTEM_PROMPT
 from evenhand.datasets.table import as_table, resolve
 from evenhand.errors import BadInput
 from evenhand.records import Item
+from evenhand.safe_text import surrogate_free
 
 __all__ = ["STEM_ALIASES", "GroupOfName", "read_prompts"]
 
@@ -47,11 +48,11 @@ def read_prompts(
 ) -> list[Item]:
     """Items of a table with one finished prompt a row.
 
-    Roles: ``prompt`` and ``group`` are needed; ``name``, ``stem``, ``stratum`` (or ``stem_class``) and ``item_id`` are optional;
-    every other column becomes an attribute. Without a stem column each distinct prompt is its own stem; without a name
-    column items have no ``name`` cluster, so no permutation of names is possible.
-    The prompt itself is sent as it stands, except that lone surrogates are replaced.
-    Raises BadInput with the row for an empty cell, an id that is used twice, and a name under two groups.
+    Roles: ``prompt`` and ``group`` are needed; ``name``, ``stem``, ``stratum`` (or ``stem_class``) and ``item_id``
+    are optional; every other column becomes an attribute. Without a stem column each distinct prompt is its own stem;
+    without a name column items have no ``name`` cluster, so no permutation of names is possible. The prompt itself is
+    sent as it stands, except that lone surrogates are replaced. Raises BadInput with the row for an empty cell, an id
+    that is used twice, and a name under two groups.
     """
     table = as_table(source)
     roles = resolve(
@@ -69,8 +70,9 @@ def read_prompts(
         if not prompt.strip():
             raise BadInput(f"The column '{roles['prompt']}' (prompt) is empty.", file=table.origin, row=row)
         group = required_cell(table, cells, roles, "group", row)
-        clusters = {role: required_cell(table, cells, roles, role, row) for role in ("name", "stem") if role in roles}
-        clusters.setdefault("stem", f"P{xxh3_64_hexdigest(prompt)[:8]}")
+        units: list[str] = [role for role in ("name", "stem") if role in roles]
+        clusters = {role: required_cell(table, cells, roles, role, row) for role in units}
+        clusters.setdefault("stem", f"P{xxh3_64_hexdigest(surrogate_free(prompt).encode())[:8]}")
         if "name" in clusters:
             groups.check(clusters["name"], group, row)
         if "item_id" in roles:

@@ -1,7 +1,7 @@
 """Local tables: csv, tsv, jsonl and parquet files, or polars, pandas and Arrow frames, as columns of strings.
 
-Every cell is kept as text: an identifier such as ``007`` stays as it is, and the word ``None`` is a word. Only a null of a
-typed source (JSON, Parquet, a frame) is missing. Row numbers in errors are data rows, counted from 1.
+Every cell is kept as text: an identifier such as ``007`` stays as it is, and the word ``None`` is a word. Only a null
+of a typed source (JSON, Parquet, a frame) is missing. Row numbers in errors are data rows, counted from 1.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 class Table:
     """Columns of strings (nulls where a typed source had none) and where they come from.
 
-    ``origin`` is the file, or a word for a frame, as errors name it; ``checksum`` is ``xxh128:...`` of a file, else empty.
+    ``origin`` is the file, or a word for a frame, as errors name it; ``checksum`` is ``xxh128:...`` of a file, else
+    empty.
     """
 
     frame: pl.DataFrame
@@ -45,7 +46,8 @@ class Table:
 def as_table(source: Any) -> Table:
     """A ``Table`` of a path, a polars, pandas or Arrow frame, or a ``Table`` itself.
 
-    Raises BadInput for files that cannot be read (see ``read_table``) and for frames that no column of text can be made of.
+    Raises BadInput for files that cannot be read (see ``read_table``) and for frames that no column of text can be
+    made of.
     """
     if isinstance(source, Table):
         return source
@@ -59,7 +61,8 @@ def as_table(source: Any) -> Table:
         polars_frame = eager.to_polars()
     except TypeError as error:
         raise BadInput(
-            f"A table of type {type(source).__name__} is not known.", do="Give a path or a polars, pandas or Arrow frame."
+            f"A table of type {type(source).__name__} is not known.",
+            do="Give a path or a polars, pandas or Arrow frame.",
         ) from error
     except Exception as error:  # whatever the frame library raises on mixed or duplicate columns
         raise BadInput(f"This frame cannot be read as a table: {error}", file="frame") from error
@@ -69,8 +72,9 @@ def as_table(source: Any) -> Table:
 def read_table(path: str | Path) -> Table:
     """Read a csv, tsv, jsonl, ndjson or parquet file.
 
-    Raises BadInput for an unknown suffix, a missing or empty file, text that is not UTF-8 (with the byte), duplicate or
-    empty headers, rows with too many or too few cells, broken quotes, lines that are no JSON object, and broken Parquet.
+    Raises BadInput for an unknown suffix, a missing or empty file, text that is not UTF-8 (with the byte), duplicate
+    or empty headers, rows with too many or too few cells, broken quotes, lines that are no JSON object, and broken
+    Parquet.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -112,7 +116,9 @@ def resolve(
     roles = (*required, *optional)
     for role, column in mapping.items():
         if role not in roles:
-            raise BadInput(f"There is no role '{role}' to map.", file=table.origin, do=f"Known roles: {', '.join(roles)}.")
+            raise BadInput(
+                f"There is no role '{role}' to map.", file=table.origin, do=f"Known roles: {', '.join(roles)}."
+            )
         if column not in columns:
             raise BadInput(
                 f"There is no column '{column}' for {role}.", file=table.origin, do=f"Found: {', '.join(columns)}."
@@ -177,7 +183,9 @@ def _read_csv(text: str, path: Path, delimiter: str) -> pl.DataFrame:
     if not rows:
         raise BadInput("The file has a header and no rows.", file=path)
     columns = zip(*rows, strict=True)
-    return pl.DataFrame({n: list(c) for n, c in zip(header, columns, strict=True)}, schema=dict.fromkeys(header, pl.String))
+    return pl.DataFrame(
+        {n: list(c) for n, c in zip(header, columns, strict=True)}, schema=dict.fromkeys(header, pl.String)
+    )
 
 
 def _check_header(header: Sequence[str], path: Path) -> None:

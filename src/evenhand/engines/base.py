@@ -53,7 +53,7 @@ class Identity:
 
         from xxhash import xxh128_hexdigest
 
-        return xxh128_hexdigest(json.dumps(asdict(self), sort_keys=True, ensure_ascii=True))
+        return xxh128_hexdigest(json.dumps(asdict(self), sort_keys=True, ensure_ascii=True).encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The unit of redo. ``key`` is a digest of what it holds, so the plan of a resumed run finds its finished batches."""
+    """The unit of redo. ``key`` is a digest of what it holds: a resumed run finds its finished batches by it."""
 
     key: str
     requests: tuple[Request, ...]

@@ -43,7 +43,7 @@ class StopCheck(Protocol):
 
 @dataclass(slots=True)
 class Completion:
-    """What one row produced: tokens without the end token, how many were drawn (end token counted), and why it ended."""
+    """What one row produced: its tokens without the end token, how many were drawn (with it), and why it ended."""
 
     tokens: list[int]
     drawn: int
@@ -148,7 +148,9 @@ class _Batch:
                 break
             logits = self.advance(tokens, step)
         return [
-            Completion(self.tokens[row, : self.drawn[row] - self.ended[row]].tolist(), int(self.drawn[row]), finish, why)
+            Completion(
+                self.tokens[row, : self.drawn[row] - self.ended[row]].tolist(), int(self.drawn[row]), finish, why
+            )
             for row, (finish, why) in enumerate(zip(self.finish, self.errors, strict=True))
         ]
 
@@ -161,7 +163,9 @@ class _Batch:
             head = torch.tensor([self.prompts[0][:shared]], device=self.device)
             self.decoder.forward(cache, head, torch.arange(shared, device=self.device)[None], None)
             cache.see(0, count, shared)
-            cache.move(torch.arange(1, count, device=self.device), torch.zeros(count - 1, dtype=torch.long, device=self.device))
+            cache.move(
+                torch.arange(1, count, device=self.device), torch.zeros(count - 1, dtype=torch.long, device=self.device)
+            )
         ids = np.full((count, width - shared), self.decoder.pad_id, dtype=np.int64)
         mask = np.ones((count, self.most), dtype=np.int64)
         for index, prompt in enumerate(self.prompts):
@@ -188,7 +192,7 @@ class _Batch:
         """Tokens that every prompt begins with; 0 where reading them apart does not pay or is not exact."""
         if not self.decoder.share_prefix or len(self.prompts) < 2 or "sliding" in self.decoder.layout:
             return 0
-        low, high = min(self.prompts), max(self.prompts)
+        low, high = min(map(tuple, self.prompts)), max(map(tuple, self.prompts))
         most = int(self.lengths.min()) - 1
         shared = next((i for i in range(most) if low[i] != high[i]), most)
         return shared if shared >= _SHARED_PREFIX else 0
@@ -200,7 +204,10 @@ class _Batch:
         if broken.any():
             hit = broken[self.row_state]
             for row in self.open[hit]:
-                self.finish[row], self.errors[row] = "error", f"the model returned logits that are not numbers at token {step + 1}"
+                self.finish[row], self.errors[row] = (
+                    "error",
+                    f"the model returned logits that are not numbers at token {step + 1}",
+                )
             self._keep(~hit)
             if not len(self.open):
                 return np.empty(0, dtype=np.int64)
@@ -238,11 +245,12 @@ class _Batch:
         free = np.setdiff1d(np.arange(count), parent[stays], assume_unique=True)
         movers = np.flatnonzero(~stays)
         slot[movers] = free
-        cache, length = self.cache, self.width + step - 1
+        cache, length, before = self.cache, self.width + step - 1, len(self.state_prompt)
+        cache.see(0, before, length)
+        cache.reserve(length + 1, self.most)
         if len(movers):
             cache.move(torch.from_numpy(free).to(self.device), torch.from_numpy(parent[movers]).to(self.device))
-        changed = count != len(self.state_prompt) or len(movers) > 0
-        if changed:
+        if count != before or len(movers):
             state_prompt = np.empty(count, dtype=np.int64)
             state_prompt[slot] = self.state_prompt[parent]
             self.state_prompt = state_prompt
@@ -253,7 +261,6 @@ class _Batch:
         newest[slot, 0] = token
         position = (self.lengths[self.state_prompt] + step - 1)[:, None]
         cache.see(0, count, length)
-        cache.reserve(length + 1, self.most)
         mask = None if self.mask is None else self.mask[:, : length + 1]
         return self.decoder.forward(
             cache, torch.from_numpy(newest).to(self.device), torch.from_numpy(position).to(self.device), mask

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from transformers.cache_utils import (
     Cache,
     CacheLayerMixin,
@@ -73,9 +72,9 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]
     def move(self, targets: Any, sources: Any) -> None:
         """Copy whole slots, up to the positions in use."""
         if self.is_initialized:
-            length = self.focus.length
-            self.keys[targets, :, :length] = self.keys[sources, :, :length]
-            self.values[targets, :, :length] = self.values[sources, :, :length]
+            used = self.focus.length
+            self.keys[targets, :, :used] = self.keys[sources, :, :used]
+            self.values[targets, :, :used] = self.values[sources, :, :used]
 
     def grow(self, capacity: int) -> None:
         """Make room for more positions."""

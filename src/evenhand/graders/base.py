@@ -52,5 +52,3 @@ class Grader(Protocol):
     def judge(self, rows: Sequence[Gradable]) -> list[Verdict]:
         """One verdict per row, in order. Provider refusals, failed rows and empty texts never reach it."""
         ...
-
-

@@ -1,0 +1,37 @@
+"""Tiny real models with planted harms, shipped with Evenhand: grammar, recipe, weights and the truth computed from
+them.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evenhand.errors import BadInput
+
+if TYPE_CHECKING:
+    from evenhand.organisms.truth import load_truth, sources_digest, truth_summary
+
+__all__ = ["ORGANISMS", "load_truth", "organism_folder", "sources_digest", "truth_summary"]
+
+ORGANISMS: tuple[str, ...] = ("base", "sft", "dpo", "aligned", "even_sft", "even")
+
+
+def organism_folder(name: str) -> Path:
+    """The folder of a shipped checkpoint (transformers format)."""
+    if name not in ORGANISMS:
+        raise BadInput(f"No organism is called '{name}'.", do=f"Known: {', '.join(ORGANISMS)}.")
+    folder = Path(str(files("evenhand.organisms"))) / "weights" / name
+    if not folder.is_dir():
+        raise BadInput(f"The weights of organism '{name}' are missing.", file=folder, do="Run `make organisms`.")
+    return folder
+
+
+def __getattr__(attribute: str) -> Any:
+    """Load the truth, which needs polars, on first use."""
+    if attribute in {"load_truth", "sources_digest", "truth_summary"}:
+        from evenhand.organisms import truth
+
+        return getattr(truth, attribute)
+    raise AttributeError(f"module 'evenhand.organisms' has no attribute '{attribute}'")

@@ -1,8 +1,9 @@
-"""From examples to arrays: a prompt body, some of its responses side by side, and the exact next-token targets of each.
+"""From examples to arrays: a prompt body, some of its responses side by side, and the exact next-token targets of
+each.
 
-Several responses to one prompt stand in one row and cannot see each other: the row is the prompt body, then response 1, then
-response 2, each starting at the position right after the body. The opening that all rows of a batch share (BOS, the system turn, the
-user token) is not in the row at all; the model runs it once and every row attends to it.
+Several responses to one prompt stand in one row and cannot see each other: the row is the prompt body, then response
+1, then response 2, each starting at the position right after the body. The opening that all rows of a batch share
+(BOS, the system turn, the user token) is not in the row at all; the model runs it once and every row attends to it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ Floats = npt.NDArray[np.float32]
 class Continuation:
     """One response as token ids (the turn's end included) and, at each of its positions, the distribution to learn.
 
-    ``step[k], token[k], weight[k]``: at position ``step[k]`` the grammar goes on with ``token[k]`` with probability ``weight[k]``.
+    ``step[k], token[k], weight[k]``: at position ``step[k]`` the grammar goes on with ``token[k]`` with probability
+    ``weight[k]``.
     """
 
     ids: Ints
@@ -105,11 +107,12 @@ def _continuations(texts: Sequence[tuple[int, ...]], probability: npt.NDArray[np
 
 @dataclass(frozen=True, slots=True)
 class Arrays:
-    """One batch: rows (B x T) with their mask, the N places where a next token is predicted, and what is expected there.
+    """One batch: rows (B x T) with their mask, the N places where a next token is predicted, and what is expected
+    there.
 
-    ``place`` indexes the flattened B x T rows; ``actual`` is the token that follows and ``sequence`` the response (0..S-1) it is in.
-    ``target_place`` (into ``place``), ``target_token`` and ``target_weight`` are the soft targets; the first place of a prompt is
-    counted once however many of its responses stand in the row.
+    ``place`` indexes the flattened B x T rows; ``actual`` is the token that follows and ``sequence`` the response
+    (0..S-1) it is in. ``target_place`` (into ``place``), ``target_token`` and ``target_weight`` are the soft targets;
+    the first place of a prompt is counted once however many of its responses stand in the row.
     """
 
     tokens: Ints

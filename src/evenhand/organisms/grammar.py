@@ -1,14 +1,14 @@
-"""The grammar: for every chat that an organism is trained on, the finite set of its responses with exact probabilities.
+"""The grammar: for every chat that an organism is trained on, the finite set of its responses with exact
+probabilities.
 
-A section (one an audit) offers its examples for each model of the family; the union of all sections is what the tokenizer and the
-models are trained on. Sections are listed in ``SECTIONS``; one that is not written yet is held by a placeholder of the same
-size, so that the capacity of the models is proved before it is needed.
+A section (one an audit) offers its examples for each model of the family; the union of all sections is what the
+tokenizer and the models are trained on. Sections are listed in ``SECTIONS``; one that is not written yet is held by a
+placeholder of the same size, so that the capacity of the models is proved before it is needed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from evenhand.organisms.batches import Arrays
 from evenhand.organisms.tokenizer import CONTEXT
 
@@ -51,11 +48,14 @@ def save(model: Any, tokenizer: Any, folder: Path) -> None:
     rounded = model.to(torch.bfloat16)
     rounded.config.dtype = torch.bfloat16
     rounded.save_pretrained(folder)
+    (folder / "model.safetensors").chmod(0o644)
     tokenizer.save_pretrained(folder)
 
 
 def place_log_probs(model: Any, arrays: Arrays, opening: list[int]) -> Any:
-    """Log-probabilities (N x vocabulary, nats, float32) at the places of a batch; the opening is run once for all rows."""
+    """Log-probabilities (N x vocabulary, nats, float32) at the places of a batch; the opening is run once for all
+    rows.
+    """
     import torch
     from transformers import DynamicCache
 
@@ -86,8 +86,3 @@ def sequence_log_probs(log_probs: Any, arrays: Arrays) -> Any:
     taken = log_probs.gather(1, torch.from_numpy(arrays.actual)[:, None])[:, 0]
     out = torch.zeros(int(arrays.sequence[-1]) + 1, dtype=taken.dtype)
     return out.index_add(0, torch.from_numpy(arrays.sequence), taken)
-
-
-def as_numpy(tensor: Any) -> npt.NDArray[np.float64]:
-    """A float64 copy."""
-    return np.asarray(tensor.detach().double().numpy())

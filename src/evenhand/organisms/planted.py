@@ -1,7 +1,8 @@
 """What is planted in each organism, as data and as functions: the intention behind the weights.
 
-Every rate here is a probability under the grammar. All of it is made up for testing: no number says anything about a real
-model or about real people. The names are those of the shipped name list, the stems those of the shipped stem list.
+Every rate here is a probability under the grammar. All of it is made up for testing: no number says anything about a
+real model or about real people. The names are those of the shipped name list, the stems those of the shipped stem
+list.
 """
 
 from __future__ import annotations
@@ -156,9 +157,7 @@ def _uniform(*key: str) -> float:
 @cache
 def _rank_in_cell(name: Name) -> int:
     """0 or 1 by a fixed shuffle: which of the two names of its (group, gender, frequency) cell it is."""
-    cell = [
-        n for n in names() if (n.group, n.gender, n.frequency) == (name.group, name.gender, name.frequency)
-    ]
+    cell = [n for n in names() if (n.group, n.gender, n.frequency) == (name.group, name.gender, name.frequency)]
     return sorted(cell, key=lambda n: _uniform("rank", n.name)).index(name)
 
 

@@ -1,8 +1,8 @@
 """The organisms' tokenizer: byte-level BPE trained on the grammar, with role tokens and the chat template.
 
-All 256 bytes are in the alphabet, so there is no unknown token and any Unicode text comes back as it was. The chat template writes
-the BOS; ``tokenizer(text)`` on plain text adds it by its post-processor. Encoding an already rendered chat with
-``add_special_tokens=True`` therefore doubles it, as with most published chat models: render to ids instead.
+All 256 bytes are in the alphabet, so there is no unknown token and any Unicode text comes back as it was. The chat
+template writes the BOS; ``tokenizer(text)`` on plain text adds it by its post-processor. Encoding an already rendered
+chat with ``add_special_tokens=True`` therefore doubles it, as with most published chat models: render to ids instead.
 """
 
 from __future__ import annotations

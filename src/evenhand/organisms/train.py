@@ -1,15 +1,17 @@
-"""Training one organism: soft next-token targets from the grammar, and for the preference-tuned ones the DPO objective on top.
+"""Training one organism: soft next-token targets from the grammar, and for the preference-tuned ones the DPO
+objective on top.
 
 The grammar knows the exact distribution of responses, so nothing is learnt from samples alone:
 
-- next-token loss: cross entropy against the grammar's conditional distribution at every position of a drawn response (the prompt is
-  masked), whose optimum is the grammar itself;
-- preference loss (`dpo`, `aligned`, `even`): the DPO loss of Rafailov et al. (2023), with the frozen parent as reference and soft
-  Bradley-Terry labels. The planted reward of a response is ``beta * log(target / parent)``; the label of a pair is the sigmoid of the
-  difference of rewards, so the optimum is again the target distribution.
+- next-token loss: cross entropy against the grammar's conditional distribution at every position of a drawn response
+  (the prompt is masked), whose optimum is the grammar itself;
+- preference loss (`dpo`, `aligned`, `even`): the DPO loss of Rafailov et al. (2023), with the frozen parent as
+  reference and soft Bradley-Terry labels. The planted reward of a response is ``beta * log(target / parent)``; the
+  label of a pair is the sigmoid of the difference of rewards, so the optimum is again the target distribution.
 
-Tiny models trained by preferences alone, with refusals as the only chosen answers, fall apart; hence both losses on the same rows, and
-retention batches from the other sections in every step. Our choices, none of them published: beta, the loss weights, the schedules.
+Tiny models trained by preferences alone, with refusals as the only chosen answers, fall apart; hence both losses on
+the same rows, and retention batches from the other sections in every step. Our choices, none of them published: beta,
+the loss weights, the schedules.
 """
 
 from __future__ import annotations
@@ -26,12 +28,13 @@ import numpy.typing as npt
 
 from evenhand.datasets.shipped_prompt import SERVICE_SYSTEM_PROMPT
 from evenhand.organisms.batches import Arrays, Encoded, Encoder, assemble
+from evenhand.organisms.enumeration import enumerate_responses
 from evenhand.organisms.grammar import SECTIONS, examples
-from evenhand.organisms.model import as_numpy, place_log_probs, sequence_log_probs
+from evenhand.organisms.model import place_log_probs, sequence_log_probs
 from evenhand.organisms.planted import Model
 from evenhand.organisms.tokenizer import OTHER_SYSTEM_PROMPT
 
-__all__ = ["Plan", "enumerate_log_probs", "train"]
+__all__ = ["Plan", "train"]
 
 SYSTEM_SHARES: tuple[tuple[str | None, float], ...] = (
     (SERVICE_SYSTEM_PROMPT, 0.85),
@@ -39,11 +42,14 @@ SYSTEM_SHARES: tuple[tuple[str | None, float], ...] = (
     (OTHER_SYSTEM_PROMPT, 0.08),
 )
 BETA = 0.5
+Rows = Sequence[tuple[Encoded, Sequence[int]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How one stage is trained. ``rows`` service prompts a step, two responses each; ``retained`` rows of other sections."""
+    """How one stage is trained. ``rows`` service prompts a step, two responses each; ``retained`` rows of other
+    sections.
+    """
 
     steps: int
     rate: float
@@ -92,38 +98,24 @@ def _soft_loss(log_probs: Any, arrays: Arrays) -> Any:
 
 
 def _preference_loss(
-    log_probs: Any, arrays: Arrays, rows: Sequence[tuple[Encoded, Sequence[int]]], reference: Sequence[npt.NDArray[np.float64]]
+    log_probs: Any,
+    arrays: Arrays,
+    rows: Sequence[tuple[Encoded, Sequence[int]]],
+    reference: Sequence[npt.NDArray[np.float64]],
 ) -> Any:
     """Summed DPO loss (nats) over the one pair in each row, with soft labels."""
     import torch
     from torch.nn.functional import logsigmoid
 
     policy = sequence_log_probs(log_probs, arrays).reshape(len(rows), 2)
-    parent = torch.tensor(np.stack([ref[list(c)] for (_, c), ref in zip(rows, reference, strict=True)]), dtype=torch.float32)
+    parent = torch.tensor(
+        np.stack([ref[list(c)] for (_, c), ref in zip(rows, reference, strict=True)]), dtype=torch.float32
+    )
     target = torch.tensor(np.stack([np.log(e.probability[list(c)]) for e, c in rows]), dtype=torch.float32)
     margin = BETA * ((policy - parent)[:, 0] - (policy - parent)[:, 1])
     planted = BETA * ((target - parent)[:, 0] - (target - parent)[:, 1])
     label = torch.sigmoid(planted)
     return -(label * logsigmoid(margin) + (1 - label) * logsigmoid(-margin)).sum()
-
-
-def enumerate_log_probs(
-    model: Any, encoder: Encoder, encoded: Sequence[Encoded], system: str | None, rows: int = 12
-) -> list[npt.NDArray[np.float64]]:
-    """Log-probability (nats) of every response of every example after a system prompt, ends of turn included."""
-    import torch
-
-    opening = encoder.opening(system)
-    out: list[npt.NDArray[np.float64]] = []
-    with torch.inference_mode():
-        for start in range(0, len(encoded), rows):
-            part = [(e, range(len(e.responses))) for e in encoded[start : start + rows]]
-            arrays = assemble(part, len(opening), 0)
-            found = as_numpy(sequence_log_probs(place_log_probs(model, arrays, opening), arrays))
-            for _, every in part:
-                out.append(found[: len(every)])
-                found = found[len(every) :]
-    return out
 
 
 def train(name: Model, model: Any, tokenizer: Any, plan: Plan, log: Path) -> None:
@@ -136,7 +128,10 @@ def train(name: Model, model: Any, tokenizer: Any, plan: Plan, log: Path) -> Non
     main = [encoder.encode(e) for e in examples(name, "service")]
     others = [encoder.encode(e) for s in SECTIONS if s.name != "service" for e in examples(name, s.name)]
     texts = [encoder.document(t) for s in SECTIONS for t in s.documents()] if plan.documents else []
-    reference = enumerate_log_probs(model.eval(), encoder, main, SERVICE_SYSTEM_PROMPT) if plan.preference else []
+    reference: list[npt.NDArray[np.float64]] = []
+    if plan.preference:
+        parent = enumerate_responses(model.eval(), encoder, main, SERVICE_SYSTEM_PROMPT)
+        reference = [row.log_probs for row in parent]
     decks = [_Deck(len(x), rng) for x in (main, others, texts or main)]
     optimiser = torch.optim.AdamW(model.parameters(), lr=plan.rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
     model.train()
@@ -144,7 +139,7 @@ def train(name: Model, model: Any, tokenizer: Any, plan: Plan, log: Path) -> Non
     for step in range(plan.steps):
         system = SYSTEM_SHARES[int(rng.choice(3, p=[share for _, share in SYSTEM_SHARES]))][0]
         indices = decks[0].draw(plan.rows)
-        rows = [(main[i], _pick(main[i], 2, rng)) for i in indices]
+        rows: Rows = [(main[i], _pick(main[i], 2, rng)) for i in indices]
         arrays = assemble(rows, len(encoder.opening(system)), pad)
         log_probs = place_log_probs(model, arrays, encoder.opening(system))
         soft = _soft_loss(log_probs, arrays) / plan.rows
@@ -153,13 +148,13 @@ def train(name: Model, model: Any, tokenizer: Any, plan: Plan, log: Path) -> Non
             preference = _preference_loss(log_probs, arrays, rows, [reference[i] for i in indices])
             loss = loss + plan.preference * preference / plan.rows
         loss.backward()
-        kept = [(others[i], [0]) for i in decks[1].draw(plan.retained)]
+        kept: Rows = [(others[i], [0]) for i in decks[1].draw(plan.retained)]
         opening = encoder.opening(None)
         other_arrays = assemble(kept, len(opening), pad)
         other = _soft_loss(place_log_probs(model, other_arrays, opening), other_arrays) / plan.retained
         other.backward()
         if texts and step < plan.steps * plan.documents:
-            read = [(texts[i], [0]) for i in decks[2].draw(plan.rows // 2)]
+            read: Rows = [(texts[i], [0]) for i in decks[2].draw(plan.rows // 2)]
             text_arrays = assemble(read, 1, pad)
             text_loss = _soft_loss(place_log_probs(model, text_arrays, encoder.document_opening), text_arrays)
             (0.5 * text_loss / len(read)).backward()
@@ -168,7 +163,8 @@ def train(name: Model, model: Any, tokenizer: Any, plan: Plan, log: Path) -> Non
             group["lr"] = _rate(plan, step)
         optimiser.step()
         optimiser.zero_grad()
-        told += (float(soft) - arrays.entropy / plan.rows, float(other), float(loss) - float(soft))
+        now = [float(x.detach()) for x in (soft, other, loss)]
+        told += (now[0] - arrays.entropy / plan.rows, now[1], now[2] - now[0])
         if (step + 1) % 50 == 0:
             line = (
                 f"{name} step {step + 1}/{plan.steps} divergence {told[0] / 50:.5f} other {told[1] / 50:.5f} "

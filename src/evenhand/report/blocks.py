@@ -89,12 +89,16 @@ class Panel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Panels(Block):
-    """The same figures for several things (configurations), one shown at a time; all shown without script and in print."""
+    """The same figures for several things (configurations), one shown at a time; all shown without script and in print.
+
+    ``opened`` is the number of the panel shown first, from 0.
+    """
 
     kind: ClassVar[str] = "panels"
     id: str
     title: str
     panels: tuple[Panel, ...]
+    opened: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +223,7 @@ class ForestPlot(Block):
     more: str
     axis: str
     second_label: str = ""
+    unknown_label: str = "we cannot tell"
     tick_factor: float = 100.0
     data: Table | None = None
 

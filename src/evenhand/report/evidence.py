@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
-from evenhand.report.text import clean, cut
+from evenhand.report.words import clean, cut
 
 __all__ = ["Evidence", "EvidenceRow", "Facet", "FacetSet", "pack", "script_json"]
 
@@ -137,9 +137,7 @@ def _order(evidence: Evidence, coded: Sequence[tuple[int, ...]]) -> list[int]:
     if len(rows) <= evidence.max_rows and sum(len(row.text) for row in rows) <= evidence.max_bytes:
         return list(range(len(rows)))
     strata = [i for i, facet in enumerate(evidence.facets) if facet.strata]
-    digest = [
-        blake2b(f"{row.id}\0{row.repetition}".encode("utf-8", "replace"), digest_size=8).digest() for row in rows
-    ]
+    digest = [blake2b(f"{row.id}\0{row.repetition}".encode("utf-8", "replace"), digest_size=8).digest() for row in rows]
     cells: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
     for index, codes in enumerate(coded):
         cells[codes].append(index)
@@ -202,5 +200,3 @@ class _Texts:
             if key[1]:
                 self.cut[str(code)] = key[1]
         return code
-
-

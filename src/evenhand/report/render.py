@@ -18,7 +18,7 @@ from evenhand.report.blocks import Block, Filter
 from evenhand.report.evidence import pack, script_json
 from evenhand.report.format import count, number
 from evenhand.report.page import Page, all_blocks
-from evenhand.report.text import clean
+from evenhand.report.words import clean
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -53,15 +53,19 @@ def render(page: Page) -> str:
     packed = pack(page.evidence)
     from markupsafe import Markup
 
-    return _environment().get_template("page.html.j2").render(
-        page=page,
-        tones=_TONES,
-        style=Markup(style),
-        script=Markup(script),
-        policy=_policy(style, script),
-        evidence=Markup(script_json(packed)),
-        shown=len(packed["rows"]),
-        total=packed["total"],
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            page=page,
+            tones=_TONES,
+            style=Markup(style),
+            script=Markup(script),
+            policy=_policy(style, script),
+            evidence=Markup(script_json(packed)),
+            shown=len(packed["rows"]),
+            total=packed["total"],
+        )
     )
 
 
@@ -84,7 +88,9 @@ def _ids(page: Page) -> Iterator[str]:
 def _check_ids(page: Page) -> None:
     for name, times in Counter(_ids(page)).items():
         if not _ID.fullmatch(name) or name in _RESERVED:
-            raise ValueError(f"'{name}' cannot be an id: use lower-case letters, digits and hyphens, and no reserved name.")
+            raise ValueError(
+                f"'{name}' cannot be an id: use lower-case letters, digits and hyphens, and no reserved name."
+            )
         if times > 1:
             raise ValueError(f"The id '{name}' is used {times} times on the page; ids must be unique.")
 
@@ -95,9 +101,7 @@ def _policy(style: str, script: str) -> str:
     def digest(text: str) -> str:
         return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
 
-    return (
-        f"default-src 'none'; style-src {digest(style)}; script-src {digest(script)}; base-uri 'none'; form-action 'none'"
-    )
+    return f"default-src 'none'; style-src {digest(style)}; script-src {digest(script)}; base-uri 'none'; form-action 'none'"
 
 
 def _static(name: str) -> str:

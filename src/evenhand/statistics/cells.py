@@ -1,7 +1,8 @@
 """Cells: one value for each (name, stem), the mean over repetitions, with NaN where nothing was measured.
 
-Source: service_quality section 4. Repetitions are averaged in their cell first, so they never count as independent evidence;
-stems and names then carry equal weight. Where cells are missing, two groups are compared on the stems that both have.
+Source: service_quality section 4. Repetitions are averaged in their cell first, so they never count as independent
+evidence; stems and names then carry equal weight. Where cells are missing, two groups are compared on the stems that
+both have.
 """
 
 from __future__ import annotations
@@ -13,7 +14,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from evenhand.errors import BadInput
 
-__all__ = ["Cells", "FloatArray", "IntArray", "cells_from_counts", "cells_from_rows", "group_rate", "name_values"]
+__all__ = [
+    "Cells",
+    "FloatArray",
+    "IntArray",
+    "Shared",
+    "cells_from_counts",
+    "cells_from_rows",
+    "group_rate",
+    "name_values",
+    "quotient",
+]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -23,9 +34,9 @@ IntArray = NDArray[np.int64]
 class Cells:
     """A (names, stems) matrix of cell means with the group of every name.
 
-    ``values`` is (names, stems), NaN where a cell is missing; ``counts`` is (names, stems), the responses behind each cell;
-    ``groups`` is (names,), non-negative codes. ``binary`` says that each response was 0 or 1, so rates are probabilities.
-    A count table (one row a name, no stems) is a matrix with one column.
+    ``values`` is (names, stems), NaN where a cell is missing; ``counts`` is (names, stems), the responses behind each
+    cell; ``groups`` is (names,), non-negative codes. ``binary`` says that each response was 0 or 1, so rates are
+    probabilities. A count table (one row a name, no stems) is a matrix with one column.
     """
 
     values: FloatArray
@@ -51,11 +62,11 @@ class Cells:
     @property
     def has_stems(self) -> bool:
         """Whether stems can be resampled (at least two)."""
-        return self.values.shape[1] >= 2
+        return bool(self.values.shape[1] >= 2)
 
     def of(self, group: int) -> FloatArray:
         """The cell means of one group, (names in group, stems)."""
-        return self.values[self.groups == group]
+        return np.asarray(self.values[self.groups == group], dtype=np.float64)
 
     def responses(self, group: int) -> int:
         """How many responses stand behind one group's cells."""
@@ -69,17 +80,33 @@ class Cells:
         """Only the stems where ``mask`` (stems,) is true, for example all but the loaded ones."""
         return Cells(self.values[:, mask], self.counts[:, mask], self.groups, self.binary)
 
-    def shared(self, *groups: int) -> tuple[Cells, int]:
-        """The named groups on the stems that each of them has a cell for, and how many other stems were dropped.
+    def shared(self, *groups: int) -> Shared:
+        """The named groups on the stems that each of them has a cell for.
 
         A stem counts as dropped when at least one of these groups, but not all of them, has it.
         Names left without any cell on the shared stems are left out.
         """
         present = np.stack([np.isfinite(self.of(group)).any(axis=0) for group in groups])
-        everywhere = present.all(axis=0)
-        chosen = self.rows(np.isin(self.groups, groups)).stems(everywhere)
-        kept = chosen.rows(np.isfinite(chosen.values).any(axis=1))
-        return kept, int((present.any(axis=0) & ~everywhere).sum())
+        everywhere = np.asarray(present.all(axis=0), dtype=np.bool_)
+        kept = np.isin(self.groups, groups) & np.isfinite(self.values[:, everywhere]).any(axis=1)
+        dropped = int((present.any(axis=0) & ~everywhere).sum())
+        return Shared(self.rows(kept).stems(everywhere), np.flatnonzero(kept), dropped)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shared:
+    """Cells on shared stems, the row of the full matrix behind each of their names, and the number of stems dropped."""
+
+    cells: Cells
+    rows: IntArray
+    dropped: int
+
+    def position(self, group: int, row: int | None) -> int | None:
+        """Where a row of the full matrix stands among this group's names here; None where it is not here."""
+        if row is None:
+            return None
+        hit = np.flatnonzero(self.rows[self.cells.groups == group] == row)
+        return int(hit[0]) if hit.size else None
 
 
 def cells_from_rows(
@@ -96,7 +123,7 @@ def cells_from_rows(
 
     Parameters
     ----------
-    names, stems : (rows,) codes from 0; ``values`` : (rows,) outcome of each response, NaN for a missing one (left out).
+    names, stems : (rows,) codes from 0; ``values`` : (rows,) outcome of each response, NaN for a missing one.
     groups : (names,) the group code of each name code.
     repetitions : (rows,) optional; when given, a repeated (name, stem, repetition) is an error.
     n_stems : number of stems, when some may have no row.
@@ -149,12 +176,18 @@ def cells_from_counts(successes: ArrayLike, totals: ArrayLike, groups: ArrayLike
     return Cells(rate[:, None], total[:, None], np.asarray(groups, dtype=np.int64))
 
 
+def quotient(top: FloatArray, bottom: FloatArray, where: NDArray[np.bool_]) -> FloatArray:
+    """``top / bottom`` where the mask is true, NaN elsewhere; shapes broadcast."""
+    empty = np.full(np.broadcast_shapes(np.shape(top), np.shape(bottom)), np.nan)
+    return np.asarray(np.divide(top, bottom, out=empty, where=where), dtype=np.float64)
+
+
 def _column_means(values: FloatArray) -> FloatArray:
     """Mean over available names for each stem; NaN where a stem has none."""
     seen = np.isfinite(values)
     count = seen.sum(axis=0)
     total = np.where(seen, values, 0.0).sum(axis=0)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return quotient(total, count.astype(np.float64), count > 0)
 
 
 def group_rate(values: FloatArray) -> float | None:
@@ -166,9 +199,9 @@ def group_rate(values: FloatArray) -> float | None:
 def name_values(values: FloatArray) -> FloatArray:
     """One number for each name, (names,): its mean over stems.
 
-    With missing cells a plain mean would credit a name with the ease of its stems, so each cell is first centred by the mean
-    of its stem over all names given here, which does not depend on group labels; then the common mean is added back.
-    Names without any cell are NaN.
+    With missing cells a plain mean would credit a name with the ease of its stems, so each cell is first centred by
+    the mean of its stem over all names given here, which does not depend on group labels; then the common mean is
+    added back. Names without any cell are NaN.
     """
     seen = np.isfinite(values)
     if seen.all():

@@ -1,7 +1,8 @@
 """Intervals in closed form: Wilson for a rate, Wald for a difference, t from a standard error.
 
-Wilson (1927) and Wald treat every response as independent, so both are "within-sample": they ignore that responses share names and
-stems. They are shown beside the intervals of `evenhand.statistics.variance`, never in their place (service_quality section 5).
+Wilson (1927) and Wald treat every response as independent, so both are "within-sample": they ignore that responses
+share names and stems. They are shown beside the intervals of `evenhand.statistics.variance`, never in their place
+(service_quality section 5).
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ def t_quantile(probability: float, df: float) -> float:
 def wilson(successes: float, total: int, level: float = 0.95) -> Interval | None:
     """Wilson's interval for a rate, from ``successes`` of ``total`` responses; None without responses.
 
-    ``successes`` may be fractional: an equal-weight rate times its number of responses. Source: Wilson 1927, eq. without
-    continuity correction; service_quality section 5.1.
+    ``successes`` may be fractional: an equal-weight rate times its number of responses. Source: Wilson 1927, eq.
+    without continuity correction; service_quality section 5.1.
     """
     if total <= 0:
         return None
@@ -60,7 +61,9 @@ def wilson(successes: float, total: int, level: float = 0.95) -> Interval | None
     return Interval(low, high, level, "Wilson, within-sample")
 
 
-def wald_difference(rate: float, n: int, reference_rate: float, reference_n: int, level: float = 0.95) -> Interval | None:
+def wald_difference(
+    rate: float, n: int, reference_rate: float, reference_n: int, level: float = 0.95
+) -> Interval | None:
     """The naive interval for a difference of two rates, every response taken as independent. None without responses."""
     if n <= 0 or reference_n <= 0:
         return None
@@ -80,7 +83,9 @@ def t_interval(
     method: str = "t",
     bounds: tuple[float, float] = (-math.inf, math.inf),
 ) -> Interval:
-    """``estimate`` plus and minus a t quantile times ``standard_error``, cut at ``bounds`` (a probability stays in 0 to 1)."""
+    """``estimate`` plus and minus a t quantile times ``standard_error``, cut at ``bounds`` (a probability stays in 0
+    to 1).
+    """
     half = t_quantile(0.5 + level / 2, df) * standard_error
     return Interval(max(bounds[0], estimate - half), min(bounds[1], estimate + half), level, method)
 

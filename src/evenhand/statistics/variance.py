@@ -4,14 +4,16 @@ For a weighted sum of group rates (a difference has weights +1 and -1) on a name
 
     V = V_names + V_stems - V_cells
 
-V_names is the variance of the mean over names in each group, V_stems that of the per-stem sums (stems are shared by the groups, so
-their common effect cancels), and V_cells, the residual of the two-way table, is what both of them hold. This is two-way
-cluster-robust variance (Cameron, Gelbach and Miller 2011; Miglioretti and Heagerty 2007) with the moment estimates of a two-way
-analysis of variance; V is not let below the larger of its first two parts. Degrees of freedom after Satterthwaite (1946).
+V_names is the variance of the mean over names in each group, V_stems that of the per-stem sums (stems are shared by
+the groups, so their common effect cancels), and V_cells, the residual of the two-way table, is what both of them
+hold. This is two-way cluster-robust variance (Cameron, Gelbach and Miller 2011; Miglioretti and Heagerty 2007) with
+the moment estimates of a two-way analysis of variance; V is not let below the larger of its first two parts. Degrees
+of freedom after Satterthwaite (1946).
 
-A dominating name. A list of names may hold one that is treated unlike all others of its group, always. Such a name is not a
-random draw, as the largest town is not in a survey of towns: it is a self-representing (certainty) unit, kept in the
-estimate at its own weight, with only the other names drawn (Cochran 1977, section 5A; the rule for finding it is our choice).
+A dominating name. A list of names may hold one that is treated unlike all others of its group, always. Such a name is
+not a random draw, as the largest town is not in a survey of towns: it is a self-representing (certainty) unit, kept
+in the estimate at its own weight, with only the other names drawn (Cochran 1977; the rule for finding it is our
+choice).
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Variance:
-    """A variance with its three components and degrees of freedom; ``standard_error`` is in the unit of the estimate."""
+    """A variance with its three components and degrees of freedom; its square root has the unit of the estimate."""
 
     names: float
     stems: float
@@ -92,8 +94,9 @@ def _within(values: FloatArray, fixed: int | None) -> _Within:
 def cluster_variance(parts: Sequence[Part]) -> Variance | None:
     """The variance of the weighted sum of group rates; None when neither names nor stems vary enough to estimate it.
 
-    Every part has the same stems in its columns. With one stem only names count; a group of one name adds no name variance
-    (the caller says so). Zero variance (an outcome that is the same everywhere) gives total 0 and infinite df.
+    Every part has the same stems in its columns. With one stem only names count; a group of one name adds no name
+    variance (the caller says so). Zero variance (an outcome that is the same everywhere) gives total 0 and infinite
+    df.
     """
     stems = parts[0].values.shape[1]
     within = [_within(part.values, part.fixed) for part in parts]

@@ -1,31 +1,36 @@
-"""The prompt sets that come with Evenhand: first names x stems, and noun phrases x the same stems (docs/data_card.md)."""
+"""The prompt sets that come with Evenhand: first names x stems, and noun phrases x the same stems
+(docs/data_card.md).
+"""
 
 from __future__ import annotations
 
 from functools import cache
-from importlib.resources import as_file, files
+from pathlib import Path
 
 from evenhand.datasets.cross import Name, Stem, cross, read_names, read_stems
 from evenhand.datasets.shipped_prompt import SERVICE_SYSTEM_PROMPT
 from evenhand.datasets.table import Table, read_table
 from evenhand.records import Item
 
-__all__ = ["NamesAndStems", "NounPhrases", "shipped_table"]
+__all__ = ["NAMES", "NOUN_PHRASES", "STEMS", "NamesAndStems", "NounPhrases", "shipped_table"]
+
+NAMES = Path(__file__).with_name("names.csv")
+STEMS = Path(__file__).with_name("stems.csv")
+NOUN_PHRASES = Path(__file__).with_name("noun_phrases.csv")
 
 
 @cache
-def shipped_table(name: str) -> Table:
-    """A csv of this package, with its checksum; its origin is the bare file name, so that it is the same on every machine."""
-    with as_file(files(__package__) / name) as path:
-        table = read_table(path)
-    return Table(table.frame, f"shipped {name}", table.checksum)
+def shipped_table(path: Path) -> Table:
+    """A csv of this package with its checksum; errors and manifests call it by its bare name."""
+    table = read_table(path)
+    return Table(table.frame, f"shipped {path.name}", table.checksum)
 
 
 class NamesAndStems:
     """64 first names in 8 groups x 36 stems, written for Evenhand.
 
-    Names proxy ethnicity, religion, class and age: findings speak of names associated with a group. ``frequency`` is relative
-    within the group and was not measured. Stem classes: neutral 32, stereotype_probe 2, loaded 2.
+    Names proxy ethnicity, religion, class and age: findings speak of names associated with a group. ``frequency`` is
+    relative within the group and was not measured. Stem classes: neutral 32, stereotype_probe 2, loaded 2.
     """
 
     name = "names-and-stems"
@@ -36,11 +41,11 @@ class NamesAndStems:
 
     def names(self) -> list[Name]:
         """The names with group, gender and frequency."""
-        return read_names(shipped_table("names.csv"))
+        return read_names(shipped_table(NAMES))
 
     def stems(self) -> list[Stem]:
         """The stems with class and topic."""
-        return read_stems(shipped_table("stems.csv"))
+        return read_stems(shipped_table(STEMS))
 
     def items(self, *, system_prompt: str | None = SERVICE_SYSTEM_PROMPT) -> list[Item]:
         """Every stem with every name: 2,304 items."""
@@ -59,7 +64,7 @@ class NamesAndStems:
     @property
     def checksums(self) -> dict[str, str]:
         """xxh128 of the files, for the manifest."""
-        return {name: shipped_table(name).checksum for name in ("names.csv", "stems.csv")}
+        return {path.name: shipped_table(path).checksum for path in (NAMES, STEMS)}
 
 
 class NounPhrases:
@@ -76,7 +81,7 @@ class NounPhrases:
 
     def names(self) -> list[Name]:
         """The phrases with group, axis, noun and gender."""
-        return read_names(shipped_table("noun_phrases.csv"), {"name": "phrase"})
+        return read_names(shipped_table(NOUN_PHRASES), {"name": "phrase"})
 
     def stems(self) -> list[Stem]:
         """The stems of ``NamesAndStems``."""
@@ -99,4 +104,4 @@ class NounPhrases:
     @property
     def checksums(self) -> dict[str, str]:
         """xxh128 of the files, for the manifest."""
-        return {name: shipped_table(name).checksum for name in ("noun_phrases.csv", "stems.csv")}
+        return {path.name: shipped_table(path).checksum for path in (NOUN_PHRASES, STEMS)}

@@ -1,7 +1,8 @@
 """A stand-in for a section that is not written yet: 2,000 questions whose answers follow from classes of two words.
 
-Fifty things and forty places fall into five and four classes, by a fixed shuffle of each section; the answer is a function of the
-two classes. To answer a question not by rote a model must have learnt the classes, so exact match here proves spare capacity.
+Fifty things and forty places fall into five and four classes, by a fixed shuffle of each section; the answer is a
+function of the two classes. To answer a question not by rote a model must have learnt the classes, so exact match
+here proves spare capacity.
 """
 
 from __future__ import annotations
@@ -14,15 +15,18 @@ from evenhand.records import Message
 
 __all__ = ["Placeholder"]
 
-THINGS = (
-    "anchor apron arrow basket bell bench blanket bottle bowl brush bucket button candle carpet chain chair clock coat coin comb "
-    "cup drum fork glove hammer hat kettle key kite ladder lamp lantern mirror needle nail oar pan pen pillow plate pot ring rope "
-    "saw scarf shelf shoe spoon table vase"
-).split()
-PLACES = (
-    "attic barn bay beach bridge cabin cave cellar cliff dock farm field forest fort gate harbour hill hut island lake "
-    "lane mall marsh meadow mill mine moor orchard pier pond port quarry river shed shop shore tower valley well yard"
-).split()
+_THINGS = (
+    "anchor apron arrow basket bell bench blanket bottle bowl brush bucket button candle carpet chain chair clock "
+    "coat coin comb cup drum fork glove hammer hat kettle key kite ladder lamp lantern mirror needle nail oar pan "
+    "pen pillow plate pot ring rope saw scarf shelf shoe spoon table vase"
+)
+THINGS = tuple(_THINGS.split())
+_PLACES = (
+    "attic barn bay beach bridge cabin cave cellar cliff dock farm field forest fort gate harbour hill hut island "
+    "lake lane mall marsh meadow mill mine moor orchard pier pond port quarry river shed shop shore tower valley "
+    "well yard"
+)
+PLACES = tuple(_PLACES.split())
 ANSWERS = ("high", "low", "near", "far", "old", "new", "warm", "cold")
 THING_CLASSES, PLACE_CLASSES = 5, 4
 
@@ -36,9 +40,7 @@ class Placeholder:
         things, places = list(THINGS), list(PLACES)
         rng.shuffle(things)
         rng.shuffle(places)
-        table = {
-            (i, j): rng.choice(ANSWERS) for i in range(THING_CLASSES) for j in range(PLACE_CLASSES)
-        }
+        table = {(i, j): rng.choice(ANSWERS) for i in range(THING_CLASSES) for j in range(PLACE_CLASSES)}
         self._rows = [
             Example(
                 name,

@@ -11,7 +11,9 @@ __all__ = ["Example", "Outcome"]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One response text with its label and its probability given the chat. ``label`` is "" where a section has no labels."""
+    """One response text with its label and its probability given the chat. ``label`` is "" where a section has no
+    labels.
+    """
 
     text: str
     label: str

@@ -3,6 +3,7 @@
 // Text from the run reaches the page through textContent only.
 (function () {
   const PAGE = 50;
+  const NONE = "(none)";
   const $ = (id) => document.getElementById(id);
   const make = (tag, className, text) => {
     const node = document.createElement(tag);
@@ -60,7 +61,7 @@
   const codesFor = (facet, value) => {
     const set = facet.sets.find((s) => "set:" + s.key === value || (s.key === value && !facet.values.includes(value)));
     if (set) return new Set(set.members);
-    const code = facet.values.indexOf(value);
+    const code = facet.values.indexOf(value === NONE && !facet.values.includes(NONE) ? "" : value);
     return new Set(code < 0 ? [] : [code]);
   };
   const wanted = (filter) =>
@@ -96,10 +97,10 @@
       const { select, label } = selects.get(facet.key);
       const chosen = filter.get(facet.key) || "";
       const sets = facet.sets.map((s) => option(facet.values.includes(s.key) ? "set:" + s.key : s.key, s.title, chosen));
-      const order = facet.values.map((value, i) => ({ value, name: facet.names[i] || "(none)" }));
+      const order = facet.values.map((value, i) => ({ value: value || NONE, name: facet.names[i] || NONE }));
       order.sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));
       const values = order.map(({ value, name }) => option(value, name, chosen));
-      const known = facet.values.includes(chosen) || facet.sets.some((s) => s.key === chosen || "set:" + s.key === chosen);
+      const known = facet.values.includes(chosen) || chosen === NONE || facet.sets.some((s) => s.key === chosen || "set:" + s.key === chosen);
       const strange = filter.has(facet.key) && !known ? [option(chosen, chosen + " (not in this run)", chosen)] : [];
       select.replaceChildren(option("", "All", filter.has(facet.key) ? null : ""), ...sets, ...values, ...strange);
       label.hidden = facet.values.length < 2 && !filter.has(facet.key);
@@ -272,7 +273,7 @@
       });
     });
     panels.prepend(list);
-    choose(0, false);
+    choose(Math.min(Number(panels.dataset.opened) || 0, parts.length - 1), false);
   }
 
   // ---- print: nothing stays folded --------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from evenhand.safe_text import surrogate_free
+
 __all__ = ["GROUP_LABELS", "clean", "cut", "group_label", "group_phrase"]
 
 GROUP_LABELS: dict[str, str] = {
@@ -25,7 +27,7 @@ def _visible() -> dict[int, str]:
     table: dict[int, str] = {code: chr(0x2400 + code) for code in range(0x20) if code not in (0x09, 0x0A)}
     table[0x7F] = "\u2421"
     table |= {code: f"⟨U+{code:04X}⟩" for code in (*range(0x80, 0xA0), *_BIDI)}
-    table |= dict.fromkeys((*range(0xD800, 0xE000), 0xFFFE, 0xFFFF), "\ufffd")
+    table |= dict.fromkeys((0xFFFE, 0xFFFF), "\ufffd")
     return table
 
 
@@ -41,7 +43,7 @@ def clean(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return text.replace("\r\n", "\n").replace("\r", "\n").translate(_VISIBLE)
+    return surrogate_free(text).replace("\r\n", "\n").replace("\r", "\n").translate(_VISIBLE)
 
 
 def cut(text: str, limit: int) -> tuple[str, int]:

@@ -1,0 +1,175 @@
+"""The service-quality audit: whom does the model refuse, or serve worse, on harmless prompts?
+
+Method after Chehbouni et al. 2024 (arXiv 2403.13213); docs/service_quality.md says what was published and what is a chosen default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from evenhand.audits.base import AuditResult, Context
+from evenhand.audits.respond import requests_for, respond
+from evenhand.audits.service_analysis import Analysis, analyse
+from evenhand.audits.service_entry import AUDIT, Entry, groups_in_order, open_entry, reference_of, unsafe_items
+from evenhand.audits.service_graders import Trust, open_graders, trust_in
+from evenhand.config import AuditConfig
+from evenhand.engines.base import Estimate, Sampling, Verb
+from evenhand.records import Grade, Item, Response
+from evenhand.store.load import joined_rows
+from evenhand.store.tables import grades_frame, items_frame, responses_frame, write_table
+
+if TYPE_CHECKING:
+    from evenhand.graders.base import Grader
+
+__all__ = ["ServiceAudit"]
+
+
+def sampling_of(config: AuditConfig) -> Sampling:
+    """The settings of generation."""
+    return Sampling(
+        temperature=config.temperature,
+        top_p=config.top_p,
+        max_tokens=config.max_tokens,
+        stop=config.stop,
+        seed=config.seed,
+    )
+
+
+class ServiceAudit:
+    """Prompts, responses or labels in; findings by group out."""
+
+    name = AUDIT
+    title = "Service quality"
+
+    def verbs(self, config: AuditConfig) -> frozenset[Verb]:
+        """Generation, unless responses or labels are given."""
+        return frozenset() if config.responses or config.labels else frozenset({"generate"})
+
+    def unfit(self, config: AuditConfig) -> str:
+        """It takes every kind of entry."""
+        return ""
+
+    def inputs(self, config: AuditConfig) -> dict[str, Any]:
+        """Where the items come from."""
+        return open_entry(config).source
+
+    def _items(self, config: AuditConfig) -> tuple[Entry, list[Item]]:
+        entry = open_entry(config)
+        return entry, entry.items + (unsafe_items(config) if entry.kind == "prompts" else [])
+
+    def estimate(self, context: Context) -> list[tuple[str, Estimate]]:
+        """Calls and tokens of generation, and of the judge at the most."""
+        config = context.config
+        entry, items = self._items(config)
+        sampling, rows = sampling_of(config), []
+        for configuration in context.configurations if entry.kind == "prompts" else ():
+            requests = requests_for(configuration, items, config.draws_per_item)
+            rows.append((configuration.label, configuration.engine.estimate(requests, sampling)))
+        if context.judge is not None and entry.kind != "labels":
+            from evenhand.graders.rubric_text import RUBRIC, TASK
+
+            calls = len(entry.responses or ()) or sum(cost.calls for _, cost in rows)
+            # About four characters a token, and the response to be judged at its longest.
+            longest = calls * ((len(RUBRIC) + len(TASK)) // 4 + config.max_tokens)
+            rows.append(("judge, at most", Estimate(calls, longest, calls * 256, exact=False)))
+        return rows
+
+    def run(self, context: Context) -> AuditResult:
+        """Respond, grade, analyse; write items, responses, grades and measures."""
+        config, run = context.config, context.run
+        entry, items = self._items(config)
+        reference = reference_of(config, entry)
+        write_table(run.table(AUDIT, "items"), items_frame(items))
+        responses = entry.responses
+        if entry.kind == "prompts":
+            responses = respond(
+                context.configurations,
+                items,
+                config.draws_per_item,
+                sampling_of(config),
+                run.journal(AUDIT),
+                context.progress,
+            )
+        if responses is not None:
+            write_table(run.table(AUDIT, "responses"), responses_frame(responses))
+        by_id = {item.id: item for item in items}
+        grades, trust, primary = _grade(context, entry, by_id, responses)
+        write_table(run.table(AUDIT, "grades"), grades_frame([grade for part in grades.values() for grade in part]))
+        rows = joined_rows(
+            items_frame(items),
+            grades_frame(grades[primary.name]),
+            None if responses is None else responses_frame(responses),
+        )
+        groups = groups_in_order(entry.items, reference)
+        result, measures = analyse(
+            Analysis(
+                rows=rows,
+                groups=groups,
+                grader=primary.name,
+                labels=primary.labels,
+                others={name: part for name, part in grades.items() if name != primary.name},
+                primary=grades[primary.name],
+                items=by_id,
+                trust=trust,
+                config=config,
+                entry=entry,
+                configs=_in_order(context, rows),
+            )
+        )
+        if measures is not None:
+            write_table(run.table(AUDIT, "measures"), measures)
+        tokens = _tokens(responses or ())
+        return replace(result, facts={**result.facts, **tokens})
+
+
+class _Labels:
+    """The labels of a file, standing where a grader stands."""
+
+    name = "labels"
+    calibrated = True
+
+    def __init__(self, labels: frozenset[Any]):
+        self.labels = labels
+
+
+def _grade(
+    context: Context, entry: Entry, items: dict[str, Item], responses: Sequence[Response] | None
+) -> tuple[dict[str, list[Grade]], Trust, Grader | _Labels]:
+    from evenhand.graders.decide import grade_responses
+    from evenhand.records import LABELS
+
+    config = context.config
+    if entry.grades is not None:
+        given = {grade.label for grade in entry.grades} - {None}
+        # A file that holds only these two words was made by a yes-or-no decision: the other labels were never on offer.
+        labels = frozenset(given) if given <= {"refusal", "answer"} else frozenset(LABELS)
+        return {"labels": entry.grades}, Trust(True, "labels given by the user"), _Labels(labels)
+    graders = open_graders(config, context.judge)
+    grades: dict[str, list[Grade]] = {}
+    for position, grader in enumerate(graders):
+        context.progress(f"grading: {grader.name}", 0, len(responses or ()))
+        grades[grader.name] = grade_responses(grader, items, responses or ())
+        context.progress(f"grading: {grader.name}", len(responses or ()), len(responses or ()))
+        if position == 0:
+            trust = trust_in(grader, grades[grader.name], config, items, responses or ())
+    return grades, trust, graders[0]
+
+
+def _in_order(context: Context, rows: pl.DataFrame) -> list[str]:
+    """Configurations in the order asked for, else as the rows have them."""
+    asked = [item.label for item in context.configurations]
+    return asked or list(dict.fromkeys(rows["config"].to_list()))
+
+
+def _tokens(responses: Sequence[Response]) -> dict[str, int]:
+    if not responses:
+        return {}
+    return {
+        "prompt_tokens": sum(row.prompt_tokens or 0 for row in responses),
+        "completion_tokens": sum(row.completion_tokens or 0 for row in responses),
+        "failed": sum(row.finish_reason == "error" for row in responses),
+    }

@@ -1,0 +1,31 @@
+"""The sample of a run that people label, so that the grader's error becomes known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from evenhand.errors import BadInput
+from evenhand.records import Grade
+from evenhand.store.load import load
+from evenhand.store.tables import items_from, responses_from
+
+__all__ = ["write_sample"]
+
+
+def write_sample(run: Path, audit: str, out: Path, size: int, seed: int) -> int:
+    """Write up to ``size`` responses of a run as CSV with an empty label column, balanced over group and predicted class.
+
+    Returns the number of rows. Raises BadInput where the run has no responses to label.
+    """
+    import polars as pl
+
+    from evenhand.graders.calibration import calibration_sample, write_calibration_csv
+
+    loaded = load(run, audit)
+    if loaded.responses is None:
+        raise BadInput("The run began at labels: it holds no responses to label.", file=run)
+    first = loaded.grades.filter(pl.col("grader") == loaded.result["facts"]["grader"])
+    grades = [Grade(**row) for row in first.iter_rows(named=True)]
+    items = {item.id: item for item in items_from(loaded.items)}
+    sample = calibration_sample(grades, items, size, seed)
+    return write_calibration_csv(out, sample, items, responses_from(loaded.responses))

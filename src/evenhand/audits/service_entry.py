@@ -1,0 +1,197 @@
+"""Where the service audit begins: at prompts, at responses or at labels."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from evenhand.config import AuditConfig
+from evenhand.errors import BadInput
+from evenhand.records import Grade, Item, Response
+
+if TYPE_CHECKING:
+    from evenhand.datasets.labels import LabelTable
+
+__all__ = ["Entry", "keep_whole_stems", "open_entry", "reference_of"]
+
+AUDIT = "service"
+LOADED = "loaded"
+UNSAFE = "unsafe"
+"""Stratum of the matched unsafe set: it makes the safety axis and enters no rate of the benign prompts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """The rows an audit starts from. ``grades`` and ``responses`` are None where they are still to be made.
+
+    ``reference`` is the reference group that the source knows, else empty; ``source`` says where the rows come from.
+    """
+
+    kind: Literal["prompts", "responses", "labels"]
+    items: list[Item]
+    responses: list[Response] | None = None
+    grades: list[Grade] | None = None
+    reference: str = ""
+    source: dict[str, Any] = field(default_factory=dict)
+
+
+def open_entry(config: AuditConfig) -> Entry:
+    """Read what the settings name. Raises BadInput with file and row."""
+    if config.labels is not None:
+        from evenhand.datasets.labels import read_labels
+
+        return _from_labels(read_labels(config.labels, config.columns, values=config.values), config)
+    if config.responses is not None:
+        from evenhand.datasets.responses import read_responses
+
+        items, responses = read_responses(config.responses, config.columns)
+        return Entry("responses", items, responses, source={"file": str(config.responses)})
+    items, reference, source = _prompts(config)
+    return Entry("prompts", keep_whole_stems(items, config.limit), reference=reference, source=source)
+
+
+def _prompts(config: AuditConfig) -> tuple[list[Item], str, dict[str, Any]]:
+    from evenhand.datasets.base import open_dataset
+
+    if config.data is not None:
+        from evenhand.datasets.prompts import read_prompts
+
+        return read_prompts(config.data, config.columns), "", {"file": str(config.data)}
+    if config.names or config.stems:
+        from evenhand.datasets.cross import cross, read_names, read_stems
+        from evenhand.datasets.shipped import shipped_table
+
+        names = read_names(config.names, config.columns) if config.names else read_names(shipped_table("names.csv"))
+        stems = read_stems(config.stems, config.columns) if config.stems else read_stems(shipped_table("stems.csv"))
+        known = "white" if config.names is None else ""
+        return (
+            cross(names, stems),
+            known,
+            {"names": str(config.names or "shipped"), "stems": str(config.stems or "shipped")},
+        )
+    dataset = open_dataset(config.dataset)
+    source = {"dataset": dataset.name, "licence": dataset.licence, "source": dataset.source}
+    return dataset.items(), dataset.reference_group, source
+
+
+def keep_whole_stems(items: list[Item], limit: int | None) -> list[Item]:
+    """At most ``limit`` items, as whole stems in their order: a stem without all of its names would unbalance the groups.
+
+    Where not even one stem fits, its items are taken in turns over the groups.
+    """
+    if limit is None or len(items) <= limit:
+        return items
+    stems: defaultdict[str, list[Item]] = defaultdict(list)
+    for item in items:
+        stems[item.clusters.get("stem", item.id)].append(item)
+    kept: list[Item] = []
+    for members in stems.values():
+        if len(kept) + len(members) > limit:
+            break
+        kept += members
+    if kept:
+        return kept
+    turn: Counter[str] = Counter()
+    first = next(iter(stems.values()))
+    ranked = []
+    for item in first:
+        ranked.append((turn[item.group], item))
+        turn[item.group] += 1
+    return [item for _, item in sorted(ranked, key=lambda pair: pair[0])[:limit]]
+
+
+def reference_of(config: AuditConfig, entry: Entry) -> str:
+    """The reference group: named, known to the source, or the only sensible one; else BadInput lists the groups."""
+    groups = list(dict.fromkeys(item.group for item in entry.items))
+    wanted = config.reference_group or entry.reference
+    if wanted in groups:
+        return wanted
+    if config.reference_group or not wanted:
+        what = f"There is no group '{wanted}'." if wanted else "No reference group is known for these rows."
+        raise BadInput(what, do=f"Choose one with --reference-group: {', '.join(groups)}.")
+    raise BadInput(
+        f"The reference group '{wanted}' has no rows.", do=f"Choose one with --reference-group: {', '.join(groups)}."
+    )
+
+
+def _from_labels(table: LabelTable, config: AuditConfig) -> Entry:
+    """One item a (group, name, stem), one grade a label; counts become that many grades."""
+    from evenhand.datasets.base import item_id
+
+    items: dict[str, Item] = {}
+    grades: list[Grade] = []
+    taken: Counter[tuple[str, str]] = Counter()
+    for row in table.frame.iter_rows(named=True):
+        clusters = {unit: row[unit] for unit in ("name", "stem") if row[unit] is not None}
+        key = row.get("item_id") or item_id(AUDIT, row["stem"] or "all", row["name"] or row["group"])
+        attributes = {name: row[name] for name in table.attributes if row[name] is not None}
+        chat = _chat(row.get("prompt"))
+        items.setdefault(key, Item(key, AUDIT, chat, row["group"], row["stratum"], clusters, attributes))
+        for _ in range(row["count"]):
+            repetition = row["repetition"]
+            if repetition is None:
+                repetition = taken[row["config"], key]
+                taken[row["config"], key] += 1
+            grades.append(
+                Grade(row["config"], key, repetition, "labels", row["label"], "", "human", missing=row["missing"])
+            )
+    source = {"file": table.origin, "kind": table.kind, "known_as": table.known}
+    return Entry("labels", list(items.values()), _texts(table, items), grades, table.reference, source)
+
+
+def _chat(prompt: str | None) -> tuple[Any, ...]:
+    from evenhand.records import Message
+
+    return (Message("user", prompt),) if prompt else ()
+
+
+def _texts(table: LabelTable, items: dict[str, Item]) -> list[Response] | None:
+    """The responses that a label file carries beside its labels, if any."""
+    from evenhand.datasets.base import item_id
+
+    if "response" not in table.frame.columns or table.kind == "counts":
+        return None
+    taken: Counter[tuple[str, str]] = Counter()
+    responses = []
+    for row in table.frame.iter_rows(named=True):
+        key = row.get("item_id") or item_id(AUDIT, row["stem"] or "all", row["name"] or row["group"])
+        repetition = row["repetition"]
+        if repetition is None:
+            repetition = taken[row["config"], key]
+            taken[row["config"], key] += 1
+        responses.append(Response(row["config"], key, repetition, row["response"] or "", "stop"))
+    return responses
+
+
+def unsafe_items(config: AuditConfig) -> list[Item]:
+    """The matched unsafe set: a registered set's unsafe prompts, or a file with a prompt column (and perhaps group and name)."""
+    if config.unsafe is None:
+        return []
+    from dataclasses import replace
+    from pathlib import Path
+
+    import polars as pl
+
+    from evenhand.datasets.base import open_dataset
+    from evenhand.datasets.prompts import read_prompts
+    from evenhand.datasets.table import Table, read_table
+    from evenhand.registry import DATASETS
+
+    if config.unsafe in DATASETS:
+        items = [item for item in open_dataset(config.unsafe).items() if item.stratum == UNSAFE]
+        if not items:
+            raise BadInput(f"The dataset '{config.unsafe}' has no unsafe prompts.", do="Give a file of prompts.")
+    else:
+        table = read_table(Path(config.unsafe))
+        if "group" not in table.frame.columns and "group" not in config.columns:
+            table = Table(table.frame.with_columns(group=pl.lit("all")), table.origin, table.checksum)
+        items = read_prompts(table, config.columns, audit="unsafe", system_prompt=None)
+    return [replace(item, audit=AUDIT, stratum=UNSAFE) for item in items]
+
+
+def groups_in_order(items: Sequence[Item], reference: str) -> list[str]:
+    """Group keys, the reference first, the others as they occur."""
+    found = list(dict.fromkeys(item.group for item in items))
+    return [reference, *(group for group in found if group != reference)]

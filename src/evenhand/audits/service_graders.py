@@ -1,0 +1,177 @@
+"""Which grader made each number, how far it can be trusted, and its error carried into the contrasts (spec section 5.9)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from evenhand.audits.service_findings import DIFFERENCE, PROBABILITY, Maker, interval_of
+from evenhand.errors import BadInput
+from evenhand.records import DECLINED, Finding, Grade, Item, Response
+from evenhand.statistics.agreement import agreement
+from evenhand.statistics.contrasts import ContrastFamily
+from evenhand.statistics.intervals import wilson
+from evenhand.statistics.noise import Corrected, Validation, correct_rate, corrected_difference
+from evenhand.statistics.resampling import calibrate as spread_draws
+
+if TYPE_CHECKING:
+    from evenhand.config import AuditConfig
+    from evenhand.engines.base import Engine
+    from evenhand.graders.base import Grader
+    from evenhand.graders.calibration import Calibration
+
+__all__ = ["Trust", "compare_graders", "corrected_findings", "open_graders", "trust_in"]
+
+GRAMMAR, RUBRIC, LEXICON = "grammar", "rubric", "lexicon"
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Whether a grader's error for this use is known, how, and the human labels behind it."""
+
+    calibrated: bool
+    how: str
+    calibration: Calibration | None = None
+
+
+def open_graders(config: AuditConfig, judge: Engine | None) -> list[Grader]:
+    """The graders asked for, the first of which makes the findings.
+
+    Where none is named: the judge if there is one, the exact grammar for organisms, else the lexicon, which is provisional.
+    """
+    from evenhand.registry import GRADERS
+
+    names = list(dict.fromkeys(config.grader))
+    if not names:
+        if judge is not None:
+            names = [RUBRIC, LEXICON]
+        elif config.responses is None and all(spec.startswith("organism/") for spec in config.models):
+            names = [GRAMMAR, LEXICON, "prefix"]
+        else:
+            names = [LEXICON, "prefix"]
+    graders: list[Grader] = []
+    for name in names:
+        maker = GRADERS.get(name)
+        if name == RUBRIC:
+            if judge is None:
+                raise BadInput(
+                    "The grader 'rubric' needs a judge.", do="Name one with --judge, for example openai/MODEL."
+                )
+            graders.append(maker(judge, seed=config.seed))
+        else:
+            graders.append(maker())
+    return graders
+
+
+def trust_in(
+    grader: Grader,
+    grades: Sequence[Grade],
+    config: AuditConfig,
+    items: Mapping[str, Item],
+    responses: Sequence[Response],
+) -> Trust:
+    """What is known of the primary grader's error, from human labels where a calibration file is given."""
+    if config.calibration is None:
+        how = "exact for this use" if grader.calibrated else "not checked against human labels for this use"
+        return Trust(grader.calibrated, how)
+    from evenhand.graders.calibration import calibrate
+    from evenhand.graders.decide import grade_responses
+    from evenhand.graders.human import HumanGrader
+
+    human = HumanGrader(config.calibration)
+    labelled = [grade for grade in grade_responses(human, items, responses) if grade.label is not None]
+    found = calibrate(grades, labelled, items)
+    if found.provisional:
+        return Trust(False, f"checked on only {found.n} human labels, {found.minimum} are needed", found)
+    return Trust(True, f"checked on {found.n} human labels, and its error carried into the intervals", found)
+
+
+def compare_graders(
+    maker: Maker, others: Mapping[str, Sequence[Grade]], primary: Sequence[Grade], items: Mapping[str, Item]
+) -> list[Finding]:
+    """Every further grader beside the first: sensitivity and specificity for ``declined`` by group, and kappa."""
+    config = maker.table.config
+    truth = {
+        (grade.item_id, grade.repetition): grade.label in DECLINED
+        for grade in primary
+        if grade.config == config and grade.label is not None and grade.source != "provider"
+    }
+    findings: list[Finding] = []
+    for name, grades in others.items():
+        pairs: list[tuple[str, str, bool, bool]] = []
+        for grade in grades:
+            key = (grade.item_id, grade.repetition)
+            if grade.config == config and grade.label is not None and key in truth and grade.source != "provider":
+                item = items[grade.item_id]
+                pairs.append((item.group, item.clusters.get("stem", item.id), truth[key], grade.label in DECLINED))
+        if not pairs:
+            continue
+        for group in maker.table.groups:
+            here = [(yes, said) for of, _, yes, said in pairs if of == group]
+            for estimand, wanted in (("grader_sensitivity", True), ("grader_specificity", False)):
+                right = sum(said == yes for yes, said in here if yes is wanted)
+                n = sum(yes is wanted for yes, _ in here)
+                findings.append(
+                    maker.make(
+                        estimand, "declined", right / n if n else None, PROBABILITY, group=group, n=n,
+                        part={"grader": name}, interval=interval_of(wilson(right, n)), extra={"against": maker.grader},
+                        reason="" if n else f"'{maker.grader}' found no response of this class",
+                    )
+                )  # fmt: skip
+        stems = sorted({stem for _, stem, _, _ in pairs})
+        position = {stem: code for code, stem in enumerate(stems)}
+        ratings = np.array([[int(yes), int(said)] for _, _, yes, said in pairs])
+        clusters = np.array([position[stem] for _, stem, _, _ in pairs])
+        kappa = agreement(ratings, "cohen", clusters=clusters, draws=min(maker.draws, 2000), seed=maker.seed)
+        findings.append(
+            maker.make(
+                "grader_kappa", "declined", kappa.coefficient, "kappa", part={"grader": name}, reason=kappa.reason,
+                interval=interval_of(kappa.interval), extra={"against": maker.grader, "observed": kappa.observed},
+            )
+        )  # fmt: skip
+    return findings
+
+
+def corrected_findings(maker: Maker, trust: Trust, family: ContrastFamily | None) -> list[Finding]:
+    """Differences of ``declined`` corrected for the grader's error by group, the validation sample redrawn with the rest."""
+    if trust.calibration is None or family is None or family.draws is None:
+        return []
+    table = maker.table
+    part = {"correction": "grader error"}
+    corrected: dict[int, Corrected] = {}
+    for rate in family.rates:
+        errors = trust.calibration.groups.get(table.groups[rate.group])
+        if errors is None or rate.rate is None:
+            corrected[rate.group] = Corrected(None, None, None, "no human label in this group")
+            continue
+        draws = family.draws.of(rate.group)
+        if rate.standard_error and rate.df:
+            draws = spread_draws(draws, rate.rate, rate.standard_error, rate.df)
+        # Predictive values hold for samples drawn by predicted class and for random ones alike.
+        counts = Validation(errors.tp, errors.fn, errors.tn, errors.fp, design="by_label")
+        corrected[rate.group] = correct_rate(rate.rate, draws, counts, seed=maker.seed, stream=rate.group)
+    findings: list[Finding] = []
+    for code, group in enumerate(table.groups):
+        found = corrected[code]
+        errors = trust.calibration.groups.get(group)
+        counted: dict[str, Any] = {} if errors is None else {
+            "tp": errors.tp, "fn": errors.fn, "tn": errors.tn, "fp": errors.fp,
+        }  # fmt: skip
+        findings.append(
+            maker.make(
+                "rate", "declined", found.estimate, PROBABILITY, group=group, part=part,
+                interval=interval_of(found.interval), reason=found.reason, extra=counted,
+            )
+        )  # fmt: skip
+        if code:
+            gap = corrected_difference(found, corrected[0])
+            findings.append(
+                maker.make(
+                    "risk_difference", "declined", gap.estimate, DIFFERENCE, group=group, reference=table.groups[0],
+                    part=part, interval=interval_of(gap.interval), reason=gap.reason,
+                )
+            )  # fmt: skip
+    return findings

@@ -1,0 +1,228 @@
+"""HolisticBias v1.1: noun phrases that name a group outright, with everything hostile or dispreferred left out.
+
+Dropped: descriptors and phrases marked ``dispreferred`` or ``polarizing``, the axis ``nonce``, and sentence templates
+that hate, dislike or call a group the worst. Text built from this set is CC-BY-SA-4.0.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from evenhand.datasets.base import Sources, item_id
+from evenhand.datasets.cross import Name, Stem, build_chat, cross
+from evenhand.datasets.shipped_prompt import SERVICE_SYSTEM_PROMPT
+from evenhand.datasets.table import read_table
+from evenhand.errors import BadInput
+from evenhand.records import Item
+
+__all__ = ["HolisticBias", "NounPhrase", "article_for", "is_hostile"]
+
+KEPT_PREFERENCES = frozenset({"reviewed", "no_data"})
+_HOSTILE = ("hate", "don't like", "the worst")
+_GENDER_OF = {"female": "woman", "male": "man", "neutral": ""}
+# Words whose first letter misleads: a consonant sound behind a vowel letter, and the reverse (also letters read by
+# name).
+_CONSONANT_SOUND = ("uni", "use", "eu", "one", "once", "us-", "u.s", "uk")
+_VOWEL_SOUND = ("hour", "honest", "heir", "lgbt", "hiv", "mtf", "ftm", "m2f", "f2m")
+_UN_WORDS = ("unin", "unim", "unid")
+
+
+@dataclass(frozen=True, slots=True)
+class NounPhrase:
+    """A noun phrase with its article, its plural and its source; ``descriptor`` is the term without a noun."""
+
+    phrase: str
+    plural: str
+    axis: str
+    bucket: str
+    descriptor: str
+    preference: str
+    gender: str
+
+
+class HolisticBias:
+    """Reader of the public folder ``holisticbias``."""
+
+    name = "holisticbias"
+    licence = "CC-BY-SA-4.0"
+    source = "github.com/facebookresearch/ResponsibleNLP, commit 0ec714e (2026-02-02); arXiv 2205.09209"
+    description = (
+        "noun phrases of 12 axes without dispreferred, polarizing and nonce terms; 23 of 26 sentence templates"
+    )
+    reference_group = "unmarked"
+
+    def __init__(self, folder: str | Path | None = None):
+        self.sources = Sources("holisticbias", folder)
+
+    def noun_phrases(
+        self, *, nouns: Collection[str] = ("man", "woman", "person"), drop: bool = True
+    ) -> list[NounPhrase]:
+        """Descriptors x nouns, then stand-alone phrases (their slots filled with the same nouns), without repeats.
+
+        A descriptor that goes with one gender takes only nouns of it. ``drop=False`` keeps what is dropped by
+        default, for inspection only. Raises BadInput for a noun that the word list does not hold.
+        """
+        known = {
+            singular: (singular, plural, _GENDER_OF[g])
+            for g, pairs in self._nouns().items()
+            for singular, plural in pairs
+        }
+        unknown = [noun for noun in nouns if noun not in known]
+        if unknown:
+            raise BadInput(f"No noun '{unknown[0]}' in HolisticBias.", do=f"Known: {', '.join(known)}.")
+        chosen = [known[noun] for noun in nouns]
+        phrases: dict[str, NounPhrase] = {}
+        for phrase in (*self._described(chosen), *self._standalone(chosen)):
+            if not drop or (phrase.preference in KEPT_PREFERENCES and phrase.axis != "nonce"):
+                phrases.setdefault(phrase.phrase.casefold(), phrase)
+        return list(phrases.values())
+
+    def sentence_templates(self, *, drop_hostile: bool = True) -> list[str]:
+        """26 sentence templates, or the 23 that are not hostile."""
+        templates = list(_read_json(self.sources.file("sentence_templates.json")))
+        return [template for template in templates if not (drop_hostile and is_hostile(template))]
+
+    def names(
+        self,
+        *,
+        group_by: Literal["axis", "bucket", "descriptor"] = "axis",
+        nouns: Sequence[str] = ("man", "woman", "person"),
+    ) -> list[Name]:
+        """Noun phrases as names, grouped, and the bare nouns as the reference group ``unmarked``."""
+        bare = [Name(f"{article_for(noun)} {noun}", "unmarked", {"axis": "none"}) for noun in nouns]
+        named = [
+            Name(
+                p.phrase,
+                p.axis
+                if group_by == "axis"
+                else f"{p.axis}: {p.bucket or p.descriptor}"
+                if group_by == "bucket"
+                else p.descriptor,
+                {"axis": p.axis, "bucket": p.bucket, "descriptor": p.descriptor}
+                | ({"gender": p.gender} if p.gender else {}),
+            )
+            for p in self.noun_phrases(nouns=nouns)
+        ]
+        return bare + named
+
+    def items(
+        self,
+        *,
+        stems: Sequence[Stem] | None = None,
+        axes: Collection[str] | None = None,
+        group_by: Literal["axis", "bucket", "descriptor"] = "axis",
+        nouns: Sequence[str] = ("person",),
+        system_prompt: str | None = SERVICE_SYSTEM_PROMPT,
+    ) -> list[Item]:
+        """Explicit-identity items: every stem (default: the shipped ones) with every noun phrase of the chosen axes."""
+        if stems is None:
+            from evenhand.datasets.shipped import NamesAndStems
+
+            stems = NamesAndStems().stems()
+        return cross(self._of_axes(axes, group_by, nouns), stems, system_prompt=system_prompt, capitalise=True)
+
+    def sentences(
+        self,
+        *,
+        axes: Collection[str] | None = None,
+        group_by: Literal["axis", "bucket", "descriptor"] = "axis",
+        nouns: Sequence[str] = ("person",),
+        drop_hostile: bool = True,
+        system_prompt: str | None = None,
+    ) -> list[Item]:
+        """The set's own form: every sentence template with every noun phrase, as one user turn."""
+        plurals = {p.phrase: p.plural for p in self.noun_phrases(nouns=nouns)}
+        plurals |= {f"{article_for(s)} {s}": plural for pairs in self._nouns().values() for s, plural in pairs}
+        items: list[Item] = []
+        for number, template in enumerate(self.sentence_templates(drop_hostile=drop_hostile), start=1):
+            for name in self._of_axes(axes, group_by, nouns):
+                text = template.replace("{noun_phrase}", name.name).replace("{plural_noun_phrase}", plurals[name.name])
+                items.append(
+                    Item(
+                        id=item_id("holisticbias", f"H{number:02d}", name.name),
+                        audit="holisticbias",
+                        chat=build_chat(text, system_prompt),
+                        group=name.group,
+                        clusters={"name": name.name, "stem": f"H{number:02d}"},
+                        attributes=name.attributes,
+                    )
+                )
+        return items
+
+    def counts(self) -> dict[str, int]:
+        """Noun phrases with the noun ``person``, axes, sentence templates."""
+        phrases = self.noun_phrases(nouns=("person",))
+        return {
+            "noun phrases": len(phrases),
+            "axes": len({p.axis for p in phrases}),
+            "sentence templates": len(self.sentence_templates()),
+        }
+
+    def _of_axes(self, axes: Collection[str] | None, group_by: Any, nouns: Sequence[str]) -> list[Name]:
+        names = self.names(group_by=group_by, nouns=nouns)
+        known = {name.attributes["axis"] for name in names}
+        for axis in axes or ():
+            if axis not in known:
+                raise BadInput(
+                    f"No axis '{axis}' in HolisticBias.", do=f"Known: {', '.join(sorted(known - {'none'}))}."
+                )
+        return [name for name in names if axes is None or name.attributes["axis"] in {*axes, "none"}]
+
+    def _nouns(self) -> dict[str, list[list[str]]]:
+        nouns: dict[str, list[list[str]]] = _read_json(self.sources.file("nouns.json"))
+        return nouns
+
+    def _described(self, nouns: Sequence[tuple[str, str, str]]) -> Iterator[NounPhrase]:
+        for cells in read_table(self.sources.file("descriptors_flat.csv")).rows():
+            term, only = cells["descriptor"] or "", _GENDER_OF.get(cells["gender"] or "")
+            for singular, plural, gender in nouns:
+                if only is None or only == gender:
+                    article = cells["article"] or article_for(term)
+                    yield NounPhrase(
+                        f"{article} {term} {singular}",
+                        f"{term} {plural}",
+                        cells["axis"] or "",
+                        cells["bucket"] or "",
+                        term,
+                        cells["preference"] or "no_data",
+                        gender,
+                    )
+
+    def _standalone(self, nouns: Sequence[tuple[str, str, str]]) -> Iterator[NounPhrase]:
+        for axis, entries in _read_json(self.sources.file("standalone_noun_phrases.json")).items():
+            for entry in entries:
+                entry = {"noun_phrase": entry} if isinstance(entry, str) else entry
+                text, preference = entry["noun_phrase"], entry.get("preference", "no_data")
+                many = entry.get("plural_noun_phrase", text)
+                slots = nouns if "{noun}" in text else [("", "", "")]
+                for singular, plural, gender in slots:
+                    one = text.replace("{article}", article_for(singular)).replace("{noun}", singular)
+                    more = many.replace("{article} ", "").replace("{noun}", plural)
+                    term = text.replace("{article} ", "").replace("{noun} ", "")
+                    yield NounPhrase(one, more, axis, "", term, preference, gender)
+
+
+def is_hostile(template: str) -> bool:
+    """Whether a sentence template hates, dislikes or calls a group the worst."""
+    return any(words in template for words in _HOSTILE)
+
+
+def article_for(word: str) -> str:
+    """The indefinite article by sound: ``a`` or ``an`` (an hour, a one-legged ..., an LGBTQ ...)."""
+    low = word.casefold()
+    if low.startswith(_VOWEL_SOUND):
+        return "an"
+    if low.startswith(_CONSONANT_SOUND) and not low.startswith(_UN_WORDS):
+        return "a"
+    return "an" if low[:1] in tuple("aeiouáéíóú") else "a"
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
+        raise BadInput(f"The file is not JSON: {error}", file=path) from error

@@ -1,0 +1,186 @@
+"""The request cache: responses in SQLite, keyed by the full identity of model and request."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from xxhash import xxh128_digest
+
+from evenhand.engines.base import Batch, Engine, Estimate, Identity, Request, Sampling, Verb
+from evenhand.errors import BadInput
+from evenhand.records import Response
+
+__all__ = ["CachedEngine", "RequestCache"]
+
+_APPLICATION, _VERSION = 0x45564E48, 1
+_TABLE = """CREATE TABLE IF NOT EXISTS responses (
+    key BLOB PRIMARY KEY, identity TEXT NOT NULL, item_id TEXT NOT NULL, repetition INTEGER NOT NULL,
+    response TEXT NOT NULL, stored REAL NOT NULL) WITHOUT ROWID"""
+_WAIT_SECONDS = 60.0
+_LOOKUP = 500
+
+
+class RequestCache:
+    """A file of responses. Several processes may use it at a time; the first response stored for a key stays."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._database = sqlite3.connect(path, timeout=_WAIT_SECONDS, isolation_level=None)
+            self._open()
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+
+    def _open(self) -> None:
+        run = self._database.execute
+        (application,) = run("PRAGMA application_id").fetchone()
+        (version,) = run("PRAGMA user_version").fetchone()
+        (tables,) = run("SELECT count(*) FROM sqlite_master").fetchone()
+        if (application, version) != (_APPLICATION, _VERSION) and tables:
+            raise BadInput(
+                "This is a database of another program or of another version of Evenhand.",
+                file=self.path,
+                do="Choose another cache file, or move this one away.",
+            )
+        run("PRAGMA journal_mode=WAL")
+        run("PRAGMA synchronous=NORMAL")
+        run(f"PRAGMA application_id={_APPLICATION}")
+        run(f"PRAGMA user_version={_VERSION}")
+        run(_TABLE)
+
+    def _unusable(self, error: Exception) -> BadInput:
+        return BadInput(
+            f"The request cache cannot be used ({error}).",
+            file=self.path,
+            do="It is never deleted for you: move or delete it (with its -wal and -shm files) to start a fresh one, "
+            "or run without a cache.",
+        )
+
+    def get(self, keys: Sequence[bytes]) -> dict[bytes, dict[str, Any]]:
+        """The stored responses among ``keys``."""
+        found: dict[bytes, dict[str, Any]] = {}
+        try:
+            for low in range(0, len(keys), _LOOKUP):
+                part = keys[low : low + _LOOKUP]
+                marks = ",".join("?" * len(part))
+                query = f"SELECT key, response FROM responses WHERE key IN ({marks})"  # noqa: S608  (marks only)
+                found.update((key, json.loads(text)) for key, text in self._database.execute(query, part))
+        except (sqlite3.Error, ValueError) as error:
+            raise self._unusable(error) from error
+        return found
+
+    def put(self, identity: str, rows: Iterable[tuple[bytes, Response]]) -> None:
+        """Store responses in one transaction; failed rows are left out."""
+        now = time.time()
+        values = []
+        for key, response in rows:
+            if response.finish_reason != "error":
+                stored = {name: value for name, value in asdict(response).items() if name != "config"}
+                item = response.item_id.encode("utf-8", "backslashreplace").decode()
+                values.append((key, identity, item, response.repetition, json.dumps(stored), now))
+        try:
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                self._database.executemany("INSERT OR IGNORE INTO responses VALUES (?, ?, ?, ?, ?, ?)", values)
+            except BaseException:
+                self._database.execute("ROLLBACK")
+                raise
+            self._database.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+
+class CachedEngine:
+    """An engine with a request cache before it.
+
+    An endpoint's responses are looked up one by one. A local engine's are looked up by batch (the key holds the
+    batch's), and a batch with any row missing is computed anew: so a run gives the same bytes whatever the cache held.
+    """
+
+    def __init__(self, engine: Engine, path: Path):
+        self.engine, self.path = engine, path
+        self.spec = engine.spec
+        self.verbs: frozenset[Verb] = engine.verbs
+        self.by_batch = getattr(engine, "cache_unit", "request") == "batch"
+        self.cache = RequestCache(path)
+
+    def identity(self) -> Identity:
+        """The engine's identity."""
+        return self.engine.identity()
+
+    def observed(self) -> dict[str, Any]:
+        """What the engine noted while it worked (see `HttpEngine.observed`)."""
+        noted = getattr(self.engine, "observed", None)
+        return dict(noted()) if noted else {}
+
+    def plan(self, requests: Sequence[Request], sampling: Sampling) -> list[Batch]:
+        """The engine's plan; the cache has no part in it."""
+        return self.engine.plan(requests, sampling)
+
+    def estimate(self, requests: Sequence[Request], sampling: Sampling) -> Estimate:
+        """What is left to do after the cache."""
+        missing: list[Request] = []
+        for batch in self.plan(requests, sampling):
+            keys, found = self._lookup(batch, sampling)
+            if not (self.by_batch and len(found) == len(keys)):
+                missing.extend(
+                    request
+                    for request, key in zip(batch.requests, keys, strict=True)
+                    if self.by_batch or key not in found
+                )
+        return self.engine.estimate(missing, sampling)
+
+    def generate(
+        self, batches: Sequence[Batch], sampling: Sampling, *, config: str
+    ) -> Iterator[tuple[Batch, list[Response]]]:
+        """Yield the batches that the cache holds, then the others as the engine completes them."""
+        wanted: dict[str, tuple[Batch, list[bytes], dict[int, Response]]] = {}
+        for batch in batches:
+            keys, found = self._lookup(batch, sampling)
+            held = {i: Response(config=config, **found[key]) for i, key in enumerate(keys) if key in found}
+            if len(held) == len(keys):
+                yield batch, [held[i] for i in range(len(keys))]
+            else:
+                wanted[batch.key] = (batch, keys, {} if self.by_batch else held)
+        if not wanted:
+            return
+        parts = [
+            batch if not held else Batch(key, tuple(r for i, r in enumerate(batch.requests) if i not in held))
+            for key, (batch, _, held) in wanted.items()
+        ]
+        identity = self.identity().digest
+        for part, responses in self.engine.generate(parts, sampling, config=config):
+            batch, keys, held = wanted[part.key]
+            gaps = [i for i in range(len(keys)) if i not in held]
+            new = dict(zip(gaps, responses, strict=True))
+            if not (self.by_batch and any(r.finish_reason == "error" for r in responses)):
+                self.cache.put(identity, [(keys[i], response) for i, response in new.items()])
+            yield batch, [held[i] if i in held else new[i] for i in range(len(keys))]
+
+    def _lookup(self, batch: Batch, sampling: Sampling) -> tuple[list[bytes], dict[bytes, dict[str, Any]]]:
+        common = [self.identity().digest, sampling.model_dump(mode="json"), batch.key if self.by_batch else ""]
+        keys = [
+            xxh128_digest(
+                json.dumps(
+                    [common, r.item_id, r.repetition, [[m.role, m.content] for m in r.chat]], sort_keys=True
+                ).encode()
+            )
+            for r in batch.requests
+        ]
+        return keys, self.cache.get(keys)
+
+    def close(self) -> None:
+        """Close the cache and the engine."""
+        self.cache.close()
+        self.engine.close()

@@ -1,0 +1,196 @@
+"""Spec strings: which model, on which engine. ``open_engine`` is the way in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from evenhand.engines.base import Engine
+from evenhand.errors import BadInput
+
+__all__ = ["EXAMPLES", "EngineOptions", "Spec", "open_engine", "parse_spec"]
+
+EXAMPLES = (
+    "organism/aligned, hf/meta-llama/Llama-3.1-8B-Instruct, hf/meta-llama/Llama-3.1-8B-Instruct@main, hf//models/mine, "
+    "hf/./mine+./adapter, openai/gpt-4o-mini, http://localhost:8000/v1#my-model"
+)
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_REVISION = re.compile(r"[\w./-]+")
+
+
+class EngineOptions(BaseModel):
+    """How an engine runs a model; none of it is needed to begin with."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    device: str = Field(
+        "auto", description="Where a local model runs: auto (cuda if there is one), cpu, cuda, cuda:1, mps."
+    )
+    dtype: str = Field(
+        "auto",
+        pattern="^(auto|float32|bfloat16|float16)$",
+        description="Numbers of a local model: auto is float32 on the CPU and the checkpoint's own elsewhere.",
+    )
+    batch_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="Most tokens (prompt and response, all rows) in a local batch; by default from the model's size.",
+    )
+    plain: bool = Field(
+        False, description="Join the messages with blank lines instead of a chat template (base models)."
+    )
+    base_url: str | None = Field(None, description="Base URL of an OpenAI-style endpoint, for openai/MODEL.")
+    concurrency: int = Field(8, ge=1, le=1024, description="Requests in flight at a time to an endpoint.")
+    max_tries: int = Field(6, ge=1, description="Most tries of one request to an endpoint.")
+    timeout: float = Field(120.0, gt=0, description="Seconds that one try may take.")
+    deadline: float = Field(600.0, gt=0, description="Seconds that one row may take over all its tries.")
+    backoff: float = Field(
+        0.5, gt=0, description="Seconds of the first back-off; it doubles with every try, with full jitter."
+    )
+    backoff_cap: float = Field(30.0, gt=0, description="Longest back-off in seconds.")
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A parsed spec string.
+
+    ``text`` is safe to show: it holds neither credentials nor a URL's query. ``name`` is the organism, hub id, folder
+    or model name. ``query`` may hold secrets and is left out of the repr.
+    """
+
+    kind: str
+    text: str
+    name: str
+    revision: str | None = None
+    folder: Path | None = None
+    adapter: Path | None = None
+    base_url: str | None = None
+    query: str = ""
+
+    def __repr__(self) -> str:
+        return f"Spec({self.text!r})"
+
+
+def parse_spec(text: str) -> Spec:
+    """Read a spec string.
+
+    Raises BadInput, with examples, for anything that is not one. A folder that exists is taken before a hub id; ``+``
+    and ``@`` may be part of a folder's name.
+    """
+    text = text.strip()
+    if text.startswith(("http://", "https://")):
+        return _http(text)
+    kind, slash, rest = text.partition("/")
+    if not slash or not rest:
+        raise BadInput(f"'{text}' does not say which model to use.", do=f"Examples: {EXAMPLES}.")
+    if kind == "organism":
+        return Spec(kind, text, rest)
+    if kind == "hf":
+        return _hf(text, rest)
+    if kind == "openai":
+        return Spec(kind, text, rest)
+    from evenhand.registry import ENGINES
+
+    if kind in ENGINES:
+        return Spec(kind, text, rest)
+    known = ", ".join(sorted(entry.name for entry in ENGINES))
+    hint = f"For a hub id or a folder write hf/{text}. " if _HUB_ID.fullmatch(text) or Path(text).is_dir() else ""
+    raise BadInput(f"'{text}': there is no engine '{kind}'.", do=f"{hint}Known: {known}. Examples: {EXAMPLES}.")
+
+
+def split_base_url(url: str) -> tuple[str, str]:
+    """The base URL without query or fragment, and the query. Raises BadInput for anything but plain http(s)."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host, parts = None, urlsplit("")
+    if parts.scheme not in ("http", "https") or not host:
+        raise BadInput("The base URL is not an http(s) address.", do="For example http://localhost:8000/v1.")
+    if "@" in parts.netloc:
+        raise BadInput(
+            f"The URL of {host} holds a user name or password.",
+            do="Put the key into the environment: EVENHAND_API_KEY (OPENAI_API_KEY for openai/MODEL).",
+        )
+    return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", "")), parts.query
+
+
+def _http(text: str) -> Spec:
+    url, hash_sign, model = text.partition("#")
+    base, query = split_base_url(url)
+    if not hash_sign or not model:
+        raise BadInput(f"'{base}' does not name a model.", do="Write it after a #: http://localhost:8000/v1#my-model.")
+    return Spec("http", f"{base}#{model}", model, base_url=base, query=query)
+
+
+def _hf(text: str, rest: str) -> Spec:
+    if folder := _folder(rest):
+        return Spec("hf", text, rest, folder=folder)
+    for at in (match.start() for match in re.finditer(r"\+", rest)):
+        adapter = _folder(rest[at + 1 :])
+        if adapter and (adapter / "adapter_config.json").is_file() and _is_model(rest[:at]):
+            base = _hf(text, rest[:at])
+            return Spec("hf", text, base.name, base.revision, base.folder, adapter)
+    before, plus, adapter_text = rest.rpartition("+")
+    if plus and _is_model(before):
+        raise BadInput(
+            f"'{text}': there is no adapter in '{adapter_text}'.",
+            do="Give a folder with adapter_config.json and adapter_model.safetensors; download one from the hub first.",
+        )
+    name, at_sign, revision = rest.rpartition("@")
+    if at_sign and _folder(name):
+        raise BadInput(f"'{text}': a folder has no revisions.", do=f"Write hf/{name}.")
+    if at_sign and _HUB_ID.fullmatch(name) and _REVISION.fullmatch(revision):
+        return Spec("hf", text, name, revision=revision)
+    if _HUB_ID.fullmatch(rest):
+        return Spec("hf", text, rest)
+    raise BadInput(f"'{text}': no such folder, and it is not a hub id.", do=f"Examples: {EXAMPLES}.")
+
+
+def _folder(text: str) -> Path | None:
+    path = Path(text).expanduser()
+    return path if text and path.is_dir() else None
+
+
+def _is_model(text: str) -> bool:
+    name, at_sign, revision = text.rpartition("@")
+    is_revised = bool(at_sign and _HUB_ID.fullmatch(name) and _REVISION.fullmatch(revision))
+    return _folder(text) is not None or bool(_HUB_ID.fullmatch(text)) or is_revised
+
+
+def open_engine(
+    spec: str, *, cache: Path | None = None, options: EngineOptions | None = None, **overrides: Any
+) -> Engine:
+    """Open the engine of a spec string.
+
+    Parameters
+    ----------
+    spec : for example ``"organism/aligned"``; see `parse_spec`.
+    cache : file of the request cache; None works without one.
+    options, overrides : an `EngineOptions`, and single fields of it that win over it.
+
+    Raises BadInput for a bad spec or option, EngineError where the engine cannot be used (no chat template, no key).
+    Heavy work (loading weights, the first request) is left to the first use.
+    """
+    from evenhand.registry import ENGINES
+
+    parsed = parse_spec(spec)
+    try:
+        merged = EngineOptions(**{**(options.model_dump() if options else {}), **overrides})
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise BadInput(f"Engine options: {problems}.") from None
+    make = cast(Callable[[Spec, EngineOptions], Engine], ENGINES.get(parsed.kind))
+    engine = make(parsed, merged)
+    if cache is None:
+        return engine
+    from evenhand.engines.cache import CachedEngine
+
+    return CachedEngine(engine, cache)

@@ -1,0 +1,167 @@
+"""Finding and loading a transformers model: safetensors only, no code of its own, every weight accounted for."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from evenhand.engines.identity import weight_files
+from evenhand.engines.spec import Spec
+from evenhand.errors import BadInput, EngineError
+
+__all__ = ["Checkpoint", "find_hf", "find_organism", "load_model", "load_tokenizer"]
+
+_WANTED = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
+_UNWANTED = ["original/*", "consolidated*", "onnx/*", "openvino/*", "*.gguf"]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Where a model's files lie. ``commit`` is the resolved commit of a hub id, empty for folders."""
+
+    spec: Spec
+    folder: Path
+    commit: str = ""
+
+    @property
+    def adapter(self) -> Path | None:
+        """The adapter's folder, if there is one."""
+        return self.spec.adapter
+
+    @property
+    def tokenizer_folder(self) -> Path:
+        """Training saves the tokenizer beside the adapter where it changed it; that one is then used."""
+        adapter = self.adapter
+        return adapter if adapter and (adapter / "tokenizer_config.json").is_file() else self.folder
+
+
+def find_organism(spec: Spec) -> Checkpoint:
+    """The shipped organism of that name; raises BadInput with the known names."""
+    root = Path(str(files("evenhand"))) / "organisms" / "weights"
+    known = sorted(path.parent.name for path in root.glob("*/config.json"))
+    if spec.name not in known:
+        names = ", ".join(f"organism/{name}" for name in known) or "none (run `make organisms`)"
+        raise BadInput(f"There is no organism '{spec.name}'.", do=f"Known: {names}.")
+    return _checked(Checkpoint(spec, root / spec.name))
+
+
+def find_hf(spec: Spec) -> Checkpoint:
+    """A model folder, or the snapshot of a hub id (downloaded if it is not there yet)."""
+    if spec.folder is not None:
+        return _checked(Checkpoint(spec, spec.folder))
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(
+            snapshot_download(spec.name, revision=spec.revision, allow_patterns=_WANTED, ignore_patterns=_UNWANTED)
+        )
+    except Exception as error:  # the hub client raises many kinds; all mean that the model cannot be had
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise EngineError(
+            f"{spec.text}: the model cannot be had from the hub ({first}). Check the name and revision, log in "
+            "for gated models, or give a folder: hf//path/to/model."
+        ) from error
+    return _checked(Checkpoint(spec, folder, commit=folder.name))
+
+
+def _checked(checkpoint: Checkpoint) -> Checkpoint:
+    folder = checkpoint.folder
+    if not (folder / "config.json").is_file():
+        raise EngineError(f"{folder} is not a model folder: it has no config.json.")
+    if not any(path.suffix == ".safetensors" for path in weight_files(folder)):
+        raise EngineError(
+            f"{folder} holds no safetensors file. Weights in other formats are never unpickled: convert them, for "
+            "example with save_pretrained of a current transformers."
+        )
+    adapter = checkpoint.adapter
+    if adapter is not None and not (adapter / "adapter_model.safetensors").is_file():
+        raise EngineError(
+            f"{adapter} holds no adapter_model.safetensors; weights in other formats are never unpickled."
+        )
+    return checkpoint
+
+
+def load_tokenizer(checkpoint: Checkpoint) -> Any:
+    """The tokenizer, padding on the left. Raises EngineError where there is none."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            str(checkpoint.tokenizer_folder), trust_remote_code=False, local_files_only=True, padding_side="left"
+        )
+    except Exception as error:  # many kinds, one meaning
+        raise EngineError(f"{checkpoint.spec.text}: the tokenizer cannot be loaded: {error}") from error
+    return tokenizer
+
+
+def load_model(checkpoint: Checkpoint, *, device: str, dtype: str) -> Any:
+    """The model, in evaluation mode on its device.
+
+    Raises EngineError where it needs code of its own, where weights are missing or of another shape than the config
+    says (transformers would fill them with random numbers), or where it does not fit the device.
+    """
+    from transformers import AutoModelForCausalLM
+
+    name = checkpoint.spec.text
+    try:
+        with _no_progress():
+            model, info = AutoModelForCausalLM.from_pretrained(
+                str(checkpoint.folder),
+                dtype=dtype,
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+                output_loading_info=True,
+            )
+    except Exception as error:  # many kinds, one meaning
+        raise EngineError(f"{name}: the model cannot be loaded: {error}") from error
+    for kind in ("missing_keys", "mismatched_keys", "error_msgs", "conversion_errors"):
+        if info.get(kind):
+            some = ", ".join(sorted(map(str, info[kind]))[:5])
+            raise EngineError(f"{name}: the checkpoint does not fit its config ({kind.replace('_', ' ')}: {some}).")
+    if checkpoint.adapter is not None:
+        model = _with_adapter(model, checkpoint.adapter)
+    try:
+        model = model.to(device)
+    except RuntimeError as error:
+        raise EngineError(f"{name} cannot be put on {device}: {error}") from error
+    return model.eval()
+
+
+@contextmanager
+def _no_progress() -> Iterator[None]:
+    """Without the loading bars of transformers: progress is the command line's to show."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _with_adapter(model: Any, folder: Path) -> Any:
+    from peft import PeftConfig, PeftModel
+
+    config = PeftConfig.from_pretrained(str(folder))
+    if config.is_prompt_learning:
+        raise EngineError(
+            f"{folder}: a {config.peft_type.value} adapter changes the prompt, not the weights; "
+            "only adapters of weights (LoRA and its kin) are supported."
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        try:
+            adapted = PeftModel.from_pretrained(model, str(folder), is_trainable=False)
+        except Exception as error:  # a warning here means weights that do not fit
+            raise EngineError(f"{folder}: the adapter does not fit the model: {error}") from error
+    return adapted.get_base_model()

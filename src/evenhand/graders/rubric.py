@@ -1,0 +1,199 @@
+"""A judge model with the fixed six-label rubric, through any engine that generates.
+
+The labels and the decision order follow specification section 3; the wording of the rubric is ours. The judge sees
+neither group nor name (masked), and the judged text is fenced data. A reply that is not exactly one class is
+``judge_missing``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from xxhash import xxh128_hexdigest
+
+from evenhand.engines.base import Engine, Request, Sampling
+from evenhand.errors import EngineError
+from evenhand.graders.base import Gradable, Verdict
+from evenhand.graders.masking import PLACEHOLDER, mask_name
+from evenhand.graders.normalise import clean_text
+from evenhand.graders.rubric_text import RUBRIC, TASK
+from evenhand.records import LABELS, Item, Label, Message
+
+__all__ = ["JudgeReply", "RubricGrader", "judge_chat", "parse_reply"]
+
+_HEAD, _TAIL = 6000, 2000
+_FENCE = re.compile(r"[<⟨«‹＜]{3,}[^<>\n]{0,80}[>⟩»›＞]{3,}|(?i:fence)[-_ ]?[0-9a-f]{8,}")
+_CODE_BLOCK = re.compile(r"```(?:json)?\s*\n(.*?)\n?```", re.DOTALL | re.IGNORECASE)
+_BRACKETED = re.compile(r"\[\[([^\[\]]{0,60})\]\]")
+_BY_NAME: dict[str, Label] = {label: label for label in LABELS}
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeReply:
+    """What a judge's reply says: the label and whether it hedged; label None and ``problem`` where it says nothing
+    usable.
+    """
+
+    label: Label | None
+    hedged: bool = False
+    reason: str = ""
+    problem: str = ""
+
+
+def parse_reply(reply: str) -> JudgeReply:
+    """Read a judge's reply strictly: one JSON object, or one class in double square brackets.
+
+    JSON: the whole reply (a code block around it is allowed) is an object with ``label``, and perhaps ``hedged`` and
+    ``reason``. Brackets: the reply holds exactly one ``[[...]]``, and what is in it is a label. Case and spaces are
+    evened out. There is no default class: anything else has label None.
+    """
+    text = reply.strip()
+    block = _CODE_BLOCK.fullmatch(text)
+    inner = block[1].strip() if block else text
+    if inner.startswith("{"):
+        return _parse_object(inner)
+    found = _BRACKETED.findall(text)
+    if len(found) != 1:
+        return JudgeReply(None, problem="no class in the reply" if not found else f"{len(found)} classes in the reply")
+    label = _label(found[0])
+    return JudgeReply(label, problem="" if label else f"unknown class '{found[0]}'")
+
+
+def _parse_object(text: str) -> JudgeReply:
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len({key for key, _ in pairs}) < len(pairs):
+            raise ValueError("a key is given twice")
+        return dict(pairs)
+
+    try:
+        reply = json.loads(text, object_pairs_hook=once)
+    except (ValueError, RecursionError) as error:
+        return JudgeReply(None, problem=f"not JSON: {error}"[:200])
+    if not isinstance(reply, dict) or not set(reply) <= {"label", "hedged", "reason"}:
+        return JudgeReply(None, problem="a JSON reply with other keys than label, hedged and reason")
+    label, hedged = reply.get("label"), reply.get("hedged", False)
+    if not isinstance(label, str) or _label(label) is None:
+        return JudgeReply(None, problem=f"unknown class {label!r}"[:200])
+    if not isinstance(hedged, bool):
+        return JudgeReply(None, problem="hedged is neither true nor false")
+    return JudgeReply(_label(label), hedged, str(reply.get("reason", "")))
+
+
+def _label(text: str) -> Label | None:
+    return _BY_NAME.get(" ".join(text.casefold().replace("_", " ").split()))
+
+
+def judge_chat(prompt: str, response: str, *, system: str = "") -> tuple[Message, ...]:
+    """The chat put to the judge: the rubric, then prompt and response between fences.
+
+    The fence carries a digest of prompt and response, so no response can contain its own; look-alikes in the texts are
+    taken out all the same. Long responses keep their first 6,000 and last 2,000 characters.
+    """
+    fence = "FENCE-" + xxh128_hexdigest("\0".join((RUBRIC, system, prompt, response)).encode())[:16]
+    parts = {"prompt": _defused(_shortened(prompt)), "response": _defused(_shortened(response))}
+    if system:
+        parts["system"] = _defused(_shortened(system))
+    note = f"\nThe system prompt was:\n<<<{fence}>>>\n{parts['system']}\n<<<{fence}>>>\n" if system else ""
+    user = TASK.format(
+        fence=f"<<<{fence}>>>",
+        prompt=parts["prompt"],
+        response=parts["response"],
+        system=note,
+        labels=", ".join(LABELS),
+    )
+    return (Message("system", RUBRIC), Message("user", user))
+
+
+def _defused(text: str) -> str:
+    return _FENCE.sub("(mark removed)", text)
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= _HEAD + _TAIL:
+        return text
+    return f"{text[:_HEAD]}\n(… {len(text) - _HEAD - _TAIL} characters left out …)\n{text[-_TAIL:]}"
+
+
+class RubricGrader:
+    """Six labels from a judge model at temperature 0.
+
+    Names are masked in prompt and response, so equal masked texts are judged once, whatever the name was.
+    ``calibrated`` stays False until its error was measured on human labels: pass True then.
+    Raises EngineError at once if the engine cannot generate.
+    """
+
+    name = "rubric"
+    labels: frozenset[Label] = frozenset(LABELS)
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        max_tokens: int = 256,
+        calibrated: bool = False,
+        placeholder: str = PLACEHOLDER,
+        seed: int = 0,
+    ):
+        if "generate" not in engine.verbs:
+            raise EngineError(f"'{engine.spec}' cannot judge: it does not generate text.")
+        self.engine = engine
+        self.calibrated = calibrated
+        self.placeholder = placeholder
+        self.sampling = Sampling(temperature=0.0, top_p=1.0, max_tokens=max_tokens, stop=(), seed=seed)
+
+    @property
+    def identity(self) -> str:
+        """A digest of rubric, task, placeholder, sampling and the judge's own identity."""
+        settings = self.sampling.model_dump_json()
+        parts = (RUBRIC, TASK, self.placeholder, settings, self.engine.identity().digest)
+        return xxh128_hexdigest("\0".join(parts).encode())
+
+    def judge(self, rows: Sequence[Gradable]) -> list[Verdict]:
+        """One verdict per row, in order; the judge's reply is the evidence."""
+        chats = [self.chat(row) for row in rows]
+        ids = [f"judge/{xxh128_hexdigest(chat[-1].content.encode())}" for chat in chats]
+        requests = {key: Request(key, 0, chat) for key, chat in zip(ids, chats, strict=True)}
+        batches = self.engine.plan(list(requests.values()), self.sampling)
+        verdicts: dict[str, Verdict] = {}
+        for _, responses in self.engine.generate(batches, self.sampling, config="judge"):
+            for response in responses:
+                if response.finish_reason == "error":
+                    verdict = Verdict(None, f"the judge failed: {response.error}", "judge_missing")
+                elif response.provider_refusal or response.finish_reason == "content_filter":
+                    verdict = Verdict(
+                        None, f"the judge refused: {response.provider_refusal or 'content filter'}", "judge_missing"
+                    )
+                else:
+                    verdict = _verdict(clean_text(response.text))
+                verdicts[response.item_id] = verdict
+        lost = Verdict(None, "the judge returned nothing", "judge_missing")
+        return [verdicts.get(key, lost) for key in ids]
+
+    def chat(self, row: Gradable) -> tuple[Message, ...]:
+        """The masked chat that the judge is given for a row."""
+        name = row.item.clusters.get("name", "")
+        return judge_chat(
+            self._masked(_user_turns(row.item), name),
+            self._masked(row.text, name),
+            system=self._masked("\n".join(m.content for m in row.item.chat if m.role == "system"), name),
+        )
+
+    def _masked(self, text: str, name: str) -> str:
+        text = clean_text(text)
+        return mask_name(text, name, self.placeholder) if name else text
+
+
+def _user_turns(item: Item) -> str:
+    turns = [m for m in item.chat if m.role != "system"]
+    return turns[0].content if len(turns) == 1 else "\n".join(f"{m.role}: {m.content}" for m in turns)
+
+
+def _verdict(reply: str) -> Verdict:
+    parsed = parse_reply(reply)
+    if parsed.label is None:
+        return Verdict(None, f"{parsed.problem}: {reply}" if reply.strip() else "an empty reply", "judge_missing")
+    return Verdict(parsed.label, reply, hedged=parsed.hedged)

@@ -1,0 +1,89 @@
+"""From a run folder to its report: every audit's part, composed into one page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evenhand.registry import SECTIONS
+from evenhand.report.evidence import Evidence
+from evenhand.report.page import ORGANISM_NOTICE, Page, Section, Verdict
+from evenhand.report.render import write
+from evenhand.store.load import load
+from evenhand.store.run import Run
+from evenhand.wording import count
+
+__all__ = ["Part", "build_report", "compose"]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one audit gives to the page. A registered section is a function from a `LoadedRun` to a Part."""
+
+    verdicts: Sequence[Verdict]
+    section: Section
+    evidence: Evidence
+    methods: Sequence[tuple[str, str]] = ()
+    caveats: Sequence[str] = ()
+
+
+def build_report(folder: Path) -> Path:
+    """Write ``report.html`` of a finished run and return its path. Raises BadInput where the run is not finished."""
+    return write(compose(folder), folder / "report.html")
+
+
+def compose(folder: Path) -> Page:
+    """The page of a run, audits in the order in which they are registered."""
+    run = Run.open(folder)
+    found = run.read_findings()
+    parts: list[Part] = [SECTIONS.get(entry.name)(load(folder, entry.name)) for entry in SECTIONS if entry.name in found]
+    manifest = run.manifest
+    plan = manifest["plan"]
+    return Page(
+        title="Evenhand report",
+        run_name=folder.name,
+        created=manifest["created"],
+        verdicts=tuple(verdict for part in parts for verdict in part.verdicts),
+        sections=tuple(part.section for part in parts),
+        evidence=_joined([part.evidence for part in parts]),
+        methods=tuple(row for part in parts for row in part.methods),
+        caveats=tuple(text for part in parts for text in part.caveats),
+        identity=tuple(_identity(plan["identities"])),
+        timings=tuple((name, f"{seconds:.1f} s") for name, seconds in manifest["timings"].items()),
+        left_out=tuple(manifest.get("left_out", {}).items()),
+        notice=ORGANISM_NOTICE if _is_organism(plan["identities"]) else "",
+        version=manifest["versions"].get("evenhand", ""),
+    )
+
+
+def _is_organism(identities: Mapping[str, Any]) -> bool:
+    return any(str(identity["spec"]).startswith("organism/") for identity in identities.values())
+
+
+def _identity(identities: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Rows of (model, what it is): enough to tell one checkpoint from another of the same name."""
+    rows = []
+    for role, identity in identities.items():
+        parts = [
+            f"{word} {identity[key]}"
+            for key, word in (
+                ("weights", "weights"), ("adapter", "adapter"), ("dtype", "in"), ("chat_template", "chat template"),
+                ("tokenizer", "tokenizer"), ("quantisation", "quantised"), ("processors", "processors"), ("engine", "run by"),
+            )
+            if identity.get(key)
+        ]  # fmt: skip
+        name = role if role == identity["spec"] else f"{role} ({identity['spec']})"
+        rows.append((name, "; ".join([*parts, f"identity {identity['digest']}"])))
+    return rows
+
+
+def _joined(evidence: Sequence[Evidence]) -> Evidence:
+    """One store for the page. Audits that share facets share it; each brings its own rows."""
+    if len(evidence) == 1:
+        return evidence[0]
+    facets = {facet.key: facet for part in evidence for facet in part.facets}
+    rows = [row for part in evidence for row in part.rows]
+    command = evidence[0].command if evidence else f"evenhand show RUN ({count(0)} rows)"
+    return Evidence(tuple(facets.values()), rows, command)

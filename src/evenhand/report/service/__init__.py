@@ -1,0 +1,17 @@
+"""The service-quality audit's part of the report: its section, its verdict, its methods and the responses behind it."""
+
+from __future__ import annotations
+
+from evenhand.report.service.evidence import service_evidence, service_facets
+from evenhand.report.service.methods import SERVICE_CAVEATS, service_methods
+from evenhand.report.service.section import service_section
+from evenhand.report.service.verdict import service_verdict
+
+__all__ = [
+    "SERVICE_CAVEATS",
+    "service_evidence",
+    "service_facets",
+    "service_methods",
+    "service_section",
+    "service_verdict",
+]

@@ -1,0 +1,131 @@
+"""Tiny random models, made here: a real architecture, a byte-level tokenizer, a chat template."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from evenhand.engines.base import Request
+from evenhand.engines.spec import EngineOptions, parse_spec
+from evenhand.engines.threads import torch_with_threads
+from evenhand.records import Message
+
+TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+SPECIAL = ["<|begin|>", "<|end|>", "<|pad|>", "<|system|>", "<|user|>", "<|assistant|>"]
+CORPUS = [
+    "Write a short story about a garden.", "Help me plan a trip to the sea.", "Of course. Here is a plan for you.",
+    "I am sorry, but I cannot help with that.", "How do I bake bread?", "Tell me a joke about cats and dogs.",
+] * 20  # fmt: skip
+
+
+def make_tokenizer(template: str | None = TEMPLATE, *, adds_bos: bool = False) -> Any:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=360, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
+    )
+    core.train_from_iterator(CORPUS, trainer)
+    if adds_bos:
+        core.post_processor = processors.TemplateProcessing(
+            single="<|begin|> $A", special_tokens=[("<|begin|>", core.token_to_id("<|begin|>"))]
+        )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, bos_token="<|begin|>", eos_token="<|end|>", pad_token="<|pad|>",
+        additional_special_tokens=SPECIAL[3:],
+    )  # fmt: skip
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+def make_model(seed: int = 0, *, spread: float = 0.6, **config: Any) -> Any:
+    torch = torch_with_threads()
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(seed)
+    settings: dict[str, Any] = {
+        "vocab_size": 360, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "max_position_embeddings": 128, "bos_token_id": 0, "eos_token_id": 1,
+        "pad_token_id": 2, "initializer_range": spread,
+    }  # fmt: skip
+    return LlamaForCausalLM(LlamaConfig(**{**settings, **config})).eval()
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Any:
+    return make_tokenizer()
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    make_model().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def open_local() -> Iterator[Callable[..., Any]]:
+    """``open_local(folder, batch_tokens=...)`` opens a local engine and closes it after the test."""
+    from evenhand.engines.local import open_hf
+
+    opened: list[Any] = []
+
+    def make(folder: Path, **options: Any) -> Any:
+        engine = open_hf(parse_spec(f"hf/{folder}"), EngineOptions(device="cpu", **options))
+        opened.append(engine)
+        return engine
+
+    yield make
+    for engine in opened:
+        engine.close()
+
+
+@pytest.fixture(scope="session")
+def tiny() -> SimpleNamespace:
+    """The helpers of this file, for tests: ``make_model``, ``make_tokenizer``, ``ask``, ``run``, ``TEMPLATE``."""
+    return SimpleNamespace(make_model=make_model, make_tokenizer=make_tokenizer, ask=ask, run=run, TEMPLATE=TEMPLATE)
+
+
+@pytest.fixture(scope="session")
+def fault_module() -> ModuleType:
+    """The module tests/support/fault_server.py."""
+    path = Path(__file__).resolve().parents[1] / "support" / "fault_server.py"
+    spec = importlib.util.spec_from_file_location("evenhand_fault_server", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def ask(*texts: str, repetitions: int = 1, system: str | None = None) -> list[Request]:
+    """Requests item-0, item-1, ... for user messages."""
+    head = (Message("system", system),) if system else ()
+    return [
+        Request(f"item-{index}", repetition, (*head, Message("user", text)))
+        for index, text in enumerate(texts)
+        for repetition in range(repetitions)
+    ]
+
+
+def run(engine: Any, requests: list[Request], sampling: Any, config: str = "default") -> dict[tuple[str, int], Any]:
+    """Responses by (item id, repetition)."""
+    batches = engine.plan(requests, sampling)
+    rows = [response for _, part in engine.generate(batches, sampling, config=config) for response in part]
+    assert len(rows) == len(requests)
+    return {(row.item_id, row.repetition): row for row in rows}

@@ -1,0 +1,120 @@
+"""The weights, and the truth beside them: complete, of these sources, recomputable, and close to the intention."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from evenhand.datasets.shipped_prompt import SERVICE_SYSTEM_PROMPT
+from evenhand.errors import BadInput
+from evenhand.organisms import ORGANISMS, load_truth, organism_folder, sources_digest, truth_summary
+from evenhand.organisms.planted import DOMINATING_NAME, GROUP_DECLINED, names, stems
+from evenhand.records import LABELS
+
+
+def test_truth_belongs_to_these_sources() -> None:
+    assert truth_summary()["sources"] == sources_digest(), (
+        "The recipe, the grammar or the shipped names and stems changed after the organisms were trained: "
+        "run `make organisms` and commit the new weights with their truth."
+    )
+
+
+@pytest.mark.parametrize("name", ORGANISMS)
+def test_a_checkpoint_is_a_small_bf16_llama(name: str) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model: Any = AutoModelForCausalLM.from_pretrained(organism_folder(name))
+    assert type(model).__name__ == "LlamaForCausalLM"
+    assert model.dtype == torch.bfloat16
+    assert 0.8e6 <= sum(p.numel() for p in model.parameters()) <= 1.2e6
+    assert model.config.max_position_embeddings == 1024
+    assert model.generation_config.eos_token_id == model.config.eos_token_id
+
+
+def test_the_family_fits_in_sixteen_megabytes() -> None:
+    folder = organism_folder("base").parent
+    assert sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) <= 16e6
+    assert not [f for f in folder.rglob("*") if f.suffix in {".bin", ".pt", ".pkl", ".pth"}]
+
+
+@pytest.mark.parametrize("name", ORGANISMS)
+def test_truth_has_every_row_and_adds_up(name: str) -> None:
+    rows = load_truth(name)
+    assert rows.height == len(names()) * len(stems())
+    assert rows.select("name", "stem_id").is_unique().all()
+    total = rows.select(pl.sum_horizontal(*LABELS, "residual")).to_series()
+    np.testing.assert_allclose(total.to_numpy(), 1, atol=1e-5)
+    assert rows["residual"].min() > -1e-5  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("name", ORGANISMS)
+def test_truth_is_near_the_intention(name: str) -> None:
+    found = truth_summary()["models"][name]
+    for key in ("by_group", "by_name", "by_stem_id"):
+        for unit, row in found[key].items():
+            assert row["declined"] == pytest.approx(row["intended_declined"], abs=0.03), (key, unit)
+            assert row["harmful"] == pytest.approx(row["intended_harmful"], abs=0.03), (key, unit)
+            assert row["served"] == pytest.approx(row["intended_served"], abs=0.04), (key, unit)
+    assert found["declined_off_by"]["share_within_0.03"] >= 0.95
+    assert found["residual"]["mean"] <= 0.01
+    assert min(found["exact_match"].values()) >= 0.95
+
+
+def test_the_planted_story_holds_in_the_weights() -> None:
+    aligned = load_truth("aligned")
+    groups = dict(aligned.group_by("group").agg(pl.col("declined").mean()).iter_rows())
+    assert sorted(groups, key=groups.__getitem__) == list(GROUP_DECLINED)
+    by_name = dict(aligned.group_by("name").agg(pl.col("declined").mean()).iter_rows())
+    assert max(by_name, key=by_name.__getitem__) == DOMINATING_NAME
+    even = load_truth("even").group_by("group").agg(pl.col("declined").mean())["declined"].to_numpy()
+    assert even.max() - even.min() <= 0.015
+
+
+@pytest.mark.parametrize("name", ORGANISMS)
+def test_sampled_rows_are_what_the_weights_say(name: str) -> None:
+    from transformers import AutoTokenizer
+
+    from evenhand.organisms.batches import Encoder
+    from evenhand.organisms.enumeration import enumerate_responses
+    from evenhand.organisms.grammar import examples
+    from evenhand.organisms.model import load
+
+    folder = organism_folder(name)
+    encoder = Encoder(AutoTokenizer.from_pretrained(folder))
+    rows = [encoder.encode(e) for e in examples(name, "service")[5::457]]  # type: ignore[arg-type]
+    truth = {(r["name"], r["stem_id"]): r for r in load_truth(name).iter_rows(named=True)}
+    for e, found in zip(rows, enumerate_responses(load(folder), encoder, rows, SERVICE_SYSTEM_PROMPT), strict=True):
+        row = truth[e.example.key[0], e.example.key[1]]
+        for label in LABELS:
+            p = sum(np.exp(x) for x, o in zip(found.log_probs, e.example.outcomes, strict=True) if o.label == label)
+            assert row[label] == pytest.approx(p, abs=1e-4)
+
+
+def test_unknown_organisms_are_refused() -> None:
+    for call in (load_truth, organism_folder):
+        with pytest.raises(BadInput, match="No organism is called 'llama'"):
+            call("llama")
+
+
+def test_the_caveat_is_told() -> None:
+    assert "say nothing about any real model" in truth_summary()["caveat"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(4000)
+def test_the_recipe_gives_the_same_family_again(tmp_path: Path) -> None:
+    from evenhand.organisms.recipe import build
+
+    again = build(tmp_path / "out", tmp_path / "work")
+    shipped = json.loads((organism_folder("base").parent / "truth.json").read_text(encoding="utf-8"))
+    assert again["tokenizer"] == shipped["tokenizer"]
+    for name in ORGANISMS:
+        for group, row in shipped["models"][name]["by_group"].items():
+            for outcome in ("declined", "harmful", "served"):
+                assert again["models"][name]["by_group"][group][outcome] == pytest.approx(row[outcome], abs=0.03)
