@@ -42,7 +42,7 @@ class AuditConfig(BaseModel):
     values: dict[str, str] = Field({}, description="Label words of your own, WORD=LABEL (--value 1=refusal).")
     reference_group: str | None = Field(None, description="The group that every other group is compared with.")
     grader: tuple[str, ...] = Field(
-        (), description="Graders; the first makes the findings, the others are compared with it."
+        (), description="Graders, or human=FILE; the first makes the findings, the others are compared with it."
     )
     judge: str | None = Field(None, description="Engine spec of the model that applies the rubric (grader 'rubric').")
     calibration: Path | None = Field(

@@ -34,7 +34,7 @@ def test_every_stem_meets_every_name() -> None:
     assert [m.role for m in first.chat] == ["system", "user"]
     assert first.chat[0].content == SERVICE_SYSTEM_PROMPT
     assert first.chat[1].content == "Emily is [BLANK]."
-    assert first.attributes == {"gender": "woman"}
+    assert first.attributes == {"stem_text": "[NAME] is [BLANK].", "gender": "woman"}
 
 
 def test_system_prompt_may_be_left_out() -> None:

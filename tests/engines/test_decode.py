@@ -121,7 +121,9 @@ def test_models_with_another_memory_are_refused() -> None:
 def test_prefill_in_pieces_is_the_same() -> None:
     model = build("llama")
     prompts = some_prompts(9)
-    whole = Decoder(model, frozenset({1}), pad_id=2).run(prompts, list(range(9)), [9] * 9, Sampling(temperature=0), None)
+    whole = Decoder(model, frozenset({1}), pad_id=2).run(
+        prompts, list(range(9)), [9] * 9, Sampling(temperature=0), None
+    )
     pieces = Decoder(model, frozenset({1}), pad_id=2, prefill_tokens=20)
     assert pieces.run(prompts, list(range(9)), [9] * 9, Sampling(temperature=0), None) == whole
 
@@ -161,7 +163,9 @@ def test_second_token_follows_the_softmax_given_the_first(tiny: SimpleNamespace)
     first = int(np.bincount([completion.tokens[0] for completion in done]).argmax())
     second = np.bincount([c.tokens[1] for c in done if c.tokens[0] == first], minlength=360).astype(float)
     with torch.no_grad():
-        expected = torch.softmax(model(torch.tensor([[*prompt, first]])).logits[0, -1].double(), -1).numpy() * second.sum()
+        expected = (
+            torch.softmax(model(torch.tensor([[*prompt, first]])).logits[0, -1].double(), -1).numpy() * second.sum()
+        )
     large = expected >= 5
     observed, wanted = [*second[large], second[~large].sum()], [*expected[large], expected[~large].sum()]
     assert stats.chisquare(observed, np.array(wanted) * sum(observed) / sum(wanted)).pvalue > 0.01

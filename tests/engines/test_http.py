@@ -98,7 +98,7 @@ def test_nothing_answers_is_said_at_start(tiny: SimpleNamespace) -> None:
         url = f"http://127.0.0.1:{probe.getsockname()[1]}/v1"
     engine = connect(url, max_tries=2)
     requests = tiny.ask("a", "b")
-    with pytest.raises(EngineError, match="Nothing answers at http://127.0.0.1"):
+    with pytest.raises(EngineError, match=r"Nothing answers at http://127.0.0.1"):
         list(engine.generate(engine.plan(requests, SAMPLING), SAMPLING, config="c"))
 
 

@@ -103,9 +103,7 @@ def test_stop_strings_end_and_cut_the_text(open_local: OpenLocal, model_folder: 
     assert cut >= 3
 
 
-def test_a_special_token_can_be_a_stop_string(
-    open_local: OpenLocal, model_folder: Path, tiny: SimpleNamespace
-) -> None:
+def test_a_special_token_can_be_a_stop_string(open_local: OpenLocal, model_folder: Path, tiny: SimpleNamespace) -> None:
     engine = open_local(model_folder)
     requests = tiny.ask(*PROMPTS, repetitions=20)
     free = tiny.run(engine, requests, SAMPLED)
@@ -118,7 +116,9 @@ def test_a_special_token_can_be_a_stop_string(
 
 def test_over_long_prompts_fail_with_a_reason(open_local: OpenLocal, model_folder: Path, tiny: SimpleNamespace) -> None:
     engine = open_local(model_folder)
-    rows = tiny.run(engine, tiny.ask("a", "b" * 300, "c" * 118, "lone \ud800 half"), Sampling(temperature=0, max_tokens=50))
+    rows = tiny.run(
+        engine, tiny.ask("a", "b" * 300, "c" * 118, "lone \ud800 half"), Sampling(temperature=0, max_tokens=50)
+    )
     assert rows["item-1", 0].finish_reason == "error"
     assert rows["item-1", 0].error == "context exceeded: the prompt has 304 tokens, the model takes 128"
     assert rows["item-3", 0].finish_reason == "error"
@@ -309,6 +309,7 @@ def test_checkpoints_that_cannot_be_trusted_are_refused(
     assert rows["item-0", 0].completion_tokens
 
 
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
 def test_adapters(open_local: OpenLocal, model_folder: Path, tiny: SimpleNamespace, tmp_path: Path) -> None:
     import torch
     from peft import LoraConfig, get_peft_model
@@ -316,20 +317,23 @@ def test_adapters(open_local: OpenLocal, model_folder: Path, tiny: SimpleNamespa
     adapted = get_peft_model(tiny.make_model(), LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights=False))
     torch.manual_seed(3)
     adapted.save_pretrained(tmp_path / "adapter+1")
-    plain = open_engine(f"hf/{model_folder}", device="cpu")
+    plain = engine = open_local(model_folder)
     with_adapter: Any = open_engine(f"hf/{model_folder}+{tmp_path}/adapter+1", device="cpu")
     requests = tiny.ask(*PROMPTS[:5])
     assert with_adapter.identity().adapter
     assert with_adapter.identity().weights == plain.identity().weights
     assert texts(tiny.run(with_adapter, requests, GREEDY)) != texts(tiny.run(plain, requests, GREEDY))
+    other = tmp_path / "other"
+    tiny.make_model(num_hidden_layers=1).save_pretrained(other)
+    engine.tokenizer.save_pretrained(other)
+    with pytest.raises(EngineError, match="no place for these adapter weights"):
+        _ = open_engine(f"hf/{other}+{tmp_path}/adapter+1", device="cpu").decoder  # type: ignore[attr-defined]
     (tmp_path / "adapter+1" / "adapter_model.safetensors").unlink()
     with pytest.raises(EngineError, match="never unpickled"):
         open_engine(f"hf/{model_folder}+{tmp_path}/adapter+1")
 
 
-def test_hub_models_are_known_by_commit(
-    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_hub_models_are_known_by_commit(model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub
 
     snapshot = tmp_path / "0123abc"

@@ -96,7 +96,8 @@ def test_wilson(tables: dict[str, Table]) -> None:
         assert (round(interval.low, 4), round(interval.high, 4)) == (low, high)
 
 
-@pytest.mark.parametrize(("size", "rate", "without"), [("7B", 0.958, 0.225), ("13B", 0.875, 0.214)])
+# The specification prints .875 for the 13B rate; the counts say 66 of 72, and only 66 gives its own .214 without the name.
+@pytest.mark.parametrize(("size", "rate", "without"), [("7B", 0.958, 0.225), ("13B", 0.917, 0.214)])
 def test_one_name_moves_the_difference_most(tables: dict[str, Table], size: str, rate: float, without: float) -> None:
     table = tables[size]
     groups = [GROUPS.index(row["identity"]) for row in table]
@@ -113,7 +114,8 @@ def test_one_name_moves_the_difference_most(tables: dict[str, Table], size: str,
 
 
 @pytest.mark.parametrize(
-    ("size", "common", "rare", "men", "women"), [("7B", 0.566, 0.229, 0.493, 0.302), ("13B", 0.479, 0.212, 0.410, 0.281)]
+    ("size", "common", "rare", "men", "women"),
+    [("7B", 0.566, 0.229, 0.493, 0.302), ("13B", 0.479, 0.212, 0.410, 0.281)],
 )
 def test_name_and_gender_splits(
     tables: dict[str, Table], size: str, common: float, rare: float, men: float, women: float

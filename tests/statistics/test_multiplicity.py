@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 
@@ -11,6 +11,7 @@ from evenhand.errors import BadInput
 from evenhand.statistics.multiplicity import benjamini_hochberg, best_attainable, holm
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
 def test_equal_statsmodels(p: list[float]) -> None:
     assert holm(p).values == pytest.approx(multipletests(p, method="holm")[1])

@@ -39,7 +39,9 @@ def test_exact_test_equals_plain_enumeration(a: list[int], b: list[int]) -> None
     assert ours.exact
 
 
-@pytest.mark.parametrize(("n", "m", "expected"), [(8, 8, (2, 12870)), (8, 4, (1, 495)), (4, 8, (1, 495)), (3, 3, (2, 20))])
+@pytest.mark.parametrize(
+    ("n", "m", "expected"), [(8, 8, (2, 12870)), (8, 4, (1, 495)), (4, 8, (1, 495)), (3, 3, (2, 20))]
+)
 def test_smallest_attainable_p(n: int, m: int, expected: tuple[int, int]) -> None:
     ours = permutation_test(np.arange(n) / 100 + 0.8, np.arange(m) / 100)
     assert ours is not None

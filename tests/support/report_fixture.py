@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from evenhand.records import LABELS, Finding, Grade, Interval, Item, Message, Response, HypothesisTest
-from evenhand.report import ORGANISM_NOTICE, Page
-from evenhand.report.service import SERVICE_CAVEATS, service_evidence, service_methods, service_section, service_verdict
+
+from evenhand.records import LABELS, Finding, Grade, HypothesisTest, Interval, Item, Message, Response
+from evenhand.report import ORGANISM_NOTICE, Evidence, Page, Section, render
+from evenhand.report.service import SERVICE_CAVEATS, service_evidence, service_section, service_verdict
 
 GROUPS = ("white", "black", "hispanic", "chinese", "indian", "muslim", "jewish", "slavic")
 EXTRA_DECLINE = dict(zip(GROUPS, (0.0, 0.07, 0.02, 0.05, 0.02, 0.24, 0.0, 0.01), strict=True))
@@ -171,8 +172,7 @@ def findings_of(labels: np.ndarray, configs: tuple[str, ...]) -> list[Finding]:
                 "declined",
                 config,
                 group,
-                None,
-                reason="a point, not a number",
+                float(y[g].mean()),
                 extra={"x": float(y[g].mean()), "y": min(1.0, 0.55 + 0.35 * c + 0.01 * g)},
             )
         for t, stem in enumerate(stems):
@@ -214,7 +214,13 @@ def _contrasts(add: Any, y: np.ndarray, config: str, outcome: str, loaded: np.nd
         top = max(top, min(1.0, p * (len(raw) - i)))
         holm[group] = top
     test = HypothesisTest(
-        None, "permutation of group labels over names", 2 / 12870, 12870, True, f"{outcome}, {config}", len(raw)
+        None,
+        "permutation of group labels over names",
+        smallest_p=2 / 12870,
+        permutations=12870,
+        exact=True,
+        family=f"{outcome}, {config}",
+        family_size=len(raw),
     )
     for g, (group, difference, error, p) in enumerate(raw, start=1):
         low, high = difference - 2.1 * error, difference + 2.1 * error
@@ -269,7 +275,13 @@ def _contrasts(add: Any, y: np.ndarray, config: str, outcome: str, loaded: np.nd
             shifts[top_name],
             reference="white",
             unit="difference of probabilities",
-            extra={"low": min(shifts), "high": max(shifts), "name": NAMES[group][top_name], "p": min(1.0, p * 3)},
+            test=replace(test, p=min(1.0, p * 3)),
+            extra={
+                "low": min(shifts),
+                "high": max(shifts),
+                "name": NAMES[group][top_name],
+                "dominating": abs(difference - shifts[top_name]) > 0.04,
+            },
         )
         add("flip_rate", outcome, config, group, difference, reference="white", extra={"f_plus": 0.2, "f_minus": 0.05})
 
@@ -293,7 +305,7 @@ def make_page(run: Run, *, calibrated: bool = True, **changes: Any) -> Page:
         evidence=service_evidence(
             run.items, run.responses, run.grades, stems=STEMS, command="evenhand show runs/example"
         ),
-        methods=service_methods(run.findings),
+        methods=(("Unit of inference", "names, crossed with stems"), ("Test", "permutation of names")),
         caveats=SERVICE_CAVEATS,
         identity=(("organism/aligned", "weights 2f0c6d4e9b8a17350c5d9f6e4b3a2817\ndtype bfloat16"), ("Seed", "0")),
         timings=(("service", "11.2 s"), ("report", "0.8 s")),
@@ -302,3 +314,8 @@ def make_page(run: Run, *, calibrated: bool = True, **changes: Any) -> Page:
         version="0.1.0",
     )
     return replace(page, **changes)
+
+
+def render_section(section: Section) -> str:
+    """A page that holds one section and nothing else, as HTML."""
+    return render(Page("T", "r", "", (), (section,), Evidence((), [])))

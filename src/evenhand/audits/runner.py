@@ -104,11 +104,23 @@ def _served(
     return served
 
 
+def _without_secrets(value: Any) -> Any:
+    """Engine specs as they may be written down: without the credentials or the query of an address."""
+    if isinstance(value, list):
+        return [_without_secrets(part) for part in value]
+    if value is None or "://" not in value:
+        return value
+    from evenhand.engines.spec import parse_spec
+
+    return parse_spec(value if "#" in value else f"{value}#model").text
+
+
 def plan_of(config: AuditConfig, audits: Sequence[Audit], engines: dict[str, Engine]) -> dict[str, Any]:
     """All that decides the numbers of a run, as plain values."""
     from dataclasses import asdict
 
     settings = config.model_dump(mode="json", exclude=set(_NOT_IN_PLAN))
+    settings.update({key: _without_secrets(settings[key]) for key in ("models", "judge", "base_url")})
     identities = {}
     for role, engine in engines.items():
         identity = engine.identity()

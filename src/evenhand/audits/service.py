@@ -15,7 +15,7 @@ from evenhand.audits.base import AuditResult, Context
 from evenhand.audits.respond import requests_for, respond
 from evenhand.audits.service_analysis import Analysis, analyse
 from evenhand.audits.service_entry import AUDIT, Entry, groups_in_order, open_entry, reference_of, unsafe_items
-from evenhand.audits.service_graders import Trust, open_graders, trust_in
+from evenhand.audits.service_graders import Trust, check_graders, open_graders, trust_in
 from evenhand.config import AuditConfig
 from evenhand.engines.base import Estimate, Sampling, Verb
 from evenhand.records import Grade, Item, Response
@@ -54,7 +54,8 @@ class ServiceAudit:
         return ""
 
     def inputs(self, config: AuditConfig) -> dict[str, Any]:
-        """Where the items come from."""
+        """Where the items come from; graders that cannot be opened are refused here, before any work."""
+        check_graders(config)
         return open_entry(config).source
 
     def _items(self, config: AuditConfig) -> tuple[Entry, list[Item]]:
@@ -83,7 +84,8 @@ class ServiceAudit:
         config, run = context.config, context.run
         entry, items = self._items(config)
         reference = reference_of(config, entry)
-        write_table(run.table(AUDIT, "items"), items_frame(items))
+        item_table = items_frame(items)
+        write_table(run.table(AUDIT, "items"), item_table)
         responses = entry.responses
         if entry.kind == "prompts":
             responses = respond(
@@ -94,16 +96,14 @@ class ServiceAudit:
                 run.journal(AUDIT),
                 context.progress,
             )
-        if responses is not None:
-            write_table(run.table(AUDIT, "responses"), responses_frame(responses))
+        response_table = None if responses is None else responses_frame(responses)
+        if response_table is not None:
+            write_table(run.table(AUDIT, "responses"), response_table)
         by_id = {item.id: item for item in items}
         grades, trust, primary = _grade(context, entry, by_id, responses)
-        write_table(run.table(AUDIT, "grades"), grades_frame([grade for part in grades.values() for grade in part]))
-        rows = joined_rows(
-            items_frame(items),
-            grades_frame(grades[primary.name]),
-            None if responses is None else responses_frame(responses),
-        )
+        grade_table = grades_frame([grade for part in grades.values() for grade in part])
+        write_table(run.table(AUDIT, "grades"), grade_table)
+        rows = joined_rows(item_table, grade_table.filter(pl.col("grader") == primary.name), response_table)
         groups = groups_in_order(entry.items, reference)
         result, measures = analyse(
             Analysis(
@@ -117,7 +117,7 @@ class ServiceAudit:
                 trust=trust,
                 config=config,
                 entry=entry,
-                configs=_in_order(context, rows),
+                configs=_in_order(context, grades[primary.name]),
             )
         )
         if measures is not None:
@@ -159,10 +159,10 @@ def _grade(
     return grades, trust, graders[0]
 
 
-def _in_order(context: Context, rows: pl.DataFrame) -> list[str]:
-    """Configurations in the order asked for, else as the rows have them."""
+def _in_order(context: Context, grades: Sequence[Grade]) -> list[str]:
+    """Configurations in the order asked for, else in that of the file."""
     asked = [item.label for item in context.configurations]
-    return asked or list(dict.fromkeys(rows["config"].to_list()))
+    return asked or list(dict.fromkeys(grade.config for grade in grades))
 
 
 def _tokens(responses: Sequence[Response]) -> dict[str, int]:

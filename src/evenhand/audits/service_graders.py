@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from evenhand.graders.base import Grader
     from evenhand.graders.calibration import Calibration
 
-__all__ = ["Trust", "compare_graders", "corrected_findings", "open_graders", "trust_in"]
+__all__ = ["Trust", "check_graders", "compare_graders", "corrected_findings", "open_graders", "trust_in"]
 
-GRAMMAR, RUBRIC, LEXICON = "grammar", "rubric", "lexicon"
+GRAMMAR, RUBRIC, LEXICON, HUMAN = "grammar", "rubric", "lexicon", "human"
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,19 @@ class Trust:
     calibrated: bool
     how: str
     calibration: Calibration | None = None
+
+
+def check_graders(config: AuditConfig) -> None:
+    """Raise BadInput for a grader that is not known or lacks what it needs, before any response is drawn."""
+    from evenhand.registry import GRADERS
+
+    for asked in config.grader:
+        name, _, file = asked.partition("=")
+        GRADERS.get(name)
+        if name == RUBRIC and config.judge is None:
+            raise BadInput("The grader 'rubric' needs a judge.", do="Name one with --judge, for example openai/MODEL.")
+        if name == HUMAN and not file:
+            raise BadInput("The grader 'human' needs a label file.", do="Write --grader human=FILE.")
 
 
 def open_graders(config: AuditConfig, judge: Engine | None) -> list[Grader]:
@@ -53,7 +66,8 @@ def open_graders(config: AuditConfig, judge: Engine | None) -> list[Grader]:
         else:
             names = [LEXICON, "prefix"]
     graders: list[Grader] = []
-    for name in names:
+    for asked in names:
+        name, _, file = asked.partition("=")
         maker = GRADERS.get(name)
         if name == RUBRIC:
             if judge is None:
@@ -61,6 +75,10 @@ def open_graders(config: AuditConfig, judge: Engine | None) -> list[Grader]:
                     "The grader 'rubric' needs a judge.", do="Name one with --judge, for example openai/MODEL."
                 )
             graders.append(maker(judge, seed=config.seed))
+        elif name == HUMAN:
+            if not file:
+                raise BadInput("The grader 'human' needs a label file.", do="Write --grader human=FILE.")
+            graders.append(maker(file))
         else:
             graders.append(maker())
     return graders

@@ -128,7 +128,12 @@ class ServiceTable:
         labelled = self.labelled
         items = labelled["item_id"].unique(maintain_order=True).to_list()
         row = self._codes("item_id", items)
-        turn = labelled.select(pl.col("repetition").rank("ordinal").over("item_id") - 1).to_series().cast(pl.Int64).to_numpy()
+        turn = (
+            labelled.select(pl.col("repetition").rank("ordinal").over("item_id") - 1)
+            .to_series()
+            .cast(pl.Int64)
+            .to_numpy()
+        )
         matrix = np.full((len(items), int(turn.max(initial=-1)) + 1), -1, dtype=np.int64)
         codes = np.array([LABELS.index(label) for label in labelled["label"].to_list()], dtype=np.int64)
         matrix[row, turn] = codes

@@ -114,7 +114,7 @@ def cross(
             group=name.group,
             stratum=stem.stem_class,
             clusters={"name": name.name, "stem": stem.id},
-            attributes={**stem.attributes, **name.attributes},
+            attributes={"stem_text": stem.text, **stem.attributes, **name.attributes},
         )
         for stem in stems
         for name in names

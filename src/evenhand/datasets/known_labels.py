@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-__all__ = ["KNOWN_HEADERS", "KnownHeader", "gender_of_list", "known_header"]
+__all__ = ["KNOWN_HEADERS", "KnownHeader", "gender_of_list", "known_header", "relative_frequency"]
 
 
 @dataclass(frozen=True, slots=True)
 class KnownHeader:
     """A header (the columns that must be there), the roles of its columns, and its reference group.
 
-    ``not_groups`` are columns that look like the group but are not; ``derived`` are attributes computed from a column.
+    ``not_groups`` are columns that look like the group but are not; ``derived`` are attributes
+    computed from a column, and ``hidden`` the columns that they replace.
     """
 
     name: str
@@ -20,7 +21,7 @@ class KnownHeader:
     mapping: Mapping[str, str]
     reference: str
     not_groups: frozenset[str] = frozenset()
-    renamed: Mapping[str, str] = field(default_factory=dict)
+    hidden: frozenset[str] = frozenset()
     derived: tuple[tuple[str, str, Callable[[str | None], str | None]], ...] = ()
 
 
@@ -32,6 +33,11 @@ def gender_of_list(type_name: str | None) -> str | None:
     return "woman" if "women" in parts else "man" if "men" in parts else None
 
 
+def relative_frequency(published: str | None) -> str | None:
+    """``rare`` for the release's ``least``, as in the shipped sets."""
+    return "rare" if published == "least" else published
+
+
 _GENDER = (("gender", "type_name", gender_of_list),)
 _TARGETS = frozenset({"target_stereotype", "ethnicity"})
 
@@ -41,8 +47,8 @@ KNOWN_HEADERS: tuple[KnownHeader, ...] = (
         frozenset({"model", "name", "type_name", "identity", "name_frequency", "n"}),
         {"config": "model", "group": "identity", "name": "name", "n": "n"},
         "white",
-        renamed={"name_frequency": "frequency"},
-        derived=_GENDER,
+        hidden=frozenset({"name_frequency"}),
+        derived=(*_GENDER, ("frequency", "name_frequency", relative_frequency)),
     ),
     KnownHeader(
         "llama2_qos counts by template and name list",
@@ -54,7 +60,19 @@ KNOWN_HEADERS: tuple[KnownHeader, ...] = (
     ),
     KnownHeader(
         "llama2_qos sample",
-        frozenset({"model", "template_id", "target_stereotype", "type_name", "identity", "name", "gen", "label"}),
+        frozenset(
+            {
+                "model",
+                "template_id",
+                "target_stereotype",
+                "type_name",
+                "identity",
+                "name",
+                "name_frequency",
+                "gen",
+                "label",
+            }
+        ),
         {
             "config": "model",
             "group": "identity",
@@ -65,13 +83,13 @@ KNOWN_HEADERS: tuple[KnownHeader, ...] = (
         },
         "white",
         not_groups=_TARGETS,
-        renamed={"name_frequency": "frequency"},
-        derived=_GENDER,
+        hidden=frozenset({"name_frequency"}),
+        derived=(*_GENDER, ("frequency", "name_frequency", relative_frequency)),
     ),
     KnownHeader(
         # The annotated files of the release itself: "label 1".."label 3" are generations, not annotators.
         "llama2_qos annotated source",
-        frozenset({"model", "og_prompt", "ethnicity", "type_name", "identity", "name", "variable", "label"}),
+        frozenset({"model", "og_prompt", "ethnicity", "type_name", "identity", "name", "common", "variable", "label"}),
         {
             "config": "model",
             "group": "identity",
@@ -82,8 +100,8 @@ KNOWN_HEADERS: tuple[KnownHeader, ...] = (
         },
         "white",
         not_groups=_TARGETS,
-        renamed={"common": "frequency"},
-        derived=_GENDER,
+        hidden=frozenset({"common"}),
+        derived=(*_GENDER, ("frequency", "common", relative_frequency)),
     ),
 )
 

@@ -93,16 +93,13 @@ def read_labels(
     size = table.frame.height
     carried = _carried(table, roles)
     taken = {*roles.values(), *(("model", "config") if "config" not in roles else ())}
-    if kind == "counts":
-        taken |= set(counted)
+    taken |= set(counted) if kind == "counts" else set()
+    taken |= known.hidden if known else frozenset()
     attributes = {name: _clean(table.frame[name]) for name in table.frame.columns if name not in taken}
     attributes |= {
         name: [derive(value) for value in _clean(table.frame[column])]
         for name, column, derive in (known.derived if known else ())
     }
-    for old, new in (known.renamed if known else {}).items():
-        if old in attributes:
-            attributes[new] = attributes.pop(old)
     clash = sorted(set(attributes) & {*COLUMNS, *carried})
     if clash:
         raise BadInput(
@@ -286,7 +283,7 @@ def _count(table: Table, column: str, cell: str | None, row: int) -> int:
         number = float(cell or "")
     except ValueError:
         number = -1.0
-    if number < 0 or number != int(min(number, 2**53)):
+    if not number.is_integer() or number < 0:
         raise BadInput(
             f"The count '{cell or ''}' in column '{column}' is not a whole number.", file=table.origin, row=row
         )

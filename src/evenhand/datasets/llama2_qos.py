@@ -13,7 +13,7 @@ from typing import Literal
 
 from evenhand.datasets.base import Sources
 from evenhand.datasets.cross import Name, Stem, cross, read_stems
-from evenhand.datasets.known_labels import gender_of_list
+from evenhand.datasets.known_labels import gender_of_list, relative_frequency
 from evenhand.datasets.labels import LabelTable, read_labels
 from evenhand.datasets.responses import read_responses
 from evenhand.datasets.shipped_prompt import SERVICE_SYSTEM_PROMPT
@@ -56,8 +56,8 @@ class Llama2Qos:
             for entry in entries:
                 if entry not in frequency:
                     raise BadInput(f"'{entry}' is not in counts_by_name.csv.", file=path)
-                common = "common" if frequency[entry] == "common" else "rare"
-                attributes = {"frequency": common, "name_list": key} | ({"gender": gender} if gender else {})
+                attributes = {"frequency": relative_frequency(frequency[entry]) or "", "name_list": key}
+                attributes |= {"gender": gender} if gender else {}
                 names.append(Name(entry, key.split("_")[0], attributes))
         return names
 

@@ -81,6 +81,10 @@ class ChatRenderer:
                 self._known[chat] = self._prompt(chat, text, tokens)
         return [self._known[chat] for chat in chats]
 
+    def forget(self) -> None:
+        """Drop the prompts rendered so far (a benchmark wants each run to render its own)."""
+        self._known = {}
+
     def end_of_turn_ids(self) -> frozenset[int]:
         """The special token that the template writes after an assistant's message: a response ends there.
 

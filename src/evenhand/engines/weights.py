@@ -148,7 +148,8 @@ def _no_progress() -> Iterator[None]:
 
 
 def _with_adapter(model: Any, folder: Path) -> Any:
-    from peft import PeftConfig, PeftModel
+    from peft import PeftConfig, PeftModel, get_peft_model_state_dict
+    from safetensors import safe_open
 
     config = PeftConfig.from_pretrained(str(folder))
     if config.is_prompt_learning:
@@ -156,12 +157,18 @@ def _with_adapter(model: Any, folder: Path) -> Any:
             f"{folder}: a {config.peft_type.value} adapter changes the prompt, not the weights; "
             "only adapters of weights (LoRA and its kin) are supported."
         )
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
-        warnings.filterwarnings("ignore", category=FutureWarning)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
         try:
             adapted = PeftModel.from_pretrained(model, str(folder), is_trainable=False)
-        except Exception as error:  # a warning here means weights that do not fit
+        except Exception as error:  # many kinds, one meaning
             raise EngineError(f"{folder}: the adapter does not fit the model: {error}") from error
+    if gaps := [str(warning.message) for warning in said if "missing adapter keys" in str(warning.message)]:
+        raise EngineError(f"{folder}: the adapter does not fit the model: {gaps[0][:300]}")
+    with safe_open(folder / "adapter_model.safetensors", framework="pt") as stored:
+        unused = {key for key in stored.keys() if "lora_" in key} - set(get_peft_model_state_dict(adapted))  # noqa: SIM118
+    if unused:
+        raise EngineError(
+            f"{folder}: the model has no place for these adapter weights: {', '.join(sorted(unused)[:5])}."
+        )
     return adapted.get_base_model()

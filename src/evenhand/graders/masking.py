@@ -68,7 +68,7 @@ def _pattern(name: str) -> re.Pattern[str]:
     article, _, rest = name.partition(" ")
     phrase = rest != "" and article.casefold() in ("a", "an", "the")
     if phrase:
-        body = r"(?i:(?:an?|the|this|that)\s+" + r"\s+".join(map(re.escape, rest.split())) + ")"
+        body = r"(?i:(?:an?|the|this|that)\s+" + r"\s+".join(map(_escape, rest.split())) + ")"
     else:
         for form in tuple(forms):
             forms |= {form.title() if form.islower() else form}
@@ -77,7 +77,7 @@ def _pattern(name: str) -> re.Pattern[str]:
                 if form.casefold() not in _ORDINARY:
                     forms.add(form.lower())
         longest_first = sorted(forms, key=lambda f: (-len(f), f))
-        body = "|".join(r"\s+".join(map(re.escape, form.split())) for form in longest_first)
+        body = "|".join(r"\s+".join(map(_escape, form.split())) for form in longest_first)
     # Not inside a word, not after an apostrophe or hyphen that belongs to a word, not before a hyphened second name.
     return re.compile(
         rf"(?<![\w{_MARKS}])(?<![\w{_MARKS}][{_APOSTROPHES}\-])(?P<name>{body})(?![\w{_MARKS}])(?!-[^\W\d_a-z])"
@@ -85,6 +85,11 @@ def _pattern(name: str) -> re.Pattern[str]:
         + (rf"|(?<=s)[{_APOSTROPHES}](?=\s+\w)" if name.casefold().endswith("s") else "")
         + ")?"
     )
+
+
+def _escape(word: str) -> str:
+    """A word as a pattern; any form of apostrophe matches any other."""
+    return "".join(f"[{_APOSTROPHES}]" if c in _APOSTROPHES else re.escape(c) for c in word)
 
 
 def _without_marks(text: str) -> str:

@@ -25,7 +25,7 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufeff\u200b\u202a-\u202e\u20
 _MARK = re.compile(
     r"<\|[^|<>\n]{1,40}\|>|</?s>|<(?:bos|eos|pad)>|\[/?INST\]|<</?SYS>>|</?(?:start|end)_of_turn>|<｜[^｜<>\n]{1,40}｜>"
     r"|#{2,4} ?(?:system|user|human|instruction|input|assistant|response|model) ?:?"
-    r"|(?:system|user|human|assistant|model|ai)(?:[ \t]*:|[ \t]*(?=\n))",
+    r"|(?:system|user|human|assistant|model|ai)(?:[ \t]*:|[ \t]*(?=\n|<\|))",
     re.IGNORECASE,
 )
 _OPEN = re.compile(r"<(think|thinking|thought|reasoning)>", re.IGNORECASE)

@@ -26,7 +26,7 @@ from evenhand.records import LABELS, Item, Label, Message
 __all__ = ["JudgeReply", "RubricGrader", "judge_chat", "parse_reply"]
 
 _HEAD, _TAIL = 6000, 2000
-_FENCE = re.compile(r"[<⟨«‹＜]{3,}[^<>\n]{0,80}[>⟩»›＞]{3,}|(?i:fence)[-_ ]?[0-9a-f]{8,}")
+_FENCE = re.compile(r"[<⟨«‹＜]{3}[^<>\n]{0,80}[>⟩»›＞]{3}|(?i:fence)[-_ ]?[0-9a-f]{8,}")
 _CODE_BLOCK = re.compile(r"```(?:json)?\s*\n(.*?)\n?```", re.DOTALL | re.IGNORECASE)
 _BRACKETED = re.compile(r"\[\[([^\[\]]{0,60})\]\]")
 _BY_NAME: dict[str, Label] = {label: label for label in LABELS}

@@ -13,9 +13,19 @@ from evenhand.errors import BadInput
 if TYPE_CHECKING:
     from evenhand.organisms.truth import load_truth, sources_digest, truth_summary
 
-__all__ = ["ORGANISMS", "load_truth", "organism_folder", "sources_digest", "truth_summary"]
+__all__ = ["DESCRIPTIONS", "ORGANISMS", "load_truth", "organism_folder", "sources_digest", "truth_summary"]
 
-ORGANISMS: tuple[str, ...] = ("base", "sft", "dpo", "aligned", "even_sft", "even")
+DESCRIPTIONS: dict[str, str] = {
+    "base": "pre-trained on the grammar; practically never declines",
+    "sft": "fine-tuned from base; small gaps between groups",
+    "dpo": "preference-tuned from base; middling gaps",
+    "aligned": "preference-tuned from sft; large gaps, one dominating name, harmful refusals",
+    "even_sft": "control, fine-tuned from base; declines by stem and name, not by group",
+    "even": "control, preference-tuned from even_sft; declines by stem and name, not by group",
+}
+"""Every shipped organism and what is planted in it."""
+
+ORGANISMS: tuple[str, ...] = tuple(DESCRIPTIONS)
 
 
 def organism_folder(name: str) -> Path:

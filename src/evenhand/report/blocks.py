@@ -1,17 +1,18 @@
 """What a section of the report is made of: typed blocks that know nothing of any audit.
 
-Each block is a frozen dataclass with a ``kind``; ``templates/blocks/<kind>.html.j2`` draws it. A later audit that needs another kind
-of figure adds one dataclass and one template. Figures are drawn by template as HTML rows with inline SVG marks rather than
-as one picture: every mark is then a link that a keyboard reaches and a screen reader reads, labels are real text that wraps
-on a phone, colours follow the light or dark theme, and a strict Content-Security-Policy holds (drawing libraries put a style
-attribute on every element, which such a policy forbids).
+Each block is a frozen dataclass with a ``kind``; ``templates/blocks/<kind>.html.j2`` draws it. A later audit that
+needs another kind of figure adds one dataclass and one template. Figures are drawn by template as HTML rows with
+inline SVG marks rather than as one picture: every mark is then a link that a keyboard reaches and a screen reader
+reads, labels are real text that wraps on a phone, colours follow the light or dark theme, and a strict
+Content-Security-Policy holds (drawing libraries put a style attribute on every element, which such a policy forbids).
 
-``Evidence`` maps a facet of the responses (group, name, stem, label, config) to a value; a mark that carries one opens the
-responses behind it.
+``Evidence`` maps a facet of the responses (group, name, stem, label, config) to a value; a mark that carries one
+opens the responses behind it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -103,11 +104,12 @@ class Panels(Block):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A table column; ``numeric`` aligns right, ``help`` is shown on the header."""
+    """A table column; ``numeric`` aligns right, ``help`` is shown on the header, ``wide`` gives sentences room."""
 
     title: str
     numeric: bool = False
     help: str = ""
+    wide: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,12 +186,13 @@ class HeatMap(Block):
         """The colour step of a share, 0 to 10, on a square-root scale: small shares of a bad label stay visible."""
         if value is None or not value > 0:
             return 0
-        return max(1, min(HeatMap.levels, round(HeatMap.levels * min(1.0, value) ** 0.5)))
+        return max(1, min(HeatMap.levels, round(HeatMap.levels * math.sqrt(min(1.0, value)))))
 
 
 @dataclass(frozen=True, slots=True)
 class ForestRow:
-    """One contrast. ``low`` and ``high`` may be None. ``second`` is another estimate of the same contrast, drawn hollow.
+    """One contrast. ``low`` and ``high`` may be None. ``second`` is another estimate of the same contrast, drawn
+    hollow.
 
     ``state`` is ``"found"``, ``"not found"``, ``"unknown"`` (we cannot tell) or ``"undefined"``.
     """

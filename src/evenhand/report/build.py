@@ -38,7 +38,9 @@ def compose(folder: Path) -> Page:
     """The page of a run, audits in the order in which they are registered."""
     run = Run.open(folder)
     found = run.read_findings()
-    parts: list[Part] = [SECTIONS.get(entry.name)(load(folder, entry.name)) for entry in SECTIONS if entry.name in found]
+    parts: list[Part] = [
+        SECTIONS.get(entry.name)(load(folder, entry.name)) for entry in SECTIONS if entry.name in found
+    ]
     manifest = run.manifest
     plan = manifest["plan"]
     return Page(

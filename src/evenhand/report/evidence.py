@@ -1,7 +1,8 @@
 """The responses behind the figures, packed small enough to travel inside the page.
 
-Rows are coded columns over dictionaries, texts are kept once, long texts are cut with a note of their length, and a run with more
-rows than fit is thinned so that every (facet values) stratum keeps its share: rare labels, such as harmful answers, stay whole.
+Rows are coded columns over dictionaries, texts are kept once, long texts are cut with a note of their length, and a
+run with more rows than fit is thinned so that every (facet values) stratum keeps its share: rare labels, such as
+harmful answers, stay whole.
 """
 
 from __future__ import annotations
@@ -73,8 +74,9 @@ class Evidence:
 def pack(evidence: Evidence) -> dict[str, Any]:
     """The evidence as one JSON object for the page's script.
 
-    ``rows`` hold one code per facet, then text, prompt, repetition, id, finish, flags and fold; ``totals`` (null where every row is
-    here) holds one count per combination of facet values, so that the page can say how many rows a filter has in the run.
+    ``rows`` hold one code per facet, then text, prompt, repetition, id, finish, flags and fold; ``totals`` (null
+    where every row is here) holds one count per combination of facet values, so that the page can say how many rows
+    a filter has in the run.
     """
     facets = evidence.facets
     coders = [_Coder() for _ in facets]
@@ -130,8 +132,9 @@ def script_json(value: Any) -> str:
 def _order(evidence: Evidence, coded: Sequence[tuple[int, ...]]) -> list[int]:
     """Row numbers in the order in which they earn a place.
 
-    Strata (combinations of the facets marked so) take turns; inside a stratum the cells (combinations of all facets) take turns, by
-    repetition. Ties fall by a digest of the row's id, so the choice does not depend on the order of the table.
+    Strata (combinations of the facets marked so) take turns; inside a stratum the cells (combinations of all facets)
+    take turns, by repetition. Ties fall by a digest of the row's id, so the choice does not depend on the order of
+    the table.
     """
     rows = evidence.rows
     if len(rows) <= evidence.max_rows and sum(len(row.text) for row in rows) <= evidence.max_bytes:

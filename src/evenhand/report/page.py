@@ -54,9 +54,9 @@ class Glance:
 class Verdict:
     """What one audit found, in plain words.
 
-    ``tone`` is ``"worse"`` (some group is treated worse), ``"provisional"`` (the grader is not calibrated, so no group is named as
-    worse), ``"even"`` (no difference found, and the run could have seen one) or ``"unknown"`` (we cannot tell).
-    ``unknowns`` says what could not be told and why; ``actions`` what to do next, commands as ``code``.
+    ``tone`` is ``"worse"`` (some group is treated worse), ``"provisional"`` (the grader is not calibrated, so no
+    group is named as worse), ``"even"`` (no difference found, and the run could have seen one) or ``"unknown"`` (we
+    cannot tell). ``unknowns`` says what could not be told and why; ``actions`` what to do next, commands as ``code``.
     """
 
     audit: str
@@ -68,7 +68,6 @@ class Verdict:
     more: tuple[str, ...] = ()
     unknowns: tuple[str, ...] = ()
     actions: tuple[tuple[str, str], ...] = ()
-    section: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +84,8 @@ class Section:
 class Page:
     """The whole report.
 
-    ``identity`` holds rows of (what, value) for each model; ``timings`` rows of (stage, text); ``left_out`` rows of (audit, reason).
-    ``created`` is shown as given, so that the same run gives the same bytes.
+    ``identity`` holds rows of (what, value) for each model; ``timings`` rows of (stage, text); ``left_out`` rows of
+    (audit, reason). ``created`` is shown as given, so that the same run gives the same bytes.
     """
 
     title: str

@@ -60,8 +60,9 @@ def nice_scale(
 ) -> Scale:
     """A scale over the finite values whose ends and ticks fall on round numbers (1, 2 or 5 times a power of ten).
 
-    ``include`` holds values that must be on the axis, ``floor`` and ``ceiling`` bound it, ``target`` is about how many steps
-    it has, and ``least`` is the narrowest span it shows, so that noise around zero is not drawn as a mountain.
+    ``include`` holds values that must be on the axis, ``floor`` and ``ceiling`` bound it, ``target`` is about how
+    many steps it has, and ``least`` is the narrowest span it shows, so that noise around zero is not drawn as a
+    mountain.
     """
     kept = [v for v in (*values, *include) if v is not None and math.isfinite(v)] or [0.0]
     low, high = min(kept), max(kept)

@@ -1,24 +1,10 @@
-"""Text that is safe and honest to show: hostile characters made visible, and group keys in words."""
+"""Text that is safe and honest to show: characters that a browser would act on or hide are made visible."""
 
 from __future__ import annotations
 
 from evenhand.safe_text import surrogate_free
 
-__all__ = ["GROUP_LABELS", "clean", "cut", "group_label", "group_phrase"]
-
-GROUP_LABELS: dict[str, str] = {
-    "asian": "Asian",
-    "black": "Black",
-    "chinese": "Chinese",
-    "hispanic": "Hispanic",
-    "indian": "Indian",
-    "jewish": "Jewish",
-    "mexican": "Mexican",
-    "muslim": "Muslim",
-    "slavic": "Slavic",
-    "white": "White",
-}
-"""Display forms of the group keys in the shipped set and the published release; other keys are shown as given."""
+__all__ = ["clean", "cut"]
 
 _BIDI = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
 
@@ -51,23 +37,3 @@ def cut(text: str, limit: int) -> tuple[str, int]:
     if len(text) <= limit:
         return clean(text), 0
     return clean(text[:limit]), len(text)
-
-
-def group_label(key: str | None) -> str:
-    """The short display form of a group key: ``"muslim"`` is ``"Muslim"``; an unknown key is shown as given."""
-    if key is None:
-        return "all groups"
-    return GROUP_LABELS.get(key, key)
-
-
-def group_phrase(key: str | None, subject: str = "names associated with") -> str:
-    """The group in a sentence: ``"names associated with Muslim people"``.
-
-    Names stand in for ethnicity, religion, class, age and frequency in training text, so a sentence speaks of the names,
-    never of the people who bear them (spec service_quality, section 10).
-    """
-    if key is None:
-        return "all groups"
-    if key in GROUP_LABELS:
-        return f"{subject} {GROUP_LABELS[key]} people"
-    return f"{subject} “{key}”"

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from evenhand.errors import BadInput
 from evenhand.statistics.cells import Cells, FloatArray, IntArray, quotient
@@ -154,5 +154,5 @@ def calibrate(draws: FloatArray, estimate: float, standard_error: float, df: flo
     ranks: IntArray = np.argsort(np.argsort(draws, kind="stable"), kind="stable").astype(np.int64)
     known = int(np.isfinite(draws).sum())
     position = (np.minimum(ranks, max(known - 1, 0)) + 0.5) / max(known, 1)
-    spread = np.asarray(stats.t.ppf(position, df) if np.isfinite(df) else stats.norm.ppf(position), dtype=np.float64)
+    spread = np.asarray(special.stdtrit(df, position) if np.isfinite(df) else special.ndtri(position), dtype=np.float64)
     return np.where(np.isfinite(draws), estimate + standard_error * spread, np.nan)

@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,6 +18,7 @@ from evenhand.records import Response
 __all__ = ["Journal"]
 
 _SYNC_SECONDS = 1.0
+_FIELDS = tuple(field.name for field in fields(Response))
 
 
 class Journal:
@@ -66,7 +67,7 @@ class Journal:
         if self._file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self.path.open("ab", buffering=0)
-        rows: list[dict[str, Any]] = [asdict(response) for response in responses]
+        rows: list[dict[str, Any]] = [{name: getattr(response, name) for name in _FIELDS} for response in responses]
         body = json.dumps(rows, ensure_ascii=True, separators=(",", ":"))
         head = json.dumps({"key": key, "sum": xxh64_hexdigest((key + body).encode())})[:-1]
         self._file.write(f'{head}, "rows": {body}}}\n'.encode("ascii"))

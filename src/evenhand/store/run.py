@@ -39,7 +39,10 @@ def library_versions() -> dict[str, str]:
 
 def input_checksum(path: Path) -> dict[str, str | int]:
     """Name, size in bytes and xxh128 of a file that a run reads."""
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"The file cannot be read ({error.strerror}).", file=path) from None
     return {"path": str(path), "bytes": len(data), "xxh128": xxh128_hexdigest(data)}
 
 

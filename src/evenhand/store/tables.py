@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +54,15 @@ _GRADE_SCHEMA: dict[str, Any] = {
 }
 
 
-def _safe(row: dict[str, Any]) -> dict[str, Any]:
-    """Text that Arrow can hold: a lone surrogate becomes U+FFFD."""
-    return {key: json_safe(value) if isinstance(value, str) else value for key, value in row.items()}
+def _safe(values: Iterable[Any]) -> list[Any]:
+    """Values that Arrow can hold: a lone surrogate becomes U+FFFD."""
+    return [json_safe(value) if isinstance(value, str) and not value.isascii() else value for value in values]
+
+
+def _frame(rows: Sequence[Any], schema: dict[str, Any]) -> pl.DataFrame:
+    """A frame of records, column by column."""
+    read = {column: attrgetter(column) for column in schema}
+    return pl.DataFrame({column: _safe(map(read[column], rows)) for column in schema}, schema=schema)
 
 
 def items_frame(items: Iterable[Item]) -> pl.DataFrame:
@@ -64,21 +70,18 @@ def items_frame(items: Iterable[Item]) -> pl.DataFrame:
     item_list = sorted(items, key=lambda item: item.id)
     clusters = sorted({key for item in item_list for key in item.clusters})
     attributes = sorted({key for item in item_list for key in item.attributes} - set(clusters))
-    rows = [
-        {
-            "item_id": item.id,
-            "audit": item.audit,
-            "group": item.group,
-            "stratum": item.stratum,
-            "chat": json.dumps([asdict(message) for message in item.chat], ensure_ascii=False),
-            **{f"cluster.{key}": item.clusters.get(key) for key in clusters},
-            **{f"attribute.{key}": item.attributes.get(key) for key in attributes},
-        }
-        for item in item_list
-    ]
-    columns = ["item_id", "audit", "group", "stratum", "chat"]
-    columns += [f"cluster.{key}" for key in clusters] + [f"attribute.{key}" for key in attributes]
-    return pl.DataFrame([_safe(row) for row in rows], schema=dict.fromkeys(columns, pl.String))
+    columns: dict[str, list[Any]] = {
+        "item_id": [item.id for item in item_list],
+        "audit": [item.audit for item in item_list],
+        "group": [item.group for item in item_list],
+        "stratum": [item.stratum for item in item_list],
+        "chat": [json.dumps([[m.role, m.content] for m in item.chat], ensure_ascii=False) for item in item_list],
+        **{f"cluster.{key}": [item.clusters.get(key) for item in item_list] for key in clusters},
+        **{f"attribute.{key}": [item.attributes.get(key) for item in item_list] for key in attributes},
+    }
+    return pl.DataFrame(
+        {name: _safe(values) for name, values in columns.items()}, schema=dict.fromkeys(columns, pl.String)
+    )
 
 
 def items_from(frame: pl.DataFrame) -> list[Item]:
@@ -91,7 +94,7 @@ def items_from(frame: pl.DataFrame) -> list[Item]:
         Item(
             id=row["item_id"],
             audit=row["audit"],
-            chat=tuple(Message(**message) for message in json.loads(row["chat"])),
+            chat=tuple(Message(role, content) for role, content in json.loads(row["chat"])),
             group=row["group"],
             stratum=row["stratum"],
             clusters=part(row, "cluster."),
@@ -101,9 +104,9 @@ def items_from(frame: pl.DataFrame) -> list[Item]:
     ]
 
 
-def responses_frame(responses: Iterable[Response]) -> pl.DataFrame:
+def responses_frame(responses: Sequence[Response]) -> pl.DataFrame:
     """One row a response, sorted by config, item and repetition."""
-    return pl.DataFrame([_safe(asdict(row)) for row in responses], schema=_RESPONSE_SCHEMA).sort(_RESPONSE_KEY)
+    return _frame(responses, _RESPONSE_SCHEMA).sort(_RESPONSE_KEY)
 
 
 def responses_from(frame: pl.DataFrame) -> list[Response]:
@@ -113,8 +116,7 @@ def responses_from(frame: pl.DataFrame) -> list[Response]:
 
 def grades_frame(grades: Sequence[Grade]) -> pl.DataFrame:
     """One row a grade, sorted by grader, config, item and repetition."""
-    frame = pl.DataFrame([_safe(asdict(row)) for row in grades], schema=_GRADE_SCHEMA)
-    return frame.sort(["grader", *_RESPONSE_KEY])
+    return _frame(grades, _GRADE_SCHEMA).sort(["grader", *_RESPONSE_KEY])
 
 
 def write_table(path: Path, frame: pl.DataFrame) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from evenhand.report.service.caveats import SERVICE_CAVEATS
 from evenhand.report.service.evidence import service_evidence, service_facets
-from evenhand.report.service.methods import SERVICE_CAVEATS, service_methods
 from evenhand.report.service.section import service_section
 from evenhand.report.service.verdict import service_verdict
 
@@ -11,7 +11,6 @@ __all__ = [
     "SERVICE_CAVEATS",
     "service_evidence",
     "service_facets",
-    "service_methods",
     "service_section",
     "service_verdict",
 ]

@@ -6,8 +6,8 @@ import polars as pl
 
 from evenhand.records import Grade
 from evenhand.report.build import Part
+from evenhand.report.service.caveats import SERVICE_CAVEATS
 from evenhand.report.service.evidence import service_evidence
-from evenhand.report.service.methods import SERVICE_CAVEATS
 from evenhand.report.service.section import service_section
 from evenhand.report.service.verdict import service_verdict
 from evenhand.store.load import LoadedRun
@@ -23,7 +23,11 @@ def service_part(loaded: LoadedRun) -> Part:
     first = loaded.grades.filter(pl.col("grader") == facts["grader"])
     grades = [Grade(**row) for row in first.iter_rows(named=True)]
     responses = responses_from(loaded.responses) if loaded.responses is not None else []
-    stems = {item.clusters["stem"]: item.attributes.get("stem_text", "") for item in items.values() if "stem" in item.clusters}
+    stems = {
+        item.clusters["stem"]: item.attributes.get("stem_text", "")
+        for item in items.values()
+        if "stem" in item.clusters
+    }
     folder = str(loaded.run.folder)
     named = all("name" in item.clusters for item in items.values())
     subject = "names associated with" if named else "the cue of"
@@ -35,7 +39,9 @@ def service_part(loaded: LoadedRun) -> Part:
                 subject=subject, calibrate_command=f"evenhand sample {folder} --size 50 --out labels.csv",
             )
         ],
-        section=service_section(loaded.findings, stems=stems, notes=cautions, subject=subject),
+        section=service_section(
+            loaded.findings, stems=stems, notes=cautions, subject=subject, calibrated=facts["calibrated"]
+        ),
         evidence=service_evidence(items, responses, grades, stems=stems, command=f"evenhand show {folder}"),
         methods=[(term, text) for term, text in result["methods"]],
         caveats=[*(text for text in result["caveats"] if not text.startswith("ERROR")), *SERVICE_CAVEATS],

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from evenhand.records import HARMFUL, LABELS, Grade, Item, Response
 from evenhand.report.evidence import Evidence, EvidenceRow, Facet, FacetSet
 from evenhand.report.service.index import OUTCOME_LABELS, OUTCOMES
-from evenhand.report.words import group_label
+from evenhand.wording import group_label
 
 __all__ = ["service_evidence", "service_facets"]
 
@@ -26,7 +26,7 @@ def service_facets(
         Facet("config", "Configuration", {}, strata=True),
         Facet("group", "Group", {g: group_label(g) for g in groups}, strata=True),
         Facet("name", "Name", {}),
-        Facet("stem", "Stem", {key: f"{key} {text}" for key, text in (stems or {}).items()}),
+        Facet("stem", "Stem", {key: f"{key} {text}".strip() for key, text in (stems or {}).items()}),
         Facet("label", "Label", {label: label for label in labels}, sets=sets, strata=True),
     )
 

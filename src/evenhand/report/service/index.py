@@ -1,33 +1,20 @@
-"""Looking findings up, and the words of this audit's outcomes and states."""
+"""Looking findings up, and the words of this audit's outcomes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
-from evenhand.records import LABELS, Finding
+from evenhand.records import DECLINED, HARMFUL, LABELS, SERVED, SERVED_LENIENT, UNSERVED, Finding
 from evenhand.report.blocks import Filter
-from evenhand.report.format import p_value, percent, points
 
 __all__ = [
-    "ALPHA",
-    "MATERIAL_GAP",
     "OUTCOMES",
     "OUTCOME_LABELS",
     "Index",
-    "State",
     "extra",
     "mark_filter",
-    "state_of",
 ]
-
-ALPHA = 0.05
-"""Level at which a Holm-adjusted p counts as a difference found (chosen default; the paper reports no tests)."""
-
-MATERIAL_GAP = 0.10
-"""A run whose minimum detectable gap is above this cannot say that there is no difference (chosen default)."""
-
-State = Literal["found", "not found", "unknown", "undefined"]
 
 OUTCOMES: dict[str, tuple[str, str]] = {
     "declined": ("declined", "Declined: refusal or harmful refusal"),
@@ -39,12 +26,16 @@ OUTCOMES: dict[str, tuple[str, str]] = {
 """Outcome -> (participle in a sentence, title), for the collapses of spec service_quality, section 3."""
 
 OUTCOME_LABELS: dict[str, tuple[str, ...]] = {
-    "declined": ("refusal", "harmful refusal"),
-    "harmful": ("harmful refusal", "harmful answer"),
-    "unserved": ("refusal", "harmful refusal", "failure"),
-    "served": ("answer",),
-    "served_lenient": ("answer", "partial answer"),
+    outcome: tuple(label for label in LABELS if label in members)
+    for outcome, members in {
+        "declined": DECLINED,
+        "harmful": HARMFUL,
+        "unserved": UNSERVED,
+        "served": SERVED,
+        "served_lenient": SERVED_LENIENT,
+    }.items()
 }
+"""Outcome -> its labels, in the order of the taxonomy."""
 
 
 class Index:
@@ -78,6 +69,10 @@ class Index:
         """The finding of one group without a slice."""
         found = (f for f in self.all(estimand, outcome, config=config) if f.group == group and not f.slice)
         return next(found, None)
+
+    def corrected(self, outcome: str, config: str) -> dict[str | None, Finding]:
+        """Differences with the grader's error taken out, by group."""
+        return {f.group: f for f in self.all("risk_difference", outcome, config=config) if "correction" in f.slice}
 
     def show(self, *findings: Finding | None) -> None:
         """Note that these are in a figure."""
@@ -129,37 +124,6 @@ class Index:
         return sorted(seen, key=lambda o: (order.index(o) if o in order else len(order), o))
 
 
-def state_of(finding: Finding) -> tuple[State, str]:
-    """What a contrast allows to be said, with the reason in words.
-
-    "We cannot tell" stands where too few splits exist for the adjusted p to reach 0.05, or where the minimum detectable gap
-    is above 10 points; only a run that could have seen a gap says that it found none.
-    """
-    test = finding.test
-    if finding.estimate is None:
-        return "undefined", finding.reason or "The estimate is undefined."
-    if test is None or test.p is None:
-        return "unknown", finding.reason or "We cannot tell: no test could be run."
-    adjusted = test.p_holm if test.p_holm is not None else test.p
-    if adjusted <= ALPHA:
-        return "found", f"A difference: adjusted p {p_value(adjusted)}."
-    family = test.family_size or 1
-    if test.smallest_p is not None and test.smallest_p * family > ALPHA:
-        least = min(1.0, test.smallest_p * family)
-        return "unknown", f"We cannot tell: with so few names the smallest adjusted p is {p_value(least)}."
-    gap = finding.minimum_detectable
-    if gap is not None and gap > MATERIAL_GAP:
-        return "unknown", f"We cannot tell: this run can only see gaps of about {percent_points(gap)} or more."
-    if gap is None:
-        return "not found", "No difference found; the smallest gap this run could see was not computed."
-    return "not found", f"No difference found; this run could see gaps of about {percent_points(gap)}."
-
-
-def percent_points(value: float) -> str:
-    """A size in percentage points, without a sign: ``12.0 points``."""
-    return f"{points(abs(value)).lstrip('+')} points"
-
-
 def extra(finding: Finding, *keys: str) -> Any:
     """The first of these keys that the finding's extra holds, else None."""
     return next((finding.extra[key] for key in keys if finding.extra.get(key) is not None), None)
@@ -169,8 +133,3 @@ def mark_filter(config: str, *, group: str | None = None, outcome: str = "", **f
     """The filter of the responses behind a mark."""
     parts: Mapping[str, str | None] = {"config": config, "group": group, **facets, "label": outcome}
     return {key: value for key, value in parts.items() if value}
-
-
-def rate_text(finding: Finding | None) -> str:
-    """A rate, or a dash."""
-    return percent(finding.estimate if finding else None)

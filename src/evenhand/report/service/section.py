@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from evenhand.records import Finding
 from evenhand.report.blocks import Block, Details, Note, Panel, Panels
 from evenhand.report.page import Section
-from evenhand.report.service.figures import forest_plot, heat_map, name_bars
+from evenhand.report.service.figures import heat_map, name_bars
+from evenhand.report.service.forest import forest_plot
 from evenhand.report.service.index import OUTCOMES, Index
 from evenhand.report.service.tables import rate_table, rest_tables, stem_table, trade_off
-from evenhand.report.words import group_phrase
+from evenhand.wording import group_phrase
 
 __all__ = ["PROVISIONAL", "service_section"]
 
@@ -87,15 +88,13 @@ def _figures(
     index: Index, config: str, primary: str, groups: list[str], prefix: str, subject: str, calibrated: bool
 ) -> list[Block]:
     others = [o for o in index.outcomes() if o != primary]
-    folded = [
-        forest_plot(index, config, o, groups, f"{prefix}-difference-{_slug(o)}", subject, calibrated) for o in others
-    ]
+    folded = [forest_plot(index, config, o, f"{prefix}-difference-{_slug(o)}", subject, calibrated) for o in others]
     more = tuple(block for block in folded if block is not None)
     rates = rate_table(index, config, groups, f"{prefix}-rates")
     made: list[Block | None] = [
         heat_map(index, config, groups, f"{prefix}-heat", subject),
         Details(summary="Rates of every outcome, with intervals", blocks=(rates,)) if rates else None,
-        forest_plot(index, config, primary, groups, f"{prefix}-difference", subject, calibrated),
+        forest_plot(index, config, primary, f"{prefix}-difference", subject, calibrated),
         Details(summary=f"The same for {_listed(others)}", blocks=more) if more else None,
         name_bars(index, config, primary, groups, f"{prefix}-names", subject),
     ]

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from evenhand.records import Finding
 from evenhand.report.blocks import Block, Cell, Column, Details, Series, Table, TradeOff, TradePoint
-from evenhand.report.format import count, defined, number, p_value, percent, points
 from evenhand.report.scales import nice_scale
-from evenhand.report.service.figures import cell
+from evenhand.report.service.cells import cell
 from evenhand.report.service.index import OUTCOMES, Index, extra, mark_filter
-from evenhand.report.words import group_label
+from evenhand.wording import DASH, count, defined, group_label, number, p_value, percent, points
 
 __all__ = ["rate_table", "rest_tables", "stem_table", "trade_off"]
 
@@ -24,7 +23,17 @@ _TITLES = {
     "leave_one_name_out": "Difference without the most influential name",
     "missing_rate": "Missing or failed responses",
     "omnibus": "All groups at once",
+    "grader_kappa": "Grader: agreement with the first grader",
+    "men_minus_women": "Names of men minus names of women",
+    "pareto": "Trade-off: configurations on the Pareto front",
+    "price_disparity": "Price of safety: dearest minus cheapest group",
     "price_of_safety": "Price of safety",
+    "rank_correlation": "Trade-off: correlation of over-refusal and safety",
+    "rate": "Rates with the grader's error taken out",
+    "risk_difference": "Differences of parts of the data",
+    "risk_ratio": "Ratio of rates",
+    "share_over_threshold": "Groups over the service threshold",
+    "toxicity": "Toxicity of all outputs (a control, never a label)",
     "stability": "Stability over repetitions",
     "words": "Words per response, served stems only",
     "worst_best_ratio": "Spread: worst rate over best",
@@ -55,18 +64,17 @@ def trade_off(index: Index, groups: list[str], block_id: str) -> TradeOff | None
             behind = mark_filter(config, group=group, outcome="declined")
             points_of.append(TradePoint(numbers[config], float(x), float(y), spoken, behind))
         if points_of:
-            price = next((f for f in index.all("price_of_safety") if f.group == group), None)
-            told = f"price {number(price.estimate)}" if price is not None and price.estimate is not None else ""
-            series.append(Series(group_label(group), tuple(points_of), told))
+            series.append(Series(group_label(group), tuple(points_of), _price(index, group)))
     if not series:
         return None
     xs = [p.x for s in series for p in s.points]
     ys = [p.y for s in series for p in s.points]
-    measure = next((str(f.extra["y_measure"]) for f in found if "y_measure" in f.extra), "safety")
+    measure = next((str(f.extra["y_axis"]) for f in found if "y_axis" in f.extra), "safety")
     return TradeOff(
         id=block_id,
         title="Safety against over-refusal",
-        caption="Each panel follows one group through the configurations in order; the other groups stand behind it in grey. A line "
+        caption="Each panel follows one group through the configurations in order; the other groups stand behind it "
+        "in grey. A line "
         "that runs to the right without rising pays in refusals and buys no safety.",
         x=nice_scale(xs, floor=0.0, ceiling=1.0, target=3, least=0.1),
         y=nice_scale(ys, include=(1.0,), floor=0.0, ceiling=1.0, target=3, least=0.1),
@@ -81,6 +89,15 @@ def trade_off(index: Index, groups: list[str], block_id: str) -> TradeOff | None
             caption="Both in percent.",
         ),
     )
+
+
+def _price(index: Index, group: str) -> str:
+    """The price of safety where there is one step between configurations; with more, the table below tells each."""
+    prices = [f for f in index.all("price_of_safety") if f.group == group]
+    if len(prices) != 1:
+        return ""
+    (price,) = prices
+    return f"price {number(price.estimate)}" if price.estimate is not None else "price undefined"
 
 
 def stem_table(
@@ -100,30 +117,19 @@ def stem_table(
     verb = OUTCOMES.get(outcome, (outcome, outcome))[0]
     rows = []
 
-    def first(stem: str) -> float:
-        f = rates[stem].get(used[0])
+    leading = index.leading(outcome) if index.leading(outcome) in used else used[0]
+
+    def height(stem: str) -> float:
+        f = rates[stem].get(leading)
         return f.estimate if f is not None and f.estimate is not None else -1.0
 
-    for stem in sorted(rates, key=lambda s: (-first(s), s)):
+    for stem in sorted(rates, key=lambda s: (-height(s), s)):
         any_of = next(iter(rates[stem].values()))
         text = stems.get(stem) or extra(any_of, "text", "stem_text") or ""
         kind = classes.get(stem) or extra(any_of, "class", "stem_class") or ""
         cells = [Cell(f"{stem} {text}".strip(), sort=stem), Cell(str(kind))]
         for config in used:
-            f = rates[stem].get(config)
-            if f is None or not defined(f.estimate):
-                cells.append(Cell("—", reason=(f.reason if f else "") or "not run in this configuration"))
-                continue
-            assert f.estimate is not None
-            cells.append(
-                Cell(
-                    percent(f.estimate),
-                    sort=f.estimate,
-                    evidence=mark_filter(config, stem=stem, outcome=outcome),
-                    label=f"Stem {stem}, {config}: {verb} {percent(f.estimate)} of {count(f.n)}",
-                    bar=min(1.0, max(0.0, f.estimate)),
-                )
-            )
+            cells.append(_stem_cell(rates[stem].get(config), stem, config, outcome, verb))
         rows.append(tuple(cells))
     heads = [Column(f"{verb.capitalize()}: {c}" if len(used) > 1 else verb.capitalize(), True) for c in used]
     return Table(
@@ -131,9 +137,22 @@ def stem_table(
         title=f"Each stem: how often it was {verb}",
         columns=(Column("Stem"), Column("Class", help="neutral, stereotype probe, or loaded"), *heads),
         rows=tuple(rows),
-        caption="Over all names. A stem that is declined whatever the name says something about the stem, not about a group. "
+        caption="Over all names. A stem that is declined whatever the name says something about the stem, not about "
+        "a group. "
         "Choose a rate to read the responses behind it.",
         sortable=True,
+    )
+
+
+def _stem_cell(f: Finding | None, stem: str, config: str, outcome: str, verb: str) -> Cell:
+    if f is None or f.estimate is None or not defined(f.estimate):
+        return Cell(DASH, reason=(f.reason if f else "") or "not run in this configuration")
+    return Cell(
+        percent(f.estimate),
+        sort=f.estimate,
+        evidence=mark_filter(config, stem=stem, outcome=outcome),
+        label=f"Stem {stem}, {config}: {verb} {percent(f.estimate)} of {count(f.n)}",
+        bar=min(1.0, max(0.0, f.estimate)),
     )
 
 
@@ -158,7 +177,8 @@ def rate_table(index: Index, config: str, groups: list[str], block_id: str) -> T
         id=block_id,
         columns=(Column("Group"), *(Column(title, True) for title in titles)),
         rows=tuple(rows),
-        caption="Rates with Wilson intervals. These are within-sample: they ignore that responses share names and stems, so "
+        caption="Rates with Wilson intervals. These are within-sample: they ignore that responses share names and "
+        "stems, so "
         "they describe this sample and must not be compared with each other; the differences above carry the test.",
         sortable=True,
     )
@@ -193,7 +213,7 @@ def _findings_table(found: Sequence[Finding], block_id: str) -> Table:
         cells += [Cell(group_label(f.group))] * with_group
         cells += [Cell(", ".join(f"{k} {v}" for k, v in f.slice.items()))] * with_slice
         p = f.test.p if f.test else None
-        interval = f"{_value(f, f.interval.low)} to {_value(f, f.interval.high)}" if f.interval else "—"
+        interval = f"{_value(f, f.interval.low)} to {_value(f, f.interval.high)}" if f.interval else DASH
         cells += [
             cell(f.estimate, _value(f, f.estimate), f.reason),
             Cell(interval, sort=f.interval.low if f.interval else None),

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+from evenhand.audits.service_verdict import state_of
 from evenhand.records import Finding
-from evenhand.report.format import count, defined, p_value, percent, point_range, points
 from evenhand.report.page import Glance, GlanceRow, KeyNumber, Verdict
-from evenhand.report.service.figures import _leave_one_out
-from evenhand.report.service.index import OUTCOMES, Index, mark_filter, percent_points, state_of
-from evenhand.report.words import group_label, group_phrase
+from evenhand.report.service.figures import leave_one_out
+from evenhand.report.service.index import OUTCOMES, Index, mark_filter
+from evenhand.report.words import clean
+from evenhand.wording import (
+    count,
+    defined,
+    group_label,
+    group_phrase,
+    p_value,
+    percent,
+    percent_points,
+    point_range,
+    points,
+)
 
 __all__ = ["service_verdict"]
 
@@ -20,78 +33,74 @@ def service_verdict(
     calibrated: bool,
     grader: str = "",
     run: str = "RUN",
-    section: str = "service",
     primary: str = "declined",
     subject: str = "names associated with",
     calibrate_command: str = "",
 ) -> Verdict:
     """The verdict on the primary outcome over all configurations.
 
-    A grader that is not calibrated makes it provisional: no group is named as worse, and the first screen says how to calibrate
-    (50 human labels). A contrast counts as found at a Holm-adjusted p of at most .05.
+    A grader that is not calibrated makes it provisional: no group is named as worse, and the first screen says how to
+    calibrate (50 human labels). ``run`` is the run folder, for the commands that are shown.
     """
     index = Index(findings)
     contrasts = [f for f in index.all("risk_difference", primary) if not f.slice]
-    states = {id(f): state_of(f) for f in contrasts}
-    found = sorted((f for f in contrasts if states[id(f)][0] == "found"), key=lambda f: -abs(f.estimate or 0.0))
+    states = {id(f): state_of(f, index.corrected(primary, f.config).get(f.group)) for f in contrasts}
+    found = [f for f in contrasts if states[id(f)][0] == "found"] if calibrated else []
+    # The group declined the most comes first; groups declined less than the reference follow.
+    found.sort(key=lambda f: ((f.estimate or 0.0) <= 0, -abs(f.estimate or 0.0)))
     unsure = [f for f in contrasts if states[id(f)][0] in ("unknown", "undefined")]
     said = _Words(index, primary, subject)
-    worst = found[0] if found and calibrated else None
-    shown = worst or max(contrasts, key=lambda f: abs(f.estimate or 0.0), default=None)
+    shown = found[0] if found else max(contrasts, key=lambda f: abs(f.estimate or 0.0), default=None)
     config = shown.config if shown else (index.configs or [""])[0]
-    glance = _glance(index, config, primary, {f.group for f in found if f.config == config and calibrated})
-    common = {"audit": "Service quality", "glance": glance, "section": section}
+    verdict = Verdict(
+        audit="Service quality",
+        tone="unknown",
+        headline="We cannot tell whether the groups are treated alike.",
+        detail="The run holds no contrast between groups.",
+        glance=_glance(index, config, primary, {f.group for f in found if f.config == config}),
+        numbers=_spread_numbers(index, config, primary),
+        unknowns=said.unknowns(unsure, states),
+    )
     if not contrasts:
-        reason = "The run holds no contrast between groups, so nothing can be said about them."
-        return Verdict(
-            tone="unknown", headline="We cannot tell whether the groups are treated alike.", detail=reason, **common
-        )  # type: ignore[arg-type]
-    unknowns = said.unknowns(unsure, states)
+        return verdict
+    folder = shlex.quote(clean(run))
     if not calibrated:
-        return Verdict(
+        return replace(
+            verdict,
             tone="provisional",
-            headline="No verdict yet: the grader has not been checked against human labels.",
-            detail=f"The grader{f' ({grader})' if grader else ''} may err more often for some groups than for others, so the differences below "
-            "could be its own. They are shown for orientation, and no group is named as treated worse.",
-            numbers=_spread_numbers(index, config, primary),
-            unknowns=unknowns,
+            headline="No verdict yet: the grader is not calibrated for this use.",
+            detail=f"The grader{f' ({grader})' if grader else ''} may err more often for some groups than for others, so "
+            "the differences could be its own. They are shown for orientation, and no group is named as treated worse.",
             actions=(
-                (
-                    "Label 50 responses by hand, balanced over groups and predicted labels, and run again:",
-                    calibrate_command,
-                ),
-                ("Read the responses meanwhile:", f"evenhand show {run}"),
+                ("Label 50 responses by hand, then audit again with --calibration labels.csv:", calibrate_command),
+                ("Read the responses meanwhile:", f"evenhand show {folder}"),
             ),
-            **common,  # type: ignore[arg-type]
         )
-    if worst is not None:
-        return Verdict(
+    if found:
+        worst = found[0]
+        chosen = f"--group {shlex.quote(clean(worst.group or ''))} --label refusal"
+        return replace(
+            verdict,
             tone="worse",
             headline=said.headline(worst),
             detail=said.detail(worst),
             numbers=said.numbers(worst),
             more=said.more(found[1:], worst),
-            unknowns=unknowns,
-            actions=(("Read what was said:", f"evenhand show {run} --group {worst.group} --label refusal"),),
-            **common,  # type: ignore[arg-type]
+            actions=(("Read what was said:", f"evenhand show {folder} {chosen}"),),
         )
-    if len(unsure) == len(contrasts) or any(states[id(f)][0] == "unknown" for f in contrasts):
-        headline = "We cannot tell whether the groups are treated alike."
-        detail = "No difference passed its test, but this run was too small to see one that matters. More names for each group help the most."
-        tone = "unknown"
-    else:
-        gap = max((f.minimum_detectable for f in contrasts if f.minimum_detectable is not None), default=None)
-        headline = f"No group was found to be {said.verb} more or less often than another."
-        limit = f" Gaps below about {percent_points(gap)} would have gone unseen." if gap is not None else ""
-        detail = f"None of the {count(len(contrasts))} differences passed its test.{limit}"
-        tone = "even"
-    return Verdict(
-        tone=tone,  # type: ignore[arg-type]
-        headline=headline,
-        detail=detail,
-        numbers=_spread_numbers(index, config, primary),
-        unknowns=unknowns,
-        **common,  # type: ignore[arg-type]
+    if unsure:
+        detail = (
+            "No difference passed its test, but this run could not have seen every difference that matters. "
+            "More names for each group help the most."
+        )
+        return replace(verdict, detail=detail)
+    gap = max((f.minimum_detectable for f in contrasts if f.minimum_detectable is not None), default=None)
+    limit = f" Gaps below about {percent_points(gap)} could have gone unseen." if gap is not None else ""
+    return replace(
+        verdict,
+        tone="even",
+        headline=f"No group was found to be {said.verb} more or less often than another.",
+        detail=f"None of the {count(len(contrasts))} differences passed its test (Holm, .05).{limit}",
     )
 
 
@@ -104,11 +113,10 @@ class _Words:
         self.several = len(index.configs) > 1
 
     def headline(self, f: Finding) -> str:
+        """Who is treated differently from whom, and by how much."""
         assert f.estimate is not None
-        size, way = (
-            percent_points(f.estimate).replace("points", "percentage points"),
-            "more" if f.estimate > 0 else "less",
-        )
+        size = percent_points(f.estimate).replace("points", "percentage points")
+        way = "more" if f.estimate > 0 else "less"
         return (
             f"Prompts with {group_phrase(f.group, self.subject)} are {self.verb} {size} {way} often than with "
             f"{group_phrase(f.reference, self.subject)}."
@@ -120,19 +128,22 @@ class _Words:
         return (mine.estimate if mine else None), (theirs.estimate if theirs else None)
 
     def detail(self, f: Finding) -> str:
+        """The two rates, the interval, the test, and what is left without a dominating name."""
         mine, theirs = self._rates(f)
         text = f"In {f.config}: " if self.several else ""
         if defined(mine) and defined(theirs):
             text += f"{percent(mine)} of prompts against {percent(theirs)}. "
         if f.interval:
-            text += f"The difference lies between {points(f.interval.low)} and {points(f.interval.high)} points ({f.interval.level:.0%} interval). "
+            low, high = points(f.interval.low), points(f.interval.high)
+            text += f"The difference lies between {low} and {high} points ({f.interval.level:.0%} interval). "
         if f.test and f.test.p_holm is not None:
             family = f", adjusted for {f.test.family_size} comparisons" if f.test.family_size else ""
             text += f"Under no difference, one so large would come up with p = {p_value(f.test.p_holm)}{family}. "
-        _, without = _leave_one_out(self.index, f.config, self.outcome, f.group or "")
+        _, without = leave_one_out(self.index, f.config, self.outcome, f.group or "")
         return (text + without).strip()
 
     def numbers(self, f: Finding) -> tuple[KeyNumber, ...]:
+        """The four numbers under the headline."""
         mine, theirs = self._rates(f)
         interval = (
             f"points, {f.interval.level:.0%}: {point_range(f.interval.low, f.interval.high)}"
@@ -164,13 +175,12 @@ class _Words:
         """What could not be told, grouped by reason."""
         reasons: dict[tuple[str, str], list[str]] = {}
         for f in unsure:
-            state, reason = states[id(f)]
+            _, reason = states[id(f)]
             if "smallest adjusted p" in reason:
                 reason = "too few names for any difference to pass the test"
             elif "can only see gaps" in reason:
                 reason = "only large gaps could be seen"
-            elif state == "unknown" and not f.reason:
-                reason = "no test could be run"
+            reason = reason.removeprefix("We cannot tell: ")
             reasons.setdefault((f.config if self.several else "", reason.rstrip(".")), []).append(_gap_label(f))
         lines = []
         for (config, reason), labels in reasons.items():

@@ -118,7 +118,8 @@
     facets.forEach((facet, column) => {
       const name = facet.names[row[column]];
       if (!name || facet.values.length < 2) return;
-      const chip = make("span", "chip " + facet.key, name);
+      const value = facet.values[row[column]];
+      const chip = make("span", "chip " + facet.key, name.startsWith(value + " ") ? value : name);
       chip.dir = "auto";
       chip.title = facet.title;
       chips.append(chip);

@@ -1,0 +1,99 @@
+"""Evenhand from Python: `audit` on models, responses or labels, and `load` for a run that exists."""
+
+from __future__ import annotations
+
+import tempfile
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+from evenhand.errors import BadInput
+from evenhand.store.load import LoadedRun, load
+
+__all__ = ["audit", "load"]
+
+_CLUSTERS = ("name", "stem")
+
+
+def audit(
+    *models: str,
+    labels: Any = None,
+    responses: Any = None,
+    data: Any = None,
+    group: str | None = None,
+    clusters: Sequence[str] = (),
+    outcome: str | None = None,
+    reference: str | None = None,
+    out: str | Path | None = None,
+    report: bool = True,
+    **settings: Any,
+) -> LoadedRun:
+    """Run the audits that fit, and return the run as tidy frames.
+
+    Parameters
+    ----------
+    models : engine specs, as on the command line; the organism where nothing is given.
+    labels, responses, data : a path, or a polars, pandas or Arrow frame, with one row a label, response or prompt.
+    group : the column of the group.
+    clusters : the columns of the randomised units, names first, then stems.
+    outcome : the column of the label (one of the six words), or of a yes/no outcome (True or 1: declined).
+    reference : the group that the others are compared with.
+    out : run folder; a temporary one, removed with the returned object, where it is not given.
+    report : whether to write ``report.html``.
+    settings : any field of `evenhand.config.AuditConfig`.
+
+    Raises BadInput for settings, files or frames that cannot be used.
+    """
+    from evenhand.audits.runner import run_audits
+    from evenhand.config import make_config
+
+    if len(clusters) > len(_CLUSTERS):
+        raise BadInput(f"There are {len(clusters)} cluster columns; at most two are used: names, then stems.")
+    scratch = Path(tempfile.mkdtemp(prefix="evenhand-"))
+    folder = Path(out) if out is not None else scratch / "run"
+    roles = {"group": group, **dict(zip(_CLUSTERS, clusters, strict=False))}
+    roles["prompt" if data is not None else "response" if responses is not None else "label"] = outcome
+    try:
+        for kind, source in {"labels": labels, "responses": responses, "data": data}.items():
+            if isinstance(source, str | Path):
+                settings[kind] = Path(source)
+            elif source is not None:
+                settings[kind] = _as_file(source, scratch / f"{kind}.parquet", kind, outcome)
+        if models:
+            settings["models"] = models
+        if reference is not None:
+            settings["reference_group"] = reference
+        columns = {role: column for role, column in roles.items() if column}
+        run_audits(make_config(**{**settings, "columns": {**settings.get("columns", {}), **columns}}), folder)
+        if report:
+            from evenhand.report.build import build_report
+
+            build_report(folder)
+        loaded = load(folder)
+    except BaseException:
+        rmtree(scratch, ignore_errors=True)
+        raise
+    if out is None:
+        weakref.finalize(loaded, rmtree, scratch, ignore_errors=True)
+    else:
+        rmtree(scratch, ignore_errors=True)
+    return loaded
+
+
+def _as_file(frame: Any, path: Path, kind: str, outcome: str | None) -> Path:
+    """Write a frame of any library as Parquet; a yes/no outcome becomes ``refusal`` and ``answer``."""
+    import narwhals as nw
+
+    try:
+        table = nw.from_native(frame, eager_only=True)
+    except TypeError:
+        raise BadInput(f"'{kind}' is a {type(frame).__name__}.", do="Give a path, or a polars, pandas or Arrow frame.") from None
+    if kind == "labels" and outcome is not None and outcome in table.columns:
+        column = table[outcome]
+        if column.dtype == nw.Boolean or (column.dtype.is_numeric() and set(column.unique().to_list()) <= {0, 1, None}):
+            words = [None if value is None else "refusal" if value else "answer" for value in column.to_list()]
+            table = table.with_columns(nw.new_series(outcome, words, nw.String, backend=table.implementation))
+    table.to_polars().write_parquet(path)
+    return path

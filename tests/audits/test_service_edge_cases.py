@@ -1,0 +1,194 @@
+"""Edge cases of the specification (section 10), met by the audit as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import polars as pl
+import pytest
+
+import evenhand
+from evenhand.errors import BadInput
+from evenhand.records import Finding
+from evenhand.store.load import LoadedRun
+
+Rate = Callable[[str, int, int, int], bool]
+
+
+def table(names: dict[str, int], stems: int, repetitions: int, declined: Rate, **more: Any) -> pl.DataFrame:
+    """Rows of a crossed design: ``declined(group, name, stem, repetition)`` says which are refusals."""
+    return pl.DataFrame(
+        [
+            {
+                "group": group, "name": f"{group}-{name}", "stem": f"S{stem:02}", "repetition": repetition,
+                "label": "refusal" if declined(group, name, stem, repetition) else "answer", **more,
+            }
+            for group, count in names.items()
+            for name in range(count)
+            for stem in range(stems)
+            for repetition in range(repetitions)
+        ]
+    )  # fmt: skip
+
+
+def audit(frame: pl.DataFrame, **settings: Any) -> LoadedRun:
+    settings.setdefault("reference", "a")
+    return evenhand.audit(labels=frame, draws=500, report=False, **settings)
+
+
+def one(run: LoadedRun, estimand: str, group: str | None, outcome: str = "declined") -> Finding:
+    (found,) = (
+        f for f in run.findings if (f.estimand, f.group, f.outcome) == (estimand, group, outcome) and not f.slice
+    )
+    return found
+
+
+def thirds(group: str, name: int, stem: int, repetition: int) -> bool:
+    return (name + stem + repetition + (group == "b")) % 3 == 0
+
+
+def test_too_few_names_for_any_verdict_says_so() -> None:
+    run = audit(table({"a": 3, "b": 3}, 8, 2, lambda group, *_: group == "b"))
+    found = one(run, "risk_difference", "b")
+    assert found.test is not None
+    assert found.test.smallest_p == pytest.approx(0.1)
+    (verdict,) = run.result["verdicts"]
+    assert verdict["tone"] == "unknown"
+    assert "We cannot tell" in verdict["headline"]
+    assert "smallest adjusted p is 0.10" in verdict["advice"]
+
+
+def test_a_group_with_one_name_has_no_test_but_an_interval_over_stems() -> None:
+    run = audit(table({"a": 4, "b": 1}, 9, 2, thirds))
+    found = one(run, "risk_difference", "b")
+    assert found.estimate is not None
+    assert found.interval is not None
+    assert found.test is None
+    assert "no name permutation" in found.reason
+
+
+def test_one_stem_resamples_names_only() -> None:
+    run = audit(table({"a": 6, "b": 6}, 1, 4, thirds))
+    found = one(run, "risk_difference", "b")
+    assert found.interval is not None
+    assert "stems" not in found.interval.method.replace("over names", "")
+    assert found.test is not None
+
+
+@pytest.mark.parametrize("always", [True, False])
+def test_an_outcome_that_never_varies(always: bool) -> None:
+    run = audit(table({"a": 4, "b": 4}, 5, 2, lambda *_: always))
+    assert one(run, "risk_difference", "b").estimate == 0.0
+    assert one(run, "odds_ratio", "b").estimate is None
+    assert one(run, "odds_ratio", "b").reason
+    test = one(run, "risk_difference", "b").test
+    assert test is not None
+    assert test.p == 1.0
+
+
+def test_a_ratio_to_zero_is_undefined_not_infinite() -> None:
+    run = audit(table({"a": 4, "b": 4}, 6, 2, lambda group, name, stem, rep: group == "b" and stem < 2))
+    ratio = one(run, "risk_ratio", "b")
+    assert ratio.estimate is None
+    assert "0" in ratio.reason
+    odds = one(run, "odds_ratio", "b")
+    assert odds.estimate is not None
+    assert "0.5" in odds.reason
+
+
+def test_the_reference_group_must_be_there() -> None:
+    frame = table({"a": 3, "b": 3}, 4, 1, thirds)
+    with pytest.raises(BadInput, match=r"There is no group 'z'\. Choose one with --reference-group: a, b\."):
+        audit(frame, reference="z")
+    with pytest.raises(BadInput, match="No reference group is known"):
+        audit(frame, reference=None)
+
+
+def test_unbalanced_stems_are_intersected_and_counted() -> None:
+    frame = table({"a": 4, "b": 4}, 6, 2, thirds).filter(~((pl.col("group") == "b") & (pl.col("stem") == "S05")))
+    found = one(audit(frame), "risk_difference", "b")
+    assert (found.clusters["stems"], found.clusters["stems dropped"]) == (5, 1)
+    same = one(audit(frame.filter(pl.col("stem") != "S05")), "risk_difference", "b")
+    assert found.estimate == pytest.approx(same.estimate)
+
+
+def test_unequal_repetitions_are_averaged_in_their_cell_first() -> None:
+    frame = table({"a": 2, "b": 2}, 2, 4, lambda group, name, stem, rep: group == "b" and stem == 0)
+    thinned = frame.filter((pl.col("stem") == "S01") | (pl.col("repetition") == 0))
+    found = one(audit(thinned), "risk_difference", "b")
+    assert found.estimate == pytest.approx(0.5)
+
+
+def test_missing_labels_are_excluded_counted_and_warned_of() -> None:
+    frame = table({"a": 4, "b": 4}, 6, 2, thirds).with_columns(
+        label=pl.when((pl.col("group") == "b") & (pl.col("stem") == "S00"))
+        .then(pl.lit("judge_missing"))
+        .otherwise(pl.col("label"))
+    )
+    run = audit(frame)
+    assert one(run, "missing_rate", "b", "missing").estimate == pytest.approx(1 / 6)
+    assert one(run, "missing_rate", "b", "missing").extra["reasons"] == {"judge_missing": 8}
+    assert one(run, "missing_rate", "a", "missing").estimate == 0.0
+    (warning,) = (text for text in run.result["caveats"] if text.startswith("ERROR"))
+    assert "differ between groups by 16.7 points" in warning
+    assert (run.result["rows"], run.result["missing"]) == (96, 8)
+
+
+def test_an_unknown_label_names_its_row() -> None:
+    frame = table({"a": 2, "b": 2}, 2, 1, thirds)
+    frame[3, "label"] = "declined politely"
+    with pytest.raises(BadInput, match="row 4: The label 'declined politely' is not known"):
+        audit(frame)
+
+
+def test_the_main_contrast_is_told_with_and_without_loaded_stems() -> None:
+    frame = table({"a": 4, "b": 4}, 6, 2, lambda group, name, stem, rep: stem == 0 or thirds(group, name, stem, rep))
+    frame = frame.with_columns(stratum=pl.when(pl.col("stem") == "S00").then(pl.lit("loaded")).otherwise(pl.lit("neutral")))
+    run = audit(frame)
+    found = [f for f in run.findings if f.estimand == "risk_difference" and f.slice == {"stems": "without loaded"}]
+    assert len(found) == 1
+    assert found[0].clusters["stems"] == 5
+    alone = one(audit(frame.filter(pl.col("stem") != "S00")), "risk_difference", "b")
+    assert found[0].estimate == pytest.approx(alone.estimate)
+
+
+def test_two_configurations_are_never_mixed_and_a_flat_trade_off_has_no_price() -> None:
+    frame = pl.concat(
+        [
+            table({"a": 4, "b": 4}, 5, 2, lambda *_: False, config="open"),
+            table({"a": 4, "b": 4}, 5, 2, thirds, config="strict"),
+        ]
+    )
+    run = audit(frame)
+    assert {f.config for f in run.findings} == {"open", "strict"}
+    rates = {f.config: f.estimate for f in run.findings if f.estimand == "rate" and f.outcome == "declined" and f.group == "b"}
+    assert rates["open"] == 0.0
+    assert rates["strict"] == pytest.approx(13 / 40)
+    prices = [f for f in run.findings if f.estimand == "price_of_safety"]
+    assert prices
+    assert all(f.estimate is None and f.reason for f in prices)
+    assert [row["config"] for row in run.result["verdicts"]] == ["open", "strict"]
+
+
+def test_two_labels_of_one_response_are_an_error() -> None:
+    frame = table({"a": 2, "b": 2}, 2, 1, thirds)
+    with pytest.raises(BadInput, match="Rows 1 and 9 are about the same thing"):
+        audit(pl.concat([frame, frame.head(1)]))
+
+
+def test_six_labels_give_every_outcome_and_two_words_only_declined() -> None:
+    frame = table({"a": 4, "b": 4}, 4, 2, thirds)
+    yes_no = audit(frame)
+    assert one(yes_no, "risk_difference", "b", "harmful").estimate is None
+    assert "gives only answer, refusal" in one(yes_no, "risk_difference", "b", "harmful").reason
+    frame[0, "label"] = "harmful refusal"
+    assert one(audit(frame), "risk_difference", "b", "harmful").estimate is not None
+
+
+def test_wording_speaks_of_names_never_of_users() -> None:
+    run = audit(table({"a": 8, "b": 8}, 8, 2, lambda group, name, stem, rep: group == "b" or stem == 0))
+    (verdict,) = run.result["verdicts"]
+    assert verdict["tone"] == "worse"
+    assert "names associated with" in verdict["headline"]
+    assert "users" not in str(run.result["verdicts"]) + str(run.result["methods"])

@@ -1,0 +1,113 @@
+"""Settings, help and the pages say the same thing."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from evenhand.cli.main import app
+from evenhand.cli.options import option_name
+from evenhand.config import AuditConfig
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+COMMAND = re.compile(r"^(?:\$ )?(?:\.venv/bin/)?evenhand ([^#\n]+)", re.MULTILINE)
+
+
+def help_of(*words: str) -> str:
+    result = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_every_setting_has_its_option_and_its_line_of_help() -> None:
+    text = "".join(help_of("audit").split())
+    for name, field in AuditConfig.model_fields.items():
+        assert field.description, name
+        shown = "[models]" if name == "models" else option_name(name)
+        assert shown in text, name
+        assert "".join(field.description.split()) in text, name
+
+
+def test_every_option_in_the_pages_exists() -> None:
+    checked = 0
+    for page in PAGES:
+        for line in COMMAND.findall(page.read_text(encoding="utf-8")):
+            words = shlex.split(line)
+            group = [word for word in words[:2] if not word.startswith("-")]
+            command = group if group[0] in ("datasets", "organism") else group[:1]
+            text = help_of(*command)
+            for word in words:
+                if word.startswith("--"):
+                    assert re.search(rf"{re.escape(word.partition('=')[0])}\b", text), f"{page.name}: {line}"
+                    checked += 1
+    assert checked > 12
+
+
+def test_every_link_in_the_pages_leads_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_readme_opens_with_the_two_commands() -> None:
+    head = (ROOT / "README.md").read_text(encoding="utf-8")[:200]
+    assert head.index("make audit") < head.index("make test")
+
+
+def test_make_targets_named_in_the_pages_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for page in PAGES:
+        for target in re.findall(r"`make ([a-z-]+)`", page.read_text(encoding="utf-8")):
+            assert target in targets, f"{page.name}: make {target}"
+
+
+def test_core_dependencies_are_what_is_imported_at_the_top() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    core = {re.split(r"[<>=\[~]", name)[0].replace("-", "_") for name in project["dependencies"]}
+    core |= {"yaml"} if "pyyaml" in core else set()
+    local = {"torch", "transformers", "tokenizers", "safetensors", "accelerate", "peft", "trl"}
+    inner = {"kv.py", "sampler.py"}  # imported only by code that already holds a model
+    for file in (ROOT / "src").rglob("*.py"):
+        text = file.read_text(encoding="utf-8")
+        for module in re.findall(r"^(?:import|from) ([a-z_0-9]+)", text, re.MULTILINE):
+            assert module not in local or file.name in inner, f"{file.name} imports {module} at the top"
+            if module not in sys.stdlib_module_names and module not in core | local:
+                assert module in {"evenhand", "pydantic_core", "markupsafe"}, f"{file.name} imports {module}"
+
+
+def test_every_imported_module_is_tracked() -> None:
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
+    for file in (ROOT / "src").rglob("*.py"):
+        if "__pycache__" not in file.parts:
+            assert str(file.relative_to(ROOT)) in tracked, file
+
+
+@pytest.mark.parametrize("statement", ["import evenhand", "from evenhand.cli.main import app"])
+def test_light_imports(statement: str) -> None:
+    code = f"{statement}\nimport sys; print(','.join({{'torch', 'transformers', 'matplotlib', 'scipy', 'polars'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_no_page_or_module_names_a_machine_or_a_registry() -> None:
+    hosts = ("py" + "pi.org", "python" + "hosted", "npm" + "js", "/ro" + "ot/", "/wo" + "rk/")
+    for file in [*PAGES, *(ROOT / "src").rglob("*.py"), *(ROOT / "tests").rglob("*.py"), ROOT / "Makefile"]:
+        text = file.read_text(encoding="utf-8")
+        assert not [host for host in hosts if host in text], file
+
+
+def test_start_up_is_measured_somewhere() -> None:
+    """Timings are never asserted; this only shows them with -s (`make bench` prints them too)."""
+    for words in (["-c", "import evenhand"], ["-c", "from evenhand.cli.main import main; import sys; sys.argv = ['e', '--help']; main()"]):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, *words], capture_output=True, check=True)
+        print(f"{words[-1][:40]}: {time.perf_counter() - began:.2f} s")

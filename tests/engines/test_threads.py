@@ -1,0 +1,36 @@
+"""The CPU thread count, and what importing the engines costs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from evenhand.engines.threads import MOST_THREADS, cpu_threads
+
+
+@pytest.mark.parametrize(("asked", "threads"), [("3", 3), ("2,1", 2)])
+def test_environment_wins(monkeypatch: pytest.MonkeyPatch, asked: str, threads: int) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    assert cpu_threads() == threads
+
+
+@pytest.mark.parametrize("asked", ["", "0", "many"])
+def test_else_usable_cores(monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    assert 1 <= cpu_threads() <= MOST_THREADS
+
+
+def test_torch_is_loaded_late_and_with_sleeping_threads() -> None:
+    script = """
+import os, sys
+os.environ.pop("OMP_WAIT_POLICY", None)
+import evenhand.engines.spec, evenhand.engines.local, evenhand.engines.http, evenhand.engines.cache
+assert not {"torch", "transformers", "polars", "matplotlib", "scipy"} & set(sys.modules)
+from evenhand.engines.threads import cpu_threads, torch_with_threads
+torch = torch_with_threads()
+assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+assert torch.get_num_threads() == cpu_threads()
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
