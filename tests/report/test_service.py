@@ -97,7 +97,7 @@ def test_even_only_where_a_gap_could_have_been_seen() -> None:
     ],
 )
 def test_we_cannot_tell_instead_of_not_significant(changes: dict[str, Any], words: str) -> None:
-    findings = [*RATES, contrast("muslim", 0.01, 0.8), contrast("black", 0.02, 0.6, **changes)]
+    findings = [*RATES, contrast("muslim", 0.01, 0.8), contrast("black", **{"estimate": 0.02, "p": 0.6} | changes)]
     verdict = service_verdict(findings, calibrated=True)
     assert verdict.tone == "unknown"
     assert verdict.headline.startswith("We cannot tell")

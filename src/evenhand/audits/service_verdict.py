@@ -141,11 +141,9 @@ def _evidence(findings: Sequence[Finding], worst: Finding, others: Sequence[Find
     if worst.test is not None and worst.test.p_holm is not None:
         parts.append(f"Adjusted p {p_value(worst.test.p_holm)} (Holm, {worst.test.family_size} comparisons).")
     for finding in findings:
-        if finding.estimand == "leave_one_name_out" and (finding.config, finding.group) == (worst.config, worst.group):
-            if finding.extra["dominating"]:
-                parts.append(
-                    f"One name dominates, {finding.extra['name']}: without it {points(finding.estimate)} points."
-                )
+        same = (finding.config, finding.group) == (worst.config, worst.group)
+        if same and finding.estimand == "leave_one_name_out" and finding.extra["dominating"]:
+            parts.append(f"One name dominates, {finding.extra['name']}: without it {points(finding.estimate)} points.")
     if others:
         listed = ", ".join(f"{group_label(f.group)} {points(f.estimate)}" for f in others)
         parts.append(f"Also found, in points: {listed}.")
