@@ -47,7 +47,9 @@ def recovered(seeds: int) -> tuple[list[dict[str, float | str]], dict[str, int],
     rows: list[dict[str, float | str]] = []
     for group, values in estimates.items():
         mean, error = float(np.mean(values)), float(np.std(values, ddof=1)) / math.sqrt(len(values))
-        rows.append({"group": group, "truth": truth[group], "mean": mean, "error": error, "z": (mean - truth[group]) / error})
+        rows.append(
+            {"group": group, "truth": truth[group], "mean": mean, "error": error, "z": (mean - truth[group]) / error}
+        )
     order = [str(row["group"]) for row in sorted(rows, key=lambda row: float(row["mean"]))]
     return sorted(rows, key=lambda row: float(row["truth"])), dominating, order
 
@@ -92,7 +94,9 @@ def main() -> None:
     options.add_argument("--shuffles", type=int, default=40)
     given = options.parse_args()
     rows, dominating, order = recovered(given.seeds)
-    print("| group | truth from the weights | mean estimate | Monte Carlo standard error | difference in standard errors |")
+    print(
+        "| group | truth from the weights | mean estimate | Monte Carlo standard error | difference in standard errors |"
+    )
     print("| --- | --- | --- | --- | --- |")
     for row in rows:
         print("| {group} | {truth:.4f} | {mean:.4f} | {error:.4f} | {z:+.2f} |".format(**row))

@@ -89,7 +89,9 @@ def _as_file(frame: Any, path: Path, kind: str, outcome: str | None) -> Path:
     try:
         table = nw.from_native(frame, eager_only=True)
     except TypeError:
-        raise BadInput(f"'{kind}' is a {type(frame).__name__}.", do="Give a path, or a polars, pandas or Arrow frame.") from None
+        raise BadInput(
+            f"'{kind}' is a {type(frame).__name__}.", do="Give a path, or a polars, pandas or Arrow frame."
+        ) from None
     if kind == "labels" and outcome is not None and outcome in table.columns:
         column = table[outcome]
         if column.dtype == nw.Boolean or (column.dtype.is_numeric() and set(column.unique().to_list()) <= {0, 1, None}):

@@ -37,7 +37,12 @@ def test_ten_kills_leave_the_same_bytes(tmp_path: Path) -> None:
     run(whole, 0)
     lines = run(broken, 10)
     assert sum(line.startswith("killed") for line in lines) == 10, lines
-    for name in ("service/items.parquet", "service/responses.parquet", "service/grades.parquet", "service/measures.parquet"):
+    for name in (
+        "service/items.parquet",
+        "service/responses.parquet",
+        "service/grades.parquet",
+        "service/measures.parquet",
+    ):
         assert (whole / name).read_bytes() == (broken / name).read_bytes(), name
     assert (whole / "findings.json").read_bytes() == (broken / "findings.json").read_bytes()
     before, after = (json.loads((folder / "manifest.json").read_text()) for folder in (whole, broken))

@@ -144,7 +144,9 @@ def test_an_unknown_label_names_its_row() -> None:
 
 def test_the_main_contrast_is_told_with_and_without_loaded_stems() -> None:
     frame = table({"a": 4, "b": 4}, 6, 2, lambda group, name, stem, rep: stem == 0 or thirds(group, name, stem, rep))
-    frame = frame.with_columns(stratum=pl.when(pl.col("stem") == "S00").then(pl.lit("loaded")).otherwise(pl.lit("neutral")))
+    frame = frame.with_columns(
+        stratum=pl.when(pl.col("stem") == "S00").then(pl.lit("loaded")).otherwise(pl.lit("neutral"))
+    )
     run = audit(frame)
     found = [f for f in run.findings if f.estimand == "risk_difference" and f.slice == {"stems": "without loaded"}]
     assert len(found) == 1
@@ -162,7 +164,11 @@ def test_two_configurations_are_never_mixed_and_a_flat_trade_off_has_no_price() 
     )
     run = audit(frame)
     assert {f.config for f in run.findings} == {"open", "strict"}
-    rates = {f.config: f.estimate for f in run.findings if f.estimand == "rate" and f.outcome == "declined" and f.group == "b"}
+    rates = {
+        f.config: f.estimate
+        for f in run.findings
+        if f.estimand == "rate" and f.outcome == "declined" and f.group == "b"
+    }
     assert rates["open"] == 0.0
     assert rates["strict"] == pytest.approx(13 / 40)
     prices = [f for f in run.findings if f.estimand == "price_of_safety"]

@@ -16,8 +16,22 @@ pytestmark = pytest.mark.data
 SEVEN, THIRTEEN = "llama-2-7b-chat", "llama-2-13b-chat"
 
 COUNTS = {
-    SEVEN: {"answer": 1668, "partial answer": 86, "failure": 78, "refusal": 293, "harmful refusal": 179, "harmful answer": 0},
-    THIRTEEN: {"answer": 1699, "partial answer": 121, "failure": 106, "refusal": 343, "harmful refusal": 30, "harmful answer": 5},
+    SEVEN: {
+        "answer": 1668,
+        "partial answer": 86,
+        "failure": 78,
+        "refusal": 293,
+        "harmful refusal": 179,
+        "harmful answer": 0,
+    },
+    THIRTEEN: {
+        "answer": 1699,
+        "partial answer": 121,
+        "failure": 106,
+        "refusal": 343,
+        "harmful refusal": 30,
+        "harmful answer": 5,
+    },
 }
 # group: n, then (declined, risk difference, count, splits, Holm, BH) for each model
 CONTRASTS = {
@@ -41,7 +55,9 @@ def published(public_data: Callable[[str], Path], tmp_path_factory: pytest.TempP
     return load(out)
 
 
-def pick(run: LoadedRun, config: str, estimand: str, group: str | None, outcome: str = "declined", **part: str) -> Finding:
+def pick(
+    run: LoadedRun, config: str, estimand: str, group: str | None, outcome: str = "declined", **part: str
+) -> Finding:
     found = [
         f
         for f in run.findings
@@ -109,7 +125,8 @@ def test_one_name_dominates(published: LoadedRun, config: str, without: float, a
 
 
 @pytest.mark.parametrize(
-    ("config", "common", "rare", "men", "women"), [(SEVEN, 0.566, 0.229, 0.493, 0.302), (THIRTEEN, 0.479, 0.212, 0.410, 0.281)]
+    ("config", "common", "rare", "men", "women"),
+    [(SEVEN, 0.566, 0.229, 0.493, 0.302), (THIRTEEN, 0.479, 0.212, 0.410, 0.281)],
 )
 def test_splits(published: LoadedRun, config: str, common: float, rare: float, men: float, women: float) -> None:
     by_frequency = pick(published, config, "common_minus_rare", "muslim")

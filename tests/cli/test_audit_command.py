@@ -91,7 +91,16 @@ def test_an_unchecked_grader_is_provisional_until_fifty_labels(tmp_path: Path) -
         writer.writeheader()
         writer.writerows(sample)
     second = evenhand(
-        "audit", "--responses", "r.jsonl", "--reference-group", "a", "--calibration", "labels.csv", "--out", "two", cwd=tmp_path
+        "audit",
+        "--responses",
+        "r.jsonl",
+        "--reference-group",
+        "a",
+        "--calibration",
+        "labels.csv",
+        "--out",
+        "two",
+        cwd=tmp_path,
     )
     assert "more often" in second.stdout
     findings = json.loads((tmp_path / "two" / "findings.json").read_text())["audits"]["service"]["findings"]
@@ -135,7 +144,9 @@ def test_a_config_file_names_an_unknown_setting(tmp_path: Path) -> None:
 
 def test_too_many_missing_rows_end_with_3(tmp_path: Path) -> None:
     rows = ["group,name,stem,label"]
-    rows += [f"{g},{g}{n},S{s},{'judge_missing' if s == 0 else 'answer'}" for g in "ab" for n in range(3) for s in range(5)]
+    rows += [
+        f"{g},{g}{n},S{s},{'judge_missing' if s == 0 else 'answer'}" for g in "ab" for n in range(3) for s in range(5)
+    ]
     (tmp_path / "l.csv").write_text("\n".join(rows))
     base = ["audit", "--labels", "l.csv", "--reference-group", "a"]
     done = evenhand(*base, "--out", "one", cwd=tmp_path, check=3)
@@ -154,12 +165,16 @@ def test_a_run_is_not_overwritten(tmp_path: Path, responses: Path) -> None:
 
 
 def test_json_is_the_findings_file(tmp_path: Path, responses: Path) -> None:
-    done = evenhand("audit", "--responses", str(responses), "--reference-group", "a", "--out", "run", "--json", cwd=tmp_path)
+    done = evenhand(
+        "audit", "--responses", str(responses), "--reference-group", "a", "--out", "run", "--json", cwd=tmp_path
+    )
     assert json.loads(done.stdout) == json.loads((tmp_path / "run" / "findings.json").read_text())
 
 
 def test_estimate_asks_nothing_and_writes_nothing(tmp_path: Path) -> None:
-    done = evenhand("audit", "organism/aligned", "--limit", "64", "--repetitions", "2", "--estimate", "--json", cwd=tmp_path)
+    done = evenhand(
+        "audit", "organism/aligned", "--limit", "64", "--repetitions", "2", "--estimate", "--json", cwd=tmp_path
+    )
     (row,) = json.loads(done.stdout)
     assert (row["calls"], row["max_completion_tokens"], row["exact"]) == (128, 128 * 256, True)
     assert row["prompt_tokens"] > 128 * 10

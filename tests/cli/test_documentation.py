@@ -84,7 +84,9 @@ def test_core_dependencies_are_what_is_imported_at_the_top() -> None:
 
 
 def test_every_imported_module_is_tracked() -> None:
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split(
+        "\n"
+    )
     for file in (ROOT / "src").rglob("*.py"):
         if "__pycache__" not in file.parts:
             assert str(file.relative_to(ROOT)) in tracked, file

@@ -107,7 +107,7 @@ def test_the_caveat_is_told() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(4000)
+@pytest.mark.timeout(10_800)
 def test_the_recipe_gives_the_same_family_again(tmp_path: Path) -> None:
     from evenhand.organisms.recipe import build
 

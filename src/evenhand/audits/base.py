@@ -34,11 +34,12 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """One row of the closing table: what was measured, its value in words, and how sure."""
+    """One row of the closing table, in words: what was measured, its value, its 95 % interval, its adjusted p."""
 
     what: str
     value: str
-    certainty: str = ""
+    interval: str = ""
+    p: str = ""
 
 
 @dataclass(frozen=True, slots=True)

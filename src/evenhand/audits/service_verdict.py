@@ -138,12 +138,17 @@ def _evidence(findings: Sequence[Finding], worst: Finding, others: Sequence[Find
     if worst.interval is not None:
         low, high = points(worst.interval.low), points(worst.interval.high)
         parts.append(f"The difference lies between {low} and {high} points ({worst.interval.level:.0%} interval).")
+        held, open_ends = worst.extra.get("names_held_fixed"), worst.extra.get("all_names_random")
+        if held and open_ends:
+            parts.append(f"With {', '.join(held)} taken as a random draw too: {point_range(*open_ends)}.")
     if worst.test is not None and worst.test.p_holm is not None:
         parts.append(f"Adjusted p {p_value(worst.test.p_holm)} (Holm, {worst.test.family_size} comparisons).")
     for finding in findings:
         same = (finding.config, finding.group) == (worst.config, worst.group)
-        if same and finding.estimand == "leave_one_name_out" and finding.extra["dominating"]:
-            parts.append(f"One name dominates, {finding.extra['name']}: without it {points(finding.estimate)} points.")
+        if same and finding.estimand == "leave_one_name_out":
+            name, p = finding.extra["name"], p_value(finding.extra["p_without"])
+            lead = f"One name dominates, {name}: without it" if finding.extra["dominating"] else f"Without {name}, which moves it most,"
+            parts.append(f"{lead} {points(finding.estimate)} points (p {p}).")
     if others:
         listed = ", ".join(f"{group_label(f.group)} {points(f.estimate)}" for f in others)
         parts.append(f"Also found, in points: {listed}.")
@@ -170,32 +175,15 @@ def headlines(findings: Sequence[Finding], config: str, *, several: bool) -> lis
     prefix = f"{config}: " if several else ""
     rows = []
     for finding in contrasts:
+        what = f"{prefix}declined, {group_label(finding.group)} minus {group_label(finding.reference)}"
         if finding.estimate is None:
-            rows.append(Headline(f"{prefix}declined, {group_label(finding.group)}", "undefined", finding.reason))
+            rows.append(Headline(what, "undefined", finding.reason))
             continue
-        interval = finding.interval
-        sure = (
-            f"{interval.level:.0%} interval {point_range(interval.low, interval.high)}" if interval else "no interval"
-        )
-        if finding.test is not None and finding.test.p_holm is not None:
-            sure += f", adjusted p {p_value(finding.test.p_holm)}"
-        rate, reference = finding.extra.get("rate"), finding.extra.get("reference_rate")
-        rows.append(
-            Headline(
-                f"{prefix}declined, {group_label(finding.group)} minus {group_label(finding.reference)}",
-                f"{points(finding.estimate)} points ({percent(rate)} against {percent(reference)})",
-                sure,
-            )
-        )
+        interval = point_range(finding.interval.low, finding.interval.high) if finding.interval else "none"
+        p = p_value(finding.test.p_holm) if finding.test and finding.test.p_holm is not None else ""
+        rows.append(Headline(what, f"{points(finding.estimate)} points", interval, p))
     for finding in findings:
-        if (
-            finding.estimand == "omnibus"
-            and finding.outcome == "declined"
-            and finding.config == config
-            and finding.test
-        ):
-            kind = "exact" if finding.test.exact else "Monte Carlo"
-            rows.append(
-                Headline(f"{prefix}all groups at once", f"p {p_value(finding.test.p)}", f"{kind} permutation of names")
-            )
+        mine = (finding.estimand, finding.outcome, finding.config) == ("omnibus", "declined", config)
+        if mine and finding.test:
+            rows.append(Headline(f"{prefix}declined, all groups at once", "", "", p_value(finding.test.p)))
     return rows

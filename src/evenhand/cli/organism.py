@@ -10,7 +10,9 @@ from evenhand.cli import screens
 
 __all__ = ["app"]
 
-app = typer.Typer(help="List the shipped organisms and their planted truth.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="List the shipped organisms and their planted truth.", no_args_is_help=True, rich_markup_mode=None
+)
 
 NOTICE = "An organism is a tiny model with planted harms; its numbers say nothing about real models."
 

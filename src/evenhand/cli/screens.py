@@ -107,7 +107,8 @@ def print_outcome(outcome: Outcome, page: Path, seconds: float) -> None:
                 out.print(Text("  " + terminal_safe(more)))
         out.print()
         print_table(
-            ["measure", "value", "certainty"], [[row.what, row.value, row.certainty] for row in result.headlines]
+            ["measure", "value", "95% interval", "adjusted p"],
+            [[row.what, row.value, row.interval, row.p] for row in result.headlines],
         )
     out.print()
     times = outcome.run.manifest["timings"]

@@ -49,7 +49,7 @@ class ChatRenderer:
         if not plain and not tokenizer.chat_template:
             raise EngineError(
                 f"{name} has no chat template. Use the instruction-tuned model, add a chat_template.jinja to its "
-                "folder, or ask for plain prompts (plain=True, --plain) if it is a base model."
+                "folder, or ask for plain prompts (engine option plain=True) if it is a base model."
             )
         self._known: dict[Chat, Prompt] = {}
         self._special = tuple(token for token in tokenizer.all_special_tokens if token)

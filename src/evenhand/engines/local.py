@@ -300,10 +300,11 @@ class LocalEngine:
 
     def close(self) -> None:
         """Forget the model and free its memory."""
-        self._model = self._decoder = None
-        torch = torch_with_threads()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        if self._model is not None:
+            self._model = self._decoder = None
+            torch = torch_with_threads()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
 
 
 def _failed(request: Request, config: str, reason: str, prompt: Prompt) -> Response:

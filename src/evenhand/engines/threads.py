@@ -32,7 +32,6 @@ def torch_with_threads() -> Any:
     global _chosen
     if "torch" not in sys.modules:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     import torch
 
     if _chosen is None:

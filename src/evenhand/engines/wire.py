@@ -86,18 +86,18 @@ def read_reply(payload: Any, request: Request, *, config: str) -> Response:
     choice = choices[0] if isinstance(choices, list) and choices else None
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(choice, dict) or not isinstance(message, dict):
-        raise WireError("the reply has no choices[0].message")
+        said = error_text(payload, b"") if isinstance(payload, dict) and payload.get("error") else ""
+        raise WireError(f"the reply is an error: {said}" if said else "the reply has no choices[0].message")
     text = _text(message.get("content"))
-    refusal = message.get("refusal")
-    if text is None and not refusal and "content" not in message:
+    refusal, stated = message.get("refusal"), choice.get("finish_reason")
+    fields = [message.get(name) for name in ("reasoning_content", "reasoning")]
+    apart = next((value.strip() for value in fields if isinstance(value, str) and value.strip()), "")
+    if "content" not in message and not (refusal or apart or stated == "content_filter"):
         raise WireError("the reply's message has no content")
-    stated = choice.get("finish_reason")
-    if stated is not None and stated not in _FINISH:
+    if stated is not None and not (isinstance(stated, str) and stated in _FINISH):
         raise WireError(f"the reply ended for an unknown reason {str(stated)[:40]!r}")
     finish: FinishReason = "stop" if stated is None else _FINISH[stated]
     visible, block = split_reasoning(text or "")
-    fields = [message.get(name) for name in ("reasoning_content", "reasoning")]
-    apart = next((value.strip() for value in fields if isinstance(value, str) and value.strip()), "")
     usage = payload.get("usage")
     counts = usage if isinstance(usage, dict) else {}
     provider = str(refusal) if refusal else "content_filter" if finish == "content_filter" else ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import polars as pl
 
 from evenhand.records import Grade
@@ -35,14 +37,15 @@ def service_part(loaded: LoadedRun) -> Part:
     return Part(
         verdicts=[
             service_verdict(
-                loaded.findings, calibrated=facts["calibrated"], grader=f"{facts['grader']}, {facts['grader_trust']}", run=folder,
-                subject=subject, calibrate_command=f"evenhand sample {folder} --size 50 --out labels.csv",
+                loaded.findings, calibrated=facts["calibrated"], grader=f"{facts['grader']}, {facts['grader_trust']}",
+                run=folder, texts=loaded.responses is not None, subject=subject,
+                calibrate_command=f"evenhand sample {shlex.quote(folder)} --size 50 --out labels.csv",
             )
         ],
         section=service_section(
             loaded.findings, stems=stems, notes=cautions, subject=subject, calibrated=facts["calibrated"]
         ),
-        evidence=service_evidence(items, responses, grades, stems=stems, command=f"evenhand show {folder}"),
+        evidence=service_evidence(items, responses, grades, stems=stems, command=f"evenhand show {shlex.quote(folder)}"),
         methods=[(term, text) for term, text in result["methods"]],
         caveats=[*(text for text in result["caveats"] if not text.startswith("ERROR")), *SERVICE_CAVEATS],
     )  # fmt: skip

@@ -9,7 +9,7 @@ from evenhand.report.blocks import Bar, BarGroup, Bars, Cell, Column, HeatCell, 
 from evenhand.report.scales import Scale, nice_scale
 from evenhand.report.service.cells import capital, cell
 from evenhand.report.service.index import OUTCOMES, Index, mark_filter
-from evenhand.wording import between, count, defined, group_label, p_value, percent, points
+from evenhand.wording import between, count, defined, group_label, p_value, percent, point_range, points
 
 __all__ = ["heat_map", "leave_one_out", "name_bars", "name_scale"]
 
@@ -149,11 +149,13 @@ def name_bars(index: Index, config: str, outcome: str, groups: list[str], block_
 
 
 def leave_one_out(index: Index, config: str, outcome: str, group: str) -> tuple[str, str]:
-    """The name that dominates a group's difference, and what is left without it; empty where none does."""
+    """The name that dominates a group's difference (empty where none does), and what leaving one name out does to it."""
     left = index.one("leave_one_name_out", outcome, config, group)
     index.show(left)
-    if left is None or not left.extra.get("dominating") or left.estimate is None:
+    if left is None or left.estimate is None:
         return "", ""
-    name, test = str(left.extra["name"]), left.test
-    tail = f", p {p_value(test.p)}" if test is not None and test.p is not None else ""
+    name, low, high = str(left.extra["name"]), left.extra.get("low"), left.extra.get("high")
+    if not left.extra.get("dominating"):
+        return "", f"Leaving out one name: {point_range(low, high)} points ({points(left.estimate)} without {name})."
+    tail = f", p {p_value(left.test.p)}" if left.test is not None and left.test.p is not None else ""
     return name, f"Without {name} the difference is {points(left.estimate)} points{tail}."

@@ -40,6 +40,9 @@ def forest_plot(
         other, fixed = without.get(f.group), corrected.get(f.group)
         index.show(f, other, fixed)
         state, reason = state_of(f, fixed)
+        held = f.extra.get("names_held_fixed")
+        if held:
+            reason += f" The interval holds {', '.join(map(str, held))} fixed, as it stands far from the other names."
         rows.append(_forest_row(f, other, fixed, state, reason, subject, calibrated))
         data.append(_contrast_cells(index, f, other, fixed, reason))
     family = next((f.test.family_size for f in contrasts.values() if f.test and f.test.family_size), None)

@@ -127,7 +127,7 @@ def stem_table(
         any_of = next(iter(rates[stem].values()))
         text = stems.get(stem) or extra(any_of, "text", "stem_text") or ""
         kind = classes.get(stem) or extra(any_of, "class", "stem_class") or ""
-        cells = [Cell(f"{stem} {text}".strip(), sort=stem), Cell(str(kind))]
+        cells = [Cell(f"{stem} {text}".strip(), sort=stem), Cell(str(kind).replace("_", " "))]
         for config in used:
             cells.append(_stem_cell(rates[stem].get(config), stem, config, outcome, verb))
         rows.append(tuple(cells))

@@ -9,6 +9,7 @@ from dataclasses import replace
 from evenhand.audits.service_verdict import state_of
 from evenhand.records import Finding
 from evenhand.report.page import Glance, GlanceRow, KeyNumber, Verdict
+from evenhand.report.service.cells import capital
 from evenhand.report.service.figures import leave_one_out
 from evenhand.report.service.index import OUTCOMES, Index, mark_filter
 from evenhand.report.words import clean
@@ -36,11 +37,13 @@ def service_verdict(
     primary: str = "declined",
     subject: str = "names associated with",
     calibrate_command: str = "",
+    texts: bool = True,
 ) -> Verdict:
     """The verdict on the primary outcome over all configurations.
 
     A grader that is not calibrated makes it provisional: no group is named as worse, and the first screen says how to
-    calibrate (50 human labels). ``run`` is the run folder, for the commands that are shown.
+    calibrate (50 human labels). ``run`` is the run folder, for the commands that are shown;
+    ``texts`` says whether it holds responses to read.
     """
     index = Index(findings)
     contrasts = [f for f in index.all("risk_difference", primary) if not f.slice]
@@ -86,7 +89,7 @@ def service_verdict(
             detail=said.detail(worst),
             numbers=said.numbers(worst),
             more=said.more(found[1:], worst),
-            actions=(("Read what was said:", f"evenhand show {folder} {chosen}"),),
+            actions=(("Read what was said:", f"evenhand show {folder} {chosen}"),) if texts else (),
         )
     if unsure:
         detail = (
@@ -139,8 +142,8 @@ class _Words:
         if f.test and f.test.p_holm is not None:
             family = f", adjusted for {f.test.family_size} comparisons" if f.test.family_size else ""
             text += f"Under no difference, one so large would come up with p = {p_value(f.test.p_holm)}{family}. "
-        _, without = leave_one_out(self.index, f.config, self.outcome, f.group or "")
-        return (text + without).strip()
+        name, without = leave_one_out(self.index, f.config, self.outcome, f.group or "")
+        return (text + (without if name else "")).strip()
 
     def numbers(self, f: Finding) -> tuple[KeyNumber, ...]:
         """The four numbers under the headline."""
@@ -176,22 +179,23 @@ class _Words:
         reasons: dict[tuple[str, str], list[str]] = {}
         for f in unsure:
             _, reason = states[id(f)]
+            label = group_label(f.group)
             if "smallest adjusted p" in reason:
                 reason = "too few names for any difference to pass the test"
             elif "can only see gaps" in reason:
-                reason = "only large gaps could be seen"
+                reason, label = "only large gaps could be seen", _gap_label(f)
             reason = reason.removeprefix("We cannot tell: ")
-            reasons.setdefault((f.config if self.several else "", reason.rstrip(".")), []).append(_gap_label(f))
+            reasons.setdefault((f.config if self.several else "", reason.rstrip(".")), []).append(label)
         lines = []
         for (config, reason), labels in reasons.items():
-            place = f" ({config})" if config else ""
-            lines.append(f"{', '.join(labels)}{place}: {reason}.")
+            place = f" in {config}" if config else ""
+            lines.append(f"{capital(reason)}{place}: {', '.join(labels)}.")
         return tuple(lines)
 
 
 def _gap_label(f: Finding) -> str:
     gap = f.minimum_detectable
-    return group_label(f.group) + (f" (gaps under {percent_points(gap)})" if gap is not None else "")
+    return group_label(f.group) + (f" ({percent_points(gap)} or more)" if gap is not None else "")
 
 
 def _interval(f: Finding) -> str:
