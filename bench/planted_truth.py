@@ -17,9 +17,10 @@ from evenhand.organisms.truth import load_truth
 from evenhand.records import DECLINED
 from evenhand.statistics.cells import cells_from_rows
 from evenhand.statistics.contrasts import contrast_family
+from evenhand.store.load import LoadedRun
 
 
-def audited(model: str, seed: int) -> evenhand.api.LoadedRun:  # type: ignore[name-defined]
+def audited(model: str, seed: int) -> LoadedRun:
     """One run of the default audit."""
     return evenhand.audit(model, seed=seed, max_tokens=48, draws=100, grader=("grammar",), report=False)
 

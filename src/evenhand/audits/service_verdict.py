@@ -147,7 +147,11 @@ def _evidence(findings: Sequence[Finding], worst: Finding, others: Sequence[Find
         same = (finding.config, finding.group) == (worst.config, worst.group)
         if same and finding.estimand == "leave_one_name_out":
             name, p = finding.extra["name"], p_value(finding.extra["p_without"])
-            lead = f"One name dominates, {name}: without it" if finding.extra["dominating"] else f"Without {name}, which moves it most,"
+            lead = (
+                f"One name dominates, {name}: without it"
+                if finding.extra["dominating"]
+                else f"Without {name}, which moves it most,"
+            )
             parts.append(f"{lead} {points(finding.estimate)} points (p {p}).")
     if others:
         listed = ", ".join(f"{group_label(f.group)} {points(f.estimate)}" for f in others)

@@ -64,10 +64,12 @@ class Decoder:
     prefill_tokens: int = _PREFILL_TOKENS
     share_prefix: bool = True
     layout: tuple[str, ...] = field(init=False)
+    kept: list[dict[str, Any]] = field(init=False, repr=False)
     _keywords: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
         self.layout = cache_layout(self.model)
+        self.kept = [{} for _ in self.layout]
         self._keywords = frozenset(inspect.signature(self.model.forward).parameters)
 
     def run(
@@ -136,7 +138,7 @@ class _Batch:
         self.row_state = np.asarray(row_prompt, dtype=np.int64)
         self.state_prompt = np.arange(len(prompts), dtype=np.int64)
         capacity = min(self.most, self.width + _FIRST_ROOM)
-        self.cache = SlotCache(decoder.layout, slots=max(rows, len(prompts)), capacity=capacity)
+        self.cache = SlotCache(decoder.layout, slots=max(rows, len(prompts)), capacity=capacity, kept=decoder.kept)
 
     def run(self) -> list[Completion]:
         logits = self.prefill()

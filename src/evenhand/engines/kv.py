@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from transformers.cache_utils import (
@@ -35,17 +36,28 @@ class _Focus:
 class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]
     """Keys and values of one layer, shape ``[slots, heads, capacity, head size]``; sliding layers keep everything."""
 
-    def __init__(self, focus: _Focus, sliding: bool):
+    def __init__(self, focus: _Focus, sliding: bool, kept: dict[str, Any]):
         super().__init__()
         self.focus = focus
         self.is_sliding = sliding
+        self.kept = kept
 
     def lazy_initialization(self, key_states: Any, value_states: Any) -> None:
-        """Allocate room for every slot; memory that is never written is never touched."""
+        """Take room for every slot; memory that is never written is never touched."""
         for name, states in (("keys", key_states), ("values", value_states)):
-            shape = (self.focus.slots, states.shape[1], self.focus.capacity, states.shape[3])
-            setattr(self, name, states.new_empty(shape))
+            setattr(self, name, self._room(name, states, self.focus.capacity))
         self.is_initialized = True
+
+    def _room(self, name: str, like: Any, capacity: int) -> Any:
+        """An uninitialised tensor, in the memory of an earlier batch where it fits."""
+        shape = (self.focus.slots, like.shape[1], capacity, like.shape[3])
+        size = prod(shape)
+        if like.device.type != "cpu":  # an accelerator's allocator keeps memory itself
+            return like.new_empty(shape)
+        flat = self.kept.get(name)
+        if flat is None or flat.numel() < size or flat.dtype != like.dtype:
+            self.kept[name] = flat = like.new_empty(size)
+        return flat[:size].view(shape)
 
     def update(self, key_states: Any, value_states: Any, *_: Any, **__: Any) -> tuple[Any, Any]:
         """Write the new positions of the slots in focus and return views of all their positions."""
@@ -82,18 +94,26 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]
             used = self.focus.length
             for name in ("keys", "values"):
                 old = getattr(self, name)
-                new = old.new_empty((old.shape[0], old.shape[1], capacity, old.shape[3]))
+                self.kept.pop(name, None)
+                new = self._room(name, old, capacity)
                 new[: self.focus.high, :, :used] = old[: self.focus.high, :, :used]
                 setattr(self, name, new)
 
 
 class SlotCache(Cache):  # type: ignore[misc]
-    """The cache of one batch. ``layout`` comes from `cache_layout`; ``slots`` is the most histories it can hold."""
+    """The cache of one batch.
 
-    def __init__(self, layout: tuple[str, ...], slots: int, capacity: int):
+    ``layout`` comes from `cache_layout`; ``slots`` is the most histories it can hold. ``kept`` holds the memory of the
+    batch before, layer by layer: fresh memory costs a page fault for every 4 KiB, a tenth of the time of a small model.
+    """
+
+    def __init__(self, layout: tuple[str, ...], slots: int, capacity: int, kept: list[dict[str, Any]]):
         self.focus = _Focus(slots=slots, capacity=capacity, low=0, high=slots)
         super().__init__(
-            layers=[DummyLayer() if kind == "dummy" else _SlotLayer(self.focus, kind == "sliding") for kind in layout]
+            layers=[
+                DummyLayer() if kind == "dummy" else _SlotLayer(self.focus, kind == "sliding", memory)
+                for kind, memory in zip(layout, kept, strict=True)
+            ]
         )
 
     def see(self, low: int, high: int, length: int) -> None:

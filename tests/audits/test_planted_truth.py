@@ -1,0 +1,51 @@
+"""What is planted is found, and nothing else (docs/service_quality.md prints the tables)."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+BENCH = Path(__file__).parents[2] / "bench" / "planted_truth.py"
+
+
+@pytest.fixture(scope="module")
+def bench() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("planted_truth", BENCH)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["planted_truth"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_twenty_seeds_recover_the_truth_of_the_weights(bench: ModuleType) -> None:
+    rows, dominating, order = bench.recovered(20)
+    for row in rows:
+        assert abs(row["z"]) <= 4, row
+    assert order == [row["group"] for row in rows]
+    assert dominating.get("Mohammed", 0) >= 18, dominating
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_the_control_is_quiet_and_a_planted_gap_is_found(bench: ModuleType) -> None:
+    frames = bench.even_rows(5)
+    alarms, _ = bench.false_alarms(frames, 40)
+    assert alarms <= 4
+    _, hits = bench.false_alarms(frames, 40, planted=0.15)
+    assert hits >= 32
+
+
+def test_one_seed_is_near_the_truth(bench: ModuleType) -> None:
+    rows, _, order = bench.recovered(2)
+    for row in rows:
+        assert abs(row["mean"] - row["truth"]) < 0.05, row
+    assert order[0] in ("white", "jewish")
+    assert order[-1] == "muslim"
