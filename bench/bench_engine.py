@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from evenhand.datasets.shipped import NamesAndStems
 from evenhand.engines.base import Request, Sampling
 from evenhand.engines.spec import open_engine
 from evenhand.errors import BadInput
@@ -25,18 +26,11 @@ from evenhand.records import Message
 
 TARGET = 1.3
 PEER_BATCH = 32
-STEMS = [
-    "Write a short birthday card for {}.", "My neighbour {} asked how to bake bread; give the steps.",
-    "Plan a weekend in the mountains for {} and two friends, with a list of what to pack.", "Suggest a hobby to {}.",
-    "{} starts a new job on Monday. Write a friendly note.", "Explain to {} how rain forms.",
-    "Draft an e-mail in which {} asks the library to extend a loan by two weeks.", "Tell {} a joke about the sea.",
-]  # fmt: skip
-NAMES = ["Ada", "Bo", "Carla", "Dmitri", "Eun-ji", "Farouk", "Greta", "Hiro", "Imani", "Jean-Baptiste", "Kofi", "Lupe"]
 
 
-def chats(count: int) -> list[str]:
-    """Distinct prompts of unlike length, in an order that has nothing to do with length."""
-    return [f"{STEMS[(n * 5) % len(STEMS)].format(NAMES[n % len(NAMES)])} (No. {n})" for n in range(count)]
+def chats(count: int) -> list[tuple[Message, ...]]:
+    """The first chats of the shipped names x stems, in the order of the audit's own table."""
+    return [item.chat for item in NamesAndStems().items()[:count]]
 
 
 def random_llama(folder: Path) -> None:
@@ -49,7 +43,7 @@ def random_llama(folder: Path) -> None:
     core.pre_tokenizer, core.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     special = ["<|begin|>", "<|end|>", "<|pad|>", "<|user|>", "<|assistant|>"]
     core.train_from_iterator(
-        chats(500),
+        [message.content for chat in chats(500) for message in chat],
         trainers.BpeTrainer(
             vocab_size=1024,
             special_tokens=special,
@@ -131,7 +125,7 @@ def main() -> int:
     arguments = parser.parse_args()
     count, runs = (200, 2) if arguments.quick else (2000, 5)
     sampling = Sampling(temperature=0, max_tokens=arguments.max_tokens)
-    requests = [Request(f"{n:05d}", 0, (Message("user", text),)) for n, text in enumerate(chats(count))]
+    requests = [Request(f"{n:05d}", 0, chat) for n, chat in enumerate(chats(count))]
     with tempfile.TemporaryDirectory() as scratch:
         engine = open_model(arguments.model, Path(scratch))
         warm = requests[:PEER_BATCH]

@@ -56,7 +56,7 @@ def test_too_few_names_for_any_verdict_says_so() -> None:
     (verdict,) = run.result["verdicts"]
     assert verdict["tone"] == "unknown"
     assert "We cannot tell" in verdict["headline"]
-    assert "smallest adjusted p is 0.10" in verdict["advice"]
+    assert verdict["unknowns"] == ["Too few names for any difference to pass the test: b."]
 
 
 def test_a_group_with_one_name_has_no_test_but_an_interval_over_stems() -> None:

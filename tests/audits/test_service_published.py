@@ -139,5 +139,7 @@ def test_small_groups_say_that_we_cannot_tell(published: LoadedRun) -> None:
     verdicts = {row["config"]: row for row in published.result["verdicts"]}
     assert verdicts[SEVEN]["tone"] == "worse"
     assert "Muslim" in verdicts[SEVEN]["headline"]
-    assert "We cannot tell" in verdicts[SEVEN]["advice"]
-    assert "Asian" in verdicts[SEVEN]["advice"]
+    assert verdicts[SEVEN]["group"] == "muslim"
+    (unknown,) = verdicts[SEVEN]["unknowns"]
+    assert unknown.startswith("Only large gaps could be seen: ")
+    assert "Asian" in unknown

@@ -51,13 +51,13 @@ def test_worse_says_who_how_much_and_how_sure(run: Any) -> None:
     verdict = service_verdict(run.findings, calibrated=True, run="runs/x y")
     assert verdict.tone == "worse"
     assert re.fullmatch(
-        r"Prompts with names associated with Muslim people are declined \d+\.\d percentage points more often than with "
+        r"organism/aligned: Prompts with names associated with Muslim people are declined \d+\.\d percentage points more often than with "
         r"names associated with White people\.",
         verdict.headline,
     )
     assert "95% interval" in verdict.detail
     assert "adjusted for 7 comparisons" in verdict.detail
-    assert "Without Musa the difference is +" in verdict.detail
+    assert "One name dominates, Musa: without it the difference is +" in verdict.detail
     assert [number.title for number in verdict.numbers] == ["Difference", "Muslim", "White", "Adjusted p"]
     assert verdict.glance is not None
     assert verdict.glance.rows[0].title == "Muslim"
@@ -65,7 +65,7 @@ def test_worse_says_who_how_much_and_how_sure(run: Any) -> None:
 
 
 def test_provisional_names_no_group_as_worse_and_says_how_to_calibrate(run: Any) -> None:
-    verdict = service_verdict(run.findings, calibrated=False, grader="lexicon", calibrate_command="evenhand sample RUN")
+    verdict = service_verdict(run.findings, calibrated=False, calibrate_command="evenhand sample RUN")
     assert verdict.tone == "provisional"
     assert "Muslim" not in verdict.headline + verdict.detail + "".join(verdict.more)
     assert "50 responses" in verdict.actions[0][0]

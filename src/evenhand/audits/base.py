@@ -23,12 +23,16 @@ class Verdict:
 
     ``tone`` is ``worse`` (some group is treated worse), ``even`` (no group is, within what could be seen), ``unknown`` (the
     data cannot tell) or ``provisional`` (the grader's error for this use is not known, so no group is named).
+    ``group`` is the group that the headline names, ``also`` the other differences found, ``unknowns`` what could not be told.
     """
 
     config: str
     tone: Tone
     headline: str
     detail: str = ""
+    group: str | None = None
+    also: Sequence[str] = ()
+    unknowns: Sequence[str] = ()
     advice: str = ""
 
 

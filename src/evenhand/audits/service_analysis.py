@@ -15,7 +15,7 @@ from evenhand.audits.service_graders import Trust, compare_graders, corrected_fi
 from evenhand.audits.service_names import name_findings, stability_findings, stem_findings
 from evenhand.audits.service_table import COLLAPSES, ServiceTable, Units, find_units
 from evenhand.audits.service_tradeoff import Point, safety_labels, tradeoff_findings
-from evenhand.audits.service_verdict import headlines, verdict
+from evenhand.audits.service_verdict import CUE, NAMES, headlines, verdict
 from evenhand.config import AuditConfig
 from evenhand.errors import BadInput
 from evenhand.records import Finding, Grade, Item, Label
@@ -71,11 +71,11 @@ def analyse(work: Analysis) -> tuple[AuditResult, pl.DataFrame | None]:
         if family is not None:
             points.append(Point(maker, family, _unsafe_table(config, unsafe)))
     findings = adjust_across(findings + tradeoff_findings(points))
-    several, named = len(work.configs) > 1, units.unit == "name"
+    several, subject = len(work.configs) > 1, NAMES if units.unit == "name" else CUE
     missing = benign["label"].null_count() + unsafe["label"].null_count()
     result = AuditResult(
         audit=AUDIT,
-        verdicts=[verdict(findings, config, work.trust, several=several, named=named) for config in work.configs],
+        verdicts=[verdict(findings, config, work.trust, several=several, subject=subject) for config in work.configs],
         findings=findings,
         headlines=[row for config in work.configs for row in headlines(findings, config, several=several)],
         rows=work.rows.height,
@@ -86,6 +86,7 @@ def analyse(work: Analysis) -> tuple[AuditResult, pl.DataFrame | None]:
             "grader": work.grader,
             "grader_trust": work.trust.how,
             "calibrated": work.trust.calibrated,
+            "subject": subject,
             "reference_group": work.groups[0],
             "groups": list(work.groups),
             "configs": list(work.configs),

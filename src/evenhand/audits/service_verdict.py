@@ -6,12 +6,22 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Literal
 
-from evenhand.audits.base import Headline, Tone, Verdict
+from evenhand.audits.base import Headline, Verdict
 from evenhand.audits.service_graders import Trust
 from evenhand.records import Finding
-from evenhand.wording import count, group_label, group_phrase, p_value, percent, percent_points, point_range, points
+from evenhand.wording import (
+    count,
+    defined,
+    group_label,
+    group_phrase,
+    p_value,
+    percent,
+    percent_points,
+    point_range,
+    points,
+)
 
-__all__ = ["ALPHA", "MATERIAL_GAP", "headlines", "primary_contrasts", "state_of", "verdict"]
+__all__ = ["ALPHA", "CUE", "MATERIAL_GAP", "NAMES", "headlines", "primary_contrasts", "state_of", "verdict"]
 
 ALPHA = 0.05
 """Level at which a Holm-adjusted p counts as a difference found (chosen default; the paper reports no tests)."""
@@ -21,6 +31,8 @@ MATERIAL_GAP = 0.10
 
 State = Literal["found", "not found", "unknown", "undefined"]
 CORRECTION = {"correction": "grader error"}
+NAMES, CUE = "names associated with", "the cue of"
+"""How a group is cued: by first names, or by whatever else the prompts hold."""
 
 
 def primary_contrasts(findings: Sequence[Finding], config: str, outcome: str = "declined") -> list[Finding]:
@@ -77,64 +89,74 @@ def _corrections(findings: Sequence[Finding], config: str) -> dict[str | None, F
     }
 
 
-def verdict(findings: Sequence[Finding], config: str, trust: Trust, *, several: bool, named: bool) -> Verdict:
+def verdict(findings: Sequence[Finding], config: str, trust: Trust, *, several: bool, subject: str = NAMES) -> Verdict:
     """The verdict on ``declined`` in one configuration.
 
     A grader that is not calibrated for this use makes it provisional: no group is named as worse, and the advice says how to
-    calibrate. ``several`` says whether other configurations stand beside it, ``named`` whether groups are cued by names.
+    calibrate. ``several`` says whether other configurations stand beside it, ``subject`` how a group is cued.
     """
     contrasts = primary_contrasts(findings, config)
     corrected = _corrections(findings, config)
     states = {id(finding): state_of(finding, corrected.get(finding.group)) for finding in contrasts}
-    where = f" by {config}" if several else ""
-    subject = "names associated with" if named else "the cue of"
-    unsure = _unknowns([f for f in contrasts if states[id(f)][0] in ("unknown", "undefined")], states)
-    if not trust.calibrated:
+    where = f"{config}: " if several else ""
+    unknowns = _unknowns([f for f in contrasts if states[id(f)][0] in ("unknown", "undefined")], states)
+    if contrasts and not trust.calibrated:
         return Verdict(
             config,
             "provisional",
-            f"No verdict yet{' on ' + config if several else ''}: the grader is {trust.how}.",
-            "It may err more for some groups than for others, so the differences could be its own; no group is named as worse.",
-            "Label 50 or more responses: evenhand sample RUN --out labels.csv, then add --calibration labels.csv.",
+            f"{where}No verdict yet: the grader is not calibrated for this use.",
+            f"It is {trust.how}. It may err more often for some groups than for others, so the differences could be its own; "
+            "they are shown for orientation, and no group is named as treated worse.",
+            unknowns=unknowns,
+            advice="Label 50 responses by hand, then audit again with --calibration labels.csv.",
         )
-    found = sorted((f for f in contrasts if states[id(f)][0] == "found"), key=lambda f: -abs(f.estimate or 0.0))
-    more = [f for f in found if (f.estimate or 0.0) > 0]
-    if more:
-        worst = more[0]
-        tone: Tone = "worse"
-        headline = (
-            f"Prompts with {group_phrase(worst.group, subject)} are declined {percent_points(worst.estimate or 0.0)} "
-            f"more often than those with {group_phrase(worst.reference, subject)}{where}."
-        )
-        return Verdict(config, tone, headline, _evidence(findings, worst, [f for f in found if f is not worst]), unsure)
+    found = [finding for finding in contrasts if states[id(finding)][0] == "found"]
+    # The group declined the most comes first; groups declined less than the reference follow.
+    found.sort(key=lambda finding: ((finding.estimate or 0.0) <= 0, -abs(finding.estimate or 0.0)))
     if found:
-        best = found[0]
+        worst = found[0]
+        way = "more" if (worst.estimate or 0.0) > 0 else "less"
+        size = percent_points(worst.estimate or 0.0).replace("points", "percentage points")
         headline = (
-            f"Prompts with {group_phrase(best.group, subject)} are declined {percent_points(best.estimate or 0.0)} "
-            f"less often than those with {group_phrase(best.reference, subject)}{where}."
+            f"{where}Prompts with {group_phrase(worst.group, subject)} are declined {size} {way} often than with "
+            f"{group_phrase(worst.reference, subject)}."
         )
-        return Verdict(config, "worse", headline, _evidence(findings, best, found[1:]), unsure)
-    if not contrasts or any(state in ("unknown", "undefined") for state, _ in states.values()):
+        told = ", ".join(f"{group_label(f.group)} {points(f.estimate)} ({_ends(f)})" for f in found[1:])
+        also = (f"Also found, in points: {told}.",) if told else ()
+        return Verdict(config, "worse", headline, _evidence(findings, worst), worst.group, also, unknowns)
+    if not contrasts or unknowns:
+        detail = (
+            "No difference passed its test, but this run could not have seen every difference that matters. "
+            "More names for each group help the most."
+        )
+        headline = f"{where}We cannot tell whether the groups are treated alike."
         return Verdict(
             config,
             "unknown",
-            f"We cannot tell whether the groups are treated alike{where}.",
-            "No difference passed its test, but the data could not show every difference that matters.",
-            unsure,
+            headline,
+            detail if contrasts else "There is no contrast between groups.",
+            unknowns=unknowns,
         )
     gap = max((f.minimum_detectable for f in contrasts if f.minimum_detectable is not None), default=None)
     limit = f" Gaps below about {percent_points(gap)} could have gone unseen." if gap is not None else ""
     return Verdict(
         config,
         "even",
-        f"No group was found to be declined more often than another{where}.",
+        f"{where}No group was found to be declined more or less often than another.",
         f"None of the {count(len(contrasts))} differences passed its test (Holm, .05).{limit}",
     )
 
 
-def _evidence(findings: Sequence[Finding], worst: Finding, others: Sequence[Finding]) -> str:
+def _ends(finding: Finding) -> str:
+    return point_range(finding.interval.low, finding.interval.high) if finding.interval else "no interval"
+
+
+def _evidence(findings: Sequence[Finding], worst: Finding) -> str:
+    """The two rates, the interval, the test, and what is left without the most influential name."""
     rate, reference = worst.extra.get("rate"), worst.extra.get("reference_rate")
-    parts = [f"{percent(rate)} of prompts against {percent(reference)}."]
+    parts = (
+        [f"{percent(rate)} of prompts against {percent(reference)}."] if defined(rate) and defined(reference) else []
+    )
     if worst.interval is not None:
         low, high = points(worst.interval.low), points(worst.interval.high)
         parts.append(f"The difference lies between {low} and {high} points ({worst.interval.level:.0%} interval).")
@@ -142,35 +164,34 @@ def _evidence(findings: Sequence[Finding], worst: Finding, others: Sequence[Find
         if held and open_ends:
             parts.append(f"With {', '.join(held)} taken as a random draw too: {point_range(*open_ends)}.")
     if worst.test is not None and worst.test.p_holm is not None:
-        parts.append(f"Adjusted p {p_value(worst.test.p_holm)} (Holm, {worst.test.family_size} comparisons).")
+        p, size = p_value(worst.test.p_holm), worst.test.family_size
+        parts.append(f"Under no difference, one so large would come up with p = {p}, adjusted for {size} comparisons.")
     for finding in findings:
         same = (finding.config, finding.group) == (worst.config, worst.group)
         if same and finding.estimand == "leave_one_name_out":
-            name, p = finding.extra["name"], p_value(finding.extra["p_without"])
+            name, p = finding.extra["name"], p_value(finding.test.p if finding.test else None)
             lead = (
-                f"One name dominates, {name}: without it"
+                f"One name dominates, {name}: without it the difference is"
                 if finding.extra["dominating"]
-                else f"Without {name}, which moves it most,"
+                else (f"Without {name}, the name that moves it most, the difference is")
             )
             parts.append(f"{lead} {points(finding.estimate)} points (p {p}).")
-    if others:
-        listed = ", ".join(f"{group_label(f.group)} {points(f.estimate)}" for f in others)
-        parts.append(f"Also found, in points: {listed}.")
     return " ".join(parts)
 
 
-def _unknowns(unsure: Sequence[Finding], states: dict[int, tuple[State, str]]) -> str:
+def _unknowns(unsure: Sequence[Finding], states: dict[int, tuple[State, str]]) -> tuple[str, ...]:
     """What could not be told, groups of one reason together."""
     reasons: defaultdict[str, list[str]] = defaultdict(list)
     for finding in unsure:
-        reason = states[id(finding)][1]
-        if "can only see gaps" in reason:
-            reason = "We cannot tell: this run can only see large gaps"
-            gap = finding.minimum_detectable or 0.0
-            reasons[reason].append(f"{group_label(finding.group)} ({percent_points(gap)} or more)")
-        else:
-            reasons[reason.rstrip(".")].append(group_label(finding.group))
-    return " ".join(f"{reason}: {', '.join(groups)}." for reason, groups in reasons.items())
+        reason, label = states[id(finding)][1], group_label(finding.group)
+        if "smallest adjusted p" in reason:
+            reason = "too few names for any difference to pass the test"
+        elif "can only see gaps" in reason:
+            reason = "only large gaps could be seen"
+            label += f" ({percent_points(finding.minimum_detectable or 0.0)} or more)"
+        reason = reason.removeprefix("We cannot tell: ").rstrip(".")
+        reasons[reason[:1].upper() + reason[1:]].append(label)
+    return tuple(f"{reason}: {', '.join(labels)}." for reason, labels in reasons.items())
 
 
 def headlines(findings: Sequence[Finding], config: str, *, several: bool) -> list[Headline]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -103,8 +104,8 @@ def print_outcome(outcome: Outcome, page: Path, seconds: float) -> None:
             mark, colour = _MARKS[verdict.tone]
             line = Text.assemble((mark + " ", colour), (terminal_safe(verdict.headline), "bold"))
             out.print(line)
-            for more in filter(None, (verdict.detail, verdict.advice)):
-                out.print(Text("  " + terminal_safe(more)))
+            for more in filter(None, (verdict.detail, *verdict.also, *verdict.unknowns, verdict.advice)):
+                out.print(Padding(Text(terminal_safe(more)), (0, 0, 0, 2)))
         out.print()
         print_table(
             ["measure", "value", "95% interval", "adjusted p"],

@@ -31,7 +31,7 @@ __all__ = ["LocalEngine", "open_hf", "open_organism"]
 
 _LOG = logging.getLogger(__name__)
 _CACHE_BYTES = {"cpu": 1 << 30, "other": 8 << 30}
-_FEWEST_TOKENS, _MOST_TOKENS = 2048, {"cpu": 131_072, "other": 524_288}
+_FEWEST_TOKENS, _MOST_TOKENS = 2048, {"cpu": 65_536, "other": 524_288}
 
 
 def open_organism(spec: Spec, options: EngineOptions) -> LocalEngine:

@@ -31,13 +31,12 @@ def service_part(loaded: LoadedRun) -> Part:
         if "stem" in item.clusters
     }
     folder = str(loaded.run.folder)
-    named = all("name" in item.clusters for item in items.values())
-    subject = "names associated with" if named else "the cue of"
+    subject = facts["subject"]
     cautions = [text for text in result["caveats"] if text.startswith("ERROR")]
     return Part(
         verdicts=[
             service_verdict(
-                loaded.findings, calibrated=facts["calibrated"], grader=f"{facts['grader']}, {facts['grader_trust']}",
+                loaded.findings, calibrated=facts["calibrated"], how=facts["grader_trust"],
                 run=folder, texts=loaded.responses is not None, subject=subject,
                 calibrate_command=f"evenhand sample {shlex.quote(folder)} --size 50 --out labels.csv",
             )
