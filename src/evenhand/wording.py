@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 __all__ = [
     "DASH",
     "GROUP_LABELS",
+    "ORGANISM_NOTICE",
     "between",
     "count",
     "defined",
     "group_label",
     "group_phrase",
+    "is_organism",
     "number",
     "p_value",
     "percent",
@@ -19,6 +22,11 @@ __all__ = [
     "point_range",
     "points",
 ]
+
+ORGANISM_NOTICE = (
+    "These numbers come from a tiny model with planted harms, shipped to test the audit. "
+    "They say nothing about real models."
+)
 
 GROUP_LABELS: dict[str, str] = {
     "asian": "Asian",
@@ -102,6 +110,11 @@ def _signless_zero(value: float, digits: int) -> str:
 def percent_points(value: float) -> str:
     """A size in percentage points, without a sign: ``12.0 points``."""
     return f"{points(abs(value)).lstrip('+')} points"
+
+
+def is_organism(specs: Iterable[str]) -> bool:
+    """Whether any of these engine specs is a shipped organism, whose numbers need the notice."""
+    return any(spec.startswith("organism/") for spec in specs)
 
 
 def group_label(key: str | None) -> str:

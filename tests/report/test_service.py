@@ -51,7 +51,8 @@ def test_worse_says_who_how_much_and_how_sure(run: Any) -> None:
     verdict = service_verdict(run.findings, calibrated=True, run="runs/x y")
     assert verdict.tone == "worse"
     assert re.fullmatch(
-        r"organism/aligned: Prompts with names associated with Muslim people are declined \d+\.\d percentage points more often than with "
+        r"organism/aligned: Prompts with names associated with Muslim people are declined \d+\.\d percentage points "
+        r"more often than with "
         r"names associated with White people\.",
         verdict.headline,
     )

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from evenhand.records import LABELS, Finding, Grade, HypothesisTest, Interval, Item, Message, Response
-from evenhand.report import ORGANISM_NOTICE, Evidence, Page, Section, render
+from evenhand.report import Evidence, Page, Section, render
 from evenhand.report.service import SERVICE_CAVEATS, service_evidence, service_section, service_verdict
+from evenhand.wording import ORGANISM_NOTICE
 
 GROUPS = ("white", "black", "hispanic", "chinese", "indian", "muslim", "jewish", "slavic")
 EXTRA_DECLINE = dict(zip(GROUPS, (0.0, 0.07, 0.02, 0.05, 0.02, 0.24, 0.0, 0.01), strict=True))
@@ -296,7 +297,7 @@ def make_page(run: Run, *, calibrated: bool = True, **changes: Any) -> Page:
             service_verdict(
                 run.findings,
                 calibrated=calibrated,
-                grader="grammar",
+                how="grammar",
                 run="runs/example",
                 calibrate_command="evenhand audit --only service --labels labels.csv",
             ),

@@ -7,14 +7,13 @@ from typing import Annotated
 import typer
 
 from evenhand.cli import screens
+from evenhand.wording import ORGANISM_NOTICE
 
 __all__ = ["app"]
 
 app = typer.Typer(
     help="List the shipped organisms and their planted truth.", no_args_is_help=True, rich_markup_mode=None
 )
-
-NOTICE = "An organism is a tiny model with planted harms; its numbers say nothing about real models."
 
 
 @app.command("list")
@@ -23,7 +22,7 @@ def list_organisms() -> None:
     from evenhand.organisms import DESCRIPTIONS
 
     screens.print_table(["organism", "what it is"], [[f"organism/{name}", text] for name, text in DESCRIPTIONS.items()])
-    typer.echo(f"\n{NOTICE}")
+    typer.echo(f"\n{ORGANISM_NOTICE}")
 
 
 @app.command("truth")
@@ -51,4 +50,4 @@ def truth(
         [by, "declined", "intended", *shown, "unaccounted"],
         [[row[0], *(f"{value:.3f}" for value in row[1:])] for row in table.iter_rows()],
     )
-    typer.echo(f"\n{NOTICE}")
+    typer.echo(f"\n{ORGANISM_NOTICE}")

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from evenhand.safe_text import terminal_safe
+from evenhand.wording import ORGANISM_NOTICE, is_organism
 
 if TYPE_CHECKING:
     from evenhand.audits.respond import Progress
@@ -120,6 +121,8 @@ def print_outcome(outcome: Outcome, page: Path, seconds: float) -> None:
     for name, why in outcome.left_out.items():
         out.print(Text(f"left out: {name} ({terminal_safe(why)})"))
     out.print()
+    if is_organism(identity["spec"] for identity in outcome.run.manifest["plan"]["identities"].values()):
+        out.print(Text(ORGANISM_NOTICE + "\n"))
     out.print(Text(f"report: {page}   ({seconds:.1f} s in all)"), soft_wrap=True)
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from evenhand.registry import SECTIONS
 from evenhand.report.evidence import Evidence
-from evenhand.report.page import ORGANISM_NOTICE, Page, Section, Verdict
+from evenhand.report.page import Page, Section, Verdict
 from evenhand.report.render import write
 from evenhand.store.load import load
 from evenhand.store.run import Run
-from evenhand.wording import count
+from evenhand.wording import ORGANISM_NOTICE, count, is_organism
 
 __all__ = ["Part", "build_report", "compose"]
 
@@ -55,13 +55,9 @@ def compose(folder: Path) -> Page:
         identity=tuple(_identity(plan["identities"])),
         timings=tuple((name, f"{seconds:.1f} s") for name, seconds in manifest["timings"].items()),
         left_out=tuple(manifest.get("left_out", {}).items()),
-        notice=ORGANISM_NOTICE if _is_organism(plan["identities"]) else "",
+        notice=ORGANISM_NOTICE if is_organism(row["spec"] for row in plan["identities"].values()) else "",
         version=manifest["versions"].get("evenhand", ""),
     )
-
-
-def _is_organism(identities: Mapping[str, Any]) -> bool:
-    return any(str(identity["spec"]).startswith("organism/") for identity in identities.values())
 
 
 def _identity(identities: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -9,14 +9,9 @@ from typing import Literal
 from evenhand.report.blocks import Block, Details, Filter, Panels
 from evenhand.report.evidence import Evidence
 
-__all__ = ["ORGANISM_NOTICE", "Glance", "GlanceRow", "KeyNumber", "Page", "Section", "Tone", "Verdict", "all_blocks"]
+__all__ = ["Glance", "GlanceRow", "KeyNumber", "Page", "Section", "Tone", "Verdict", "all_blocks"]
 
 Tone = Literal["worse", "provisional", "even", "unknown"]
-
-ORGANISM_NOTICE = (
-    "These numbers come from a tiny model with planted harms, shipped to test the audit. "
-    "They say nothing about real models."
-)
 
 
 @dataclass(frozen=True, slots=True)
