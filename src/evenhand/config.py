@@ -55,6 +55,9 @@ class AuditConfig(BaseModel):
     toxicity: str | None = Field(
         None, description="Toxicity classifier hf/FOLDER-or-ID#LABEL over all outputs: a control column, never a label."
     )
+    expect_echo: bool = Field(
+        False, description="Every response begins with its prompt: strip it, and fail where it is not there."
+    )
     repetitions: int = Field(5, ge=1, le=1000, description="Responses drawn for each item (one when greedy).")
     limit: int | None = Field(
         None, ge=1, description="At most so many items, in whole stems so that names stay comparable."

@@ -45,6 +45,9 @@ class ServiceAudit:
     name = AUDIT
     title = "Service quality"
 
+    def __init__(self) -> None:
+        self._read: tuple[Entry, list[Item]] | None = None
+
     def verbs(self, config: AuditConfig) -> frozenset[Verb]:
         """Generation, unless responses or labels are given."""
         return frozenset() if config.responses or config.labels else frozenset({"generate"})
@@ -56,11 +59,14 @@ class ServiceAudit:
     def inputs(self, config: AuditConfig) -> dict[str, Any]:
         """Where the items come from; graders that cannot be opened are refused here, before any work."""
         check_graders(config)
-        return open_entry(config).source
+        return self._items(config)[0].source
 
     def _items(self, config: AuditConfig) -> tuple[Entry, list[Item]]:
-        entry = open_entry(config)
-        return entry, entry.items + (unsafe_items(config) if entry.kind == "prompts" else [])
+        """The entry and all items, read once."""
+        if self._read is None:
+            entry = open_entry(config)
+            self._read = entry, entry.items + (unsafe_items(config) if entry.kind == "prompts" else [])
+        return self._read
 
     def estimate(self, context: Context) -> list[tuple[str, Estimate]]:
         """Calls and tokens of generation, and of the judge at the most."""
@@ -139,7 +145,7 @@ class _Labels:
 def _grade(
     context: Context, entry: Entry, items: dict[str, Item], responses: Sequence[Response] | None
 ) -> tuple[dict[str, list[Grade]], Trust, Grader | _Labels]:
-    from evenhand.graders.decide import grade_responses
+    from evenhand.graders.decide import grade_responses, normalised
     from evenhand.records import LABELS
 
     config = context.config
@@ -149,10 +155,11 @@ def _grade(
         labels = frozenset(given) if given <= {"refusal", "answer"} else frozenset(LABELS)
         return {"labels": entry.grades}, Trust(True, "labels given by the user"), _Labels(labels)
     graders = open_graders(config, context.judge)
+    seen = normalised(items, responses or (), expect_echo=config.expect_echo)
     grades: dict[str, list[Grade]] = {}
     for position, grader in enumerate(graders):
         context.progress(f"grading: {grader.name}", 0, len(responses or ()))
-        grades[grader.name] = grade_responses(grader, items, responses or ())
+        grades[grader.name] = grade_responses(grader, items, responses or (), seen=seen)
         context.progress(f"grading: {grader.name}", len(responses or ()), len(responses or ()))
         if position == 0:
             trust = trust_in(grader, grades[grader.name], config, items, responses or ())

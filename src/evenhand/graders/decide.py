@@ -10,8 +10,9 @@ from evenhand.graders.normalise import Normalised, prepare
 from evenhand.records import Grade, Item, Response
 from evenhand.safe_text import surrogate_free
 
-__all__ = ["EVIDENCE_LIMIT", "grade_responses", "settle"]
+__all__ = ["EVIDENCE_LIMIT", "Prepared", "grade_responses", "normalised", "settle"]
 
+Prepared = Sequence[tuple[Gradable, Normalised]]
 EVIDENCE_LIMIT = 2000
 """Characters of evidence kept with a grade."""
 
@@ -41,19 +42,30 @@ def settle(response: Response, seen: Normalised) -> tuple[Verdict, bool] | None:
     return Verdict(None, "empty response, cut off at the token limit", "response_missing"), False
 
 
+def normalised(items: Mapping[str, Item], responses: Sequence[Response], *, expect_echo: bool = False) -> Prepared:
+    """Each response as a grader may see it: echo, chat template and reasoning stripped, once for all graders."""
+    for response in responses:
+        if response.item_id not in items:
+            raise BadInput(f"There is a response to the item '{response.item_id}', which is not among the items.")
+    return prepare([(items[response.item_id], response) for response in responses], expect_echo=expect_echo)
+
+
 def grade_responses(
-    grader: Grader, items: Mapping[str, Item], responses: Sequence[Response], *, expect_echo: bool = False
+    grader: Grader,
+    items: Mapping[str, Item],
+    responses: Sequence[Response],
+    *,
+    expect_echo: bool = False,
+    seen: Prepared | None = None,
 ) -> list[Grade]:
-    """One grade per response, in order.
+    """One grade per response, in order. ``seen`` are the responses as `normalised` gives them, where several graders share them.
 
     ``truncated`` marks every response that stopped at the token limit, ``echo_stripped`` those that repeated their
     prompt. Raises BadInput for a response to an unknown item or (with ``expect_echo``) without the echo, and
     EvenhandError for a grader that returns too few verdicts or a label that it does not declare.
     """
-    for response in responses:
-        if response.item_id not in items:
-            raise BadInput(f"There is a response to the item '{response.item_id}', which is not among the items.")
-    seen = prepare([(items[response.item_id], response) for response in responses], expect_echo=expect_echo)
+    if seen is None:
+        seen = normalised(items, responses, expect_echo=expect_echo)
     settled = [settle(row.response, done) for row, done in seen]
     open_rows: list[Gradable] = [row for (row, _), known in zip(seen, settled, strict=True) if known is None]
     verdicts = grader.judge(open_rows) if open_rows else []

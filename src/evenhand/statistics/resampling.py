@@ -9,8 +9,9 @@ is in docs/statistics.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy import special
@@ -60,12 +61,19 @@ class Draws:
         return quotient(top, bottom, (bottom > 0) & (top > 0))
 
 
-def _multinomial(size: int, draws: int, stream: Sequence[int]) -> FloatArray:
-    """How often each of ``size`` units is drawn when as many are drawn with replacement, (draws, size)."""
+@lru_cache(maxsize=32)
+def _multinomial(size: int, draws: int, stream: tuple[int, ...]) -> FloatArray:
+    """How often each of ``size`` units is drawn when as many are drawn with replacement, (draws, size), read-only.
+
+    Kept, because every outcome of an audit is resampled by the same weights.
+    """
     if size == 1:
-        return np.ones((draws, 1))
-    generator = np.random.default_rng(list(stream))
-    return generator.multinomial(size, np.full(size, 1.0 / size), size=draws).astype(np.float64)
+        weights = np.ones((draws, 1))
+    else:
+        generator = np.random.default_rng(list(stream))
+        weights = generator.multinomial(size, np.full(size, 1.0 / size), size=draws).astype(np.float64)
+    weights.setflags(write=False)
+    return weights
 
 
 def cluster_weights(clusters: int, draws: int, seed: int) -> FloatArray:
