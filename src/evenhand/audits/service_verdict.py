@@ -51,7 +51,8 @@ def state_of(finding: Finding, corrected: Finding | None = None) -> tuple[State,
     """What a contrast allows to be said, with the reason in words.
 
     ``corrected`` is the same contrast with the grader's error taken out: where its interval holds 0, a difference that passed its
-    test may still be the grader's. "We cannot tell" stands where too few splits exist for the adjusted p to reach .05, or
+    test may still be the grader's. The test holds the stems fixed and the interval does not, so with few stems they can part; a
+    difference is found where both agree. "We cannot tell" stands where too few splits exist for the adjusted p to reach .05, or
     where the smallest gap that the run could see is above 10 points.
     """
     test = finding.test
@@ -67,6 +68,11 @@ def state_of(finding: Finding, corrected: Finding | None = None) -> tuple[State,
                 return "unknown", f"We cannot tell: the grader's error could not be taken out ({corrected.reason})."
             if interval.low <= 0 <= interval.high:
                 return "unknown", "We cannot tell: the grader's own error could explain this difference."
+        if finding.interval is not None and finding.interval.low <= 0 <= finding.interval.high:
+            return (
+                "unknown",
+                "We cannot tell: found on these prompts, but the interval over other names and stems holds 0.",
+            )
         return "found", f"A difference: adjusted p {p_value(adjusted)}."
     least = finding.extra.get("smallest_p_holm")
     if least is None and test.smallest_p is not None:
