@@ -23,7 +23,8 @@ class Verdict:
 
     ``tone`` is ``worse`` (some group is treated worse), ``even`` (no group is, within what could be seen), ``unknown`` (the
     data cannot tell) or ``provisional`` (the grader's error for this use is not known, so no group is named).
-    ``group`` is the group that the headline names, ``also`` the other differences found, ``unknowns`` what could not be told.
+    ``group`` is the group that the headline names, ``also`` the other differences found, ``unknowns`` what could not be told;
+    ``advice``, where there is any, ends with a colon and is followed by the command that draws a sample to label.
     """
 
     config: str

@@ -18,7 +18,7 @@ __all__ = ["Entry", "keep_whole_stems", "open_entry", "reference_of"]
 
 AUDIT = "service"
 LOADED = "loaded"
-UNSAFE = "unsafe"
+UNSAFE, EVERYONE = "unsafe", "all"
 """Stratum of the matched unsafe set: it makes the safety axis and enters no rate of the benign prompts."""
 
 
@@ -180,13 +180,14 @@ def unsafe_items(config: AuditConfig) -> list[Item]:
     from evenhand.registry import DATASETS
 
     if config.unsafe in DATASETS:
-        items = [item for item in open_dataset(config.unsafe).items() if item.stratum == UNSAFE]
+        whole = open_dataset(config.unsafe).items()
+        items = [replace(item, group=EVERYONE) for item in whole if UNSAFE in (item.group, item.stratum)]
         if not items:
             raise BadInput(f"The dataset '{config.unsafe}' has no unsafe prompts.", do="Give a file of prompts.")
     else:
         table = read_table(Path(config.unsafe))
         if "group" not in table.frame.columns and "group" not in config.columns:
-            table = Table(table.frame.with_columns(group=pl.lit("all")), table.origin, table.checksum)
+            table = Table(table.frame.with_columns(group=pl.lit(EVERYONE)), table.origin, table.checksum)
         items = read_prompts(table, config.columns, audit="unsafe", system_prompt=None)
     return [replace(item, audit=AUDIT, stratum=UNSAFE) for item in items]
 

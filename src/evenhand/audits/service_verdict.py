@@ -114,7 +114,7 @@ def verdict(findings: Sequence[Finding], config: str, trust: Trust, *, several: 
             f"It is {trust.how}. It may err more often for some groups than for others, so the differences could be its own; "
             "they are shown for orientation, and no group is named as treated worse.",
             unknowns=unknowns,
-            advice="Label 50 responses by hand, then audit again with --calibration labels.csv.",
+            advice="Label 50 responses by hand, then audit again with --calibration labels.csv:",
         )
     found = [finding for finding in contrasts if states[id(finding)][0] == "found"]
     # The group declined the most comes first; groups declined less than the reference follow.

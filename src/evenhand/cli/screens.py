@@ -105,7 +105,12 @@ def print_outcome(outcome: Outcome, page: Path, seconds: float) -> None:
             mark, colour = _MARKS[verdict.tone]
             line = Text.assemble((mark + " ", colour), (terminal_safe(verdict.headline), "bold"))
             out.print(line)
-            for more in filter(None, (verdict.detail, *verdict.also, *verdict.unknowns, verdict.advice)):
+            advice = (
+                f"{verdict.advice} evenhand sample {outcome.run.folder} --size 50 --out labels.csv"
+                if verdict.advice
+                else ""
+            )
+            for more in filter(None, (verdict.detail, *verdict.also, *verdict.unknowns, advice)):
                 out.print(Padding(Text(terminal_safe(more)), (0, 0, 0, 2)))
         out.print()
         print_table(
