@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -98,19 +96,6 @@ def open_local() -> Iterator[Callable[..., Any]]:
 def tiny() -> SimpleNamespace:
     """The helpers of this file, for tests: ``make_model``, ``make_tokenizer``, ``ask``, ``run``, ``TEMPLATE``."""
     return SimpleNamespace(make_model=make_model, make_tokenizer=make_tokenizer, ask=ask, run=run, TEMPLATE=TEMPLATE)
-
-
-@pytest.fixture(scope="session")
-def fault_module() -> ModuleType:
-    """The module tests/support/fault_server.py."""
-    path = Path(__file__).resolve().parents[1] / "support" / "fault_server.py"
-    spec = importlib.util.spec_from_file_location("evenhand_fault_server", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
 
 
 def ask(*texts: str, repetitions: int = 1, system: str | None = None) -> list[Request]:
