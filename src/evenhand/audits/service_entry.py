@@ -72,8 +72,16 @@ def _prompts(config: AuditConfig) -> tuple[list[Item], str, dict[str, Any]]:
             {"names": str(config.names or "shipped"), "stems": str(config.stems or "shipped")},
         )
     dataset = open_dataset(config.dataset)
+    items = dataset.items()
     source = {"dataset": dataset.name, "licence": dataset.licence, "source": dataset.source}
-    return dataset.items(), dataset.reference_group, source
+    return items, dataset.reference_group, {**source, "checksums": _checksums(dataset)}
+
+
+def _checksums(dataset: Any) -> dict[str, str]:
+    """The checksum of every file that a registered set was read from."""
+    if hasattr(dataset, "checksums"):
+        return dict(dataset.checksums)
+    return {name: used.checksum for name, used in dataset.sources.used.items()} if hasattr(dataset, "sources") else {}
 
 
 def keep_whole_stems(items: list[Item], limit: int | None) -> list[Item]:
