@@ -22,6 +22,14 @@ def test_else_usable_cores(monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
     assert 1 <= cpu_threads() <= MOST_THREADS
 
 
+def test_a_small_model_takes_one_thread_and_a_large_one_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert cpu_threads(1_000_000) == 1
+    assert cpu_threads(8_000_000_000) == cpu_threads()
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert cpu_threads(1_000_000) == 2
+
+
 def test_torch_is_loaded_late_and_with_sleeping_threads() -> None:
     script = """
 import os, sys

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -18,7 +18,7 @@ from evenhand.audits.service_tradeoff import Point, safety_labels, tradeoff_find
 from evenhand.audits.service_verdict import CUE, NAMES, headlines, verdict
 from evenhand.config import AuditConfig
 from evenhand.errors import BadInput
-from evenhand.records import Finding, Grade, Item, Label
+from evenhand.records import Finding, Label
 from evenhand.statistics.contrasts import ContrastFamily
 from evenhand.wording import count, group_label, percent, percent_points
 
@@ -30,15 +30,16 @@ MISSING_GAP = 0.02
 
 @dataclass(frozen=True)
 class Analysis:
-    """Everything the analysis needs; ``rows`` are the grades of the first grader joined with items and responses."""
+    """Everything the analysis needs.
+
+    ``rows`` are the grades of the first grader, joined with items and responses; ``grades`` are those of every grader.
+    """
 
     rows: pl.DataFrame
     groups: Sequence[str]
     grader: str
     labels: frozenset[Label]
-    others: Mapping[str, Sequence[Grade]]
-    primary: Sequence[Grade]
-    items: Mapping[str, Item]
+    grades: pl.DataFrame
     trust: Trust
     config: AuditConfig
     entry: Entry
@@ -133,7 +134,7 @@ def _one(work: Analysis, maker: Maker) -> tuple[list[Finding], ContrastFamily | 
     findings += name_findings(maker) + stem_findings(maker)
     if work.entry.source.get("kind") != "counts":  # counts do not say which responses share a prompt
         findings += stability_findings(maker)
-    findings += compare_graders(maker, work.others, work.primary, work.items)
+    findings += compare_graders(maker, work.grades)
     findings += corrected_findings(maker, work.trust, primary)
     return findings, primary
 

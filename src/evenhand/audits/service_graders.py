@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from evenhand.audits.service_findings import DIFFERENCE, PROBABILITY, Maker, interval_of
 from evenhand.errors import BadInput
 from evenhand.records import DECLINED, Finding, Grade, Item, Response
@@ -18,6 +16,8 @@ from evenhand.statistics.noise import Corrected, Validation, correct_rate, corre
 from evenhand.statistics.resampling import calibrate as spread_draws
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from evenhand.config import AuditConfig
     from evenhand.engines.base import Engine
     from evenhand.graders.base import Grader
@@ -107,31 +107,33 @@ def trust_in(
     return Trust(True, f"checked on {found.n} human labels, and its error carried into the intervals", found)
 
 
-def compare_graders(
-    maker: Maker, others: Mapping[str, Sequence[Grade]], primary: Sequence[Grade], items: Mapping[str, Item]
-) -> list[Finding]:
-    """Every further grader beside the first: sensitivity and specificity for ``declined`` by group, and kappa."""
-    config = maker.table.config
-    truth = {
-        (grade.item_id, grade.repetition): grade.label in DECLINED
-        for grade in primary
-        if grade.config == config and grade.label is not None and grade.source != "provider"
-    }
+def compare_graders(maker: Maker, grades: pl.DataFrame) -> list[Finding]:
+    """Every further grader beside the first: sensitivity and specificity for ``declined`` by group, and kappa.
+
+    ``grades`` holds the rows of every grader. Provider refusals are left out: no grader made them.
+    """
+    import polars as pl
+
+    table = maker.table
+    judged = grades.filter(
+        (pl.col("config") == table.config) & pl.col("label").is_not_null() & (pl.col("source") != "provider")
+    ).select("grader", "item_id", "repetition", said=pl.col("label").is_in(list(DECLINED)))
+    stem = pl.col(table.units.stem or "item_id").alias("cluster")
+    units = table.labelled.select("item_id", "group", stem).unique("item_id", maintain_order=True)
+    first = (
+        judged.filter(pl.col("grader") == maker.grader).rename({"said": "yes"}).drop("grader").join(units, on="item_id")
+    )
     findings: list[Finding] = []
-    for name, grades in others.items():
-        pairs: list[tuple[str, str, bool, bool]] = []
-        for grade in grades:
-            key = (grade.item_id, grade.repetition)
-            if grade.config == config and grade.label is not None and key in truth and grade.source != "provider":
-                item = items[grade.item_id]
-                pairs.append((item.group, item.clusters.get("stem", item.id), truth[key], grade.label in DECLINED))
-        if not pairs:
+    for name in judged["grader"].unique(maintain_order=True):
+        if name == maker.grader:
             continue
-        for group in maker.table.groups:
-            here = [(yes, said) for of, _, yes, said in pairs if of == group]
+        pairs = first.join(judged.filter(pl.col("grader") == name), on=["item_id", "repetition"])
+        if pairs.is_empty():
+            continue
+        counts = {(row[0], row[1]): (row[2], row[3]) for row in _matches(pairs).iter_rows()}
+        for group in table.groups:
             for estimand, wanted in (("grader_sensitivity", True), ("grader_specificity", False)):
-                right = sum(said == yes for yes, said in here if yes is wanted)
-                n = sum(yes is wanted for yes, _ in here)
+                right, n = counts.get((group, wanted), (0, 0))
                 findings.append(
                     maker.make(
                         estimand, "declined", right / n if n else None, PROBABILITY, group=group, n=n,
@@ -139,10 +141,8 @@ def compare_graders(
                         reason="" if n else f"'{maker.grader}' found no response of this class",
                     )
                 )  # fmt: skip
-        stems = sorted({stem for _, stem, _, _ in pairs})
-        position = {stem: code for code, stem in enumerate(stems)}
-        ratings = np.array([[int(yes), int(said)] for _, _, yes, said in pairs])
-        clusters = np.array([position[stem] for _, stem, _, _ in pairs])
+        ratings = pairs.select(pl.col("yes", "said").cast(pl.Int64)).to_numpy()
+        clusters = pairs["cluster"].rank("dense").cast(pl.Int64).to_numpy() - 1
         kappa = agreement(ratings, "cohen", clusters=clusters, draws=min(maker.draws, 2000), seed=maker.seed)
         findings.append(
             maker.make(
@@ -151,6 +151,13 @@ def compare_graders(
             )
         )  # fmt: skip
     return findings
+
+
+def _matches(pairs: pl.DataFrame) -> pl.DataFrame:
+    """For each group and each answer of the first grader: how often the other agrees, and how many there are."""
+    import polars as pl
+
+    return pairs.group_by("group", "yes").agg(right=(pl.col("said") == pl.col("yes")).sum(), n=pl.len())
 
 
 def corrected_findings(maker: Maker, trust: Trust, family: ContrastFamily | None) -> list[Finding]:

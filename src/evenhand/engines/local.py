@@ -59,6 +59,7 @@ class LocalEngine:
         self.checkpoint, self.options = checkpoint, options
         self._model: Any = None
         self._decoder: Any = None
+        self._parameters = 0
         self._stamps = file_stamps(self._files())
         _ = self.renderer  # a model without a chat template is refused here
 
@@ -179,6 +180,7 @@ class LocalEngine:
             _ = self._identity
             self._model = load_model(self.checkpoint, device=self.device, dtype=self.dtype)
             self._check_unchanged()
+            self._parameters = sum(weight.numel() for weight in self._model.parameters())
             pad = self.tokenizer.pad_token_id
             ends = self._end_ids()
             self._decoder = Decoder(self._model, ends, pad_id=pad if pad is not None else min(ends, default=0))
@@ -246,7 +248,7 @@ class LocalEngine:
         """Responses of rows that fit the context; a batch that does not fit the memory is halved."""
         if not requests:
             return []
-        torch = torch_with_threads()
+        torch = torch_with_threads(self._parameters)
         try:
             return self._decode(decoder, requests, prompts, sampling, stop, config)
         except (torch.cuda.OutOfMemoryError, MemoryError, RuntimeError) as error:
