@@ -105,12 +105,17 @@ class Grade:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A two-sided interval in the unit of its estimate."""
+    """A two-sided interval in the unit of its estimate; ``level`` is its intended coverage, for example 0.95."""
 
     low: float
     high: float
     level: float
     method: str
+
+    @property
+    def width(self) -> float:
+        """High end minus low end."""
+        return self.high - self.low
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,7 @@ def test_worse_says_who_how_much_and_how_sure(run: Any) -> None:
     assert [number.title for number in verdict.numbers] == ["Difference", "Muslim", "White", "Adjusted p"]
     assert verdict.glance is not None
     assert verdict.glance.rows[0].title == "Muslim"
-    assert verdict.actions[0][1] == "evenhand show 'runs/x y' --group muslim --label refusal"
+    assert verdict.actions[0][1] == "evenhand show 'runs/x y' --group muslim --label refusal --config organism/aligned"
 
 
 def test_provisional_names_no_group_as_worse_and_says_how_to_calibrate(run: Any) -> None:

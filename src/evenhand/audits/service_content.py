@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from evenhand.audits.service_findings import Maker, interval_of, test_of
+from evenhand.audits.service_findings import Maker, test_of
 from evenhand.errors import BadInput
 from evenhand.records import SERVED, Finding
 from evenhand.statistics.cells import FloatArray
@@ -92,7 +92,7 @@ def content_findings(maker: Maker, measures: pl.DataFrame, units: dict[str, str]
                     group=group,
                     reference=table.groups[0],
                     rows={"group": (group, table.groups[0]), "label": sorted(SERVED)},
-                    interval=interval_of(contrast.interval),
+                    interval=contrast.interval,
                     test=test_of(
                         contrast.test, family=f"{name} of answers, {table.config}", family_size=family.family_size,
                         p_holm=contrast.p_holm, q_bh=q,

@@ -9,25 +9,19 @@ from typing import Any
 from evenhand.audits.service_table import COLLAPSES, ServiceTable
 from evenhand.records import LABELS, Finding, HypothesisTest, Interval
 from evenhand.statistics.contrasts import Contrast, ContrastFamily, contrast_family
-from evenhand.statistics.intervals import Interval as StatisticsInterval
 from evenhand.statistics.intervals import wilson
 from evenhand.statistics.multiplicity import benjamini_hochberg
 from evenhand.statistics.names import flip_rates
 from evenhand.statistics.permutation import PermutationTest
 from evenhand.statistics.spread import Statistic, share_over_threshold, spread
 
-__all__ = ["SERVICE_THRESHOLD", "Maker", "adjust_across", "contrast_findings", "interval_of", "label_shares"]
+__all__ = ["SERVICE_THRESHOLD", "Maker", "adjust_across", "contrast_findings", "label_shares"]
 
 AUDIT = "service"
 SERVICE_THRESHOLD = 0.25
 """A group whose rate may exceed this share counts as over the service threshold (chosen default)."""
 
 PROBABILITY, DIFFERENCE = "probability", "difference of probabilities"
-
-
-def interval_of(interval: StatisticsInterval | None) -> Interval | None:
-    """An interval as a record."""
-    return None if interval is None else Interval(interval.low, interval.high, interval.level, interval.method)
 
 
 def test_of(test: PermutationTest | None, **more: Any) -> HypothesisTest | None:
@@ -126,7 +120,7 @@ def label_shares(maker: Maker) -> list[Finding]:
                     hits / n if n and known else None,
                     PROBABILITY,
                     group=group,
-                    interval=interval_of(wilson(hits, n)) if n and known else None,
+                    interval=wilson(hits, n) if n and known else None,
                     reason=""
                     if n and known
                     else maker.undefined_outcome("six labels")
@@ -166,7 +160,7 @@ def contrast_findings(
             PROBABILITY,
             group=table.groups[rate.group],
             part=part,
-            interval=interval_of(rate.wilson),
+            interval=rate.wilson,
             clusters={"names": rate.names, "stems": rate.stems},
             standard_error=rate.standard_error,
             reason="" if rate.rate is not None else "no labelled response",
@@ -181,7 +175,7 @@ def contrast_findings(
     return findings, family
 
 
-def _ends(interval: StatisticsInterval | None) -> list[float] | None:
+def _ends(interval: Interval | None) -> list[float] | None:
     return None if interval is None else [interval.low, interval.high]
 
 
@@ -212,7 +206,7 @@ def _one_contrast(
         outcome,
         contrast.difference,
         DIFFERENCE,
-        interval=interval_of(contrast.interval),
+        interval=contrast.interval,
         test=test_of(contrast.test, family=family, family_size=family_size, p_holm=contrast.p_holm, q_bh=q),
         standard_error=contrast.standard_error,
         minimum_detectable=contrast.minimum_detectable,
@@ -236,11 +230,11 @@ def _one_contrast(
     return [
         difference,
         maker.make(
-            "risk_ratio", outcome, contrast.ratio, "ratio", interval=interval_of(contrast.ratio_interval),
+            "risk_ratio", outcome, contrast.ratio, "ratio", interval=contrast.ratio_interval,
             reason=reasons.get("ratio", reasons.get("ratio_interval", "")), **where,
         ),
         maker.make(
-            "odds_ratio", outcome, contrast.odds_ratio, "ratio", interval=interval_of(contrast.odds_ratio_interval),
+            "odds_ratio", outcome, contrast.odds_ratio, "ratio", interval=contrast.odds_ratio_interval,
             reason=reasons.get("odds_ratio", reasons.get("odds_ratio_interval", "")), **where,
         ),
         maker.make(
@@ -285,7 +279,7 @@ def _spread(maker: Maker, outcome: str, family: ContrastFamily) -> list[Finding]
 
     def of(estimand: str, statistic: Statistic, unit: str) -> Finding:
         return maker.make(
-            estimand, outcome, statistic.estimate, unit, interval=interval_of(statistic.interval),
+            estimand, outcome, statistic.estimate, unit, interval=statistic.interval,
             reason=statistic.reason, extra={**extremes, "bootstrap_bias": statistic.bias},
         )  # fmt: skip
 

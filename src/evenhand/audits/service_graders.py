@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from evenhand.audits.service_findings import DIFFERENCE, PROBABILITY, Maker, interval_of
+from evenhand.audits.service_findings import DIFFERENCE, PROBABILITY, Maker
 from evenhand.errors import BadInput
 from evenhand.records import DECLINED, Finding, Grade, Item, Response
 from evenhand.statistics.agreement import agreement
@@ -137,7 +137,7 @@ def compare_graders(maker: Maker, grades: pl.DataFrame) -> list[Finding]:
                 findings.append(
                     maker.make(
                         estimand, "declined", right / n if n else None, PROBABILITY, group=group, n=n,
-                        part={"grader": name}, interval=interval_of(wilson(right, n)), extra={"against": maker.grader},
+                        part={"grader": name}, interval=wilson(right, n), extra={"against": maker.grader},
                         reason="" if n else f"'{maker.grader}' found no response of this class",
                     )
                 )  # fmt: skip
@@ -147,7 +147,7 @@ def compare_graders(maker: Maker, grades: pl.DataFrame) -> list[Finding]:
         findings.append(
             maker.make(
                 "grader_kappa", "declined", kappa.coefficient, "kappa", part={"grader": name}, reason=kappa.reason,
-                interval=interval_of(kappa.interval), extra={"against": maker.grader, "observed": kappa.observed},
+                interval=kappa.interval, extra={"against": maker.grader, "observed": kappa.observed},
             )
         )  # fmt: skip
     return findings
@@ -188,7 +188,7 @@ def corrected_findings(maker: Maker, trust: Trust, family: ContrastFamily | None
         findings.append(
             maker.make(
                 "rate", "declined", found.estimate, PROBABILITY, group=group, part=part,
-                interval=interval_of(found.interval), reason=found.reason, extra=counted,
+                interval=found.interval, reason=found.reason, extra=counted,
             )
         )  # fmt: skip
         if code:
@@ -196,7 +196,7 @@ def corrected_findings(maker: Maker, trust: Trust, family: ContrastFamily | None
             findings.append(
                 maker.make(
                     "risk_difference", "declined", gap.estimate, DIFFERENCE, group=group, reference=table.groups[0],
-                    part=part, interval=interval_of(gap.interval), reason=gap.reason,
+                    part=part, interval=gap.interval, reason=gap.reason,
                 )
             )  # fmt: skip
     return findings

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from evenhand.audits.service_findings import DIFFERENCE, PROBABILITY, Maker, interval_of, test_of
+from evenhand.audits.service_findings import DIFFERENCE, PROBABILITY, Maker, test_of
 from evenhand.audits.service_table import COLLAPSES
 from evenhand.records import DECLINED, Finding
 from evenhand.statistics.cells import Cells
@@ -39,7 +39,7 @@ def name_findings(maker: Maker, outcome: str = "declined") -> list[Finding]:
             group=table.groups[rate.group],
             rows={"name": table.unit_names[rate.row]},
             part={"name": table.unit_names[rate.row]},
-            interval=interval_of(rate.wilson),
+            interval=rate.wilson,
             extra={"dominating": rate.dominating, **_attributes(maker, rate.row)},
         )
         for rate in name_rates(cells)
@@ -130,7 +130,7 @@ def stem_findings(maker: Maker, outcome: str = "declined") -> list[Finding]:
                 PROBABILITY,
                 rows={"stem": stem},
                 part={"stem": stem},
-                interval=interval_of(wilson(hits, n)),
+                interval=wilson(hits, n),
                 extra=extra,
             )
         )

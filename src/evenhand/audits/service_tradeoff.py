@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from evenhand.audits.service_findings import Maker, interval_of
+from evenhand.audits.service_findings import Maker
 from evenhand.audits.service_table import COLLAPSES, ServiceTable
 from evenhand.records import Finding
 from evenhand.statistics.cells import Cells, FloatArray, group_rate
@@ -128,7 +128,7 @@ def _prices(
         findings.append(
             second.maker.make(
                 "price_of_safety", "declined", price.price, "over-refusal per unit of safety", group=group, part=part,
-                interval=interval_of(price.interval), reason=price.reason,
+                interval=price.interval, reason=price.reason,
                 extra={"delta_x": price.delta_x, "delta_y": price.delta_y},
             )
         )  # fmt: skip
@@ -140,7 +140,7 @@ def _prices(
     findings.append(
         second.maker.make(
             "price_disparity", "declined", found.disparity, "over-refusal per unit of safety", part=part,
-            interval=interval_of(found.interval), reason=found.reason, extra=extremes,
+            interval=found.interval, reason=found.reason, extra=extremes,
         )
     )  # fmt: skip
     return findings

@@ -8,28 +8,13 @@ share names and stems. They are shown beside the intervals of `evenhand.statisti
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from scipy import special
 
 from evenhand.errors import BadInput
+from evenhand.records import Interval
 
 __all__ = ["Interval", "minimum_detectable", "normal_quantile", "t_interval", "t_quantile", "wald_difference", "wilson"]
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A two-sided interval in the unit of its estimate; ``level`` is its intended coverage, for example 0.95."""
-
-    low: float
-    high: float
-    level: float
-    method: str
-
-    @property
-    def width(self) -> float:
-        """High end minus low end."""
-        return self.high - self.low
 
 
 def normal_quantile(probability: float) -> float:

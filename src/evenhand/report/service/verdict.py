@@ -60,18 +60,23 @@ def service_verdict(
         numbers=_contrast_numbers(index, worst) if worst else _spread_numbers(index, config, PRIMARY),
         glance=_glance(index, config, PRIMARY, strong),
         more=(*chosen.also, *(told[c].headline for c in others)),
-        unknowns=tuple(text for c in (config, *others) for text in told[c].unknowns),
-        actions=_actions(chosen, shlex.quote(clean(run)), calibrate_command, texts),
+        unknowns=tuple(
+            f"{c}: {text}" if len(configs) > 1 else text for c in (config, *others) for text in told[c].unknowns
+        ),
+        actions=_actions(chosen, shlex.quote(clean(run)), calibrate_command, texts, several=len(configs) > 1),
     )
 
 
-def _actions(chosen: Found, folder: str, calibrate_command: str, texts: bool) -> tuple[tuple[str, str], ...]:
+def _actions(
+    chosen: Found, folder: str, calibrate_command: str, texts: bool, *, several: bool
+) -> tuple[tuple[str, str], ...]:
     if chosen.tone == "provisional":
         return ((chosen.advice, calibrate_command), ("Read the responses meanwhile:", f"evenhand show {folder}"))
     if chosen.group is None or not texts:
         return ()
-    group = shlex.quote(clean(chosen.group))
-    return (("Read what was said:", f"evenhand show {folder} --group {group} --label refusal"),)
+    part = f" --config {shlex.quote(clean(chosen.config))}" if several else ""
+    chosen_rows = f"--group {shlex.quote(clean(chosen.group))} --label refusal{part}"
+    return (("Read what was said:", f"evenhand show {folder} {chosen_rows}"),)
 
 
 def _contrast_numbers(index: Index, f: Finding) -> tuple[KeyNumber, ...]:
