@@ -198,3 +198,34 @@ def test_wording_speaks_of_names_never_of_users() -> None:
     assert verdict["tone"] == "worse"
     assert "names associated with" in verdict["headline"]
     assert "users" not in str(run.result["verdicts"]) + str(run.result["methods"])
+
+
+def test_measures_of_the_text_stand_beside_the_labels_and_never_replace_them() -> None:
+    frame = table({"a": 6, "b": 6}, 6, 2, thirds).with_columns(
+        response=pl.when(pl.col("group") == "b")
+        .then(pl.lit("A good day"))
+        .otherwise(pl.lit("A good and happy day at the sea"))
+    )
+    plain = audit(frame)
+    run = audit(frame, classifier=("mood=sentiment-lexicon",), toxicity="sentiment-lexicon")
+    words = next(f for f in run.findings if f.estimand == "words")
+    assert words.estimate == pytest.approx(3 - 8)
+    assert words.outcome == "served"
+    assert words.clusters["stems"] == 6
+    mood = next(f for f in run.findings if f.estimand == "mood")
+    assert mood.estimate is not None
+    toxic = [f for f in run.findings if f.estimand == "toxicity"]
+    assert {f.group for f in toxic} == {"a", "b"}
+    assert one(run, "risk_difference", "b").estimate == one(plain, "risk_difference", "b").estimate
+    assert run.run.table("service", "measures").exists()
+
+
+def test_words_are_compared_only_where_both_groups_were_answered() -> None:
+    frame = table({"a": 4, "b": 4}, 4, 1, lambda group, name, stem, rep: group == "b" and stem == 3).with_columns(
+        response=pl.when(pl.col("stem") == "S03")
+        .then(pl.lit("one two three four five six"))
+        .otherwise(pl.lit("one two"))
+    )
+    words = next(f for f in audit(frame).findings if f.estimand == "words")
+    assert words.estimate == pytest.approx(0.0)
+    assert (words.clusters["stems"], words.clusters["stems dropped"]) == (3, 1)
