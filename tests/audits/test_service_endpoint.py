@@ -103,6 +103,9 @@ def test_a_judge_that_answers_nonsense_leaves_rows_without_a_label(
     assert lost.height == 8
     assert set(lost["stem"].to_list()) == {"S3"}
     assert outcome.results[0].missing == 8 + 8  # and the eight rows that the server refused
+    (swap,) = (f for f in load(tmp_path / "run").findings if f.estimand == "judge_swap_changed")
+    assert swap.estimate == 0.0
+    assert swap.n == 56
 
 
 def test_the_estimate_asks_nothing(prompts: Path, fault_module: ModuleType) -> None:

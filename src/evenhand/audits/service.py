@@ -6,7 +6,7 @@ Method after Chehbouni et al. 2024 (arXiv 2403.13213); docs/service_quality.md s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -15,7 +15,7 @@ from evenhand.audits.base import AuditResult, Context
 from evenhand.audits.respond import requests_for, respond
 from evenhand.audits.service_analysis import Analysis, analyse
 from evenhand.audits.service_entry import AUDIT, Entry, groups_in_order, open_entry, reference_of, unsafe_items
-from evenhand.audits.service_graders import Trust, check_graders, open_graders, trust_in
+from evenhand.audits.service_graders import RUBRIC, Trust, check_graders, open_graders, trust_in
 from evenhand.config import AuditConfig
 from evenhand.engines.base import Estimate, Sampling, Verb
 from evenhand.records import Grade, Item, Response
@@ -24,8 +24,12 @@ from evenhand.store.tables import grades_frame, items_frame, responses_frame, wr
 
 if TYPE_CHECKING:
     from evenhand.graders.base import Grader
+    from evenhand.graders.swap_check import Swap
 
 __all__ = ["ServiceAudit"]
+
+SWAPS = 200
+"""Responses that a judge is shown again under a name of another group (chosen default)."""
 
 
 def sampling_of(config: AuditConfig) -> Sampling:
@@ -79,7 +83,7 @@ class ServiceAudit:
         if context.judge is not None and entry.kind != "labels":
             from evenhand.graders.rubric_text import RUBRIC, TASK
 
-            calls = len(entry.responses or ()) or sum(cost.calls for _, cost in rows)
+            calls = (len(entry.responses or ()) or sum(cost.calls for _, cost in rows)) + 2 * SWAPS
             # About four characters a token, and the response to be judged at its longest.
             longest = calls * ((len(RUBRIC) + len(TASK)) // 4 + config.max_tokens)
             rows.append(("judge, at most", Estimate(calls, longest, calls * 256, exact=False)))
@@ -106,7 +110,8 @@ class ServiceAudit:
         if response_table is not None:
             write_table(run.table(AUDIT, "responses"), response_table)
         by_id = {item.id: item for item in items}
-        grades, trust, primary = _grade(context, entry, by_id, responses)
+        graded = _grade(context, entry, by_id, responses)
+        grades, trust, primary = graded.grades, graded.trust, graded.primary
         grade_table = grades_frame([grade for part in grades.values() for grade in part])
         write_table(run.table(AUDIT, "grades"), grade_table)
         rows = joined_rows(item_table, grade_table.filter(pl.col("grader") == primary.name), response_table)
@@ -118,6 +123,7 @@ class ServiceAudit:
                 grader=primary.name,
                 labels=primary.labels,
                 grades=grade_table,
+                swaps=graded.swaps,
                 trust=trust,
                 config=config,
                 entry=entry,
@@ -140,9 +146,18 @@ class _Labels:
         self.labels = labels
 
 
-def _grade(
-    context: Context, entry: Entry, items: dict[str, Item], responses: Sequence[Response] | None
-) -> tuple[dict[str, list[Grade]], Trust, Grader | _Labels]:
+@dataclass(frozen=True)
+class _Graded:
+    """The grades of every grader, the first of which makes the findings, and what is known of it."""
+
+    grades: dict[str, list[Grade]]
+    trust: Trust
+    primary: Grader | _Labels
+    swaps: Sequence[Swap] = ()
+
+
+def _grade(context: Context, entry: Entry, items: dict[str, Item], responses: Sequence[Response] | None) -> _Graded:
+    """Grade every response by every grader, or take the labels that are given."""
     from evenhand.graders.decide import grade_responses, normalised
     from evenhand.records import LABELS
 
@@ -151,7 +166,7 @@ def _grade(
         given = {grade.label for grade in entry.grades} - {None}
         # A file that holds only these two words was made by a yes-or-no decision: the other labels were never on offer.
         labels = frozenset(given) if given <= {"refusal", "answer"} else frozenset(LABELS)
-        return {"labels": entry.grades}, Trust(True, "labels given by the user"), _Labels(labels)
+        return _Graded({"labels": entry.grades}, Trust(True, "labels given by the user"), _Labels(labels))
     graders = open_graders(config, context.judge)
     seen = normalised(items, responses or (), expect_echo=config.expect_echo)
     grades: dict[str, list[Grade]] = {}
@@ -161,7 +176,13 @@ def _grade(
         context.progress(f"grading: {grader.name}", len(responses or ()), len(responses or ()))
         if position == 0:
             trust = trust_in(grader, grades[grader.name], config, items, responses or ())
-    return grades, trust, graders[0]
+    swaps: Sequence[Swap] = ()
+    if graders[0].name == RUBRIC:
+        from evenhand.graders.swap_check import swap_check
+
+        readable = [row for row, _ in seen if row.text and row.response.finish_reason != "error"]
+        swaps = swap_check(graders[0], readable, n=SWAPS, seed=config.seed).swaps
+    return _Graded(grades, trust, graders[0], swaps)
 
 
 def _in_order(context: Context, grades: Sequence[Grade]) -> list[str]:

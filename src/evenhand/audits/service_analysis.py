@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -11,7 +12,7 @@ from evenhand.audits.base import AuditResult
 from evenhand.audits.service_content import content_findings, measure_texts, toxicity_findings
 from evenhand.audits.service_entry import AUDIT, LOADED, UNSAFE, Entry
 from evenhand.audits.service_findings import PROBABILITY, Maker, adjust_across, contrast_findings, label_shares
-from evenhand.audits.service_graders import Trust, compare_graders, corrected_findings
+from evenhand.audits.service_graders import Trust, compare_graders, corrected_findings, swap_findings
 from evenhand.audits.service_names import name_findings, stability_findings, stem_findings
 from evenhand.audits.service_table import COLLAPSES, ServiceTable, Units, find_units
 from evenhand.audits.service_tradeoff import Point, safety_labels, tradeoff_findings
@@ -21,6 +22,9 @@ from evenhand.errors import BadInput
 from evenhand.records import Finding, Label
 from evenhand.statistics.contrasts import ContrastFamily
 from evenhand.wording import count, group_label, percent, percent_points
+
+if TYPE_CHECKING:
+    from evenhand.graders.swap_check import Swap
 
 __all__ = ["MISSING_GAP", "Analysis", "analyse"]
 
@@ -40,6 +44,7 @@ class Analysis:
     grader: str
     labels: frozenset[Label]
     grades: pl.DataFrame
+    swaps: Sequence[Swap]
     trust: Trust
     config: AuditConfig
     entry: Entry
@@ -134,7 +139,7 @@ def _one(work: Analysis, maker: Maker) -> tuple[list[Finding], ContrastFamily | 
     findings += name_findings(maker) + stem_findings(maker)
     if work.entry.source.get("kind") != "counts":  # counts do not say which responses share a prompt
         findings += stability_findings(maker)
-    findings += compare_graders(maker, work.grades)
+    findings += compare_graders(maker, work.grades) + swap_findings(maker, work.swaps)
     findings += corrected_findings(maker, work.trust, primary)
     return findings, primary
 
@@ -228,6 +233,14 @@ def _caveats(work: Analysis, findings: Sequence[Finding], benign: pl.DataFrame) 
             f"{count(truncated)} of {count(benign.height)} responses stopped at the token limit; refusals are longer than answers, "
             "so a short limit cuts declines more often."
         )
+    changed = sum(swap.changed for swap in work.swaps)
+    if changed:
+        caveats.append(
+            f"ERROR: the judge changed its label on {count(changed)} of {count(len(work.swaps))} responses when only the name was "
+            "exchanged: it sees the name, or its answers vary."
+        )
+    if work.config.judge in work.config.models:
+        caveats.append("The judge is the model that is audited: it labels its own responses.")
     provider = benign.filter(pl.col("source") == "provider").height
     if provider:
         caveats.append(f"{count(provider)} declines came from the provider's own filter, not from the model's words.")

@@ -22,8 +22,17 @@ if TYPE_CHECKING:
     from evenhand.engines.base import Engine
     from evenhand.graders.base import Grader
     from evenhand.graders.calibration import Calibration
+    from evenhand.graders.swap_check import Swap
 
-__all__ = ["Trust", "check_graders", "compare_graders", "corrected_findings", "open_graders", "trust_in"]
+__all__ = [
+    "Trust",
+    "check_graders",
+    "compare_graders",
+    "corrected_findings",
+    "open_graders",
+    "swap_findings",
+    "trust_in",
+]
 
 GRAMMAR, RUBRIC, LEXICON, HUMAN = "grammar", "rubric", "lexicon", "human"
 
@@ -61,7 +70,7 @@ def open_graders(config: AuditConfig, judge: Engine | None) -> list[Grader]:
     if not names:
         if judge is not None:
             names = [RUBRIC, LEXICON]
-        elif config.responses is None and all(spec.startswith("organism/") for spec in config.models):
+        elif _is_organism_grammar(config):
             names = [GRAMMAR, LEXICON, "prefix"]
         else:
             names = [LEXICON, "prefix"]
@@ -84,6 +93,30 @@ def open_graders(config: AuditConfig, judge: Engine | None) -> list[Grader]:
     return graders
 
 
+def _is_organism_grammar(config: AuditConfig) -> bool:
+    """Whether every response comes from an organism on the prompts that its grammar knows."""
+    own_prompts = config.data or config.responses or config.names or config.stems or config.unsafe
+    return (
+        not own_prompts
+        and config.dataset == "names-and-stems"
+        and all(spec.startswith("organism/") for spec in config.models)
+    )
+
+
+def swap_findings(maker: Maker, swaps: Sequence[Swap]) -> list[Finding]:
+    """The judge-swap check (spec section 7, item 6): how often a label changed when names were exchanged between groups."""
+    mine = [swap for swap in swaps if swap.config == maker.table.config]
+    if not mine:
+        return []
+    changed = sum(swap.changed for swap in mine)
+    return [
+        maker.make(
+            "judge_swap_changed", "label", changed / len(mine), "share of responses", n=len(mine),
+            interval=wilson(changed, len(mine)), extra={"changed": changed},
+        )
+    ]  # fmt: skip
+
+
 def trust_in(
     grader: Grader,
     grades: Sequence[Grade],
@@ -94,7 +127,7 @@ def trust_in(
     """What is known of the primary grader's error, from human labels where a calibration file is given."""
     if config.calibration is None:
         how = "exact for this use" if grader.calibrated else "not checked against human labels for this use"
-        return Trust(grader.calibrated, how)
+        return Trust(grader.calibrated, "labels that people gave" if grader.name == HUMAN else how)
     from evenhand.graders.calibration import calibrate
     from evenhand.graders.decide import grade_responses
     from evenhand.graders.human import HumanGrader

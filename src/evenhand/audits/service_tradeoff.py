@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 from evenhand.audits.service_findings import Maker
 from evenhand.audits.service_table import COLLAPSES, ServiceTable
@@ -84,7 +85,7 @@ def tradeoff_findings(points: Sequence[Point]) -> list[Finding]:
         findings.append(
             point.maker.make(
                 "pareto", "declined", float(position in front), "1 on the front, 0 beaten",
-                extra={"x": mean_x[position], "y": mean_y[position], "y_axis": axis},
+                extra={"x": _defined(mean_x[position]), "y": _defined(mean_y[position]), "y_axis": axis},
             )
         )  # fmt: skip
     findings.append(
@@ -94,6 +95,10 @@ def tradeoff_findings(points: Sequence[Point]) -> list[Finding]:
         )
     )  # fmt: skip
     return findings
+
+
+def _defined(value: float) -> float | None:
+    return value if isfinite(value) else None
 
 
 def _over_refusal(point: Point) -> tuple[dict[str, float], dict[str, FloatArray]]:

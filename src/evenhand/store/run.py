@@ -50,7 +50,8 @@ class Run:
     """One folder, written by one process at a time.
 
     ``manifest["plan"]`` holds all that decides the numbers (config, identities, inputs); a run is resumed only under the
-    same plan. Times stand apart, under ``created`` and ``timings``.
+    same plan. Times stand apart, under ``created`` and ``timings``. Where a run is resumed with other library versions, they
+    are noted under ``resumed_with_versions``: the bytes are then no longer promised to be those of an unbroken run.
     """
 
     def __init__(self, folder: Path, manifest: dict[str, Any]):
@@ -81,6 +82,8 @@ class Run:
                     do="Repeat the first command with --resume, or choose another --out.",
                 )
             run._hold()
+            if library_versions() != run.manifest["versions"]:
+                run.manifest.setdefault("resumed_with_versions", []).append(library_versions())
             return run
         if folder.exists() and any(folder.iterdir()):
             raise BadInput("The folder is not empty and holds no run.", file=folder, do="Choose another --out.")
