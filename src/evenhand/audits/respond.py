@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
-from evenhand.engines.base import Engine, Request, Sampling
+from evenhand.engines.base import Batch, Engine, Request, Sampling
 from evenhand.records import Item, Response
 from evenhand.store.journal import Journal
 
-__all__ = ["Configuration", "Progress", "respond"]
+__all__ = ["Configuration", "Progress", "respond", "watched"]
 
 Progress = Callable[[str, int, int], None]
 """Called as (what, rows done, rows in all)."""
@@ -34,6 +35,32 @@ class Configuration:
         rest = tuple(message for message in item.chat if message.role != "system")
         head = (Message("system", self.system_prompt),) if self.system_prompt else ()
         return replace(item, chat=head + rest)
+
+
+class _Watched:
+    """An engine that tells how far its generation is; everything else is the engine's own."""
+
+    def __init__(self, engine: Engine, what: str, progress: Progress):
+        self._engine, self._what, self._progress = engine, what, progress
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    def generate(
+        self, batches: Sequence[Batch], sampling: Sampling, *, config: str
+    ) -> Iterator[tuple[Batch, list[Response]]]:
+        """The engine's own responses, counted as they come."""
+        done, total = 0, sum(len(batch.requests) for batch in batches)
+        self._progress(self._what, done, total)
+        for batch, rows in self._engine.generate(batches, sampling, config=config):
+            done += len(rows)
+            self._progress(self._what, done, total)
+            yield batch, rows
+
+
+def watched(engine: Engine, what: str, progress: Progress) -> Engine:
+    """The same engine, with its generation shown as ``what`` in the progress."""
+    return cast(Engine, _Watched(engine, what, progress))
 
 
 def requests_for(configuration: Configuration, items: Iterable[Item], repetitions: int) -> list[Request]:

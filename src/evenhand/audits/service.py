@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from evenhand.audits.base import AuditResult, Context
-from evenhand.audits.respond import requests_for, respond
+from evenhand.audits.respond import requests_for, respond, watched
 from evenhand.audits.service_analysis import Analysis, analyse
 from evenhand.audits.service_entry import AUDIT, Entry, groups_in_order, open_entry, reference_of, unsafe_items
 from evenhand.audits.service_graders import RUBRIC, Trust, check_graders, open_graders, trust_in
@@ -167,7 +167,8 @@ def _grade(context: Context, entry: Entry, items: dict[str, Item], responses: Se
         # A file that holds only these two words was made by a yes-or-no decision: the other labels were never on offer.
         labels = frozenset(given) if given <= {"refusal", "answer"} else frozenset(LABELS)
         return _Graded({"labels": entry.grades}, Trust(True, "labels given by the user"), _Labels(labels))
-    graders = open_graders(config, context.judge)
+    judge = watched(context.judge, f"judge: {context.judge.spec}", context.progress) if context.judge else None
+    graders = open_graders(config, judge)
     seen = normalised(items, responses or (), expect_echo=config.expect_echo)
     grades: dict[str, list[Grade]] = {}
     for position, grader in enumerate(graders):
