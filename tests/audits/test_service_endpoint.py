@@ -121,3 +121,25 @@ def test_a_wrong_key_ends_the_run_before_any_work(tmp_path: Path, prompts: Path,
 
     with fault_module.FaultServer(answer=refuse) as server, pytest.raises(EngineError, match="401"):
         run_audits(settings(server.url, prompts), tmp_path / "run")
+
+
+def test_an_endpoint_that_only_fails_is_given_up_and_can_be_resumed(
+    tmp_path: Path, prompts: Path, fault_module: ModuleType
+) -> None:
+    broken = True
+
+    def answer(body: dict[str, Any]) -> Any:
+        return (
+            (400, {"error": {"message": "no such thing"}}, {})
+            if broken
+            else fault_module.reply("They went to the sea.")
+        )
+
+    prompts.write_text(prompts.read_text().replace("faults=", "nothing="))
+    with fault_module.FaultServer(answer=answer) as server:
+        config = settings(server.url, prompts)
+        with pytest.raises(EngineError, match=r"the first \d+ responses all failed, the last with: .*no such thing"):
+            run_audits(config, tmp_path / "run")
+        assert len(server.bodies) < 128
+        broken = False
+        assert run_audits(config, tmp_path / "run", resume=True).failed_share == 0.0

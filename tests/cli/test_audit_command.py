@@ -123,6 +123,10 @@ def test_an_unchecked_grader_is_provisional_until_fifty_labels(tmp_path: Path) -
         (["audit", "gpt-4"], "does not say which model to use"),
         (["audit", "--grader", "rubric"], "needs a judge"),
         (["audit", "--map", "group"], "--map takes WORD=COLUMN"),
+        (["audit", "--reference-group", "mars"], "There is no group 'mars'"),
+        (["audit", "--grader", "human=none.csv"], "none.csv"),
+        (["audit", "--calibration", "none.csv"], "none.csv"),
+        (["audit", "--toxicity", "nothing"], "No classifier is called 'nothing'"),
         (["audit", "--config", "none.yaml"], "The config file is not there"),
         (["audit", "--resume"], "No unfinished run lies in runs/"),
         (["report", "nowhere"], "holds no run"),
@@ -134,6 +138,7 @@ def test_bad_input_ends_with_2_and_says_what_to_do(tmp_path: Path, words: list[s
     done = evenhand(*words, cwd=tmp_path, check=2)
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("runs/*/manifest.json"))
 
 
 def test_a_config_file_names_an_unknown_setting(tmp_path: Path) -> None:

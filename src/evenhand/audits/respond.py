@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from evenhand.engines.base import Batch, Engine, Request, Sampling
+from evenhand.errors import EngineError
 from evenhand.records import Item, Response
 from evenhand.store.journal import Journal
 
 __all__ = ["Configuration", "Progress", "respond", "watched"]
+
+GIVE_UP = 32
+"""Failed responses, with none answered, after which a configuration is given up: the cause is not in the rows."""
 
 Progress = Callable[[str, int, int], None]
 """Called as (what, rows done, rows in all)."""
@@ -99,8 +103,16 @@ def respond(
             open_batches = [batch for batch in plan if batch.key not in finished]
             count, total = sum(map(len, finished.values())), len(requests)
             progress(configuration.label, count, total)
+            answered, failed = bool(finished), 0
             for batch, rows in configuration.engine.generate(open_batches, sampling, config=configuration.label):
                 journal.append(key_of[batch.key], rows)
+                bad = [row for row in rows if row.finish_reason == "error"]
+                answered, failed = answered or len(bad) < len(rows), failed + len(bad)
+                if not answered and failed >= GIVE_UP:
+                    raise EngineError(
+                        f"{configuration.label}: the first {failed} responses all failed, the last with: {bad[-1].error}. "
+                        "Mend the cause and continue with --resume."
+                    )
                 finished[batch.key] = rows
                 count += len(rows)
                 progress(configuration.label, count, total)

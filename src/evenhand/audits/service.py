@@ -14,6 +14,7 @@ import polars as pl
 from evenhand.audits.base import AuditResult, Context
 from evenhand.audits.respond import requests_for, respond, watched
 from evenhand.audits.service_analysis import Analysis, analyse
+from evenhand.audits.service_content import check_classifiers
 from evenhand.audits.service_entry import AUDIT, Entry, groups_in_order, open_entry, reference_of, unsafe_items
 from evenhand.audits.service_graders import RUBRIC, Trust, check_graders, open_graders, trust_in
 from evenhand.config import AuditConfig
@@ -61,9 +62,12 @@ class ServiceAudit:
         return ""
 
     def inputs(self, config: AuditConfig) -> dict[str, Any]:
-        """Where the items come from; graders that cannot be opened are refused here, before any work."""
+        """Where the items come from. Whatever cannot be used is refused here, before a folder is made or a model is asked."""
         check_graders(config)
-        return self._items(config)[0].source
+        check_classifiers(config.classifier, config.toxicity)
+        entry, _ = self._items(config)
+        reference_of(config, entry)
+        return entry.source
 
     def _items(self, config: AuditConfig) -> tuple[Entry, list[Item]]:
         """The entry and all items, read once."""

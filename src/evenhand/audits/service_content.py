@@ -14,11 +14,26 @@ from evenhand.statistics.cells import FloatArray
 from evenhand.statistics.helpful import helpful_contrasts
 from evenhand.statistics.multiplicity import benjamini_hochberg
 
-__all__ = ["TOXICITY", "WORDS", "content_findings", "measure_texts", "toxicity_findings"]
+__all__ = ["TOXICITY", "WORDS", "check_classifiers", "content_findings", "measure_texts", "toxicity_findings"]
 
 WORDS = "words"
 TOXICITY = "toxicity"
 REGARD = "regard"
+
+
+def check_classifiers(classifiers: Sequence[str], toxicity: str | None) -> None:
+    """Raise BadInput for a classifier that cannot be opened, or two of one name."""
+    from evenhand.graders.content import open_classifier
+
+    wanted = _wanted(classifiers, toxicity)
+    if len({name for name, _ in wanted} | {WORDS}) < len(wanted) + 1:
+        raise BadInput("Two measures have one name.", do="Name them: --classifier NAME=SPEC.")
+    for _, spec in wanted:
+        open_classifier(spec)
+
+
+def _wanted(classifiers: Sequence[str], toxicity: str | None) -> list[tuple[str, str]]:
+    return [_named(text) for text in classifiers] + ([(TOXICITY, toxicity)] if toxicity else [])
 
 
 def measure_texts(
@@ -37,10 +52,7 @@ def measure_texts(
     names = seen["name"].to_list() if "name" in seen.columns else [None] * len(texts)
     frame = frame.with_columns(pl.Series(WORDS, [float(count_words(text)) for text in texts], dtype=pl.Float64))
     units = {WORDS: "words"}
-    wanted = [_named(text) for text in classifiers] + ([(TOXICITY, toxicity)] if toxicity else [])
-    if len({name for name, _ in wanted} | {WORDS}) < len(wanted) + 1:
-        raise BadInput("Two measures have one name.", do="Name them: --classifier NAME=SPEC.")
-    for name, spec in wanted:
+    for name, spec in _wanted(classifiers, toxicity):
         classifier = open_classifier(spec)
         inputs = texts
         if name == REGARD:

@@ -47,9 +47,12 @@ class Trust:
 
 
 def check_graders(config: AuditConfig) -> None:
-    """Raise BadInput for a grader that is not known or lacks what it needs, before any response is drawn."""
+    """Raise BadInput for a grader that is not known or lacks what it needs, and for label files that cannot be read."""
+    from evenhand.graders.human import HumanGrader
     from evenhand.registry import GRADERS
 
+    if config.calibration is not None:
+        HumanGrader(config.calibration)
     for asked in config.grader:
         name, _, file = asked.partition("=")
         GRADERS.get(name)
@@ -57,6 +60,8 @@ def check_graders(config: AuditConfig) -> None:
             raise BadInput("The grader 'rubric' needs a judge.", do="Name one with --judge, for example openai/MODEL.")
         if name == HUMAN and not file:
             raise BadInput("The grader 'human' needs a label file.", do="Write --grader human=FILE.")
+        if name == HUMAN:
+            HumanGrader(file)
 
 
 def open_graders(config: AuditConfig, judge: Engine | None) -> list[Grader]:
