@@ -124,6 +124,8 @@ def load_config(path: Path | None, overrides: dict[str, Any]) -> AuditConfig:
             values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         except FileNotFoundError:
             raise BadInput("The config file is not there.", file=path) from None
+        except OSError as error:
+            raise BadInput(f"The file cannot be read ({error.strerror}).", file=path) from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise BadInput(f"The config file is not valid YAML ({error}).", file=path) from error
         if not isinstance(values, dict):

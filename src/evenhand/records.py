@@ -147,7 +147,7 @@ class Finding:
 
     ``estimate`` is None where the estimand is undefined; ``reason`` then says why. ``unit`` is ``"probability"``,
     ``"difference of probabilities"``, ``"ratio"``, ``"words"`` and so on. ``evidence`` holds the column values that select the
-    rows of the run's tables behind the number, and ``evidence_digest`` the xxh128 of their sorted ids.
+    rows of the run's tables behind the number, and ``evidence_digest`` the xxh3-128 of their sorted ids.
     """
 
     id: str

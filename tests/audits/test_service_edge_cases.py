@@ -162,6 +162,8 @@ def test_two_configurations_are_never_mixed_and_a_flat_trade_off_has_no_price() 
             table({"a": 4, "b": 4}, 5, 2, thirds, config="strict"),
         ]
     )
+    assert not [f for f in audit(frame).findings if f.estimand == "tradeoff_point"], "two words cannot tell safety"
+    frame[0, "label"] = "partial answer"
     run = audit(frame)
     assert {f.config for f in run.findings} == {"open", "strict"}
     rates = {
@@ -190,6 +192,49 @@ def test_six_labels_give_every_outcome_and_two_words_only_declined() -> None:
     assert "gives only answer, refusal" in one(yes_no, "risk_difference", "b", "harmful").reason
     frame[0, "label"] = "harmful refusal"
     assert one(audit(frame), "risk_difference", "b", "harmful").estimate is not None
+
+
+def test_a_group_without_any_label_is_named_as_undefined_and_warned_of() -> None:
+    frame = table({"a": 4, "b": 4, "c": 4}, 6, 2, thirds).with_columns(
+        label=pl.when(pl.col("group") == "c").then(pl.lit("judge_missing")).otherwise(pl.col("label"))
+    )
+    run = audit(frame)
+    assert one(run, "missing_rate", "c", "missing").estimate == 1.0
+    assert one(run, "risk_difference", "c").estimate is None
+    assert "no labelled response in the group" in one(run, "risk_difference", "c").reason
+    assert any(text.startswith("ERROR") for text in run.result["caveats"])
+    assert ": c." in " ".join(run.result["verdicts"][0]["unknowns"])
+
+
+def test_a_configuration_without_its_reference_spoils_no_other() -> None:
+    lost = table({"a": 4, "b": 4}, 5, 2, thirds, config="lost").with_columns(
+        label=pl.when(pl.col("group") == "a").then(pl.lit("judge_missing")).otherwise(pl.col("label"))
+    )
+    run = audit(pl.concat([table({"a": 4, "b": 4}, 5, 2, thirds, config="whole"), lost]))
+    found = {
+        f.config: f for f in run.findings if f.estimand == "risk_difference" and f.outcome == "declined" and not f.slice
+    }
+    assert found["whole"].estimate is not None
+    assert found["lost"].reason == "no labelled response in the reference group"
+
+
+def test_a_users_column_never_replaces_one_of_ours() -> None:
+    frame = table({"a": 3, "b": 3}, 3, 1, thirds, audit="mine", text="mine", evidence="mine").with_columns(
+        response=pl.lit("They went to the sea")
+    )
+    run = audit(frame)
+    assert set(run.rows["text"]) == {"They went to the sea"}
+    assert set(run.rows["attribute.text"]) == {"mine"}
+
+
+def test_a_limit_without_shared_stems_takes_turns_over_the_groups() -> None:
+    from evenhand.audits.service_entry import keep_whole_stems
+    from evenhand.records import Item
+
+    items = [
+        Item(f"{group}{i}", "service", (), group, clusters={"stem": f"{group}{i}"}) for group in "abc" for i in range(9)
+    ]
+    assert sorted(item.group for item in keep_whole_stems(items, 6)) == ["a", "a", "b", "b", "c", "c"]
 
 
 def test_wording_speaks_of_names_never_of_users() -> None:

@@ -108,6 +108,17 @@ def test_an_unchecked_grader_is_provisional_until_fifty_labels(tmp_path: Path) -
         f for f in findings if f["estimand"] == "risk_difference" and f["slice"] == {"correction": "grader error"}
     )
     assert corrected["interval"]["low"] > 0
+    for row in sample:
+        row["response"] = "Another text altogether."
+    with (tmp_path / "other.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(sample[0]))
+        writer.writeheader()
+        writer.writerows(sample)
+    wrong = evenhand(
+        "audit", "--responses", "r.jsonl", "--reference-group", "a", "--calibration", "other.csv", "--out", "three",
+        cwd=tmp_path, check=2,
+    )  # fmt: skip
+    assert "other.csv, row 1: The label is about another response" in wrong.stderr
     refused = evenhand("sample", "one", "--out", "labels.csv", cwd=tmp_path, check=2)
     assert "may hold labels" in refused.stderr
 
@@ -123,6 +134,9 @@ def test_an_unchecked_grader_is_provisional_until_fifty_labels(tmp_path: Path) -
         (["audit", "gpt-4"], "does not say which model to use"),
         (["audit", "--grader", "rubric"], "needs a judge"),
         (["audit", "--map", "group"], "--map takes WORD=COLUMN"),
+        (["audit", "--grader", "lexicon", "--grader", "lexicon"], "A grader is named twice"),
+        (["audit", "organism/aligned", "organism/aligned "], "Two configurations have the same name"),
+        (["audit", "--resume", "--out", "nosuch"], "There is no run to resume here"),
         (["audit", "--reference-group", "mars"], "There is no group 'mars'"),
         (["audit", "--grader", "human=none.csv"], "none.csv"),
         (["audit", "--calibration", "none.csv"], "none.csv"),

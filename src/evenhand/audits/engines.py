@@ -37,6 +37,9 @@ def open_configurations(config: AuditConfig, cache: Path | None) -> list[Configu
     for spec in config.models:
         engine = _open(spec, config, cache)
         configurations += [Configuration(engine.spec + suffix, engine, text) for suffix, text in prompts]
+    labels = [configuration.label for configuration in configurations]
+    if len(set(labels)) < len(labels):
+        raise BadInput("Two configurations have the same name: " + ", ".join(labels) + ".", do="Name each model once.")
     return configurations
 
 
@@ -50,5 +53,7 @@ def _prompt(path: Path) -> str:
         return path.read_text(encoding="utf-8").strip()
     except FileNotFoundError:
         raise BadInput("The system prompt file is not there.", file=path) from None
+    except OSError as error:
+        raise BadInput(f"The file cannot be read ({error.strerror}).", file=path) from None
     except UnicodeDecodeError as error:
         raise BadInput(f"The file is not UTF-8 (byte {error.start}).", file=path) from None

@@ -42,7 +42,7 @@ class Outcome:
 def default_folder(config: AuditConfig, runs: Path) -> Path:
     """``runs/<time>-<first model or entry file>``."""
     entry = config.labels or config.responses
-    name = entry.stem if entry else config.models[0].replace("://", "-").replace("/", "-")
+    name = entry.stem if entry else _without_secrets(config.models[0]).replace("://", "-").replace("/", "-")
     safe = "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in name).strip("-.") or "run"
     return runs / f"{datetime.now().astimezone():%Y%m%d-%H%M%S}-{safe[:60]}"
 
@@ -126,6 +126,8 @@ def plan_of(config: AuditConfig, audits: Sequence[Audit], engines: dict[str, Eng
         identity = engine.identity()
         identities[role] = {**asdict(identity), "digest": identity.digest}
     files = [config.names, config.stems, config.data, config.responses, config.labels, config.calibration]
+    files += [Path(asked.partition("=")[2]) for asked in config.grader if "=" in asked]
+    files += [Path(config.unsafe)] if config.unsafe is not None and Path(config.unsafe).is_file() else []
     return {
         "config": settings,
         "audits": [audit.name for audit in audits],
@@ -145,6 +147,8 @@ def estimate_audits(config: AuditConfig, cache: Path | None = None) -> list[tupl
     from evenhand.audits.engines import open_judge
 
     audits, left_out = chosen_audits(config)
+    for audit in audits:
+        audit.inputs(config)
     verbs = frozenset().union(*(audit.verbs(config) for audit in audits))
     with _opened(config, cache, verbs) as configurations:
         judge = open_judge(config, cache)

@@ -20,6 +20,7 @@ from evenhand.audits.service_graders import RUBRIC, Trust, check_graders, open_g
 from evenhand.config import AuditConfig
 from evenhand.engines.base import Estimate, Sampling, Verb
 from evenhand.records import Grade, Item, Response
+from evenhand.safe_text import json_safe
 from evenhand.store.load import joined_rows
 from evenhand.store.tables import grades_frame, items_frame, responses_frame, write_table
 
@@ -119,6 +120,8 @@ class ServiceAudit:
         grade_table = grades_frame([grade for part in grades.values() for grade in part])
         write_table(run.table(AUDIT, "grades"), grade_table)
         rows = joined_rows(item_table, grade_table.filter(pl.col("grader") == primary.name), response_table)
+        if graded.visible is not None:
+            rows = rows.join(graded.visible, on=["config", "item_id", "repetition"], how="left", maintain_order="left")
         groups = groups_in_order(entry.items, reference)
         result, measures = analyse(
             Analysis(
@@ -158,6 +161,7 @@ class _Graded:
     trust: Trust
     primary: Grader | _Labels
     swaps: Sequence[Swap] = ()
+    visible: pl.DataFrame | None = None
 
 
 def _grade(context: Context, entry: Entry, items: dict[str, Item], responses: Sequence[Response] | None) -> _Graded:
@@ -187,7 +191,11 @@ def _grade(context: Context, entry: Entry, items: dict[str, Item], responses: Se
 
         readable = [row for row, _ in seen if row.text and row.response.finish_reason != "error"]
         swaps = swap_check(graders[0], readable, n=SWAPS, seed=config.seed).swaps
-    return _Graded(grades, trust, graders[0], swaps)
+    keys = [
+        (row.response.config, row.response.item_id, row.response.repetition, json_safe(row.text)) for row, _ in seen
+    ]
+    schema = {"config": pl.String, "item_id": pl.String, "repetition": pl.Int32, "visible": pl.String}
+    return _Graded(grades, trust, graders[0], swaps, pl.DataFrame(keys, schema=schema, orient="row"))
 
 
 def _in_order(context: Context, grades: Sequence[Grade]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -11,15 +11,21 @@ import polars as pl
 from evenhand.audits.base import AuditResult
 from evenhand.audits.service_content import content_findings, measure_texts, toxicity_findings
 from evenhand.audits.service_entry import AUDIT, LOADED, UNSAFE, Entry
-from evenhand.audits.service_findings import PROBABILITY, Maker, adjust_across, contrast_findings, label_shares
+from evenhand.audits.service_findings import (
+    DIFFERENCE,
+    PROBABILITY,
+    Maker,
+    adjust_across,
+    contrast_findings,
+    label_shares,
+)
 from evenhand.audits.service_graders import Trust, compare_graders, corrected_findings, swap_findings
 from evenhand.audits.service_names import name_findings, stability_findings, stem_findings
 from evenhand.audits.service_table import COLLAPSES, ServiceTable, Units, find_units
 from evenhand.audits.service_tradeoff import Point, safety_labels, tradeoff_findings
 from evenhand.audits.service_verdict import CUE, NAMES, headlines, verdict
 from evenhand.config import AuditConfig
-from evenhand.errors import BadInput
-from evenhand.records import Finding, Label
+from evenhand.records import LABELS, Finding, Label
 from evenhand.statistics.contrasts import ContrastFamily
 from evenhand.wording import count, group_label, percent, percent_points
 
@@ -65,9 +71,9 @@ def analyse(work: Analysis) -> tuple[AuditResult, pl.DataFrame | None]:
     for config in work.configs:
         rows = benign.filter(pl.col("config") == config)
         maker = _maker(work, config, rows, units)
-        findings += _missing(maker, rows)
+        findings += _missing(maker, rows, work.groups) + _absent(maker, work.groups)
         family = None
-        if maker.table.labelled.height:
+        if maker.table.labelled.height and maker.table.groups[0] == work.groups[0]:
             found, family = _one(work, maker)
             findings += found
             if measures is not None:
@@ -76,7 +82,7 @@ def analyse(work: Analysis) -> tuple[AuditResult, pl.DataFrame | None]:
                 )
         if family is not None:
             points.append(Point(maker, family, _unsafe_table(config, unsafe)))
-    findings = adjust_across(findings + tradeoff_findings(points))
+    findings = adjust_across(findings + (tradeoff_findings(points) if _can_see_harm(work) else []))
     several, subject = len(work.configs) > 1, NAMES if units.unit == "name" else CUE
     missing = benign["label"].null_count() + unsafe["label"].null_count()
     result = AuditResult(
@@ -105,11 +111,6 @@ def analyse(work: Analysis) -> tuple[AuditResult, pl.DataFrame | None]:
 
 def _maker(work: Analysis, config: str, rows: pl.DataFrame, units: Units) -> Maker:
     present = set(rows.filter(pl.col("label").is_not_null())["group"].unique().to_list())
-    if present and work.groups[0] not in present:
-        raise BadInput(
-            f"The reference group '{work.groups[0]}' has no labelled response under '{config}'.",
-            do="Choose another with --reference-group.",
-        )
     groups = [group for group in work.groups if group in present] or list(work.groups)
     table = ServiceTable(config, rows, groups, units)
     return Maker(table, work.grader, work.labels, work.config.seed, work.config.draws)
@@ -135,6 +136,8 @@ def _one(work: Analysis, maker: Maker) -> tuple[list[Finding], ContrastFamily | 
             maker.seed,
             maker.draws,
         )
+        strata = sorted(set(kept["stratum"].unique().to_list()))
+        without = replace(without, within={"stratum": strata})
         findings += contrast_findings(without, "declined", part, whole=False)[0]
     findings += name_findings(maker) + stem_findings(maker)
     if work.entry.source.get("kind") != "counts":  # counts do not say which responses share a prompt
@@ -152,10 +155,23 @@ def _unsafe_table(config: str, unsafe: pl.DataFrame) -> ServiceTable | None:
     return ServiceTable(config, rows, groups, find_units(rows))
 
 
-def _missing(maker: Maker, rows: pl.DataFrame) -> list[Finding]:
+def _absent(maker: Maker, groups: Sequence[str]) -> list[Finding]:
+    """An undefined difference for every group that has no label, or that has no labelled reference to be compared with."""
+    here = set(maker.table.labelled["group"].unique().to_list())
+    lost = [group for group in groups[1:] if group not in here or groups[0] not in here]
+    return [
+        maker.make(
+            "risk_difference", "declined", None, DIFFERENCE, group=group, reference=groups[0],
+            reason="no labelled response in the group" if group not in here else "no labelled response in the reference group",
+        )
+        for group in lost
+    ]  # fmt: skip
+
+
+def _missing(maker: Maker, rows: pl.DataFrame, groups: Sequence[str]) -> list[Finding]:
     """The share of rows without a label, by group, with the reasons counted."""
     findings = []
-    for group in maker.table.groups:
+    for group in groups:
         here = rows.filter(pl.col("group") == group)
         lost = here.filter(pl.col("label").is_null())
         reasons = {
@@ -202,9 +218,16 @@ def _methods(work: Analysis, units: Units) -> list[tuple[str, str]]:
         ("Safety axis", safety if len(work.configs) > 1 else "Not drawn: there is one configuration."),
         (
             "Seed",
-            f"{config.seed}; temperature {config.temperature:g}, top-p {config.top_p:g}, {config.draws_per_item} repetitions.",
+            f"{config.seed}; temperature {config.temperature:g}, top-p {config.top_p:g}, {config.draws_per_item} repetitions."
+            if work.entry.kind == "prompts"
+            else f"{config.seed} (bootstrap and Monte Carlo); how the responses were drawn is not known here.",
         ),
     ]
+
+
+def _can_see_harm(work: Analysis) -> bool:
+    """Whether safety can be told: from an unsafe set, or from a grader with all six labels."""
+    return work.config.unsafe is not None or work.labels >= frozenset(LABELS)
 
 
 def _caveats(work: Analysis, findings: Sequence[Finding], benign: pl.DataFrame) -> list[str]:
@@ -232,6 +255,10 @@ def _caveats(work: Analysis, findings: Sequence[Finding], benign: pl.DataFrame) 
         caveats.append(
             f"{count(truncated)} of {count(benign.height)} responses stopped at the token limit; refusals are longer than answers, "
             "so a short limit cuts declines more often."
+        )
+    if len(work.configs) > 1 and not _can_see_harm(work):
+        caveats.append(
+            f"The trade-off is not drawn: grader '{work.grader}' cannot see harmful answers, and no unsafe set was run (--unsafe)."
         )
     changed = sum(swap.changed for swap in work.swaps)
     if changed:

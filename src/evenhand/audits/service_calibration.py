@@ -22,6 +22,10 @@ def write_sample(run: Path, audit: str, out: Path, size: int, seed: int) -> int:
     from evenhand.graders.calibration import calibration_sample, write_calibration_csv
 
     loaded = load(run, audit)
+    if not out.parent.is_dir():
+        raise BadInput("The folder of the file to write is not there.", file=out)
+    if loaded.manifest["state"] != "done":
+        raise BadInput("The run is not finished.", file=run, do="Finish it with --resume.")
     if loaded.responses is None:
         raise BadInput("The run began at labels: it holds no responses to label.", file=run)
     first = loaded.grades.filter(pl.col("grader") == loaded.result["facts"]["grader"])

@@ -39,7 +39,9 @@ def _wanted(classifiers: Sequence[str], toxicity: str | None) -> list[tuple[str,
 def measure_texts(
     rows: pl.DataFrame, classifiers: Sequence[str], toxicity: str | None
 ) -> tuple[pl.DataFrame, dict[str, str]]:
-    """One value a response and measure: ``words``, each classifier, and the toxicity control; and each measure's unit.
+    """One value a response and measure, of the text without echo and reasoning (column ``visible``, where there is one).
+
+    The measures: ``words``, each classifier, and the toxicity control; and each measure's unit.
 
     A classifier is ``SPEC`` or ``NAME=SPEC``; under the name ``regard`` it is given the first sentence with the name masked
     (practice of the regard literature, spec section 4), else the whole text. Every distinct text is measured once.
@@ -48,7 +50,7 @@ def measure_texts(
 
     seen = rows.filter(pl.col("text").is_not_null() & (pl.col("finish_reason") != "error"))
     frame = seen.select("config", "item_id", "repetition")
-    texts = seen["text"].to_list()
+    texts = seen["visible" if "visible" in seen.columns else "text"].to_list()
     names = seen["name"].to_list() if "name" in seen.columns else [None] * len(texts)
     frame = frame.with_columns(pl.Series(WORDS, [float(count_words(text)) for text in texts], dtype=pl.Float64))
     units = {WORDS: "words"}

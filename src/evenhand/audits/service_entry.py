@@ -61,10 +61,10 @@ def _prompts(config: AuditConfig) -> tuple[list[Item], str, dict[str, Any]]:
         return read_prompts(config.data, config.columns), "", {"file": str(config.data)}
     if config.names or config.stems:
         from evenhand.datasets.cross import cross, read_names, read_stems
-        from evenhand.datasets.shipped import shipped_table
+        from evenhand.datasets.shipped import NAMES, STEMS, shipped_table
 
-        names = read_names(config.names, config.columns) if config.names else read_names(shipped_table("names.csv"))
-        stems = read_stems(config.stems, config.columns) if config.stems else read_stems(shipped_table("stems.csv"))
+        names = read_names(config.names, config.columns) if config.names else read_names(shipped_table(NAMES))
+        stems = read_stems(config.stems, config.columns) if config.stems else read_stems(shipped_table(STEMS))
         known = "white" if config.names is None else ""
         return (
             cross(names, stems),
@@ -87,7 +87,7 @@ def _checksums(dataset: Any) -> dict[str, str]:
 def keep_whole_stems(items: list[Item], limit: int | None) -> list[Item]:
     """At most ``limit`` items, as whole stems in their order: a stem without all of its names would unbalance the groups.
 
-    Where not even one stem fits, its items are taken in turns over the groups.
+    Where not even one stem fits, or no stem is shared by two groups, items are taken in turns over the groups.
     """
     if limit is None or len(items) <= limit:
         return items
@@ -95,14 +95,15 @@ def keep_whole_stems(items: list[Item], limit: int | None) -> list[Item]:
     for item in items:
         stems[item.clusters.get("stem", item.id)].append(item)
     kept: list[Item] = []
-    for members in stems.values():
+    shared = any(len({item.group for item in members}) > 1 for members in stems.values())
+    for members in stems.values() if shared else ():
         if len(kept) + len(members) > limit:
             break
         kept += members
     if kept:
         return kept
     turn: Counter[str] = Counter()
-    first = next(iter(stems.values()))
+    first = next(iter(stems.values())) if shared else items
     ranked = []
     for item in first:
         ranked.append((turn[item.group], item))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from evenhand.audits.service_table import COLLAPSES, ServiceTable
@@ -48,6 +48,8 @@ class Maker:
     labels: frozenset[str]
     seed: int
     draws: int
+    within: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Column values that all rows of the table share, part of the evidence of every finding."""
 
     def undefined_outcome(self, outcome: str) -> str:
         """Why an outcome cannot be told from this grader's labels, or an empty text."""
@@ -69,7 +71,7 @@ class Maker:
         **more: Any,
     ) -> Finding:
         """A finding with its id, its evidence and how many rows and units stand behind it."""
-        selected: dict[str, str | Sequence[str]] = dict(rows or {})
+        selected: dict[str, str | Sequence[str]] = {**self.within, **(rows or {})}
         if group is not None and "group" not in selected:
             selected["group"] = group if reference is None else (group, reference)
         n, digest = self.table.behind(**selected)

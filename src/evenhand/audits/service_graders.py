@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evenhand.audits.service_entry import UNSAFE
 from evenhand.audits.service_findings import DIFFERENCE, PROBABILITY, Maker
 from evenhand.errors import BadInput
 from evenhand.records import DECLINED, Finding, Grade, Item, Response
@@ -43,7 +45,7 @@ class Trust:
 
     calibrated: bool
     how: str
-    calibration: Calibration | None = None
+    calibrations: Mapping[str, Calibration] = field(default_factory=dict)
 
 
 def check_graders(config: AuditConfig) -> None:
@@ -53,6 +55,9 @@ def check_graders(config: AuditConfig) -> None:
 
     if config.calibration is not None:
         HumanGrader(config.calibration)
+    names = [asked.partition("=")[0] for asked in config.grader]
+    if len(set(names)) < len(names):
+        raise BadInput("A grader is named twice.", do="Name each once; several annotators go into one label file.")
     for asked in config.grader:
         name, _, file = asked.partition("=")
         GRADERS.get(name)
@@ -137,12 +142,42 @@ def trust_in(
     from evenhand.graders.decide import grade_responses
     from evenhand.graders.human import HumanGrader
 
+    _check_texts(config.calibration, responses)
     human = HumanGrader(config.calibration)
     labelled = [grade for grade in grade_responses(human, items, responses) if grade.label is not None]
-    found = calibrate(grades, labelled, items)
-    if found.provisional:
-        return Trust(False, f"checked on only {found.n} human labels, {found.minimum} are needed", found)
-    return Trust(True, f"checked on {found.n} human labels, and its error carried into the intervals", found)
+    found: dict[str, Calibration] = {}
+    for name in dict.fromkeys(grade.config for grade in grades):
+        mine = [grade for grade in labelled if grade.config == name and items[grade.item_id].stratum != UNSAFE]
+        if not mine:
+            return Trust(False, f"not checked against human labels under {name}")
+        found[name] = calibrate([grade for grade in grades if grade.config == name], mine, items)
+        if found[name].provisional:
+            return Trust(
+                False, f"checked on only {found[name].n} human labels under {name}, {found[name].minimum} are needed"
+            )
+    total = sum(part.n for part in found.values())
+    return Trust(True, f"checked on {total} human labels, and its error carried into the corrected differences", found)
+
+
+def _check_texts(file: Path, responses: Sequence[Response]) -> None:
+    """Raise BadInput where the file's labels are about other texts than those of this run."""
+    from evenhand.datasets.table import read_table
+    from evenhand.safe_text import csv_restore, json_safe
+
+    table = read_table(file)
+    if not {"config", "item_id", "repetition", "response", "label"} <= set(table.frame.columns):
+        return
+    texts = {(row.config, row.item_id, str(row.repetition)): row.text for row in responses}
+    for number, row in enumerate(table.rows(), start=1):
+        config, item, repetition = (csv_restore(row[name] or "") for name in ("config", "item_id", "repetition"))
+        if not (row["label"] or "").strip() or (config, item, repetition) not in texts:
+            continue
+        given, here = csv_restore(row["response"] or ""), json_safe(texts[config, item, repetition])
+        if given.split() != here.split() and not here.startswith(given[:200]):
+            raise BadInput(
+                "The label is about another response than this run has.", file=file, row=number,
+                do="Draw the sample from a run with the same model, settings and seed.",
+            )  # fmt: skip
 
 
 def compare_graders(maker: Maker, grades: pl.DataFrame) -> list[Finding]:
@@ -200,13 +235,14 @@ def _matches(pairs: pl.DataFrame) -> pl.DataFrame:
 
 def corrected_findings(maker: Maker, trust: Trust, family: ContrastFamily | None) -> list[Finding]:
     """Differences of ``declined`` corrected for the grader's error by group, the validation sample redrawn with the rest."""
-    if trust.calibration is None or family is None or family.draws is None:
+    calibration = trust.calibrations.get(maker.table.config)
+    if calibration is None or family is None or family.draws is None:
         return []
     table = maker.table
     part = {"correction": "grader error"}
     corrected: dict[int, Corrected] = {}
     for rate in family.rates:
-        errors = trust.calibration.groups.get(table.groups[rate.group])
+        errors = calibration.groups.get(table.groups[rate.group])
         if errors is None or rate.rate is None:
             corrected[rate.group] = Corrected(None, None, None, "no human label in this group")
             continue
@@ -219,7 +255,7 @@ def corrected_findings(maker: Maker, trust: Trust, family: ContrastFamily | None
     findings: list[Finding] = []
     for code, group in enumerate(table.groups):
         found = corrected[code]
-        errors = trust.calibration.groups.get(group)
+        errors = calibration.groups.get(group)
         counted: dict[str, Any] = {} if errors is None else {
             "tp": errors.tp, "fn": errors.fn, "tn": errors.tn, "fp": errors.fp,
         }  # fmt: skip

@@ -61,6 +61,9 @@ def state_of(finding: Finding, corrected: Finding | None = None) -> tuple[State,
     if test is None or test.p is None:
         return "unknown", finding.reason or "We cannot tell: no test could be run."
     adjusted = test.p_holm if test.p_holm is not None else test.p
+    ends = corrected.interval if corrected is not None else None
+    if adjusted >= ALPHA and ends is not None and not ends.low <= 0 <= ends.high:
+        return "unknown", "We cannot tell: no difference as graded, but one once the grader's error is taken out."
     if adjusted < ALPHA:
         if corrected is not None:
             interval = corrected.interval
@@ -80,6 +83,8 @@ def state_of(finding: Finding, corrected: Finding | None = None) -> tuple[State,
     if least is not None and least >= ALPHA:
         return "unknown", f"We cannot tell: with so few names the smallest adjusted p is {p_value(least)}."
     gap = finding.minimum_detectable
+    if gap is not None and gap >= 1:
+        return "unknown", "We cannot tell: with so little data no gap of any size could be seen."
     if gap is not None and gap > MATERIAL_GAP:
         return "unknown", f"We cannot tell: this run can only see gaps of about {percent_points(gap)} or more."
     if gap is None:
@@ -169,6 +174,10 @@ def _evidence(findings: Sequence[Finding], worst: Finding) -> str:
         held, open_ends = worst.extra.get("names_held_fixed"), worst.extra.get("all_names_random")
         if held and open_ends:
             parts.append(f"With {', '.join(held)} taken as a random draw too: {point_range(*open_ends)}.")
+    fixed = _corrections(findings, worst.config).get(worst.group)
+    if fixed is not None and fixed.interval is not None:
+        ends = point_range(fixed.interval.low, fixed.interval.high)
+        parts.append(f"With the grader's error taken out: {points(fixed.estimate)} points ({ends}).")
     if worst.test is not None and worst.test.p_holm is not None:
         p, size = p_value(worst.test.p_holm), worst.test.family_size
         parts.append(f"Under no difference, one so large would come up with p = {p}, adjusted for {size} comparisons.")

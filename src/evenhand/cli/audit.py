@@ -13,6 +13,7 @@ import typer
 
 from evenhand.cli.options import with_model_options
 from evenhand.config import AuditConfig, load_config
+from evenhand.errors import BadInput
 
 __all__ = ["audit"]
 
@@ -49,6 +50,8 @@ def audit(
     if estimate:
         screens.print_estimate(estimate_audits(chosen, cache_path()), as_json=json)
         return
+    if resume and out is not None and not (out / "manifest.json").exists():
+        raise BadInput("There is no run to resume here.", file=out)
     folder = out or (unfinished_folder(RUNS) if resume else default_folder(chosen, RUNS))
     began = time.monotonic()
     try:

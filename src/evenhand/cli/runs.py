@@ -9,6 +9,7 @@ import typer
 
 from evenhand.cli import screens
 from evenhand.errors import BadInput
+from evenhand.records import LABELS
 
 __all__ = ["report", "sample", "show"]
 
@@ -33,7 +34,7 @@ def show(
     ] = None,
     grader: Annotated[str | None, typer.Option(help="Labels of this grader (default: the run's first).")] = None,
     audit: Annotated[str, typer.Option(help="Audit whose rows are shown.")] = "service",
-    limit: Annotated[int, typer.Option(min=1, help="Rows shown at the most.")] = 20,
+    limit: Annotated[int | None, typer.Option(min=1, help="Rows shown at the most (20; all with --csv).")] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV (safe for spreadsheets) instead.")] = False,
 ) -> None:
     """Show the responses behind a number, by group, label, name or stem."""
@@ -51,10 +52,14 @@ def show(
             raise BadInput(f"No row has {column} '{wanted}'.", file=run, do=f"There are: {known}.")
         rows = rows.filter(pl.col(column) == wanted)
     if label is not None:
-        rows = rows.filter(pl.col("label").is_null() if label == "missing" else pl.col("label") == label.lower())
+        label = " ".join(label.lower().split())
+        if label not in (*LABELS, "missing"):
+            raise BadInput(f"There is no label '{label}'.", do=f"Labels: {', '.join(LABELS)}, missing.")
+        rows = rows.filter(pl.col("label").is_null() if label == "missing" else pl.col("label") == label)
     if as_csv:
-        screens.print_csv(rows.head(limit))
+        screens.print_csv(rows if limit is None else rows.head(limit))
         return
+    limit = limit or 20
     for row in rows.head(limit).iter_rows(named=True):
         screens.print_response(row)
     typer.echo(f"{min(limit, rows.height):,} of {rows.height:,} rows", err=True)

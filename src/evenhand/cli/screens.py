@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -106,12 +107,14 @@ def print_outcome(outcome: Outcome, page: Path, seconds: float) -> None:
             line = Text.assemble((mark + " ", colour), (terminal_safe(verdict.headline), "bold"))
             out.print(line)
             advice = (
-                f"{verdict.advice} evenhand sample {outcome.run.folder} --size 50 --out labels.csv"
+                f"{verdict.advice} evenhand sample {shlex.quote(str(outcome.run.folder))} --size 50 --out labels.csv"
                 if verdict.advice
                 else ""
             )
             for more in filter(None, (verdict.detail, *verdict.also, *verdict.unknowns, advice)):
                 out.print(Padding(Text(terminal_safe(more)), (0, 0, 0, 2)))
+        for warning in (text for text in result.caveats if text.startswith("ERROR")):
+            out.print(Text(terminal_safe(warning), "red"))
         out.print()
         print_table(
             ["measure", "value", "95% interval", "adjusted p"],

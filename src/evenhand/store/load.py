@@ -25,9 +25,12 @@ def joined_rows(items: pl.DataFrame, grades: pl.DataFrame, responses: pl.DataFra
 
     Sorted as the grades are. Without responses (entry at labels) ``text`` and its companions are null.
     """
-    plain = items.rename(
-        {column: column.partition(".")[2] for column in items.columns if column.startswith(("cluster.", "attribute."))}
-    )
+    taken = {*items.columns, *grades.columns, *(responses.columns if responses is not None else ("text", "error"))}
+    names = {
+        column: column.partition(".")[2] for column in items.columns if column.startswith(("cluster.", "attribute."))
+    }
+    # A column of the user's that bears the name of one of ours keeps its prefix.
+    plain = items.rename({column: name for column, name in names.items() if name not in taken})
     rows = grades.join(plain, on="item_id", how="left", maintain_order="left", validate="m:1")
     if responses is None:
         return rows.with_columns(

@@ -84,10 +84,19 @@ class Run:
             run._hold()
             if library_versions() != run.manifest["versions"]:
                 run.manifest.setdefault("resumed_with_versions", []).append(library_versions())
+            run.manifest["state"] = "started"
+            run.save()
             return run
+        if folder.exists() and not folder.is_dir():
+            raise BadInput("This is a file, not a folder.", file=folder, do="Choose another --out.")
         if folder.exists() and any(folder.iterdir()):
             raise BadInput("The folder is not empty and holds no run.", file=folder, do="Choose another --out.")
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadInput(
+                f"The folder cannot be made ({error.strerror}).", file=folder, do="Choose another --out."
+            ) from None
         run = cls(
             folder,
             {
