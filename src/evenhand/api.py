@@ -93,9 +93,9 @@ def _as_file(frame: Any, path: Path, kind: str, outcome: str | None) -> Path:
             f"'{kind}' is a {type(frame).__name__}.", do="Give a path, or a polars, pandas or Arrow frame."
         ) from None
     if kind == "labels" and outcome is not None and outcome in table.columns:
-        column = table[outcome]
-        if column.dtype == nw.Boolean or (column.dtype.is_numeric() and set(column.unique().to_list()) <= {0, 1, None}):
-            words = [None if value is None else "refusal" if value else "answer" for value in column.to_list()]
+        values = [None if value is None or value != value else value for value in table[outcome].to_list()]
+        if {value for value in values if value is not None} <= {0, 1}:
+            words = [None if value is None else "refusal" if value else "answer" for value in values]
             table = table.with_columns(nw.new_series(outcome, words, nw.String, backend=table.implementation))
     table.to_polars().write_parquet(path)
     return path

@@ -1,0 +1,62 @@
+"""Evenhand from Python: frames of any library, yes/no outcomes, and runs that can be loaded again."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import polars as pl
+import pytest
+
+import evenhand
+from evenhand.errors import BadInput
+
+
+def rows(outcome: Callable[[bool], Any]) -> list[dict[str, Any]]:
+    draw = random.Random(3)
+    return [
+        {"who": group, "first_name": f"{group}{name}", "template": f"T{stem}", "refused": outcome(draw.random() < p)}
+        for group, p in (("a", 0.2), ("b", 0.6))
+        for name in range(6)
+        for stem in range(6)
+    ]
+
+
+SETTINGS: dict[str, Any] = {
+    "group": "who", "clusters": ["first_name", "template"], "outcome": "refused", "reference": "a", "draws": 200,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("make", [pl.DataFrame, pd.DataFrame, lambda r: pl.DataFrame(r).to_arrow()])
+@pytest.mark.parametrize("outcome", [bool, int, float, lambda yes: "refusal" if yes else "answer"])
+def test_any_frame_and_any_yes_or_no_gives_the_same_findings(make: Any, outcome: Any) -> None:
+    run = evenhand.audit(labels=make(rows(outcome)), report=False, **SETTINGS)
+    frame = run.findings_frame().filter((pl.col("estimand") == "risk_difference") & (pl.col("outcome") == "declined"))
+    expected = evenhand.audit(labels=pl.DataFrame(rows(bool)), report=False, **SETTINGS).findings_frame()
+    assert frame["estimate"].to_list() == expected.filter(pl.col("id") == frame["id"][0])["estimate"].to_list()
+    assert frame["p_holm"][0] < 0.05
+
+
+def test_a_missing_value_of_a_pandas_column_is_a_missing_label() -> None:
+    frame = pd.DataFrame(rows(int))
+    frame["refused"] = frame["refused"].astype(float)
+    frame.loc[3, "refused"] = None
+    run = evenhand.audit(labels=frame, report=False, **SETTINGS)
+    assert run.result["missing"] == 1
+    assert run.rows.filter(pl.col("label").is_null())["missing"].to_list() == ["label_missing"]
+
+
+def test_a_run_is_kept_where_it_is_asked_for_and_loads_again(tmp_path: Path) -> None:
+    run = evenhand.audit(labels=pl.DataFrame(rows(bool)), out=tmp_path / "run", **SETTINGS)
+    assert (tmp_path / "run" / "report.html").exists()
+    assert evenhand.load(tmp_path / "run").findings == run.findings
+
+
+def test_what_is_not_a_frame_is_refused() -> None:
+    with pytest.raises(BadInput, match=r"'labels' is a list\. Give a path, or a polars, pandas or Arrow frame"):
+        evenhand.audit(labels=rows(bool), **SETTINGS)
+    with pytest.raises(BadInput, match="at most two are used: names, then stems"):
+        evenhand.audit(labels=pl.DataFrame(rows(bool)), **{**SETTINGS, "clusters": ["a", "b", "c"]})
