@@ -138,6 +138,11 @@ def _from_labels(table: LabelTable, config: AuditConfig) -> Entry:
         attributes = {name: row[name] for name in table.attributes if row[name] is not None}
         chat = _chat(row.get("prompt"))
         items.setdefault(key, Item(key, AUDIT, chat, row["group"], row["stratum"], clusters, attributes))
+        if (items[key].group, items[key].clusters) != (row["group"], clusters):
+            raise BadInput(
+                f"The item '{key}' has another group, name or stem than in an earlier row.", file=table.origin, row=row["row"],
+                do="Give different items different ids.",
+            )  # fmt: skip
         for _ in range(row["count"]):
             repetition = row["repetition"]
             if repetition is None:

@@ -144,7 +144,7 @@ def trust_in(
 
     _check_texts(config.calibration, responses)
     human = HumanGrader(config.calibration)
-    labelled = [grade for grade in grade_responses(human, items, responses) if grade.label is not None]
+    labelled = [grade for grade in grade_responses(human, items, responses) if grade.label and grade.source == "human"]
     found: dict[str, Calibration] = {}
     for name in dict.fromkeys(grade.config for grade in grades):
         mine = [grade for grade in labelled if grade.config == name and items[grade.item_id].stratum != UNSAFE]
@@ -236,10 +236,25 @@ def _matches(pairs: pl.DataFrame) -> pl.DataFrame:
 def corrected_findings(maker: Maker, trust: Trust, family: ContrastFamily | None) -> list[Finding]:
     """Differences of ``declined`` corrected for the grader's error by group, the validation sample redrawn with the rest."""
     calibration = trust.calibrations.get(maker.table.config)
-    if calibration is None or family is None or family.draws is None:
+    if calibration is None or family is None:
         return []
     table = maker.table
     part = {"correction": "grader error"}
+    if family.draws is None:
+        why = "the groups share no stem, so the grader's error cannot be taken out"
+        return [
+            maker.make(
+                "risk_difference",
+                "declined",
+                None,
+                DIFFERENCE,
+                group=g,
+                reference=table.groups[0],
+                part=part,
+                reason=why,
+            )
+            for g in table.groups[1:]
+        ]
     corrected: dict[int, Corrected] = {}
     for rate in family.rates:
         errors = calibration.groups.get(table.groups[rate.group])
