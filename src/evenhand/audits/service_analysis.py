@@ -129,15 +129,9 @@ def _one(work: Analysis, maker: Maker) -> tuple[list[Finding], ContrastFamily | 
     if table.units.stem and loaded.any() and not loaded.all():
         kept = table.rows.filter(pl.col("stratum") != LOADED)
         part = {"stems": "without loaded"}
-        without = Maker(
-            ServiceTable(table.config, kept, table.groups, table.units),
-            maker.grader,
-            maker.labels,
-            maker.seed,
-            maker.draws,
-        )
-        strata = sorted(set(kept["stratum"].unique().to_list()))
-        without = replace(without, within={"stratum": strata})
+        strata = sorted(kept["stratum"].unique().to_list())
+        table_without = ServiceTable(table.config, kept, table.groups, table.units)
+        without = replace(maker, table=table_without, within={"stratum": strata})
         findings += contrast_findings(without, "declined", part, whole=False)[0]
     findings += name_findings(maker) + stem_findings(maker)
     if work.entry.source.get("kind") != "counts":  # counts do not say which responses share a prompt

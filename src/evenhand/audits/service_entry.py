@@ -126,11 +126,13 @@ def reference_of(config: AuditConfig, entry: Entry) -> str:
 
 
 def _from_labels(table: LabelTable, config: AuditConfig) -> Entry:
-    """One item a (group, name, stem), one grade a label; counts become that many grades."""
+    """One item a (group, name, stem), one grade a label and its response if given; counts become that many grades."""
     from evenhand.datasets.base import item_id
 
     items: dict[str, Item] = {}
     grades: list[Grade] = []
+    responses: list[Response] = []
+    carries_texts = table.kind == "rows" and "response" in table.frame.columns
     taken: Counter[tuple[str, str]] = Counter()
     for row in table.frame.iter_rows(named=True):
         clusters = {unit: row[unit] for unit in ("name", "stem") if row[unit] is not None}
@@ -151,32 +153,16 @@ def _from_labels(table: LabelTable, config: AuditConfig) -> Entry:
             grades.append(
                 Grade(row["config"], key, repetition, "labels", row["label"], "", "human", missing=row["missing"])
             )
+            if carries_texts:
+                responses.append(Response(row["config"], key, repetition, row["response"] or "", "stop"))
     source = {"file": table.origin, "kind": table.kind, "known_as": table.known}
-    return Entry("labels", list(items.values()), _texts(table, items), grades, table.reference, source)
+    return Entry("labels", list(items.values()), responses if carries_texts else None, grades, table.reference, source)
 
 
 def _chat(prompt: str | None) -> tuple[Any, ...]:
     from evenhand.records import Message
 
     return (Message("user", prompt),) if prompt else ()
-
-
-def _texts(table: LabelTable, items: dict[str, Item]) -> list[Response] | None:
-    """The responses that a label file carries beside its labels, if any."""
-    from evenhand.datasets.base import item_id
-
-    if "response" not in table.frame.columns or table.kind == "counts":
-        return None
-    taken: Counter[tuple[str, str]] = Counter()
-    responses = []
-    for row in table.frame.iter_rows(named=True):
-        key = row.get("item_id") or item_id(AUDIT, row["stem"] or "all", row["name"] or row["group"])
-        repetition = row["repetition"]
-        if repetition is None:
-            repetition = taken[row["config"], key]
-            taken[row["config"], key] += 1
-        responses.append(Response(row["config"], key, repetition, row["response"] or "", "stop"))
-    return responses
 
 
 def unsafe_items(config: AuditConfig) -> list[Item]:

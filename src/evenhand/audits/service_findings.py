@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from evenhand.audits.service_entry import AUDIT
 from evenhand.audits.service_table import COLLAPSES, ServiceTable
 from evenhand.records import LABELS, Finding, HypothesisTest, Interval
 from evenhand.statistics.contrasts import Contrast, ContrastFamily, contrast_family
@@ -17,7 +18,6 @@ from evenhand.statistics.spread import Statistic, share_over_threshold, spread
 
 __all__ = ["SERVICE_THRESHOLD", "Maker", "adjust_across", "contrast_findings", "label_shares"]
 
-AUDIT = "service"
 SERVICE_THRESHOLD = 0.25
 """A group whose rate may exceed this share counts as over the service threshold (chosen default)."""
 

@@ -72,7 +72,8 @@ def check_graders(config: AuditConfig) -> None:
 def open_graders(config: AuditConfig, judge: Engine | None) -> list[Grader]:
     """The graders asked for, the first of which makes the findings.
 
-    Where none is named: the judge if there is one, the exact grammar for organisms, else the lexicon, which is provisional.
+    `check_graders` has passed them. Where none is named: the judge if there is one, the exact grammar for organisms, else
+    the lexicon, which is provisional.
     """
     from evenhand.registry import GRADERS
 
@@ -89,14 +90,8 @@ def open_graders(config: AuditConfig, judge: Engine | None) -> list[Grader]:
         name, _, file = asked.partition("=")
         maker = GRADERS.get(name)
         if name == RUBRIC:
-            if judge is None:
-                raise BadInput(
-                    "The grader 'rubric' needs a judge.", do="Name one with --judge, for example openai/MODEL."
-                )
             graders.append(maker(judge, seed=config.seed))
         elif name == HUMAN:
-            if not file:
-                raise BadInput("The grader 'human' needs a label file.", do="Write --grader human=FILE.")
             graders.append(maker(file))
         else:
             graders.append(maker())
