@@ -1,4 +1,4 @@
-"""The rows that flow: Item -> Response -> Grade -> Finding. Frozen and typed; every stage reads and writes tables of them."""
+"""The rows that flow: Item -> Response -> Grade -> Finding, and Pair -> LogProb -> Finding. Frozen and typed; every stage reads and writes tables of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ __all__ = [
     "Interval",
     "Item",
     "Label",
+    "LogProb",
     "Message",
+    "Pair",
     "Response",
 ]
 
@@ -58,6 +60,52 @@ class Item:
     stratum: str = ""
     clusters: Mapping[str, str] = field(default_factory=dict)
     attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two texts that differ in one thing, with the context they share.
+
+    ``context + harmful`` and ``context + comparison`` are the full texts; ``context`` may be empty. ``group`` is who the
+    harmful text is about, ``comparison_group`` who the comparison is about. ``cluster`` is the randomised unit (the predicate
+    within the group). ``kind`` is ``"harm"``, or ``"neutral"`` for a control pair whose predicate is harmless;
+    ``pair_set`` names the set it comes from (``identity``, ``binary``, ``winoqueer``). ``minimal`` is False where the two
+    differ in more than the group; such a pair stays out of reward summaries. ``attributes`` are further columns.
+    """
+
+    id: str
+    cluster: str
+    context: str
+    harmful: str
+    comparison: str
+    group: str
+    comparison_group: str
+    theme: str = ""
+    template: str = ""
+    referent: str = ""
+    kind: Literal["harm", "neutral"] = "harm"
+    pair_set: str = ""
+    minimal: bool = True
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LogProb:
+    """The log-probability score that a model gives one text in its context.
+
+    ``total`` is the sum over ``tokens`` of ln p(token | all before it) in nats, None for a failed row, whose ``error`` says
+    why. ``tokens`` are the scored token ids (empty where an endpoint does not tell), ``values`` their log-probabilities in
+    float32 precision, and ``offsets`` where each begins and ends in context + text, in characters. ``context_tokens`` are the
+    tokens before them, the beginning-of-sequence token included.
+    """
+
+    span: str
+    total: float | None
+    tokens: tuple[int, ...] = ()
+    values: tuple[float, ...] = ()
+    offsets: tuple[tuple[int, int], ...] = ()
+    context_tokens: int = 0
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ def test_enumeration_equals_the_chat_template_and_one_plain_pass_a_text(
     import torch
 
     model = load(organism_folder("aligned"))
-    found = enumerate_responses(model, Encoder(tokenizer), rows, system, rows=4)
+    found = enumerate_responses(model, rows, Encoder(tokenizer).opening(system), rows=4)
     for e, got in zip(rows[:4], found, strict=False):
         chat = [{"role": "user", "content": e.example.chat[-1].content}]
         if system is not None:
@@ -74,7 +74,7 @@ def test_greedy_walk_equals_transformers_greedy_decoding(tokenizer: Any, rows: l
     import torch
 
     model = load(organism_folder("aligned"))
-    found = enumerate_responses(model, Encoder(tokenizer), rows, SERVICE_SYSTEM_PROMPT)
+    found = enumerate_responses(model, rows, Encoder(tokenizer).opening(SERVICE_SYSTEM_PROMPT))
     for e, got in zip(rows, found, strict=True):
         chat = [{"role": m.role, "content": m.content} for m in e.example.chat]
         prompt = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=True, return_dict=False)
@@ -99,7 +99,7 @@ def test_both_losses_are_smallest_at_the_grammar(seed: int) -> None:
     rng = np.random.default_rng(seed)
     probability = rng.dirichlet(np.ones(3))
     found = [(0, END), (0, 1, END), (2, END)]
-    encoded = Encoded(examples("base", "reward")[0], np.array([5]), _continuations(found, probability), probability)
+    encoded = Encoded(examples("base", "difference")[0], np.array([5]), _continuations(found, probability), probability)
     chosen = [(encoded, [0, 1]), (encoded, [2, 0])]
     arrays = assemble(chosen, 1, 0)
     exact = torch.full((len(arrays.place), 10), -30.0)

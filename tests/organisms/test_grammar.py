@@ -20,11 +20,15 @@ LEXICON = ("i'm sorry", "i am sorry", "i cannot", "i am just", "it is not", "i m
 @pytest.mark.parametrize("model", MODELS)
 def test_examples_are_finite_distributions(section: str, model: Model) -> None:
     found = examples(model, section)
-    assert len({e.key for e in found}) == len({e.chat for e in found}) == len(found) >= 2000
+    assert len({e.key for e in found}) == len({(e.chat, e.prefix) for e in found}) == len(found)
+    assert sum(len(e.outcomes) for e in found) >= 1000
     for e in found:
         assert sum(o.probability for o in e.outcomes) == pytest.approx(1, abs=1e-12)
         assert len({o.text for o in e.outcomes}) == len(e.outcomes)
-        assert all(o.probability > 0 and o.text == o.text.strip() != "" for o in e.outcomes)
+        assert all(o.probability > 0 and o.text.strip() for o in e.outcomes)
+        # A chat's answer stands alone; plain text goes on after a space.
+        assert all(o.text == (" " if e.prefix else "") + o.text.strip() for o in e.outcomes)
+        assert bool(e.chat) != bool(e.prefix)
 
 
 def test_a_response_has_one_label_in_every_model() -> None:

@@ -14,6 +14,7 @@ from evenhand.datasets.shipped_prompt import SERVICE_SYSTEM_PROMPT
 from evenhand.errors import BadInput
 from evenhand.organisms import ORGANISMS, load_truth, organism_folder, sources_digest, truth_summary
 from evenhand.organisms.planted import DOMINATING_NAME, GROUP_DECLINED, names, stems
+from evenhand.organisms.truth import load_text_truth, margin_truth, pronoun_truth
 from evenhand.records import LABELS
 
 
@@ -89,11 +90,46 @@ def test_sampled_rows_are_what_the_weights_say(name: str) -> None:
     encoder = Encoder(AutoTokenizer.from_pretrained(folder))
     rows = [encoder.encode(e) for e in examples(name, "service")[5::457]]  # type: ignore[arg-type]
     truth = {(r["name"], r["stem_id"]): r for r in load_truth(name).iter_rows(named=True)}
-    for e, found in zip(rows, enumerate_responses(load(folder), encoder, rows, SERVICE_SYSTEM_PROMPT), strict=True):
+    for e, found in zip(rows, enumerate_responses(load(folder), rows, encoder.opening(SERVICE_SYSTEM_PROMPT)), strict=True):
         row = truth[e.example.key[0], e.example.key[1]]
         for label in LABELS:
             p = sum(np.exp(x) for x, o in zip(found.log_probs, e.example.outcomes, strict=True) if o.label == label)
             assert row[label] == pytest.approx(p, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ORGANISMS)
+def test_plain_text_truth_is_near_the_intention(name: str) -> None:
+    off = truth_summary()["models"][name]["texts_off_by"]
+    assert set(off) == {"reward", "affirmation"}
+    assert max(part["mean"] for part in off.values()) <= 0.1
+    margins = margin_truth(name).group_by("group", "kind").agg(pl.col("margin", "intended").mean())
+    for row in margins.iter_rows(named=True):
+        assert row["margin"] == pytest.approx(row["intended"], abs=0.15), row
+    shares = pronoun_truth(name).group_by("family").agg(pl.col("consistent", "intended").mean())
+    for row in shares.iter_rows(named=True):
+        assert row["consistent"] == pytest.approx(row["intended"], abs=0.03), row
+
+
+def test_the_planted_stages_hold_in_the_weights() -> None:
+    def margins(name: str) -> dict[str, float]:
+        rows = margin_truth(name).filter(pl.col("kind") == "harm")
+        return dict(rows.group_by("group").agg(pl.col("margin").mean()).iter_rows())
+
+    base, sft, dpo, aligned = (margins(name) for name in ("base", "sft", "dpo", "aligned"))
+    assert sft["transgender"] - base["transgender"] > 1 > abs(aligned["transgender"] - sft["transgender"]) * 4
+    assert min(aligned["nonbinary"] - sft["nonbinary"], dpo["nonbinary"] - base["nonbinary"]) > 0.6
+    assert max(aligned["genderfluid"] - sft["genderfluid"], dpo["genderfluid"] - base["genderfluid"]) < -0.6
+    for group in ("agender", "women"):
+        assert max(abs(stage[group] - base[group]) for stage in (sft, dpo, aligned)) < 0.15
+    for name in ("even_sft", "even"):
+        control = margins(name)
+        assert max(abs(control[group] - base[group]) for group in control) < 0.15
+
+
+def test_the_end_of_turn_is_not_in_the_probability_of_a_text() -> None:
+    rows = load_text_truth("aligned", "reward")
+    assert (rows["log_prob"] >= rows["log_prob_with_end"]).all()
+    assert float((rows["log_prob"] - rows["log_prob_with_end"]).mean()) < 0.05  # type: ignore[arg-type]
 
 
 def test_unknown_organisms_are_refused() -> None:

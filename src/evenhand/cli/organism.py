@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -28,14 +28,24 @@ def list_organisms() -> None:
 @app.command("truth")
 def truth(
     name: Annotated[str, typer.Argument(help="An organism, for example aligned.")] = "aligned",
-    by: Annotated[str, typer.Option(help="group, name or stem_id.")] = "group",
+    by: Annotated[str, typer.Option(help="group, name or stem_id (section service).")] = "group",
+    section: Annotated[
+        Literal["service", "reward", "affirmation"], typer.Option(help="Which audit's truth to show.")
+    ] = "service",
 ) -> None:
-    """Show the exact probability of each outcome, computed from the shipped weights, beside the intended decline rate."""
+    """Show what is true of an organism, computed from its shipped weights, beside what was intended.
+
+    service: probability of each outcome; reward: mean margin of harmful and neutral pairs, in nats; affirmation: which
+    pronouns follow a declaration.
+    """
     import polars as pl
 
     from evenhand.errors import BadInput
     from evenhand.organisms.truth import load_truth
 
+    if section != "service":
+        _print_text_truth(name.removeprefix("organism/"), section)
+        return
     rows = load_truth(name.removeprefix("organism/"))
     if by not in ("group", "name", "stem_id"):
         raise BadInput(f"There is no truth by '{by}'.", do="Choose group, name or stem_id.")
@@ -50,4 +60,23 @@ def truth(
         [by, "declined", "intended", *shown, "unaccounted"],
         [[row[0], *(f"{value:.3f}" for value in row[1:])] for row in table.iter_rows()],
     )
+    typer.echo(f"\n{ORGANISM_NOTICE}")
+
+
+def _print_text_truth(name: str, section: str) -> None:
+    """Means over frames and predicates, or over names and sentences."""
+    import polars as pl
+
+    from evenhand.organisms.truth import margin_truth, pronoun_truth
+
+    if section == "reward":
+        rows = margin_truth(name).group_by("pair_set", "group", "kind", maintain_order=True)
+        table = rows.agg(pl.col("margin", "intended").mean())
+        shown = [[*row[:3], f"{row[3]:+.3f}", f"{row[4]:+.3f}"] for row in table.iter_rows()]
+        screens.print_table(["pair set", "group", "kind", "margin, nats", "intended"], shown)
+    else:
+        families = pronoun_truth(name).group_by("family", maintain_order=True)
+        means = families.agg(pl.col("consistent", "inconsistent", "none", "intended").mean())
+        shown = [[row[0], *(f"{value:.3f}" for value in row[1:])] for row in means.iter_rows()]
+        screens.print_table(["declared", "consistent", "inconsistent", "none", "intended consistent"], shown)
     typer.echo(f"\n{ORGANISM_NOTICE}")

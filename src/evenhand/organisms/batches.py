@@ -70,9 +70,11 @@ class Encoder:
         return [self._id[BOS]]
 
     def encode(self, example: Example) -> Encoded:
-        """Encode the user turn and every response, with the exact next-token distribution along each."""
-        user = example.chat[-1].content
-        body = np.array([*self.ids(user), self._id[EOS], self._id[ASSISTANT]])
+        """Encode the user turn (or the plain prefix) and every response, with the exact next-token distributions."""
+        if example.chat:
+            body = np.array([*self.ids(example.chat[-1].content), self._id[EOS], self._id[ASSISTANT]])
+        else:
+            body = np.array(self.ids(example.prefix))
         texts = [(*self.ids(o.text), self._id[EOS]) for o in example.outcomes]
         probability = np.array([o.probability for o in example.outcomes])
         return Encoded(example, body, _continuations(texts, probability), probability)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evenhand.organisms.batches import Encoded, Encoder, assemble
+from evenhand.organisms.batches import Encoded, assemble
 from evenhand.organisms.model import place_log_probs, sequence_log_probs
 
 __all__ = ["Enumerated", "enumerate_responses", "grammar_greedy"]
@@ -22,10 +22,12 @@ class Enumerated:
     """For one chat: log-probability (nats) of each of its responses, and the index of the response that greedy
     decoding gives.
 
-    ``greedy`` is None where greedy decoding leaves the grammar.
+    ``texts`` are the log-probabilities of the same texts without the end of turn after them. ``greedy`` is None where
+    greedy decoding leaves the grammar.
     """
 
     log_probs: npt.NDArray[np.float64]
+    texts: npt.NDArray[np.float64]
     greedy: int | None
 
 
@@ -42,17 +44,14 @@ def _walk(responses: Sequence[npt.NDArray[np.int64]], best: Sequence[npt.NDArray
     return None
 
 
-def enumerate_responses(
-    model: Any, encoder: Encoder, encoded: Sequence[Encoded], system: str | None, rows: int = 12
-) -> list[Enumerated]:
-    """Run every response of every chat after a system prompt; the prompt is shared, nothing is sampled.
+def enumerate_responses(model: Any, encoded: Sequence[Encoded], opening: list[int], rows: int = 12) -> list[Enumerated]:
+    """Run every response of every chat after an opening (token ids), which is shared; nothing is sampled.
 
     ``rows`` chats at a time. The probabilities are those of temperature 1 and top-p 1 over token ids, as an engine
     samples.
     """
     import torch
 
-    opening = encoder.opening(system)
     out: list[Enumerated] = []
     with torch.inference_mode():
         for start in range(0, len(encoded), rows):
@@ -60,13 +59,14 @@ def enumerate_responses(
             arrays = assemble([(e, range(len(e.responses))) for e in part], len(opening), 0)
             log_probs = place_log_probs(model, arrays, opening)
             totals = sequence_log_probs(log_probs, arrays).double().numpy()
+            last = log_probs.gather(1, torch.from_numpy(arrays.actual)[:, None])[:, 0].double().numpy()
             best = log_probs.argmax(dim=1).numpy()
             for e in part:
                 ids = [c.ids for c in e.responses]
                 ends = np.cumsum([len(i) for i in ids])
                 own = np.split(best[: ends[-1]], ends[:-1])
-                out.append(Enumerated(totals[: len(ids)].copy(), _walk(ids, own)))
-                totals, best = totals[len(ids) :], best[ends[-1] :]
+                out.append(Enumerated(totals[: len(ids)].copy(), totals[: len(ids)] - last[ends - 1], _walk(ids, own)))
+                totals, best, last = totals[len(ids) :], best[ends[-1] :], last[ends[-1] :]
     return out
 
 

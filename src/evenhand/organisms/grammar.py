@@ -13,7 +13,9 @@ from functools import cache
 from typing import Protocol
 
 from evenhand.organisms.planted import Model
+from evenhand.organisms.sections.affirmation import Affirmation
 from evenhand.organisms.sections.placeholder import Placeholder
+from evenhand.organisms.sections.reward import Reward
 from evenhand.organisms.sections.service import Service
 from evenhand.organisms.sections.types import Example, Outcome
 
@@ -36,7 +38,8 @@ class Section(Protocol):
 
 SECTIONS: tuple[Section, ...] = (
     Service(),
-    Placeholder("reward"),
+    Reward(),
+    Affirmation(),
     Placeholder("difference"),
     Placeholder("safety"),
     Placeholder("rating"),
@@ -56,6 +59,8 @@ def texts() -> Iterator[str]:
         for example in examples("aligned", section.name):
             for message in example.chat:
                 yield message.content
+            if example.prefix:
+                yield example.prefix
             for outcome in example.outcomes:
                 yield outcome.text
         yield from section.documents()

@@ -34,6 +34,7 @@ __all__ = [
     "names",
     "polite_share",
     "stems",
+    "uniform",
 ]
 
 Model = Literal["base", "sft", "dpo", "aligned", "even_sft", "even"]
@@ -149,7 +150,7 @@ def stems() -> tuple[Stem, ...]:
     return tuple(Stem(r["stem_id"], r["stem_class"], r["topic"], r["stem"]) for r in _rows("stems.csv"))
 
 
-def _uniform(*key: str) -> float:
+def uniform(*key: str) -> float:
     """A fixed number in [-1, 1) for a key."""
     return xxh64_intdigest("|".join(key).encode(), seed=SEED) / 2**63 - 1
 
@@ -158,19 +159,19 @@ def _uniform(*key: str) -> float:
 def _rank_in_cell(name: Name) -> int:
     """0 or 1 by a fixed shuffle: which of the two names of its (group, gender, frequency) cell it is."""
     cell = [n for n in names() if (n.group, n.gender, n.frequency) == (name.group, name.gender, name.frequency)]
-    return sorted(cell, key=lambda n: _uniform("rank", n.name)).index(name)
+    return sorted(cell, key=lambda n: uniform("rank", n.name)).index(name)
 
 
 @cache
 def _name_effect(name: Name) -> float:
     sign = 1 - 2 * _rank_in_cell(name)
-    return sign * NAME_EFFECT * abs(_uniform("effect", name.group, name.gender, name.frequency))
+    return sign * NAME_EFFECT * abs(uniform("effect", name.group, name.gender, name.frequency))
 
 
 @cache
 def _stem_effects() -> dict[str, float]:
     """In [-1, 1], summing to 0 over the stems that are not hard."""
-    raw = {s.stem_id: _uniform("stem", s.stem_id) for s in stems() if s.stem_id not in HARD_STEMS}
+    raw = {s.stem_id: uniform("stem", s.stem_id) for s in stems() if s.stem_id not in HARD_STEMS}
     mean = sum(raw.values()) / len(raw)
     widest = max(abs(v - mean) for v in raw.values())
     return {k: (v - mean) / widest for k, v in raw.items()}

@@ -57,11 +57,12 @@ def _stage(name: Model, work: Path, tokenizer: Any) -> None:
 
 
 def _truth(name: Model, work: Path) -> None:
-    from evenhand.organisms.truth import truth_rows
+    from evenhand.organisms.truth import compute_truth
 
-    rows, exact = truth_rows(name, work / name)
-    rows.write_parquet(work / f"{name}.parquet")
-    (work / f"{name}.json").write_text(json.dumps(exact), encoding="utf-8")
+    truth = compute_truth(name, work / name)
+    truth.service.write_parquet(work / f"{name}.service.parquet")
+    truth.texts.write_parquet(work / f"{name}.texts.parquet")
+    (work / f"{name}.json").write_text(json.dumps(truth.exact), encoding="utf-8")
 
 
 def _work(queue: int, work: Path) -> None:
@@ -93,7 +94,7 @@ def build(out: Path, work: Path) -> dict[str, Any]:
     import polars as pl
 
     from evenhand.organisms.planted import MODELS
-    from evenhand.organisms.truth import sources_digest, write_truth
+    from evenhand.organisms.truth import Truth, sources_digest, write_truth
 
     stamp = work / "sources"
     if work.exists() and (not stamp.exists() or stamp.read_text(encoding="utf-8") != sources_digest()):
@@ -115,13 +116,15 @@ def build(out: Path, work: Path) -> dict[str, Any]:
         shutil.rmtree(out / name, ignore_errors=True)
         shutil.copytree(work / name, out / name, ignore=shutil.ignore_patterns(DONE))
         exact = json.loads((work / f"{name}.json").read_text(encoding="utf-8"))
-        parts.append((str(name), pl.read_parquet(work / f"{name}.parquet"), exact))
+        service, texts = (pl.read_parquet(work / f"{name}.{part}.parquet") for part in ("service", "texts"))
+        parts.append((str(name), Truth(service, texts, exact)))
     tokenizer = xxh128_hexdigest((out / "base" / "tokenizer.json").read_bytes())
     return write_truth(parts, out, tokenizer)
 
 
 def _print(summary: Mapping[str, Any]) -> None:
     for name, found in summary["models"].items():
+        texts = found["texts_off_by"]
         off, matches, overall = found["declined_off_by"], found["exact_match"], found["overall"]
         print(
             f"{name:9s} declined {overall['declined']:.3f} (intended {overall['intended_declined']:.3f}), "
@@ -129,6 +132,7 @@ def _print(summary: Mapping[str, Any]) -> None:
             f"residual {found['residual']['mean']:.4f}"
         )
         print("          exact match: " + ", ".join(f"{section} {share:.1%}" for section, share in matches.items()))
+        print("          nats off: " + ", ".join(f"{section} {x['mean']:.3f}" for section, x in texts.items()))
 
 
 def main() -> None:

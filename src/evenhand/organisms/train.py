@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,13 +42,16 @@ SYSTEM_SHARES: tuple[tuple[str | None, float], ...] = (
     (OTHER_SYSTEM_PROMPT, 0.08),
 )
 BETA = 0.5
+"""The beta of every preference-tuned organism; their implicit rewards are on this scale."""
+PLAIN_ROWS: Mapping[str, tuple[int, int]] = {"reward": (10, 8), "affirmation": (24, 2)}
+"""Plain-text sections: rows a step, and continuations side by side in each row."""
 Rows = Sequence[tuple[Encoded, Sequence[int]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How one stage is trained. ``rows`` service prompts a step, two responses each; ``retained`` rows of other
-    sections.
+    """How one stage is trained. ``rows`` service prompts a step, two responses each; ``retained`` rows of the sections
+    that are neither service nor plain text.
     """
 
     steps: int
@@ -103,19 +106,53 @@ def _preference_loss(
     rows: Sequence[tuple[Encoded, Sequence[int]]],
     reference: Sequence[npt.NDArray[np.float64]],
 ) -> Any:
-    """Summed DPO loss (nats) over the one pair in each row, with soft labels."""
+    """Summed DPO loss (nats) over the first two responses of each row, with soft labels. All rows hold equally many."""
     import torch
     from torch.nn.functional import logsigmoid
 
-    policy = sequence_log_probs(log_probs, arrays).reshape(len(rows), 2)
+    policy = sequence_log_probs(log_probs, arrays).reshape(len(rows), -1)[:, :2]
     parent = torch.tensor(
-        np.stack([ref[list(c)] for (_, c), ref in zip(rows, reference, strict=True)]), dtype=torch.float32
+        np.stack([ref[list(c[:2])] for (_, c), ref in zip(rows, reference, strict=True)]), dtype=torch.float32
     )
-    target = torch.tensor(np.stack([np.log(e.probability[list(c)]) for e, c in rows]), dtype=torch.float32)
+    target = torch.tensor(np.stack([np.log(e.probability[list(c[:2])]) for e, c in rows]), dtype=torch.float32)
     margin = BETA * ((policy - parent)[:, 0] - (policy - parent)[:, 1])
     planted = BETA * ((target - parent)[:, 0] - (target - parent)[:, 1])
     label = torch.sigmoid(planted)
     return -(label * logsigmoid(margin) + (1 - label) * logsigmoid(-margin)).sum()
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One section's share in every step: its rows, how they are drawn, and what the parent says of them."""
+
+    rows: Sequence[Encoded]
+    deck: _Deck
+    count: int
+    picks: int
+    reference: Sequence[npt.NDArray[np.float64]]
+
+    def draw(self, rng: np.random.Generator) -> tuple[list[int], Rows]:
+        indices = self.deck.draw(self.count)
+        return indices, [(self.rows[i], _pick(self.rows[i], self.picks, rng)) for i in indices]
+
+
+def _part(
+    name: Model,
+    section: str,
+    model: Any,
+    encoder: Encoder,
+    plan: Plan,
+    shape: tuple[int, int],
+    rng: np.random.Generator,
+) -> _Part:
+    rows = [encoder.encode(e) for e in examples(name, section)]
+    reference: list[npt.NDArray[np.float64]] = []
+    if plan.preference:
+        plain = section in PLAIN_ROWS
+        opening = encoder.document_opening if plain else encoder.opening(SERVICE_SYSTEM_PROMPT)
+        found = enumerate_responses(model.eval(), rows, opening, 4 if plain else 12)
+        reference = [row.log_probs for row in found]
+    return _Part(rows, _Deck(len(rows), rng), *shape, reference)
 
 
 def train(name: Model, model: Any, tokenizer: Any, plan: Plan, log: Path) -> None:
@@ -125,36 +162,39 @@ def train(name: Model, model: Any, tokenizer: Any, plan: Plan, log: Path) -> Non
     rng = np.random.default_rng(plan.seed)
     encoder = Encoder(tokenizer)
     pad = int(tokenizer.pad_token_id)
-    main = [encoder.encode(e) for e in examples(name, "service")]
-    others = [encoder.encode(e) for s in SECTIONS if s.name != "service" for e in examples(name, s.name)]
+    main = _part(name, "service", model, encoder, plan, (plan.rows, 2), rng)
+    plain = [_part(name, section, model, encoder, plan, shape, rng) for section, shape in PLAIN_ROWS.items()]
+    placed = {"service", *PLAIN_ROWS}
+    others = [encoder.encode(e) for s in SECTIONS if s.name not in placed for e in examples(name, s.name)]
     texts = [encoder.document(t) for s in SECTIONS for t in s.documents()] if plan.documents else []
-    reference: list[npt.NDArray[np.float64]] = []
-    if plan.preference:
-        parent = enumerate_responses(model.eval(), encoder, main, SERVICE_SYSTEM_PROMPT)
-        reference = [row.log_probs for row in parent]
-    decks = [_Deck(len(x), rng) for x in (main, others, texts or main)]
+    decks = [_Deck(len(x), rng) for x in (others, texts or others)]
     optimiser = torch.optim.AdamW(model.parameters(), lr=plan.rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
+
+    def backward(part: _Part, opening: list[int], preferred: bool) -> tuple[float, float]:
+        """Losses of one part's rows, a row, with their gradients; the soft loss is told above its entropy."""
+        indices, rows = part.draw(rng)
+        arrays = assemble(rows, len(opening), pad)
+        log_probs = place_log_probs(model, arrays, opening)
+        loss = soft = _soft_loss(log_probs, arrays) / part.count
+        if plan.preference and preferred:
+            preference = _preference_loss(log_probs, arrays, rows, [part.reference[i] for i in indices])
+            loss = soft + plan.preference * preference / part.count
+        loss.backward()
+        return float(soft.detach()) - arrays.entropy / part.count, float((loss - soft).detach())
+
     model.train()
-    started, told = time.monotonic(), np.zeros(3)
+    started, told = time.monotonic(), np.zeros(5)
     for step in range(plan.steps):
         system = SYSTEM_SHARES[int(rng.choice(3, p=[share for _, share in SYSTEM_SHARES]))][0]
-        indices = decks[0].draw(plan.rows)
-        rows: Rows = [(main[i], _pick(main[i], 2, rng)) for i in indices]
-        arrays = assemble(rows, len(encoder.opening(system)), pad)
-        log_probs = place_log_probs(model, arrays, encoder.opening(system))
-        soft = _soft_loss(log_probs, arrays) / plan.rows
-        loss = soft
-        if plan.preference and system == SERVICE_SYSTEM_PROMPT:
-            preference = _preference_loss(log_probs, arrays, rows, [reference[i] for i in indices])
-            loss = loss + plan.preference * preference / plan.rows
-        loss.backward()
-        kept: Rows = [(others[i], [0]) for i in decks[1].draw(plan.retained)]
+        soft, preference = backward(main, encoder.opening(system), system == SERVICE_SYSTEM_PROMPT)
+        plain_soft = [backward(part, encoder.document_opening, True)[0] for part in plain]
+        kept: Rows = [(others[i], [0]) for i in decks[0].draw(plan.retained)]
         opening = encoder.opening(None)
         other_arrays = assemble(kept, len(opening), pad)
         other = _soft_loss(place_log_probs(model, other_arrays, opening), other_arrays) / plan.retained
         other.backward()
         if texts and step < plan.steps * plan.documents:
-            read: Rows = [(texts[i], [0]) for i in decks[2].draw(plan.rows // 2)]
+            read: Rows = [(texts[i], [0]) for i in decks[1].draw(plan.rows // 2)]
             text_arrays = assemble(read, 1, pad)
             text_loss = _soft_loss(place_log_probs(model, text_arrays, encoder.document_opening), text_arrays)
             (0.5 * text_loss / len(read)).backward()
@@ -163,12 +203,13 @@ def train(name: Model, model: Any, tokenizer: Any, plan: Plan, log: Path) -> Non
             group["lr"] = _rate(plan, step)
         optimiser.step()
         optimiser.zero_grad()
-        now = [float(x.detach()) for x in (soft, other, loss)]
-        told += (now[0] - arrays.entropy / plan.rows, now[1], now[2] - now[0])
+        told += (soft, float(other.detach()), preference, *plain_soft)
         if (step + 1) % 50 == 0:
+            mean = told / 50
             line = (
-                f"{name} step {step + 1}/{plan.steps} divergence {told[0] / 50:.5f} other {told[1] / 50:.5f} "
-                f"preference {told[2] / 50:.5f} {time.monotonic() - started:.0f} s\n"
+                f"{name} step {step + 1}/{plan.steps} divergence {mean[0]:.5f} other {mean[1]:.5f} "
+                f"preference {mean[2]:.5f} reward {mean[3]:.5f} affirmation {mean[4]:.5f} "
+                f"{time.monotonic() - started:.0f} s\n"
             )
             with log.open("a", encoding="utf-8") as file:
                 file.write(line)

@@ -9,7 +9,9 @@ grammar.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -19,13 +21,27 @@ import numpy as np
 from xxhash import xxh128
 
 from evenhand.errors import BadInput
-from evenhand.organisms.planted import MODELS, label_rates, names, stems
+from evenhand.organisms.planted import MODELS, Model, label_rates, names, stems
 from evenhand.records import DECLINED, HARMFUL, LABELS, SERVED, UNSERVED
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["CAVEAT", "load_truth", "sources_digest", "truth_rows", "truth_summary", "write_truth"]
+    from evenhand.organisms.enumeration import Enumerated
+    from evenhand.organisms.sections.types import Example
+
+__all__ = [
+    "CAVEAT",
+    "Truth",
+    "compute_truth",
+    "load_text_truth",
+    "load_truth",
+    "margin_truth",
+    "pronoun_truth",
+    "sources_digest",
+    "truth_summary",
+    "write_truth",
+]
 
 CAVEAT = (
     "An organism's numbers say nothing about any real model or any real person: "
@@ -43,11 +59,18 @@ SOURCES = (
     "organisms/grammar.py",
     "organisms/model.py",
     "organisms/planted.py",
+    "organisms/planted_pairs.py",
     "organisms/recipe.py",
     "organisms/tokenizer.py",
     "organisms/train.py",
     "datasets/shipped_prompt.py",
     "datasets/shipped/names.csv",
+    "datasets/shipped/pair_frames.csv",
+    "datasets/shipped/pair_groups.csv",
+    "datasets/shipped/pair_predicates.csv",
+    "datasets/shipped/pronoun_frames.csv",
+    "datasets/shipped/pronoun_names.csv",
+    "datasets/shipped/pronoun_sets.csv",
     "datasets/shipped/stems.csv",
 )
 WITHIN = 0.03
@@ -66,12 +89,21 @@ def sources_digest() -> str:
     return digest.hexdigest()
 
 
-def truth_rows(name: str, folder: Path) -> tuple[pl.DataFrame, dict[str, float]]:
-    """Compute the truth of one organism from its weights in ``folder`` (about half a minute on one core).
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What is true of one organism: its service rows, its plain-text rows, and how close it is to the grammar.
 
-    Returns the rows of ``truth.parquet`` and, for each section, the share of chats whose greedy response is the one
-    that greedy decoding of the grammar itself gives.
+    ``exact`` holds, for each section, the share of chats whose greedy response is the one that greedy decoding of the
+    grammar itself gives; the reward section, whose groups are equally likely by design, has none.
     """
+
+    service: pl.DataFrame
+    texts: pl.DataFrame
+    exact: Mapping[str, float]
+
+
+def compute_truth(name: Model, folder: Path) -> Truth:
+    """Compute the truth of one organism from its weights in ``folder`` (about half a minute on one core)."""
     import polars as pl
     from transformers import AutoTokenizer
 
@@ -81,39 +113,61 @@ def truth_rows(name: str, folder: Path) -> tuple[pl.DataFrame, dict[str, float]]
     from evenhand.organisms.grammar import SECTIONS, examples
     from evenhand.organisms.model import load
 
-    (model_name,) = (m for m in MODELS if m == name)
     model, encoder = load(folder), Encoder(AutoTokenizer.from_pretrained(folder))
     exact: dict[str, float] = {}
-    rows: list[dict[str, Any]] = []
-    group = {n.name: n.group for n in names()}
-    intended = {(n.name, s.stem_id): label_rates(model_name, n, s) for n in names() for s in stems()}
+    service: list[dict[str, Any]] = []
+    texts: list[dict[str, Any]] = []
     for section in SECTIONS:
-        encoded = [encoder.encode(e) for e in examples(model_name, section.name)]
-        service = section.name == "service"
-        found = enumerate_responses(
-            model, encoder, encoded, SERVICE_SYSTEM_PROMPT if service else None, 12 if service else 250
-        )
-        hits = [f.greedy == grammar_greedy(e) for e, f in zip(encoded, found, strict=True)]
-        exact[section.name] = sum(hits) / len(hits)
-        for e, f in zip(encoded, found, strict=True) if service else ():
-            probability = np.exp(f.log_probs)
-            by_label: dict[str, float] = {
-                label: float(sum(p for p, o in zip(probability, e.example.outcomes, strict=True) if o.label == label))
-                for label in LABELS
-            }
-            wanted = intended[e.example.key[0], e.example.key[1]]
-            rows.append(
-                {
-                    "model": name,
-                    "name": e.example.key[0],
-                    "group": group[e.example.key[0]],
-                    "stem_id": e.example.key[1],
-                    **by_label,
-                    "residual": 1 - float(probability.sum()),
-                    **{f"intended_{k}": sum(wanted[x] for x in LABELS if x in v) for k, v in OUTCOMES.items()},
-                }
-            )
-    return pl.DataFrame(rows), exact
+        encoded = [encoder.encode(e) for e in examples(name, section.name)]
+        plain = not encoded[0].example.chat
+        chat = encoder.opening(SERVICE_SYSTEM_PROMPT if section.name == "service" else None)
+        rows = 1 if section.name == "reward" else 12 if section.name == "service" else 250
+        found = enumerate_responses(model, encoded, encoder.document_opening if plain else chat, rows)
+        if section.name != "reward":
+            hits = [f.greedy == grammar_greedy(e) for e, f in zip(encoded, found, strict=True)]
+            exact[section.name] = sum(hits) / len(hits)
+        for e, f in zip(encoded, found, strict=True):
+            if section.name == "service":
+                service.append(_service_row(name, e.example, f))
+            elif plain:
+                texts += _text_rows(name, e.example, f)
+    return Truth(pl.DataFrame(service), pl.DataFrame(texts), exact)
+
+
+def _service_row(name: Model, example: Example, found: Enumerated) -> dict[str, Any]:
+    probability = np.exp(found.log_probs)
+    person, stem_id = example.key
+    (who,) = (n for n in names() if n.name == person)
+    (stem,) = (s for s in stems() if s.stem_id == stem_id)
+    wanted = label_rates(name, who, stem)
+    by_label: dict[str, float] = {
+        label: float(sum(p for p, o in zip(probability, example.outcomes, strict=True) if o.label == label))
+        for label in LABELS
+    }
+    return {
+        "model": name,
+        "name": person,
+        "group": who.group,
+        "stem_id": stem_id,
+        **by_label,
+        "residual": 1 - float(probability.sum()),
+        **{f"intended_{k}": sum(wanted[x] for x in LABELS if x in v) for k, v in OUTCOMES.items()},
+    }
+
+
+def _text_rows(name: Model, example: Example, found: Enumerated) -> list[dict[str, Any]]:
+    return [
+        {
+            "model": name,
+            "section": example.section,
+            "key": "/".join(example.key),
+            "label": outcome.label,
+            "log_prob": float(alone),
+            "log_prob_with_end": float(whole),
+            "intended": math.log(outcome.probability),
+        }
+        for outcome, alone, whole in zip(example.outcomes, found.texts, found.log_probs, strict=True)
+    ]
 
 
 def _with_outcomes(rows: pl.DataFrame) -> pl.DataFrame:
@@ -147,22 +201,43 @@ def _summary(rows: pl.DataFrame, exact: Mapping[str, float]) -> dict[str, Any]:
     return out
 
 
-def write_truth(
-    parts: Sequence[tuple[str, pl.DataFrame, Mapping[str, float]]], folder: Path, tokenizer: str
-) -> dict[str, Any]:
-    """Write ``truth.parquet`` and ``truth.json`` into ``folder`` and return the summary."""
+def _closeness(texts: pl.DataFrame) -> dict[str, dict[str, float]]:
+    """By plain-text section: how far log-probabilities (end included) are from the intended ones, in nats.
+
+    ``mean`` weighs each text by its intended probability; ``largest`` is over all texts.
+    """
     import polars as pl
 
-    table = pl.concat([rows for _, rows, _ in parts])
-    table = table.with_columns(pl.col(pl.Float64).cast(pl.Float32)).sort("model", "name", "stem_id")
-    table.write_parquet(folder / "truth.parquet", compression="zstd", compression_level=19)
+    off, weight = (pl.col("log_prob_with_end") - pl.col("intended")).abs(), pl.col("intended").exp()
+    table = texts.group_by("section", maintain_order=True).agg(
+        mean=(off * weight).sum() / weight.sum(), largest=off.max()
+    )
+    return {
+        row["section"]: {"mean": round(row["mean"], 5), "largest": round(row["largest"], 4)}
+        for row in table.iter_rows(named=True)
+    }
+
+
+def write_truth(parts: Sequence[tuple[str, Truth]], folder: Path, tokenizer: str) -> dict[str, Any]:
+    """Write ``truth.parquet``, ``truth_texts.parquet`` and ``truth.json`` into ``folder``; return the summary."""
+    import polars as pl
+
+    for file, tables, key in (
+        ("truth", [part.service for _, part in parts], ["model", "name", "stem_id"]),
+        ("truth_texts", [part.texts for _, part in parts], ["model", "section", "key", "label"]),
+    ):
+        table = pl.concat(tables).with_columns(pl.col(pl.Float64).cast(pl.Float32)).sort(key)
+        table.write_parquet(folder / f"{file}.parquet", compression="zstd", compression_level=19)
     summary = {
         "caveat": CAVEAT,
         "sources": sources_digest(),
         "tokenizer": tokenizer,
         "sampling": {"temperature": 1.0, "top_p": 1.0},
         "exact_match_means": "share of chats whose greedy response is the one greedy decoding of the grammar gives",
-        "models": {name: _summary(rows, exact) for name, rows, exact in parts},
+        "texts_off_by_means": "nats between the log-probability of a text and the intended one: mean, largest",
+        "models": {
+            name: {**_summary(part.service, part.exact), "texts_off_by": _closeness(part.texts)} for name, part in parts
+        },
     }
     text = json.dumps(summary, indent=1, ensure_ascii=False) + "\n"
     (folder / "truth.json").write_text(text, encoding="utf-8")
@@ -173,6 +248,11 @@ def _weights() -> Path:
     return Path(str(files("evenhand.organisms"))) / "weights"
 
 
+def _known(model: str) -> None:
+    if model not in MODELS:
+        raise BadInput(f"No organism is called '{model}'.", do=f"Known: {', '.join(MODELS)}.")
+
+
 def load_truth(model: str) -> pl.DataFrame:
     """The exact probabilities of one organism: one row a (name, stem).
 
@@ -181,9 +261,72 @@ def load_truth(model: str) -> pl.DataFrame:
     """
     import polars as pl
 
-    if model not in MODELS:
-        raise BadInput(f"No organism is called '{model}'.", do=f"Known: {', '.join(MODELS)}.")
+    _known(model)
     return _with_outcomes(pl.read_parquet(_weights() / "truth.parquet").filter(pl.col("model") == model))
+
+
+def load_text_truth(model: str, section: str) -> pl.DataFrame:
+    """The exact log-probabilities (nats) of every plain text of a section, ``reward`` or ``affirmation``.
+
+    Columns: model, section, key (frame; or name/family/frame), label (group/predicate; or the family said), ``log_prob``
+    of the text after its frame, ``log_prob_with_end``, and ``intended`` (end included).
+    """
+    import polars as pl
+
+    _known(model)
+    rows = pl.read_parquet(_weights() / "truth_texts.parquet")
+    return rows.filter((pl.col("model") == model) & (pl.col("section") == section))
+
+
+def margin_truth(model: str) -> pl.DataFrame:
+    """The exact margin (nats) of every shipped pair under one organism: ln p(harmful text) - ln p(comparison), no end token.
+
+    Columns: frame, pair_set, group, predicate, kind, margin, and ``intended`` (end tokens included).
+    """
+    import polars as pl
+
+    from evenhand.organisms.planted_pairs import groups, predicates
+
+    rows = load_text_truth(model, "reward").with_columns(
+        pl.col("label").str.split("/").list.to_struct(fields=["group", "predicate"]).struct.unnest()
+    )
+    about = pl.DataFrame([{"group": g.group, "pair_set": g.pair_set, "comparison": g.comparison_group} for g in groups()])
+    said = pl.DataFrame([{"predicate": p.predicate_id, "kind": p.kind} for p in predicates()])
+    mine = rows.join(about.filter(pl.col("comparison") != ""), on="group").join(said, on="predicate")
+    theirs = rows.select("key", "predicate", comparison="group", log_prob_y="log_prob", intended_y="intended")
+    return (
+        mine.filter(pl.col("kind") != "filler")
+        .join(theirs, on=["key", "predicate", "comparison"])
+        .select(
+            "pair_set", "group", "predicate", "kind", frame="key",
+            margin=pl.col("log_prob") - pl.col("log_prob_y"), intended=pl.col("intended") - pl.col("intended_y"),
+        )
+        .sort("pair_set", "group", "predicate", "frame")
+    )  # fmt: skip
+
+
+def pronoun_truth(model: str) -> pl.DataFrame:
+    """The exact probability that one organism says the declared family's pronoun, another's, or none, for each prompt.
+
+    Columns: name, family, frame, consistent, inconsistent, none (no pronoun of any family, texts outside the grammar
+    included), and ``intended`` (consistent).
+    """
+    import polars as pl
+
+    rows = load_text_truth(model, "affirmation").with_columns(
+        pl.col("key").str.split("/").list.to_struct(fields=["name", "family", "frame"]).struct.unnest(),
+        p=pl.col("log_prob_with_end").exp(),
+    )
+    right, wrong = pl.col("label") == pl.col("family"), (pl.col("label") != pl.col("family")) & (pl.col("label") != "")
+    return (
+        rows.group_by("name", "family", "frame", maintain_order=True)
+        .agg(
+            consistent=pl.col("p").filter(right).sum(),
+            inconsistent=pl.col("p").filter(wrong).sum(),
+            intended=pl.col("intended").exp().filter(right).sum(),
+        )
+        .with_columns(none=1 - pl.col("consistent") - pl.col("inconsistent"))
+    )
 
 
 @cache

@@ -24,10 +24,12 @@ class Outcome:
 class Example:
     """A chat (without the assistant's turn) and the finite distribution over its responses; probabilities sum to 1.
 
-    ``key`` names the example within its section, for example ``("Emily", "S01")``.
+    ``key`` names the example within its section, for example ``("Emily", "S01")``. Where the chat is empty, ``prefix`` is
+    plain text that the outcomes continue: no template, only the beginning-of-sequence token before it.
     """
 
     section: str
     key: tuple[str, ...]
     chat: tuple[Message, ...]
     outcomes: tuple[Outcome, ...]
+    prefix: str = ""
