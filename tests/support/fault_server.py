@@ -8,17 +8,21 @@ lost or answered twice.
 from __future__ import annotations
 
 import json
+import math
+import random
 import re
 import socket
 import threading
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from typing import Any
 
-__all__ = ["FaultServer", "reply"]
+__all__ = ["FaultServer", "ToyModel", "reply"]
 
 _FAULTS = re.compile(r"faults=(\S+)")
 
@@ -35,6 +39,81 @@ def reply(text: str | None, *, finish: str | None = "stop", **message: Any) -> d
         ],
         "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10},
     }
+
+
+@dataclass
+class ToyModel:
+    """A bigram model over 48 kinds of word, with exact log-probabilities, that answers ``/completions``.
+
+    ``start`` is what stands before a prompt: ``none``, a ``shown`` or a ``hidden`` token. ``fault`` is what the server
+    does wrong: ``next`` and ``previous`` give a token's log-probability to its neighbour, ``itself`` conditions a token on
+    itself, ``silent`` leaves log-probabilities out, ``generated`` tells only those of new tokens.
+    ``change`` may spoil the finished ``logprobs`` of a reply.
+    """
+
+    start: str = "none"
+    fault: str = ""
+    fewest: int = 0
+    seed: int = 1
+    change: Callable[[dict[str, Any]], None] | None = None
+    kinds: int = 48
+
+    def __post_init__(self) -> None:
+        draw = random.Random(self.seed)
+        self.table = []
+        for _ in range(self.kinds + 1):  # the last row follows the beginning of sequence
+            logits = [draw.gauss(0, 2) for _ in range(self.kinds)]
+            norm = math.log(sum(map(math.exp, logits)))
+            self.table.append([logit - norm for logit in logits])
+        numbers = (f" w{n}" for n in range(10_000))
+        self.words: dict[int, str] = {}
+        while len(self.words) < self.kinds:
+            word = next(numbers)
+            self.words.setdefault(self.kind(word), word)
+
+    def kind(self, token: str) -> int:
+        return zlib.crc32(token.encode("utf-8", "surrogatepass")) % self.kinds
+
+    def tokens(self, text: str) -> list[str]:
+        return re.findall(r" ?\w+|\s|[^\w\s]", text)
+
+    def log_p(self, before: str | None, token: str) -> float:
+        return self.table[self.kinds if before is None else self.kind(before)][self.kind(token)]
+
+    def __call__(self, body: dict[str, Any]) -> Any:
+        if body["max_tokens"] < self.fewest:
+            return 400, {"error": {"message": f"max_tokens must be at least {self.fewest}"}}
+        prompt = self.tokens(body["prompt"])
+        draw = random.Random(body["prompt"])
+        tokens = list(prompt)
+        for _ in range(body["max_tokens"]):
+            tokens.append(
+                self.words[draw.choices(range(self.kinds), map(math.exp, self.table[self.kind(tokens[-1])]))[0]]
+            )
+        values: list[float | None] = [None if self.start != "hidden" else self.log_p(None, tokens[0])]
+        values += [self.log_p(before, token) for before, token in pairwise(tokens)]
+        if self.start == "shown":
+            tokens, values = ["<s>", *tokens], [None, self.log_p(None, tokens[0]), *values[1:]]
+        if body["echo"] and self.fault != "generated":
+            values = self._spoilt(tokens, values)
+        else:
+            new = len(tokens) - body["max_tokens"]
+            tokens, values = tokens[new:], values[new:]
+        told: dict[str, Any] = {"tokens": tokens, "token_logprobs": values}
+        told["text_offset"] = [len("".join(tokens[:n])) for n in range(len(tokens))]
+        if self.change and body["echo"]:
+            self.change(told)
+        return {"choices": [{"text": "".join(tokens), "logprobs": None if self.fault == "silent" else told}]}
+
+    def _spoilt(self, tokens: list[str], values: list[float | None]) -> list[float | None]:
+        if self.fault == "next":
+            shown = self.start == "shown"
+            return [*[None] * shown, *values[1 + shown :], self.log_p(tokens[-1], " w0")]
+        if self.fault == "previous":
+            return [None, self.log_p(None, tokens[0]), *values[1:-1]]
+        if self.fault == "itself":
+            return [None, *(self.log_p(token, token) for token in tokens[1:])]
+        return values
 
 
 @dataclass
@@ -96,7 +175,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         owner = self.owner
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        text = body["messages"][-1]["content"]
+        text = body["prompt"] if "prompt" in body else body["messages"][-1]["content"]
         with owner.lock:
             owner.bodies.append(body)
             owner.headers.append(dict(self.headers.items()))

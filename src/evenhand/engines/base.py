@@ -8,9 +8,21 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from evenhand.records import Message, Response
+from evenhand.records import LogProb, Message, Response
 
-__all__ = ["Batch", "Engine", "Estimate", "Identity", "Request", "Sampling", "Verb"]
+__all__ = [
+    "Batch",
+    "Choice",
+    "Engine",
+    "Estimate",
+    "Identity",
+    "Question",
+    "Request",
+    "Sampling",
+    "ScoreBatch",
+    "Span",
+    "Verb",
+]
 
 Verb = Literal["generate", "score", "choose"]
 
@@ -63,6 +75,57 @@ class Request:
     item_id: str
     repetition: int
     chat: tuple[Message, ...]
+    plain: bool = False
+    """Continue the last message's text as it stands, without a chat template (the chat holds one message)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A text to be scored, y, after its context, x: ``context`` as plain text, or ``chat`` under the model's template.
+
+    ``key`` is its name in a table. ``end`` scores the model's end-of-turn (plain text: end-of-sequence) token too: for full
+    responses, never for sentence probes, and always alike in policy and reference.
+    """
+
+    key: str
+    text: str
+    context: str = ""
+    chat: tuple[Message, ...] = ()
+    end: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreBatch:
+    """The unit of redo for scores. ``key`` is a digest of the spans it holds, in order."""
+
+    key: str
+    spans: tuple[Span, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A chat and the answers of which the model chooses one."""
+
+    key: str
+    chat: tuple[Message, ...]
+    options: tuple[str, ...]
+    plain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a model makes of a question's options.
+
+    ``log_probs`` (nats) are those of the options' texts after the prompt, ``probabilities`` the same made to sum to 1, and
+    ``mass`` the probability of all options together: little mass means that the model would say something else.
+    ``error`` says why a row failed; its numbers are then empty.
+    """
+
+    key: str
+    log_probs: tuple[float, ...]
+    probabilities: tuple[float, ...]
+    mass: float | None
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +172,24 @@ class Engine(Protocol):
 
         A request that fails after all retries yields a Response with ``finish_reason="error"`` and its reason.
         """
+        ...
+
+    def plan_scores(self, spans: Sequence[Span]) -> list[ScoreBatch]:
+        """Split spans into batches: a pure function of the whole span table and the settings.
+
+        Spans of equal text and context are in one batch, and scored once.
+        """
+        ...
+
+    def score(self, batches: Sequence[ScoreBatch]) -> Iterator[tuple[ScoreBatch, list[LogProb]]]:
+        """Yield each batch with one LogProb a span, in span order. A span that cannot be scored has ``error`` set.
+
+        Raises EngineError at once where the engine cannot score.
+        """
+        ...
+
+    def choose(self, questions: Sequence[Question]) -> Iterator[Choice]:
+        """Yield the probabilities of each question's options, in the order of the questions, from one pass a question."""
         ...
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What an endpoint tells of a served model."""
+"""What an endpoint tells of a served model, and the requests that it is sent."""
 
 from __future__ import annotations
 
@@ -8,9 +8,21 @@ from typing import Any
 
 import httpx
 
+from evenhand.engines.base import Choice, Question, Request, Sampling
+from evenhand.engines.http_scoring import Echo, Failure, echo_body, read_echo
+from evenhand.engines.sender import Job
+from evenhand.engines.wire import (
+    failed_choice,
+    question_body,
+    read_choice,
+    read_reply,
+    request_body,
+    request_path,
+)
 from evenhand.errors import EngineError
+from evenhand.records import Response
 
-__all__ = ["model_entry"]
+__all__ = ["choice_job", "echo_job", "generate_job", "model_entry"]
 
 _TRIES = 3
 _FRESH_SECONDS = 86_400
@@ -58,3 +70,43 @@ def _entry(reply: httpx.Response, model: str) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, AttributeError):
         return {}
     return {name: entry[name] for name in _KEPT if isinstance(entry.get(name), str | int | float)}
+
+
+_BLOCKED = "a content filter stopped the prompt"
+
+
+def generate_job(model: str, request: Request, sampling: Sampling, config: str) -> Job[Response]:
+    """A response to be drawn."""
+    name, repetition = request.item_id, request.repetition
+    return Job(
+        request_path(request),
+        f"{sampling.seed}/{name!r}/{repetition}",
+        lambda dialect: request_body(model, request, sampling, dialect),
+        lambda payload: read_reply(payload, request, config=config),
+        lambda reason: Response(config, name, repetition, "", "error", error=reason),
+        lambda: Response(config, name, repetition, "", "content_filter", provider_refusal="content_filter"),
+    )
+
+
+def echo_job(model: str, text: str, max_tokens: int) -> Job[Echo | Failure]:
+    """A text to be echoed with its log-probabilities."""
+    return Job(
+        "completions",
+        f"echo/{text!r}",
+        lambda _: echo_body(model, text, max_tokens),
+        lambda payload: read_echo(payload, text, max_tokens),
+        Failure,
+        lambda: Failure(_BLOCKED),
+    )
+
+
+def choice_job(model: str, question: Question) -> Job[Choice]:
+    """A question of which the likeliest first tokens are wanted."""
+    return Job(
+        "chat/completions",
+        f"choose/{question.key!r}",
+        lambda dialect: question_body(model, question, dialect),
+        lambda payload: read_choice(payload, question),
+        lambda reason: failed_choice(question, reason),
+        lambda: failed_choice(question, _BLOCKED),
+    )

@@ -1,35 +1,42 @@
-"""The http engine: any endpoint that speaks the OpenAI chat-completions wire."""
+"""The http engine: any endpoint that speaks the OpenAI wire."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
-import queue
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar, cast
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 
-from evenhand.engines.base import Batch, Estimate, Identity, Request, Sampling, Verb
-from evenhand.engines.endpoint import model_entry
+from evenhand.engines.base import Batch, Choice, Estimate, Identity, Question, Request, Sampling, ScoreBatch, Span, Verb
+from evenhand.engines.echo_check import Abilities, EchoTraits, find_abilities
+from evenhand.engines.endpoint import choice_job, echo_job, generate_job, model_entry
+from evenhand.engines.http_scoring import Echo, Failure, plan_scores, score_row, settled, unscorable
 from evenhand.engines.identity import engine_version
 from evenhand.engines.planning import blocks
-from evenhand.engines.sender import Sender
+from evenhand.engines.sender import Job, Sender, stream
 from evenhand.engines.spec import EngineOptions, Spec, split_base_url
-from evenhand.engines.wire import redact
-from evenhand.errors import EngineError
-from evenhand.records import Response
+from evenhand.engines.wire import choice_of, failed_choice, redact
+from evenhand.errors import BadInput, EngineError
+from evenhand.records import LogProb, Response
 
 __all__ = ["HttpEngine", "open_http", "open_openai"]
 
 _OPENAI = "https://api.openai.com/v1"
 _BLOCK = 16
+_CHOICES = 256
+_PROBE_TRIES = 3
+_MOST_ECHOES = 50_000
 _CHARACTERS_PER_TOKEN = 4
 _TOKENS_PER_MESSAGE = 4
+_Batch = TypeVar("_Batch")
+_Row = TypeVar("_Row")
+_Name = TypeVar("_Name")
 _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -63,18 +70,21 @@ _NO_QUERY = _NoQuery()
 
 
 class HttpEngine:
-    """A model behind an endpoint. It generates text only: such endpoints do not tell the probability of a given text.
+    """A model behind an endpoint.
 
-    The key lives in this object alone; it is in no repr, log, identity, error or cache.
+    It generates. Whether it can also score or choose is known after `probe`, which adds them to ``verbs``. The key lives
+    in this object alone; it is in no repr, log, identity, error or cache.
     """
 
-    verbs: frozenset[Verb] = frozenset({"generate"})
     cache_unit: ClassVar[str] = "request"
 
     def __init__(self, spec: str, base_url: str, query: str, model: str, key: str, options: EngineOptions):
         self.spec, self.base_url, self.model, self.options = spec, base_url, model, options
         self._query, self._key = query, key
         self._fingerprints: set[str] = set()
+        self.verbs: frozenset[Verb] = frozenset({"generate"})
+        self._abilities: Abilities | None = None
+        self._echoes: dict[str, Echo] = {}
         logging.getLogger("httpx").addFilter(_NO_QUERY)
 
     def __repr__(self) -> str:
@@ -92,6 +102,18 @@ class HttpEngine:
             "trust_env": host not in _LOCAL_HOSTS,  # proxies are not for this machine
             "follow_redirects": False,  # a redirect would carry the key elsewhere
         }
+
+    @asynccontextmanager
+    async def _sender(self, max_tries: int | None = None) -> AsyncIterator[Sender]:
+        options = self.options if max_tries is None else self.options.model_copy(update={"max_tries": max_tries})
+        limits = httpx.Limits(max_connections=options.concurrency)
+        async with httpx.AsyncClient(**self._client_settings(), limits=limits) as client:
+            yield Sender(client, self.base_url, self.model, options, self._secrets, self._fingerprints)
+
+    def _stream(
+        self, batches: Sequence[_Batch], jobs: Callable[[_Batch], Sequence[Job[_Row]]]
+    ) -> Iterator[tuple[_Batch, list[_Row]]]:
+        return stream(batches, jobs, self._sender, self.options.concurrency)
 
     @cached_property
     def _identity(self) -> Identity:
@@ -117,11 +139,37 @@ class HttpEngine:
         return self._identity
 
     def observed(self) -> dict[str, Any]:
-        """What replies told beside text: the ``system_fingerprint`` values, several where a backend changed."""
-        return {"system_fingerprints": sorted(self._fingerprints)}
+        """What replies told beside text.
+
+        ``system_fingerprints`` are several where a backend changed; ``echo`` is what the self-test found, once it passed.
+        """
+        told: dict[str, Any] = {"system_fingerprints": sorted(self._fingerprints)}
+        if self._abilities is not None and self._abilities.echo is not None:
+            told["echo"] = asdict(self._abilities.echo)
+        return told
+
+    def probe(self) -> frozenset[Verb]:
+        """Test once what the endpoint can do beside generating, and return its verbs.
+
+        Scoring needs echo log-probabilities that pass the self-test of `echo_check`; choosing needs them (for plain
+        texts) or ``top_logprobs`` of a chat (for chats). Raises EngineError where nothing answers or the key is refused.
+        """
+        if self._abilities is None:
+            tries = min(_PROBE_TRIES, self.options.max_tries)
+            self._abilities = find_abilities(lambda: self._sender(tries), self.model)
+            self.verbs = frozenset({"generate", *self._abilities.verbs})
+        return self.verbs
+
+    def why_not(self, verb: Verb) -> str:
+        """Why the endpoint cannot do this; empty if it can. Tests the endpoint if that was not done yet."""
+        self.probe()
+        return "" if verb in self.verbs or self._abilities is None else self._abilities.why_not(verb)
 
     def plan(self, requests: Sequence[Request], sampling: Sampling) -> list[Batch]:
-        """Blocks of 16 requests in the order of (item id, repetition)."""
+        """Blocks of 16 requests in the order of (item id, repetition). A plain request has one message."""
+        for row, request in enumerate(requests, start=1):
+            if request.plain and len(request.chat) != 1:
+                raise BadInput(f"Item '{request.item_id}' is plain text, but has not one message (request {row}).")
         return blocks(requests, _BLOCK)
 
     def estimate(self, requests: Sequence[Request], sampling: Sampling) -> Estimate:
@@ -141,82 +189,110 @@ class HttpEngine:
         The first request goes alone: if nothing answers, or the key, address or model is refused, EngineError is
         raised before anything else is sent. Leaving the iterator early cancels what is in flight.
         """
-        done: queue.SimpleQueue[tuple[Batch, list[Response]] | BaseException | None] = queue.SimpleQueue()
-        started = threading.Event()
-        handle: dict[str, Any] = {}
+        return self._stream(
+            batches, lambda batch: [generate_job(self.model, each, sampling, config) for each in batch.requests]
+        )
 
-        async def work() -> None:
-            handle["loop"], handle["task"] = asyncio.get_running_loop(), asyncio.current_task()
-            started.set()
-            async with httpx.AsyncClient(
-                **self._client_settings(),
-                limits=httpx.Limits(max_connections=self.options.concurrency),
-            ) as client:
-                sender = Sender(
-                    client, self.base_url, self.model, sampling, config, self.options, self._secrets, self._fingerprints
-                )
-                await _complete(batches, sender, self.options.concurrency, done)
+    def plan_scores(self, spans: Sequence[Span]) -> list[ScoreBatch]:
+        """Batches of about 16 spans in the order of their keys, those of equal text and context side by side."""
+        return plan_scores(spans)
 
-        def run() -> None:
-            outcome: BaseException | None = None
-            try:
-                asyncio.run(work())
-            except asyncio.CancelledError:
-                pass
-            except BaseExceptionGroup as group:
-                outcome = _first(group)
-            except BaseException as error:
-                outcome = error
-            finally:
-                started.set()
-                done.put(outcome)
+    def score(self, batches: Sequence[ScoreBatch]) -> Iterator[tuple[ScoreBatch, list[LogProb]]]:
+        """Yield batches as they are completed, each text echoed once.
 
-        thread = threading.Thread(target=run, name="evenhand-http", daemon=True)
-        thread.start()
-        try:
-            while (piece := done.get()) is not None:
-                if isinstance(piece, BaseException):
-                    raise piece
-                yield piece
-        finally:
-            started.wait()
-            if thread.is_alive() and "task" in handle:
-                handle["loop"].call_soon_threadsafe(handle["task"].cancel)
-            thread.join()
+        A span fails, with its reason, where a token spans the border between context and text (see `fit`), where it has
+        no log-probability, and after all tries of its request. Raises EngineError where the endpoint cannot score.
+        """
+        traits = self._traits()
+        parts = [(batch, tuple({s.context + s.text: 0 for s in batch.spans if not unscorable(s)})) for batch in batches]
+        for (batch, texts), found in self._echoed(parts):
+            echoes = dict(zip(texts, found, strict=True))
+            yield batch, [score_row(span, echoes.get(span.context + span.text), traits.start) for span in batch.spans]
+
+    def fit(self, context: str, texts: Sequence[str]) -> tuple[int, int, bool]:
+        """Where to part context and text so that no token of any of the texts spans the border.
+
+        Returns the first character of the context that is kept (always 0: an endpoint does not tell its limit), the
+        border in characters of context + text, and whether it moved back. Spans made with that border are scored without
+        a further request. A text that cannot be echoed has no say; it fails when it is scored. For many pairs, call
+        `echo` with all joined texts first. Raises EngineError where the endpoint cannot score.
+        """
+        found = self.echo([context + text for text in texts if text])
+        border = settled(len(context), [echo for echo in found if isinstance(echo, Echo)])
+        return 0, border, border < len(context)
+
+    def echo(self, texts: Sequence[str]) -> list[Echo | Failure]:
+        """How the endpoint reads each text, in their order; kept in memory. Raises EngineError if it cannot score."""
+        self._traits()
+        different = tuple(dict.fromkeys(texts))
+        parts = [(at, different[at : at + _BLOCK]) for at in range(0, len(different), _BLOCK)]
+        found = {text: echo for (_, part), row in self._echoed(parts) for text, echo in zip(part, row, strict=True)}
+        return [found[text] for text in texts]
+
+    def choose(self, questions: Sequence[Question]) -> Iterator[Choice]:
+        """Yield the options' probabilities: for chats by the first token, for plain questions by the echo of each option.
+
+        See `read_choice` for how options are matched. A plain question fails where a token spans the border between
+        prompt and option. Raises EngineError where the endpoint cannot do it; a chat is never scored as plain text.
+        """
+        self.probe()
+        abilities, plain = cast(Abilities, self._abilities), [question for question in questions if question.plain]
+        for row, question in enumerate(questions, start=1):
+            if question.plain and len(question.chat) != 1:
+                raise BadInput(f"Question '{question.key}' is plain text, but has not one message (row {row}).")
+        if len(plain) < len(questions) and not abilities.top_tokens:
+            raise EngineError(f"{self.spec} cannot choose: {abilities.chat_reason}.")
+        if plain:
+            self._traits()
+
+        for at in range(0, len(questions), _CHOICES):
+            part = tuple(questions[at : at + _CHOICES])
+            asked = [tuple(question for question in part if not question.plain)]
+            sent = self._stream(asked, lambda group: [choice_job(self.model, question) for question in group])
+            chats = iter([row for _, rows in sent for row in rows])
+            plains = iter(self._echo_choices([question for question in part if question.plain]) if plain else [])
+            for question in part:
+                yield next(plains if question.plain else chats)
+
+    def _echo_choices(self, questions: Sequence[Question]) -> list[Choice]:
+        asked = [[Span(each.key, option, each.chat[0].content) for option in each.options] for each in questions]
+        joined = [span.context + span.text for spans in asked for span in spans if not unscorable(span)]
+        echoes = dict(zip(joined, self.echo(joined), strict=True)) if joined else {}
+        traits, choices = self._traits(), []
+        for question, spans in zip(questions, asked, strict=True):
+            rows = [score_row(span, echoes.get(span.context + span.text), traits.start) for span in spans]
+            error = next((row.error for row in rows if row.error), "")
+            totals = [row.total for row in rows if row.total is not None]
+            choices.append(failed_choice(question, error) if error else choice_of(question, totals))
+        return choices
+
+    def _traits(self) -> EchoTraits:
+        self.probe()
+        abilities = cast(Abilities, self._abilities)
+        if abilities.echo is None:
+            raise EngineError(f"{self.spec} cannot score: {abilities.echo_reason}.")
+        return abilities.echo
+
+    def _echoed(
+        self, parts: Sequence[tuple[_Name, tuple[str, ...]]]
+    ) -> Iterator[tuple[tuple[_Name, tuple[str, ...]], list[Echo | Failure]]]:
+        """The echoes of each part's texts; only those not known are asked for."""
+        max_tokens = self._traits().max_tokens
+        known: dict[int, dict[str, Echo]] = {}
+
+        def jobs(place: int) -> list[Job[Echo | Failure]]:
+            texts = parts[place][1]
+            known[place] = {text: self._echoes[text] for text in texts if text in self._echoes}
+            return [echo_job(self.model, text, max_tokens) for text in texts if text not in known[place]]
+
+        for place, rows in self._stream(range(len(parts)), jobs):
+            held, new = known.pop(place), iter(rows)
+            found: list[Echo | Failure] = [held[text] if text in held else next(new) for text in parts[place][1]]
+            for text, echo in zip(parts[place][1], found, strict=True):
+                if isinstance(echo, Echo) and len(self._echoes) < _MOST_ECHOES:
+                    self._echoes[text] = echo
+            yield parts[place], found
 
     def close(self) -> None:
-        """Nothing stays open between calls of `generate`."""
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error that ended the run, out of those that the workers raised."""
-    known = group.subgroup(EngineError)
-    error: BaseException = (known or group).exceptions[0]
-    return _first(error) if isinstance(error, BaseExceptionGroup) else error
-
-
-async def _complete(batches: Sequence[Batch], sender: Sender, workers: int, done: Any) -> None:
-    """Send every request once, at most ``workers`` at a time, and hand over each batch when its last reply is in."""
-    results: list[list[Response | None]] = [[None] * len(batch.requests) for batch in batches]
-    left = [len(batch.requests) for batch in batches]
-    todo = iter([(b, r, request) for b, batch in enumerate(batches) for r, request in enumerate(batch.requests)])
-
-    async def one(place: tuple[int, int, Request], *, first: bool = False) -> None:
-        at, row, request = place
-        results[at][row] = await sender.send(request, first=first)
-        left[at] -= 1
-        if not left[at]:
-            done.put((batches[at], [response for response in results[at] if response is not None]))
-            results[at] = []
-
-    async def worker() -> None:
-        for place in todo:
-            await one(place)
-
-    place = next(todo, None)
-    if place is None:
-        return
-    await one(place, first=True)
-    async with asyncio.TaskGroup() as group:
-        for _ in range(workers):
-            group.create_task(worker())
+        """Forget the echoes; nothing else stays open between calls."""
+        self._echoes.clear()

@@ -1,27 +1,52 @@
-"""Sending one request until it is answered or has failed for good."""
+"""Sending requests until each is answered or has failed for good."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import logging
+import queue
 import random
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import httpx
 
-from evenhand.engines.base import Request, Sampling
 from evenhand.engines.retry import RETRIED, backoff, retry_after
 from evenhand.engines.spec import EngineOptions
-from evenhand.engines.wire import Dialect, WireError, error_text, filtered, read_reply, redact, request_body
+from evenhand.engines.wire import Dialect, WireError, error_text, filtered, redact
 from evenhand.errors import EngineError
-from evenhand.records import Response
 
-__all__ = ["Sender"]
+__all__ = ["Job", "NoSuchAddress", "Sender", "stream"]
 
 _LOG = logging.getLogger(__name__)
 _LONGEST_REPLY = 32 << 20
+_Batch = TypeVar("_Batch")
+_Row = TypeVar("_Row")
+
+
+class NoSuchAddress(EngineError):
+    """The endpoint knows no such address or model (HTTP 404)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job(Generic[_Row]):
+    """One request and what its reply means.
+
+    ``path`` follows the base URL; ``name`` seeds the waits between tries. ``body`` makes the JSON to be sent, ``read`` the
+    row of a reply (WireError: another try may help), ``failed`` the row of a reason, and ``blocked`` the row of a prompt
+    that a content filter stopped.
+    """
+
+    path: str
+    name: str
+    body: Callable[[Dialect], bytes]
+    read: Callable[[Any], _Row]
+    failed: Callable[[str], _Row]
+    blocked: Callable[[], _Row]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,43 +71,40 @@ class Sender:
         client: httpx.AsyncClient,
         base_url: str,
         model: str,
-        sampling: Sampling,
-        config: str,
         options: EngineOptions,
         secrets: tuple[str, ...],
         fingerprints: set[str],
     ):
-        self.client, self.base_url, self.model = client, base_url, model
-        self.sampling, self.config, self.options = sampling, config, options
+        self.client, self.base_url, self.model, self.options = client, base_url, model, options
         self.secrets, self.fingerprints = secrets, fingerprints
         self.dialect = Dialect()
         self._not_before = 0.0
         self._unreached = 0
         self._patience = max(5, options.concurrency)
 
-    async def send(self, request: Request, *, first: bool = False) -> Response:
-        """The response to one request; a failed row, with its reason, after all tries.
+    async def send(self, job: Job[_Row], *, first: bool = False) -> _Row:
+        """The row of one request; a failed row, with its reason, after all tries.
 
         Raises EngineError where no request can succeed: key, address or model refused, quota spent, or, for the
         ``first`` request of a run, nothing that answers.
         """
         options = self.options
-        draw = random.Random(f"{self.sampling.seed}/{request.item_id!r}/{request.repetition}")
+        draw = random.Random(job.name)
         loop = asyncio.get_running_loop()
         end = loop.time() + options.deadline
         attempt, last, unreachable = 0, "it was never sent", False
         while attempt < options.max_tries:
             if self._unreached >= self._patience:
-                return self._failed(request, f"the endpoint no longer answers ({last})")
+                return job.failed(f"the endpoint no longer answers ({last})")
             attempt += 1
             try:
                 async with asyncio.timeout_at(end):
                     if (hold := self._not_before - loop.time()) > 0:
                         await asyncio.sleep(hold)
-                    outcome = await self._try(request)
+                    outcome = await self._try(job)
             except TimeoutError:
-                return self._failed(request, f"no answer within {options.deadline:g} s; last: {last}")
-            if isinstance(outcome, Response):
+                return job.failed(f"no answer within {options.deadline:g} s; last: {last}")
+            if not isinstance(outcome, _Again):
                 self._unreached = 0
                 return outcome
             last, unreachable = outcome.reason, outcome.unreachable
@@ -96,9 +118,7 @@ class Sender:
                     if wait < options.deadline:  # one that asks for more fails its row, and each row finds out alone
                         self._not_before = max(self._not_before, loop.time() + outcome.wait)
                 if loop.time() + wait >= end:
-                    return self._failed(
-                        request, f"{last}; the next try would be after the deadline of {options.deadline:g} s"
-                    )
+                    return job.failed(f"{last}; the next try would be after the deadline of {options.deadline:g} s")
                 await asyncio.sleep(wait)
         if unreachable:
             if first:
@@ -106,13 +126,13 @@ class Sender:
                     f"Nothing answers at {self.base_url} ({last}). Check the address and that the server is running."
                 )
             self._unreached += 1
-        return self._failed(request, f"{last} ({attempt} tries)")
+        return job.failed(f"{last} ({attempt} tries)")
 
-    async def _try(self, request: Request) -> Response | _Again:
-        body = request_body(self.model, request, self.sampling, self.dialect)
+    async def _try(self, job: Job[_Row]) -> _Row | _Again:
+        body = job.body(self.dialect)
         known = self.dialect.completion_tokens, frozenset(self.dialect.without)
         try:
-            reply = await self.client.post(f"{self.base_url}/chat/completions", content=body)
+            reply = await self.client.post(f"{self.base_url}/{job.path}", content=body)
         except httpx.TimeoutException as error:
             slow_connect = isinstance(error, httpx.ConnectTimeout)
             return _Again(f"time-out ({self.options.timeout:g} s)", unreachable=slow_connect)
@@ -121,37 +141,31 @@ class Sender:
         except httpx.TransportError as error:
             return _Again(f"connection broken: {self._hidden(str(error)) or type(error).__name__}")
         self._unreached = 0
-        return self._read(request, reply, known)
+        return self._read(job, reply, known)
 
-    def _read(self, request: Request, reply: httpx.Response, known: tuple[bool, frozenset[str]]) -> Response | _Again:
+    def _read(self, job: Job[_Row], reply: httpx.Response, known: tuple[bool, frozenset[str]]) -> _Row | _Again:
         raw, status = reply.content, reply.status_code
         try:
             payload: Any = json.loads(raw) if len(raw) <= _LONGEST_REPLY else None
-        except ValueError:
+        except (ValueError, RecursionError):
             payload = None
         if status == 200:
             if payload is None:
                 return _Again("the reply is cut off, too long or not JSON")
             try:
-                response = read_reply(payload, request, config=self.config)
+                row = job.read(payload)
             except WireError as error:
                 return _Again(self._hidden(str(error)))
             self._note(payload)
-            return response
+            return row
         message = self._hidden(error_text(payload, raw))
         if status in (401, 403, 404):
-            raise EngineError(_REFUSED[status].format(url=self.base_url, model=self.model, message=message))
+            kind = NoSuchAddress if status == 404 else EngineError
+            raise kind(_REFUSED[status].format(url=self.base_url, model=self.model, message=message))
         if status == 429 and "insufficient_quota" in message + json.dumps(payload):
             raise EngineError(f"{self.base_url}: the quota of this key is spent ({message}).")
         if filtered(payload):
-            return Response(
-                self.config,
-                request.item_id,
-                request.repetition,
-                "",
-                "content_filter",
-                provider_refusal="content_filter",
-            )
+            return job.blocked()
         if status in RETRIED or status >= 500:
             return _Again(f"HTTP {status}: {message}", retry_after(reply.headers.get("retry-after")))
         if status in (400, 422):
@@ -161,10 +175,10 @@ class Sender:
             if learnt := self.dialect.learn(message):
                 _LOG.warning("%s: %s.", self.base_url, learnt)
                 return _Again(f"HTTP {status}: {message}", free=True)
-        return self._failed(request, f"HTTP {status}: {message}")
+        return job.failed(f"HTTP {status}: {message}")
 
-    def _note(self, payload: dict[str, Any]) -> None:
-        found = payload.get("system_fingerprint")
+    def _note(self, payload: Any) -> None:
+        found = payload.get("system_fingerprint") if isinstance(payload, dict) else None
         if isinstance(found, str) and found and found not in self.fingerprints:
             if self.fingerprints:
                 _LOG.warning("%s: the backend changed during the run (system_fingerprint %s).", self.base_url, found)
@@ -173,9 +187,6 @@ class Sender:
     def _hidden(self, text: str) -> str:
         return redact(text, self.secrets)
 
-    def _failed(self, request: Request, reason: str) -> Response:
-        return Response(self.config, request.item_id, request.repetition, "", "error", error=reason)
-
 
 _REFUSED = {
     401: "{url} refuses the key (HTTP 401: {message}). Set OPENAI_API_KEY for openai/MODEL, else EVENHAND_API_KEY.",
@@ -183,3 +194,102 @@ _REFUSED = {
     404: "{url} knows no such address or model (HTTP 404: {message}). Check the base URL (often it ends in /v1) and "
     "the model name '{model}'.",
 }
+
+
+def stream(
+    batches: Sequence[_Batch],
+    jobs: Callable[[_Batch], Sequence[Job[_Row]]],
+    connect: Callable[[], AbstractAsyncContextManager[Sender]],
+    workers: int,
+) -> Iterator[tuple[_Batch, list[_Row]]]:
+    """Yield each batch with the rows of its jobs, in their order, as soon as the last of them is in.
+
+    At most ``workers`` requests are in flight. The first one goes alone: if nothing answers, or the key, address or model
+    is refused, EngineError is raised before anything else is sent. ``jobs`` is asked once a batch, when its turn comes,
+    in another thread. Leaving the iterator early cancels what is in flight.
+    """
+    done: queue.SimpleQueue[tuple[_Batch, list[_Row]] | BaseException | None] = queue.SimpleQueue()
+    started = threading.Event()
+    handle: dict[str, Any] = {}
+
+    async def work() -> None:
+        handle["loop"], handle["task"] = asyncio.get_running_loop(), asyncio.current_task()
+        started.set()
+        async with connect() as sender:
+            await _complete(batches, jobs, sender, workers, done.put)
+
+    def run() -> None:
+        outcome: BaseException | None = None
+        try:
+            asyncio.run(work())
+        except asyncio.CancelledError:
+            pass
+        except BaseExceptionGroup as group:
+            outcome = _first(group)
+        except BaseException as error:
+            outcome = error
+        finally:
+            started.set()
+            done.put(outcome)
+
+    thread = threading.Thread(target=run, name="evenhand-http", daemon=True)
+    thread.start()
+    try:
+        while (piece := done.get()) is not None:
+            if isinstance(piece, BaseException):
+                raise piece
+            yield piece
+    finally:
+        started.wait()
+        if thread.is_alive() and "task" in handle:
+            handle["loop"].call_soon_threadsafe(handle["task"].cancel)
+        thread.join()
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error that ended the run, out of those that the workers raised."""
+    known = group.subgroup(EngineError)
+    error: BaseException = (known or group).exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+async def _complete(
+    batches: Sequence[_Batch],
+    jobs: Callable[[_Batch], Sequence[Job[_Row]]],
+    sender: Sender,
+    workers: int,
+    hand_over: Callable[[tuple[_Batch, list[_Row]]], None],
+) -> None:
+    """Send every job once, and hand over each batch when its last reply is in."""
+    results: dict[int, dict[int, _Row]] = {}
+    left: dict[int, int] = {}
+
+    def places() -> Iterator[tuple[int, int, Job[_Row]]]:
+        for at, batch in enumerate(batches):
+            wanted = jobs(batch)
+            results[at], left[at] = {}, len(wanted)
+            if not wanted:
+                hand_over((batch, []))
+            for row, job in enumerate(wanted):
+                yield at, row, job
+
+    async def one(place: tuple[int, int, Job[_Row]], *, first: bool = False) -> None:
+        at, row, job = place
+        results[at][row] = await sender.send(job, first=first)
+        left[at] -= 1
+        if not left[at]:
+            rows = results.pop(at)
+            hand_over((batches[at], [rows[index] for index in range(len(rows))]))
+
+    async def worker() -> None:
+        for place in todo:
+            await one(place)
+
+    todo = places()
+    place = next(todo, None)
+    if place is None:
+        return
+    await one(place, first=True)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(workers):
+            group.create_task(worker())
