@@ -81,6 +81,17 @@ class ChatRenderer:
                 self._known[chat] = self._prompt(chat, text, tokens)
         return [self._known[chat] for chat in chats]
 
+    def plain_prompts(self, texts: Sequence[str]) -> list[Prompt]:
+        """Texts as they stand, to be continued: the start token, then the text without white space at its end."""
+        out = []
+        for ids in self._encode([text.rstrip() for text in texts]):
+            if not ids:
+                out.append(Prompt((), error="the text is empty or holds half of a surrogate pair"))
+            else:
+                head = [self.bos] if self.bos is not None and ids[0] != self.bos else []
+                out.append(Prompt((*head, *ids)))
+        return out
+
     def forget(self) -> None:
         """Drop the prompts rendered so far (a benchmark wants each run to render its own)."""
         self._known = {}

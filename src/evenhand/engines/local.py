@@ -8,8 +8,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from evenhand.engines.base import Batch, Estimate, Identity, Request, Sampling, Verb
+from evenhand.engines.base import (
+    Batch,
+    Choice,
+    Estimate,
+    Identity,
+    Question,
+    Request,
+    Sampling,
+    ScoreBatch,
+    Span,
+    Verb,
+)
 from evenhand.engines.chat import ChatRenderer, Prompt
+from evenhand.engines.encode import SpanEncoder
 from evenhand.engines.identity import (
     adapter_files,
     digest_files,
@@ -19,18 +31,21 @@ from evenhand.engines.identity import (
     tokenizer_files,
     weight_files,
 )
+from evenhand.engines.local_scores import LocalScores
 from evenhand.engines.planning import length_sorted
 from evenhand.engines.reasoning import split_reasoning
 from evenhand.engines.spec import EngineOptions, Spec
 from evenhand.engines.threads import torch_with_threads
 from evenhand.engines.weights import Checkpoint, find_hf, find_organism, load_model, load_tokenizer
 from evenhand.errors import BadInput, EngineError
-from evenhand.records import Response
+from evenhand.records import LogProb, Response
 
 __all__ = ["LocalEngine", "open_hf", "open_organism"]
 
 _LOG = logging.getLogger(__name__)
 _CACHE_BYTES = {"cpu": 1 << 30, "other": 8 << 30}
+_MOST_SCORED = {True: 16_384, False: 131_072}
+"""Distinct prefix tokens scored at once, on the CPU and elsewhere."""
 _FEWEST_TOKENS, _MOST_TOKENS = 2048, {"cpu": 65_536, "other": 524_288}
 
 
@@ -51,7 +66,7 @@ class LocalEngine:
     draws that fall within rounding (about 1e-6) of the border between two tokens.
     """
 
-    verbs: frozenset[Verb] = frozenset({"generate"})
+    verbs: frozenset[Verb] = frozenset({"generate", "score", "choose"})
     cache_unit: ClassVar[str] = "batch"
 
     def __init__(self, checkpoint: Checkpoint, options: EngineOptions):
@@ -59,6 +74,7 @@ class LocalEngine:
         self.checkpoint, self.options = checkpoint, options
         self._model: Any = None
         self._decoder: Any = None
+        self._scorer: Any = None
         self._parameters = 0
         self._stamps = file_stamps(self._files())
         _ = self.renderer  # a model without a chat template is refused here
@@ -153,7 +169,7 @@ class LocalEngine:
         Raises EngineError if they changed since.
         """
         identity = self._identity
-        if self._decoder is None:
+        if self._model is None:
             self._check_unchanged()
         return identity
 
@@ -177,14 +193,21 @@ class LocalEngine:
         if self._decoder is None:
             from evenhand.engines.decode import Decoder
 
+            model = self.model
+            pad = self.tokenizer.pad_token_id
+            ends = self._end_ids()
+            self._decoder = Decoder(model, ends, pad_id=pad if pad is not None else min(ends, default=0))
+        return self._decoder
+
+    @property
+    def model(self) -> Any:
+        """The loaded model. Raises EngineError where its files changed since its identity was taken."""
+        if self._model is None:
             _ = self._identity
             self._model = load_model(self.checkpoint, device=self.device, dtype=self.dtype)
             self._check_unchanged()
             self._parameters = sum(weight.numel() for weight in self._model.parameters())
-            pad = self.tokenizer.pad_token_id
-            ends = self._end_ids()
-            self._decoder = Decoder(self._model, ends, pad_id=pad if pad is not None else min(ends, default=0))
-        return self._decoder
+        return self._model
 
     def _end_ids(self) -> frozenset[int]:
         """Every token that ends a response: generation config, config, tokenizer and the template's end of turn."""
@@ -194,16 +217,22 @@ class LocalEngine:
             ids.update(found if isinstance(found, list | tuple) else [found] if found is not None else [])
         return frozenset(int(token) for token in ids)
 
+    def _prompts(self, requests: Sequence[Request]) -> list[Prompt]:
+        """Chats under the template, plain texts as they stand, in order."""
+        plain = iter(self.renderer.plain_prompts([r.chat[-1].content for r in requests if r.plain]))
+        chats = iter(self.renderer.prompts([r.chat for r in requests if not r.plain]))
+        return [next(plain) if request.plain else next(chats) for request in requests]
+
     def plan(self, requests: Sequence[Request], sampling: Sampling) -> list[Batch]:
         """Batches of like prompt length; all repetitions of an item share a batch. See `planning.length_sorted`."""
-        prompts = self.renderer.prompts([request.chat for request in requests])
+        prompts = self._prompts(requests)
         lengths = [len(prompt.ids) for prompt in prompts]
         new_tokens = sampling.max_tokens if self.context is None else min(sampling.max_tokens, self.context)
         return length_sorted(requests, lengths, new_tokens, self.batch_tokens)
 
     def estimate(self, requests: Sequence[Request], sampling: Sampling) -> Estimate:
         """Exact prompt tokens from the tokenizer (each response counted with its whole prompt); loads no weights."""
-        prompts = self.renderer.prompts([request.chat for request in requests])
+        prompts = self._prompts(requests)
         tokens = sum(len(prompt.ids) for prompt in prompts)
         return Estimate(len(requests), tokens, len(requests) * sampling.max_tokens, exact=True)
 
@@ -225,7 +254,7 @@ class LocalEngine:
     def _responses(
         self, decoder: Any, requests: Sequence[Request], sampling: Sampling, stop: Any, config: str
     ) -> list[Response]:
-        prompts = self.renderer.prompts([request.chat for request in requests])
+        prompts = self._prompts(requests)
         errors = [self._refusal(prompt) for prompt in prompts]
         good = [index for index, error in enumerate(errors) if not error]
         done = self._complete(decoder, [requests[i] for i in good], [prompts[i] for i in good], sampling, stop, config)
@@ -300,10 +329,55 @@ class LocalEngine:
             )
         return responses
 
+    @cached_property
+    def _scores(self) -> LocalScores:
+        return LocalScores(
+            lambda: SpanEncoder(self.tokenizer, self.renderer, name=self.spec, limit=self.context),
+            self._open_scorer,
+            lambda: min(self.batch_tokens, _MOST_SCORED[self.device == "cpu"]),
+        )
+
+    def _open_scorer(self) -> Any:
+        torch_with_threads(self._parameters)
+        if self._scorer is None:
+            from evenhand.engines.scoring import Scorer
+
+            pad = self.tokenizer.pad_token_id
+            self._scorer = Scorer(self.model, pad=pad if pad is not None else 0)
+            torch_with_threads(self._parameters)
+        return self._scorer
+
+    def plan_scores(self, spans: Sequence[Span]) -> list[ScoreBatch]:
+        """Batches of spans that share their beginnings. See `LocalScores.plan`."""
+        return self._scores.plan(spans)
+
+    def score(self, batches: Sequence[ScoreBatch]) -> Iterator[tuple[ScoreBatch, list[LogProb]]]:
+        """Yield each batch with its scores, in the order given."""
+        return self._scores.score(batches)
+
+    def choose(self, questions: Sequence[Question]) -> Iterator[Choice]:
+        """Yield the probabilities of each question's options, in order."""
+        return self._scores.choose(questions)
+
+    def fit(self, context: str, texts: Sequence[str]) -> tuple[int, int, bool]:
+        """Where context ends and text begins, alike for all texts. See `SpanEncoder.fit`."""
+        return self._scores.encoder.fit(context, texts)
+
+    def noise_floor(self, spans: Sequence[Span]) -> float | None:
+        """Largest difference (nats) of a score by another path through the model. See `LocalScores.noise_floor`."""
+        return self._scores.noise_floor(spans)
+
+    def observed(self) -> dict[str, Any]:
+        """How texts were packed for scoring, and what a plain text's first token is conditioned on."""
+        if self._scorer is None:
+            return {}
+        found = {"packing": self._scorer.packing, "start": self._scores.encoder.starts_with}
+        return {**found, "why_rows": self._scorer.why_rows} if self._scorer.why_rows else found
+
     def close(self) -> None:
         """Forget the model and free its memory."""
         if self._model is not None:
-            self._model = self._decoder = None
+            self._model = self._decoder = self._scorer = None
             torch = torch_with_threads()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from xxhash import xxh128
 
-from evenhand.engines.base import Batch, Request
+from evenhand.engines.base import Batch, Request, Span
 from evenhand.errors import BadInput
 
-__all__ = ["batch_key", "blocks", "length_sorted"]
+__all__ = ["batch_key", "blocks", "length_sorted", "score_key"]
 
 
 def batch_key(requests: Sequence[Request]) -> str:
@@ -18,7 +18,18 @@ def batch_key(requests: Sequence[Request]) -> str:
     digest = xxh128()
     for request in requests:
         chat = [[message.role, message.content] for message in request.chat]
-        digest.update(json.dumps([request.item_id, request.repetition, chat]).encode())
+        plain = [True] if request.plain else []  # keys of chats are as they were before there was plain text
+        digest.update(json.dumps([request.item_id, request.repetition, chat, *plain]).encode())
+        digest.update(b"\n")
+    return digest.hexdigest()
+
+
+def score_key(spans: Sequence[Span]) -> str:
+    """32 hexadecimal digits over the keys, contexts, chats and texts of spans, in order."""
+    digest = xxh128()
+    for span in spans:
+        chat = [[message.role, message.content] for message in span.chat]
+        digest.update(json.dumps([span.key, span.context, chat, span.text, span.end]).encode())
         digest.update(b"\n")
     return digest.hexdigest()
 
