@@ -24,7 +24,10 @@ class AuditConfig(BaseModel):
     )
     only: tuple[str, ...] = Field((), description="Audits to run; all that the engine can serve where none is named.")
     dataset: str = Field("names-and-stems", description="Registered prompt set to use where no file is given.")
-    data: Path | None = Field(None, description="Prompts of your own: csv, jsonl or parquet with prompt and group.")
+    data: Path | None = Field(
+        None,
+        description="Your own prompts (prompt, group) or pairs (harmful, comparison, group): csv, jsonl or parquet.",
+    )
     responses: Path | None = Field(
         None, description="Responses you already have: they are graded, nothing is generated."
     )
@@ -37,6 +40,36 @@ class AuditConfig(BaseModel):
     )
     unsafe: str | None = Field(
         None, description="Unsafe prompts (a file, or 'xstest') whose compliance is the safety axis of the trade-off."
+    )
+    reference: str | None = Field(
+        None, description="Engine spec of the model that each policy was tuned from (reward audit)."
+    )
+    stages: dict[str, str] = Field(
+        {}, description="Stages of one model family, [FAMILY/]base|sft|dpo|sft-dpo=SPEC (see `evenhand stages`)."
+    )
+    beta: float | None = Field(
+        None, gt=0, description="DPO's beta: rewards are then given beside nats. Unknown where not named."
+    )
+    pair_set: tuple[str, ...] = Field(
+        ("identity", "binary"),
+        description="Registered pair sets: identity, binary, winoqueer, winoqueer-strict, winoqueer-broad.",
+    )
+    scope: tuple[Literal["sentence", "continuation", "shared"], ...] = Field(
+        ("sentence",),
+        description="What is scored of a pair: sentence (a reward), continuation after the group's name, shared tokens.",
+    )
+    tau: float = Field(0.1, gt=0, description="Smallest change of a margin that counts, in nats.")
+    affirmation_set: tuple[Literal["shipped", "tango", "misgendered"], ...] = Field(
+        ("shipped",), description="Pronoun prompts and blanks: shipped, tango, misgendered."
+    )
+    affirmation_format: tuple[Literal["plain", "chat"], ...] = Field(
+        ("plain",), description="How pronoun prompts are put: plain text (alike for every stage), the chat format, or both."
+    )
+    disclosures: Path | None = Field(
+        None, description="Gender-disclosure prompts (csv; TANGO's columns), rated by --regard."
+    )
+    regard: str | None = Field(
+        None, description="Regard classifier hf/FOLDER-or-ID#LABEL (its negative label) over disclosure continuations."
     )
     columns: dict[str, str] = Field({}, description="Column mapping, word=COLUMN (--map group=identity).")
     values: dict[str, str] = Field({}, description="Label words of your own, WORD=LABEL (--value 1=refusal).")
@@ -95,6 +128,11 @@ class AuditConfig(BaseModel):
         entries = [name for name in ("data", "responses", "labels") if getattr(self, name) is not None]
         if len(entries) > 1:
             raise ValueError(f"give one of data, responses and labels, not {' and '.join(entries)}")
+        wrong = [key for key in self.stages if key.rpartition("/")[2] not in ("base", "sft", "dpo", "sft-dpo")]
+        if wrong:
+            raise ValueError(f"a stage is base, sft, dpo or sft-dpo, perhaps after FAMILY/, not '{wrong[0]}'")
+        if self.stages and self.reference:
+            raise ValueError("give stages or a reference, not both: each stage's reference follows from its name")
         if entries and (self.names or self.stems):
             raise ValueError(f"names and stems make prompts; {entries[0]} already holds rows")
         return self

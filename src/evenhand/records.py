@@ -1,4 +1,7 @@
-"""The rows that flow: Item -> Response -> Grade -> Finding, and Pair -> LogProb -> Finding. Frozen and typed; every stage reads and writes tables of them."""
+"""The rows that flow: Item -> Response -> Grade -> Finding, and Pair -> LogProb -> Finding.
+
+Frozen and typed; every stage reads and writes tables of them.
+"""
 
 from __future__ import annotations
 

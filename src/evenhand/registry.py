@@ -19,6 +19,7 @@ __all__ = [
     "DATASETS",
     "ENGINES",
     "GRADERS",
+    "PAIR_SETS",
     "SECTIONS",
     "Entry",
     "Registry",
@@ -73,6 +74,8 @@ class Registry:
 AUDITS = Registry(
     "audit",
     ("service", "evenhand.audits.service:ServiceAudit", "refusals and worse service on harmless prompts, by group"),
+    ("reward", "evenhand.audits.reward:RewardAudit", "which stage of alignment rewarded a harm, by group"),
+    ("affirmation", "evenhand.audits.affirmation:AffirmationAudit", "misgendering, by pronoun family and stage"),
 )
 
 ENGINES = Registry(
@@ -94,6 +97,23 @@ DATASETS = Registry(
         "evenhand.datasets.holisticbias:HolisticBias",
         "HolisticBias v1.1 noun phrases, hostile parts dropped",
     ),
+)
+
+PAIR_SETS = Registry(
+    "pair set",
+    (
+        "identity",
+        "evenhand.datasets.pair_sets:identity",
+        "shipped: four gender-diverse groups against cisgender people",
+    ),
+    ("binary", "evenhand.datasets.pair_sets:binary", "shipped: women against men, with the same neutral controls"),
+    ("winoqueer", "evenhand.datasets.pair_sets:winoqueer", "WinoQueer: 45,540 pairs about nine queer identities"),
+    (
+        "winoqueer-strict",
+        "evenhand.datasets.pair_sets:winoqueer_strict",
+        "its 5,900 pairs about transgender and nonbinary people",
+    ),
+    ("winoqueer-broad", "evenhand.datasets.pair_sets:winoqueer_broad", "its 16,004 pairs against cisgender people"),
 )
 
 GRADERS = Registry(

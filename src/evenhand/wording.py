@@ -15,6 +15,8 @@ __all__ = [
     "group_label",
     "group_phrase",
     "is_organism",
+    "nats",
+    "nats_range",
     "number",
     "p_value",
     "percent",
@@ -64,6 +66,19 @@ def points(value: float | None, digits: int = 1) -> str:
         return DASH
     text = _signless_zero(100 * value, digits)
     return text.replace("-", _MINUS) if text.startswith("-") or float(text) == 0 else f"+{text}"
+
+
+def nats(value: float | None) -> str:
+    """A signed number of nats, without the unit: ``+0.98``."""
+    if value is None or not math.isfinite(value):
+        return DASH
+    text = _signless_zero(value, 2)
+    return text.replace("-", _MINUS) if text.startswith("-") or float(text) == 0 else f"+{text}"
+
+
+def nats_range(low: float | None, high: float | None) -> str:
+    """An interval in nats: ``+0.80 to +1.10``."""
+    return f"{nats(low)} to {nats(high)}" if defined(low) and defined(high) else DASH
 
 
 def point_range(low: float | None, high: float | None) -> str:

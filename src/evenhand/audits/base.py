@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -71,6 +71,15 @@ class Context:
     judge: Engine | None
     run: Run
     progress: Progress
+    others: Mapping[str, Engine] = field(default_factory=dict)
+    """Engines of references and stages by spec, opened beside the configurations."""
+
+    def open(self, spec: str) -> Engine:
+        """The engine of a spec that the settings name: a configuration's, or one opened beside them."""
+        for configuration in self.configurations:
+            if configuration.engine.spec == spec:
+                return configuration.engine
+        return self.others[spec]
 
 
 class Audit(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from evenhand.audits.respond import Configuration
@@ -9,7 +10,7 @@ from evenhand.config import AuditConfig
 from evenhand.engines.base import Engine
 from evenhand.errors import BadInput
 
-__all__ = ["open_configurations", "open_judge"]
+__all__ = ["open_configurations", "open_judge", "open_others"]
 
 
 def _open(spec: str, config: AuditConfig, cache: Path | None) -> Engine:
@@ -41,6 +42,22 @@ def open_configurations(config: AuditConfig, cache: Path | None) -> list[Configu
     if len(set(labels)) < len(labels):
         raise BadInput("Two configurations have the same name: " + ", ".join(labels) + ".", do="Name each model once.")
     return configurations
+
+
+def open_others(config: AuditConfig, configurations: Sequence[Configuration], cache: Path | None) -> dict[str, Engine]:
+    """The engines of the reference and of the stages that are no configuration themselves, by spec.
+
+    A reference that is a policy's own base model, without its adapter, shares the policy's weights.
+    """
+    wanted = dict.fromkeys([*config.stages.values(), *([config.reference] if config.reference else [])])
+    there = {item.engine.spec: item.engine for item in configurations}
+    others: dict[str, Engine] = {}
+    for spec in wanted:
+        if spec not in there:
+            policy = next((engine for name, engine in there.items() if name.startswith(f"{spec}+")), None)
+            bare = getattr(policy, "without_adapter", None)
+            others[spec] = bare() if bare is not None else _open(spec, config, cache)
+    return others
 
 
 def open_judge(config: AuditConfig, cache: Path | None) -> Engine | None:

@@ -67,10 +67,12 @@ def watched(engine: Engine, what: str, progress: Progress) -> Engine:
     return cast(Engine, _Watched(engine, what, progress))
 
 
-def requests_for(configuration: Configuration, items: Iterable[Item], repetitions: int) -> list[Request]:
-    """Every (item, repetition) that a configuration must answer."""
+def requests_for(
+    configuration: Configuration, items: Iterable[Item], repetitions: int, *, plain: bool = False
+) -> list[Request]:
+    """Every (item, repetition) that a configuration must answer; ``plain`` ones continue the item's one message."""
     return [
-        Request(item.id, repetition, configuration.chat_of(item).chat)
+        Request(item.id, repetition, configuration.chat_of(item).chat, plain)
         for item in items
         for repetition in range(repetitions)
     ]
@@ -83,16 +85,19 @@ def respond(
     sampling: Sampling,
     journal: Journal,
     progress: Progress,
+    *,
+    plain: bool = False,
 ) -> list[Response]:
     """Draw every response that the journal does not hold yet; return all of them in the order of the plan.
 
-    A finished batch is journaled before the next is begun. Batches that hold a failed row are tried again on resume.
+    A finished batch is journaled before the next is begun. Batches that hold a failed row are tried again on resume. With
+    ``plain`` every item's one message is continued as it stands, without a chat template.
     """
     done = journal.read()
     responses: list[Response] = []
     try:
         for configuration in configurations:
-            requests = requests_for(configuration, items, repetitions)
+            requests = requests_for(configuration, items, repetitions, plain=plain)
             plan = configuration.engine.plan(requests, sampling)
             key_of = {batch.key: f"{configuration.label}\x1f{batch.key}" for batch in plan}
             finished = {

@@ -12,8 +12,9 @@ from typing import Any
 
 from evenhand.audits.base import Audit, AuditResult, Context
 from evenhand.audits.respond import Configuration, Progress
+from evenhand.audits.stages import with_organism_stages
 from evenhand.config import AuditConfig
-from evenhand.engines.base import Engine, Estimate
+from evenhand.engines.base import Engine, Estimate, Verb
 from evenhand.errors import BadInput
 from evenhand.registry import AUDITS
 from evenhand.store.run import Run, input_checksum
@@ -55,15 +56,32 @@ def unfinished_folder(runs: Path) -> Path:
     raise BadInput(f"No unfinished run lies in {runs}/.", do="Name the run's folder with --out.")
 
 
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """Every engine of a run."""
+
+    configurations: list[Configuration]
+    others: dict[str, Engine]
+    judge: Engine | None
+
+    def by_role(self) -> dict[str, Engine]:
+        """Engines by what they are to the run, for the manifest."""
+        roles = {item.label: item.engine for item in self.configurations} | self.others
+        return {**roles, "judge": self.judge} if self.judge is not None else roles
+
+
 @contextmanager
-def _opened(config: AuditConfig, cache: Path | None, verbs: frozenset[str]) -> Iterator[list[Configuration]]:
-    from evenhand.audits.engines import open_configurations
+def _opened(config: AuditConfig, cache: Path | None, verbs: frozenset[str]) -> Iterator[_Opened]:
+    from evenhand.audits.engines import open_configurations, open_judge, open_others
 
     configurations = open_configurations(config, cache) if verbs else []
+    opened = _Opened(
+        configurations, open_others(config, configurations, cache) if verbs else {}, open_judge(config, cache)
+    )
     try:
-        yield configurations
+        yield opened
     finally:
-        for engine in {id(item.engine): item.engine for item in configurations}.values():
+        for engine in {id(engine): engine for engine in opened.by_role().values()}.values():
             engine.close()
 
 
@@ -82,18 +100,26 @@ def chosen_audits(config: AuditConfig) -> tuple[list[Audit], dict[str, str]]:
     return audits, left_out
 
 
-def _served(
-    audits: Sequence[Audit], config: AuditConfig, configurations: Sequence[Configuration], left_out: dict[str, str]
-) -> list[Audit]:
+def _why_not(engine: Engine, verbs: frozenset[Verb]) -> str:
+    """Why an engine cannot do what an audit needs, in its own words where it has some."""
+    told = [str(getattr(engine, "why_not", lambda verb: "")(verb)) for verb in sorted(verbs)]
+    return next((text for text in told if text), f"{engine.spec} cannot {', '.join(sorted(verbs))}")
+
+
+def _served(audits: Sequence[Audit], config: AuditConfig, opened: _Opened, left_out: dict[str, str]) -> list[Audit]:
+    engines = [*(item.engine for item in opened.configurations), *opened.others.values()]
+    if any(audit.verbs(config) - {"generate"} for audit in audits):
+        for engine in engines:  # an endpoint tells what it can do only when asked
+            getattr(engine, "probe", set)()
     served = []
     for audit in audits:
         lacking = {
-            item.engine.spec: audit.verbs(config) - item.engine.verbs
-            for item in configurations
-            if audit.verbs(config) - item.engine.verbs
+            engine.spec: audit.verbs(config) - engine.verbs for engine in engines if audit.verbs(config) - engine.verbs
         }
         if lacking:
-            left_out[audit.name] = "; ".join(f"{spec} cannot {', '.join(sorted(v))}" for spec, v in lacking.items())
+            left_out[audit.name] = "; ".join(
+                _why_not(engine, lacking[engine.spec]) for engine in engines if engine.spec in lacking
+            )
         else:
             served.append(audit)
     if not served:
@@ -120,12 +146,21 @@ def plan_of(config: AuditConfig, audits: Sequence[Audit], engines: dict[str, Eng
     from dataclasses import asdict
 
     settings = config.model_dump(mode="json", exclude=set(_NOT_IN_PLAN))
-    settings.update({key: _without_secrets(settings[key]) for key in ("models", "judge", "base_url")})
+    settings.update({key: _without_secrets(settings[key]) for key in ("models", "judge", "base_url", "reference")})
+    settings["stages"] = {stage: _without_secrets(spec) for stage, spec in config.stages.items()}
     identities = {}
     for role, engine in engines.items():
         identity = engine.identity()
         identities[role] = {**asdict(identity), "digest": identity.digest}
-    files = [config.names, config.stems, config.data, config.responses, config.labels, config.calibration]
+    files = [
+        config.names,
+        config.stems,
+        config.disclosures,
+        config.data,
+        config.responses,
+        config.labels,
+        config.calibration,
+    ]
     files += [Path(asked.partition("=")[2]) for asked in config.grader if "=" in asked]
     files += [Path(config.unsafe)] if config.unsafe is not None and Path(config.unsafe).is_file() else []
     return {
@@ -137,24 +172,19 @@ def plan_of(config: AuditConfig, audits: Sequence[Audit], engines: dict[str, Eng
     }
 
 
-def _engines(configurations: Sequence[Configuration], judge: Engine | None) -> dict[str, Engine]:
-    engines = {item.label: item.engine for item in configurations}
-    return {**engines, "judge": judge} if judge is not None else engines
-
-
 def estimate_audits(config: AuditConfig, cache: Path | None = None) -> list[tuple[str, Estimate]]:
     """What the run would cost, without any generation."""
-    from evenhand.audits.engines import open_judge
-
+    config = with_organism_stages(config)
     audits, left_out = chosen_audits(config)
     for audit in audits:
         audit.inputs(config)
     verbs = frozenset().union(*(audit.verbs(config) for audit in audits))
-    with _opened(config, cache, verbs) as configurations:
-        judge = open_judge(config, cache)
-        run = Run(Path(), {})
-        context = Context(config, configurations, judge, run, lambda what, done, total: None)
-        return [row for audit in _served(audits, config, configurations, left_out) for row in audit.estimate(context)]
+    with _opened(config, cache, verbs) as opened:
+        context = Context(
+            config, opened.configurations, opened.judge, Run(Path(), {}), lambda what, done, total: None, opened.others
+        )
+        served = _served(audits, config, opened, left_out)
+        return [row for audit in served for row in audit.estimate(context)]
 
 
 def run_audits(
@@ -169,29 +199,29 @@ def run_audits(
 
     Raises BadInput for settings or files that cannot be used, EngineError for an engine that cannot serve.
     """
-    from evenhand.audits.engines import open_judge
-
+    config = with_organism_stages(config)
     audits, left_out = chosen_audits(config)
     verbs = frozenset().union(*(audit.verbs(config) for audit in audits))
-    with _opened(config, cache, verbs) as configurations:
-        judge = open_judge(config, cache)
-        audits = _served(audits, config, configurations, left_out)
-        run = Run.start(folder, plan_of(config, audits, _engines(configurations, judge)), resume=resume)
+    with _opened(config, cache, verbs) as opened:
+        audits = _served(audits, config, opened, left_out)
+        run = Run.start(folder, plan_of(config, audits, opened.by_role()), resume=resume)
         try:
             run.manifest["left_out"] = left_out
             results = []
             for audit in audits:
                 began = time.monotonic()
-                result = audit.run(Context(config, configurations, judge, run, progress))
+                result = audit.run(Context(config, opened.configurations, opened.judge, run, progress, opened.others))
                 results.append(result)
                 run.manifest["timings"][audit.name] = round(time.monotonic() - began, 3)
                 run.manifest["audits"][audit.name] = {"rows": result.rows, "missing": result.missing, **result.facts}
                 run.save()
+            for role, engine in opened.by_role().items():
+                facts: dict[str, Any] = getattr(engine, "observed", dict)()
+                if facts:
+                    run.manifest.setdefault("observed", {})[role] = facts
             run.write_findings({result.audit: result for result in results})
             run.manifest["state"] = "done"
             run.save()
         finally:
             run.release()
-            if judge is not None:
-                judge.close()
     return Outcome(run, results, left_out)

@@ -15,7 +15,7 @@ from evenhand.cli.options import with_model_options
 from evenhand.config import AuditConfig, load_config
 from evenhand.errors import BadInput
 
-__all__ = ["audit"]
+__all__ = ["audit", "cache_path", "carry_out"]
 
 RUNS = Path("runs")
 
@@ -43,10 +43,14 @@ def audit(
 
     With no MODELS the shipped organism is audited. With no --only every audit runs that the engine can serve.
     """
+    carry_out(load_config(config, settings), out=out, resume=resume, estimate=estimate, json=json)
+
+
+def carry_out(chosen: AuditConfig, *, out: Path | None, resume: bool, estimate: bool, json: bool) -> None:
+    """Run the audits, write the report, print what was found; exit code 3 where too many rows failed."""
     from evenhand.audits.runner import default_folder, estimate_audits, run_audits, unfinished_folder
     from evenhand.cli import screens
 
-    chosen = load_config(config, settings)
     if estimate:
         screens.print_estimate(estimate_audits(chosen, cache_path()), as_json=json)
         return

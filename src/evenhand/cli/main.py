@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from evenhand import __version__
-from evenhand.cli import audit, datasets, listing, organism, runs
+from evenhand.cli import audit, datasets, listing, organism, runs, stages
 from evenhand.errors import EvenhandError
 
 __all__ = ["EXIT_BAD_INPUT", "EXIT_INTERRUPTED", "EXIT_MISSING", "app", "main"]
@@ -28,6 +28,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 failed gate, 2 bad input, 3 done but too many rows failed or missing, 130 interrupted.",
 )
 app.command("audit")(audit.audit)
+app.command("stages")(stages.stages)
 app.command("report")(runs.report)
 app.command("show")(runs.show)
 app.command("sample")(runs.sample)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +17,7 @@ from evenhand.errors import BadInput
 __all__ = ["given", "with_model_options"]
 
 # Settings whose option has another name than the field.
-_RENAMED = {"columns": "--map", "values": "--value"}
+_RENAMED = {"columns": "--map", "values": "--value", "stages": "--stage"}
 
 
 def option_name(field: str) -> str:
@@ -32,7 +32,8 @@ def _option_type(annotation: Any) -> Any:
         (inner,) = [part for part in typing.get_args(annotation) if part is not type(None)]
         return _option_type(inner)
     if origin is tuple:
-        return list[typing.get_args(annotation)[0]] | None  # type: ignore[misc]
+        inner = typing.get_args(annotation)[0]
+        return list[str if typing.get_origin(inner) is typing.Literal else inner] | None  # type: ignore[misc]
     if origin is dict:
         return list[str] | None
     if origin is typing.Literal:
@@ -47,17 +48,20 @@ def _default_text(value: Any) -> str:
 
 
 def with_model_options(
-    model: type[BaseModel], *, argument: str
+    model: type[BaseModel], *, argument: str = "", without: Collection[str] = ()
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Decorate a command with one option for each field of ``model``; ``argument`` becomes the positional argument.
+
+    Fields named in ``without`` get no option: the command sets them itself.
 
     The command receives the given settings as a dict in its parameter ``settings``.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        fields = {name: field for name, field in model.model_fields.items() if name not in without}
         own = inspect.signature(command, eval_str=True).parameters
         parameters = []
-        for name, field in model.model_fields.items():
+        for name, field in fields.items():
             kind = _option_type(field.annotation)
             default = _default_text(field.default)
             info: Any
@@ -75,7 +79,7 @@ def with_model_options(
         ]
 
         def run(**values: Any) -> None:
-            settings = {name: values.pop(name) for name in model.model_fields}
+            settings = {name: values.pop(name) for name in fields}
             command(settings=given(model, settings), **values)
 
         run.__name__, run.__doc__ = command.__name__, command.__doc__
@@ -96,7 +100,7 @@ def given(model: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
             pairs = [part.partition("=") for part in value]
             wrong = [part for part in value if "=" not in part]
             if wrong:
-                raise BadInput(f"{option_name(name)} takes WORD=COLUMN, not '{wrong[0]}'.")
+                raise BadInput(f"{option_name(name)} takes NAME=VALUE, not '{wrong[0]}'.")
             found[name] = {key.strip(): column.strip() for key, _, column in pairs}
         else:
             found[name] = tuple(value) if isinstance(value, list) else value

@@ -21,7 +21,7 @@ from evenhand.safe_text import surrogate_free
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["SUFFIXES", "Table", "as_table", "read_table", "resolve"]
+__all__ = ["SUFFIXES", "Table", "as_table", "attribute_name", "read_table", "resolve"]
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 
@@ -30,7 +30,7 @@ SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 class Table:
     """Columns of strings (nulls where a typed source had none) and where they come from.
 
-    ``origin`` is the file, or a word for a frame, as errors name it; ``checksum`` is ``xxh128:...`` of a file, else
+    ``origin`` is the file, or "the frame", as errors name it; ``checksum`` is ``xxh128:...`` of a file, else
     empty.
     """
 
@@ -65,8 +65,8 @@ def as_table(source: Any) -> Table:
             do="Give a path or a polars, pandas or Arrow frame.",
         ) from error
     except Exception as error:  # whatever the frame library raises on mixed or duplicate columns
-        raise BadInput(f"This frame cannot be read as a table: {error}", file="frame") from error
-    return Table(_as_text(polars_frame, "frame"), "frame")
+        raise BadInput(f"It cannot be read as a table: {error}", file="the frame") from error
+    return Table(_as_text(polars_frame, "the frame"), "the frame")
 
 
 def read_table(path: str | Path) -> Table:
@@ -108,11 +108,14 @@ def resolve(
     """Which column plays which role.
 
     ``mapping`` is role -> column as the user gave it; without it a role takes the column of its own name, or the
-    first of its ``aliases`` that is there. Optional roles without a column are left out.
+    first of its ``aliases`` that is there. Optional roles without a column are left out, and so are roles mapped to an
+    empty text, whatever columns there are.
     Raises BadInput for an unknown role, a mapped column that is absent, and a required role without a column.
     """
     columns = table.frame.columns
-    mapping = dict(mapping or {})
+    given = dict(mapping or {})
+    unused = {role for role, column in given.items() if not column}
+    mapping = {role: column for role, column in given.items() if column}
     roles = (*required, *optional)
     for role, column in mapping.items():
         if role not in roles:
@@ -124,7 +127,7 @@ def resolve(
                 f"There is no column '{column}' for {role}.", file=table.origin, do=f"Found: {', '.join(columns)}."
             )
     for role in roles:
-        if role in mapping:
+        if role in mapping or (role in unused and role not in required):
             continue
         known = (role, *(aliases or {}).get(role, ()))
         found = next((column for column in known if column in columns), None)
@@ -137,6 +140,11 @@ def resolve(
                 do=f"Found: {', '.join(columns)}. Name the right one with --map {role}=COLUMN.",
             )
     return mapping
+
+
+def attribute_name(column: str) -> str:
+    """What a column that plays no role is called: one named like a randomised unit must not be taken for it."""
+    return f"attribute.{column}" if column in ("name", "stem") else column
 
 
 def _decode(data: bytes, path: Path) -> str:
@@ -160,6 +168,8 @@ def _read_csv(text: str, path: Path, delimiter: str) -> pl.DataFrame:
         for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True):
             if header is None:
                 header = [name.strip() for name in row]
+                if header[:1] == [""]:  # the row numbers that a data frame was saved with
+                    header[0] = "index"
                 _check_header(header, path)
             elif not row:
                 continue  # a blank line

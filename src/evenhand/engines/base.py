@@ -151,7 +151,11 @@ class Engine(Protocol):
     """Text and log-probabilities from one model. ``config`` names the configuration in every response."""
 
     spec: str
-    verbs: frozenset[Verb]
+
+    @property
+    def verbs(self) -> frozenset[Verb]:
+        """What it can do: ``generate``, ``score``, ``choose``."""
+        ...
 
     def identity(self) -> Identity:
         """The model's full identity."""
@@ -185,6 +189,13 @@ class Engine(Protocol):
         """Yield each batch with one LogProb a span, in span order. A span that cannot be scored has ``error`` set.
 
         Raises EngineError at once where the engine cannot score.
+        """
+        ...
+
+    def fit(self, context: str, texts: Sequence[str]) -> tuple[int, int, bool]:
+        """(first character of the context that is kept, border in characters, whether a token moved it), alike for all texts.
+
+        Texts are scored as ``Span(text=whole[border:], context=whole[first:border])`` of ``whole = context + text``.
         """
         ...
 

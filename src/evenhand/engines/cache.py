@@ -12,9 +12,21 @@ from typing import Any
 
 from xxhash import xxh128_digest
 
-from evenhand.engines.base import Batch, Engine, Estimate, Identity, Request, Sampling, Verb
+from evenhand.engines.base import (
+    Batch,
+    Choice,
+    Engine,
+    Estimate,
+    Identity,
+    Question,
+    Request,
+    Sampling,
+    ScoreBatch,
+    Span,
+    Verb,
+)
 from evenhand.errors import BadInput
-from evenhand.records import Response
+from evenhand.records import LogProb, Response
 
 __all__ = ["CachedEngine", "RequestCache"]
 
@@ -76,15 +88,19 @@ class RequestCache:
             raise self._unusable(error) from error
         return found
 
-    def put(self, identity: str, rows: Iterable[tuple[bytes, Response]]) -> None:
-        """Store responses in one transaction; failed rows are left out."""
+    def put(self, identity: str, rows: Iterable[tuple[bytes, Response | LogProb]]) -> None:
+        """Store responses and scores in one transaction; failed rows are left out."""
         now = time.time()
         values = []
-        for key, response in rows:
-            if response.finish_reason != "error":
-                stored = {name: value for name, value in asdict(response).items() if name != "config"}
-                item = response.item_id.encode("utf-8", "backslashreplace").decode()
-                values.append((key, identity, item, response.repetition, json.dumps(stored), now))
+        for key, row in rows:
+            if isinstance(row, LogProb):
+                kept, item, repetition = not row.error, row.span, 0
+            else:
+                kept, item, repetition = row.finish_reason != "error", row.item_id, row.repetition
+            if kept:
+                stored = {name: value for name, value in asdict(row).items() if name not in ("config", "span")}
+                named = item.encode("utf-8", "backslashreplace").decode()
+                values.append((key, identity, named, repetition, json.dumps(stored), now))
         try:
             self._database.execute("BEGIN IMMEDIATE")
             try:
@@ -111,9 +127,19 @@ class CachedEngine:
     def __init__(self, engine: Engine, path: Path):
         self.engine, self.path = engine, path
         self.spec = engine.spec
-        self.verbs: frozenset[Verb] = engine.verbs
         self.by_batch = getattr(engine, "cache_unit", "request") == "batch"
         self.cache = RequestCache(path)
+
+    @property
+    def verbs(self) -> frozenset[Verb]:
+        """What the engine can do, as far as it is known."""
+        return self.engine.verbs
+
+    def __getattr__(self, name: str) -> Any:
+        """What only some engines offer (``probe``, ``why_not``, ``echo``) is the engine's own."""
+        if name in ("engine", "cache"):  # not there while the object is being made
+            raise AttributeError(name)
+        return getattr(self.engine, name)
 
     def identity(self) -> Identity:
         """The engine's identity."""
@@ -168,12 +194,57 @@ class CachedEngine:
                 self.cache.put(identity, [(keys[i], response) for i, response in new.items()])
             yield batch, [held[i] if i in held else new[i] for i in range(len(keys))]
 
+    def plan_scores(self, spans: Sequence[Span]) -> list[ScoreBatch]:
+        """The engine's plan; the cache has no part in it."""
+        return self.engine.plan_scores(spans)
+
+    def score(self, batches: Sequence[ScoreBatch]) -> Iterator[tuple[ScoreBatch, list[LogProb]]]:
+        """Yield the batches that the cache holds whole, then the others as the engine completes them."""
+        identity = self.identity().digest
+        wanted: dict[str, list[bytes]] = {}
+        missing = []
+        for batch in batches:
+            keys = [self._span_key(identity, span, batch.key if self.by_batch else "") for span in batch.spans]
+            found = self.cache.get(keys)
+            if len(found) == len(set(keys)):
+                yield batch, [_log_prob(span, found[key]) for span, key in zip(batch.spans, keys, strict=True)]
+            else:
+                wanted[batch.key] = keys
+                missing.append(batch)
+        for batch, rows in self.engine.score(missing) if missing else ():
+            if not (self.by_batch and any(row.error for row in rows)):
+                self.cache.put(identity, zip(wanted[batch.key], rows, strict=True))
+            yield batch, rows
+
+    def choose(self, questions: Sequence[Question]) -> Iterator[Choice]:
+        """The engine's choices; they are not kept."""
+        return self.engine.choose(questions)
+
+    def fit(self, context: str, texts: Sequence[str]) -> tuple[int, int, bool]:
+        """The engine's border between context and texts."""
+        return self.engine.fit(context, texts)
+
+    @staticmethod
+    def _span_key(identity: str, span: Span, batch: str) -> bytes:
+        chat = [[message.role, message.content] for message in span.chat]
+        named = span.key if batch else ""
+        return xxh128_digest(
+            json.dumps([identity, "score", batch, named, span.context, chat, span.text, span.end]).encode()
+        )
+
     def _lookup(self, batch: Batch, sampling: Sampling) -> tuple[list[bytes], dict[bytes, dict[str, Any]]]:
         common = [self.identity().digest, sampling.model_dump(mode="json"), batch.key if self.by_batch else ""]
         keys = [
             xxh128_digest(
                 json.dumps(
-                    [common, r.item_id, r.repetition, [[m.role, m.content] for m in r.chat]], sort_keys=True
+                    [
+                        common,
+                        r.item_id,
+                        r.repetition,
+                        [[m.role, m.content] for m in r.chat],
+                        *([True] if r.plain else []),
+                    ],
+                    sort_keys=True,
                 ).encode()
             )
             for r in batch.requests
@@ -184,3 +255,10 @@ class CachedEngine:
         """Close the cache and the engine."""
         self.cache.close()
         self.engine.close()
+
+
+def _log_prob(span: Span, stored: dict[str, Any]) -> LogProb:
+    offsets = tuple((first, last) for first, last in stored["offsets"])
+    return LogProb(
+        span.key, stored["total"], tuple(stored["tokens"]), tuple(stored["values"]), offsets, stored["context_tokens"]
+    )

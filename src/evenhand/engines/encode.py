@@ -158,7 +158,8 @@ class SpanEncoder:
         elif span.end and end is None:
             error = f"{self.name} has no token that ends a text"
         if span.end and not error:
-            ids, offsets = [*ids, int(end or 0)], [*offsets, (len(span.context + span.text),) * 2]  # type: ignore[list-item]
+            whole = len(span.context + span.text)
+            ids, offsets = [*ids, int(end or 0)], [*offsets, (whole, whole)]
         if not error and self.limit is not None and len(ids) > self.limit:
             error = f"context exceeded: {len(ids)} tokens, the model takes {self.limit}"
-        return Encoded(np.asarray(ids, dtype=np.int32), start, tuple(map(tuple, offsets)), error)  # type: ignore[arg-type]
+        return Encoded(np.asarray(ids, dtype=np.int32), start, tuple((a, b) for a, b in offsets), error)

@@ -98,8 +98,8 @@ class Scorer:
 
     def _too_far(self, sequences: Sequence[Sequence32]) -> bool:
         """Whether a sliding window would cut a path, which a dense mask does not do."""
-        window = getattr(self.model.config.get_text_config(decoder=True), "sliding_window", None)
-        return bool(window) and max(map(len, sequences)) > int(window)
+        window: int | None = getattr(self.model.config.get_text_config(decoder=True), "sliding_window", None)
+        return window is not None and max(map(len, sequences)) > window
 
     def _tree(self, sequences: Sequence[Sequence32], starts: Sequence[int]) -> list[NDArray[np.float32]]:
         packed = pack(sequences, starts, self.row_tokens, self.pad)

@@ -8,20 +8,21 @@ import time
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Generic, TypeVar
 
 from xxhash import xxh64_hexdigest
 
 from evenhand.errors import BadInput
-from evenhand.records import Response
+from evenhand.records import LogProb, Response
 
-__all__ = ["Journal"]
+__all__ = ["Journal", "RowJournal", "ScoreJournal"]
 
 _SYNC_SECONDS = 1.0
 _FIELDS = tuple(field.name for field in fields(Response))
+_Row = TypeVar("_Row")
 
 
-class Journal:
+class RowJournal(Generic[_Row]):
     """One JSON line a finished batch: its key, its rows, and a checksum of both.
 
     A truncated last line is what a kill leaves: it is cut off and its batch is done again. A damaged line anywhere
@@ -33,11 +34,19 @@ class Journal:
         self._file: IO[bytes] | None = None
         self._synced = 0.0
 
-    def read(self) -> dict[str, list[Response]]:
+    def _packed(self, row: _Row) -> Any:
+        """A row as JSON holds it."""
+        raise NotImplementedError
+
+    def _unpacked(self, stored: Any) -> _Row:
+        """A row as it was."""
+        raise NotImplementedError
+
+    def read(self) -> dict[str, list[_Row]]:
         """Finished batches by key. Cuts a truncated last line off the file."""
         if not self.path.exists():
             return {}
-        done: dict[str, list[Response]] = {}
+        done: dict[str, list[_Row]] = {}
         keep = 0
         with self.path.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
@@ -48,7 +57,7 @@ class Journal:
                     body = json.dumps(entry["rows"], ensure_ascii=True, separators=(",", ":"))
                     if xxh64_hexdigest((entry["key"] + body).encode()) != entry["sum"]:
                         raise ValueError("its checksum does not match")
-                    done[entry["key"]] = [Response(**row) for row in entry["rows"]]
+                    done[entry["key"]] = [self._unpacked(row) for row in entry["rows"]]
                 except (ValueError, KeyError, TypeError) as error:
                     raise BadInput(
                         f"The journal line is damaged ({error}).",
@@ -62,13 +71,12 @@ class Journal:
                 tail.truncate(keep)
         return done
 
-    def append(self, key: str, responses: Sequence[Response]) -> None:
+    def append(self, key: str, batch: Sequence[_Row]) -> None:
         """Write one batch as one line; it reaches the disk at the latest a second later, or at close."""
         if self._file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self.path.open("ab", buffering=0)
-        rows: list[dict[str, Any]] = [{name: getattr(response, name) for name in _FIELDS} for response in responses]
-        body = json.dumps(rows, ensure_ascii=True, separators=(",", ":"))
+        body = json.dumps([self._packed(row) for row in batch], ensure_ascii=True, separators=(",", ":"))
         head = json.dumps({"key": key, "sum": xxh64_hexdigest((key + body).encode())})[:-1]
         self._file.write(f'{head}, "rows": {body}}}\n'.encode("ascii"))
         if time.monotonic() - self._synced > _SYNC_SECONDS:
@@ -81,3 +89,24 @@ class Journal:
             os.fsync(self._file.fileno())
             self._file.close()
             self._file = None
+
+
+class Journal(RowJournal[Response]):
+    """The journal of responses."""
+
+    def _packed(self, row: Response) -> Any:
+        return {name: getattr(row, name) for name in _FIELDS}
+
+    def _unpacked(self, stored: Any) -> Response:
+        return Response(**stored)
+
+
+class ScoreJournal(RowJournal[LogProb]):
+    """The journal of scores: each row as a list, in the order of the record's fields."""
+
+    def _packed(self, row: LogProb) -> Any:
+        return [row.span, row.total, row.tokens, row.values, row.offsets, row.context_tokens, row.error]
+
+    def _unpacked(self, stored: Any) -> LogProb:
+        span, total, tokens, values, offsets, context_tokens, error = stored
+        return LogProb(span, total, tuple(tokens), tuple(values), tuple(map(tuple, offsets)), context_tokens, error)

@@ -18,7 +18,7 @@ from xxhash import xxh128_hexdigest
 from evenhand.errors import BadInput
 from evenhand.records import Finding
 from evenhand.store.files import read_json, write_json
-from evenhand.store.journal import Journal
+from evenhand.store.journal import Journal, ScoreJournal
 
 __all__ = ["MANIFEST_SCHEMA", "Run", "finding_from", "input_checksum", "library_versions"]
 
@@ -148,6 +148,10 @@ class Run:
     def journal(self, audit: str, stage: str = "responses") -> Journal:
         """The journal of one stage of one audit."""
         return Journal(self.folder / audit / f"{stage}.journal.jsonl")
+
+    def score_journal(self, audit: str, stage: str = "scores") -> ScoreJournal:
+        """The journal of one stage of one audit that scores texts."""
+        return ScoreJournal(self.folder / audit / f"{stage}.journal.jsonl")
 
     def table(self, audit: str, name: str) -> Path:
         """Where a table of an audit lies."""

@@ -46,7 +46,7 @@ def forest_plot(
         rows.append(_forest_row(f, other, fixed, state, reason, subject, calibrated))
         data.append(_contrast_cells(index, f, other, fixed, reason))
     family = next((f.test.family_size for f in contrasts.values() if f.test and f.test.family_size), None)
-    adjusted = f" p is adjusted (Holm) for the {family} contrasts of this outcome." if family else ""
+    adjusted = f" p is adjusted (Holm) for the {family} contrasts of this outcome." if family and family > 1 else ""
     return ForestPlot(
         id=block_id,
         title=title.split(":")[0] + f": difference to {group_label(reference)}",

@@ -44,7 +44,7 @@ def trade_off(index: Index, groups: list[str], block_id: str) -> TradeOff | None
     """Over-refusal against safety, one panel a group, joined over the configurations in their order."""
     found = index.all("tradeoff_point")
     configs = [c for c in index.configs if any(f.config == c for f in found)]
-    if len(configs) < 2:
+    if len({f.config for f in found if extra(f, "x") is not None and extra(f, "y") is not None}) < 2:
         return None
     numbers = {config: str(i) for i, config in enumerate(configs, start=1)}
     series, data = [], []

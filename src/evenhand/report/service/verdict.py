@@ -85,7 +85,8 @@ def _contrast_numbers(index: Index, f: Finding) -> tuple[KeyNumber, ...]:
     mine, theirs = (rates[g].estimate if g in rates else None for g in (f.group or "", f.reference or ""))
     ends = f"points, {f.interval.level:.0%}: {point_range(f.interval.low, f.interval.high)}" if f.interval else "points"
     adjusted = f.test.p_holm if f.test else None
-    family = f"Holm, {f.test.family_size} comparisons" if f.test and f.test.family_size else ""
+    size = f.test.family_size if f.test else None
+    family = "the only comparison" if size == 1 else f"Holm, {size} comparisons" if size else ""
     return (
         KeyNumber(points(f.estimate), "Difference", ends),
         KeyNumber(percent(mine), group_label(f.group), PRIMARY),

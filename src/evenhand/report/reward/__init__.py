@@ -1,0 +1,1 @@
+"""The reward audit's part of the report."""

@@ -1,0 +1,134 @@
+"""Blocks for what changes over stages and how it is spread: lines by stage, distributions, stacked shares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from evenhand.report.blocks import Block, Filter, Table
+from evenhand.report.scales import Scale
+
+__all__ = ["Distribution", "Segment", "Spread", "Stack", "Stacks", "StageLine", "StagePlot", "StagePoint"]
+
+
+@dataclass(frozen=True, slots=True)
+class StagePoint:
+    """A value at one stage; ``stage`` is the number of its column from 0, ``after`` that of the stage it came from.
+
+    ``strong`` marks a change from the stage before that was found.
+    """
+
+    stage: int
+    value: float
+    label: str
+    low: float | None = None
+    high: float | None = None
+    after: int | None = None
+    strong: bool = False
+    evidence: Filter | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StageLine:
+    """One group over the stages; ``summary`` says in a few words what happened."""
+
+    title: str
+    points: tuple[StagePoint, ...]
+    summary: str = ""
+
+    def at(self, stage: int) -> StagePoint | None:
+        """The point of a stage, if there is one."""
+        return next((point for point in self.points if point.stage == stage), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StagePlot(Block):
+    """A line a group from stage to stage, one small panel each, the other groups behind it in grey."""
+
+    kind: ClassVar[str] = "stageplot"
+    id: str
+    title: str
+    caption: str
+    stages: tuple[str, ...]
+    y: Scale
+    y_title: str
+    lines: tuple[StageLine, ...]
+    tick_factor: float = 1.0
+    data: Table | None = None
+
+    def across(self, stage: int) -> str:
+        """Where a stage's column stands, in percent."""
+        return f"{round(100 * (stage + 0.5) / len(self.stages), 3):g}%"
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Quantiles of one distribution: 5, 25, 50, 75 and 95 %."""
+
+    title: str
+    quantiles: tuple[float, float, float, float, float]
+    text: str
+    label: str
+    strong: bool = False
+    evidence: Filter | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distribution(Block):
+    """Distributions on one scale: a thin line from 5 to 95 %, a box over the middle half, a bar at the median."""
+
+    kind: ClassVar[str] = "distribution"
+    id: str
+    title: str
+    caption: str
+    scale: Scale
+    rows: tuple[Spread, ...]
+    row_head: str
+    text_head: str
+    less: str
+    more: str
+    tick_factor: float = 1.0
+    data: Table | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A part of a stack: its share (0 to 1), and ``tone`` 1 to 6, the number of its colour in the legend."""
+
+    share: float
+    tone: int
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """One bar of shares that sum to 1."""
+
+    title: str
+    segments: tuple[Segment, ...]
+    text: str
+    label: str
+    evidence: Filter | None = None
+
+    def starts(self) -> tuple[float, ...]:
+        """Where each segment begins, 0 to 1."""
+        found, at = [], 0.0
+        for segment in self.segments:
+            found.append(at)
+            at += segment.share
+        return tuple(found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stacks(Block):
+    """Stacked shares, one bar a group. ``legend`` names the tones in order."""
+
+    kind: ClassVar[str] = "stacks"
+    id: str
+    title: str
+    caption: str
+    legend: tuple[str, ...]
+    rows: tuple[Stack, ...]
+    row_head: str
+    text_head: str
+    data: Table | None = None
