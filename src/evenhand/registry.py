@@ -138,6 +138,8 @@ CLASSIFIERS = Registry(
 SECTIONS = Registry(
     "report section",
     ("service", "evenhand.report.service.build:service_part", "figures and verdict of the service audit"),
+    ("reward", "evenhand.report.reward.build:reward_part", "margins by stage, fates and extremes"),
+    ("affirmation", "evenhand.report.affirmation.build:affirmation_part", "misgendering by family and stage"),
 )
 
 _plugins_loaded = False

@@ -192,12 +192,14 @@ def headlines(findings: Sequence[Finding], config: str, *, several: bool) -> lis
     for finding in _of(findings, "likelihood_accuracy", config):
         if _level(finding) == "kind" and finding.outcome == MEAN:
             rows.append(_share(f"{prefix}declared pronouns likeliest, {people(finding.group)}", finding, None))
+    # A stage's own step comes first in the findings; what lies further back is in the report.
+    nearest = next((f.reference for f in _of(findings, "misgendering_change", config)), None)
     for finding in _of(findings, "misgendering_change", config):
-        if _level(finding) == "kind" and finding.outcome == GENERATION:
+        if _level(finding) == "kind" and finding.outcome == GENERATION and finding.reference == nearest:
             what = f"{prefix}misgendering change from {finding.reference}, {people(finding.group)}"
             rows.append(_change(what, finding))
     for finding in _of(findings, "pronoun_margin", config):
-        if _level(finding) == "kind":
+        if _level(finding) == "kind" and finding.reference == nearest:
             what = f"{prefix}{finding.outcome} margin of other pronouns against {finding.reference}, {people(finding.group)}"
             rows.append(_nats(what, finding))
     for finding in findings:

@@ -207,10 +207,12 @@ def verdict(
 
 
 def headlines(named: Sequence[Named], phrases: Mapping[str, str]) -> list[Headline]:
-    """Rows of the closing table: the shift of each stage and group."""
+    """Rows of the closing table: the shift of each stage and group that changed; how many did not, in one row."""
     rows = []
-    for n in named:
-        if n.total or n.group is None:
+    own = [n for n in named if not n.total and n.group is not None]
+    still = [n.shift.estimate for n in own if not n.found and n.shift.estimate is not None]
+    for n in own:
+        if not n.found:
             continue
         who = STAGE_WORDS.get(n.stage, n.stage)
         what = f"{n.family + ': ' if n.family else ''}{who}, {_about(n, phrases)}{', net' if n.net else ''}: {n.fate}"
@@ -218,6 +220,9 @@ def headlines(named: Sequence[Named], phrases: Mapping[str, str]) -> list[Headli
         ends = nats_range(f.interval.low, f.interval.high) if f.interval else "none"
         p = f.test.p_holm if f.test else None
         rows.append(Headline(what, f"{nats(f.estimate)} nats", ends, p_value(p) if p is not None else ""))
+    if still:
+        what = f"no detectable change: {len(still)} comparisons of a stage and a group, lowest and highest shift"
+        rows.append(Headline(what, f"{nats(min(still))} to {nats(max(still))} nats"))
     return rows
 
 

@@ -70,11 +70,13 @@ def progress_bars() -> Iterator[Progress]:
         yield report
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
-    """A plain table; every cell is made safe for the terminal."""
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "", *, sentences: bool = False
+) -> None:
+    """A plain table; every cell is made safe for the terminal. With ``sentences`` the first column folds, not the others."""
     table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for position, column in enumerate(columns):
-        table.add_column(column, overflow="fold", no_wrap=position == 0)
+        table.add_column(column, overflow="fold", no_wrap=(position == 0) is not sentences)
     for row in rows:
         table.add_row(*(Text(terminal_safe(cell)) for cell in row))
     console().print(table)
@@ -119,6 +121,7 @@ def print_outcome(outcome: Outcome, page: Path, seconds: float) -> None:
         print_table(
             ["measure", "value", "95% interval", "adjusted p"],
             [[row.what, row.value, row.interval, row.p] for row in result.headlines],
+            sentences=True,
         )
     out.print()
     times = outcome.run.manifest["timings"]

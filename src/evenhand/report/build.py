@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from evenhand.registry import SECTIONS
-from evenhand.report.evidence import Evidence
+from evenhand.report.evidence import Evidence, Facet
 from evenhand.report.page import Page, Section, Verdict
 from evenhand.report.render import write
 from evenhand.store.load import load
@@ -78,10 +78,13 @@ def _identity(identities: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _joined(evidence: Sequence[Evidence]) -> Evidence:
-    """One store for the page. Audits that share facets share it; each brings its own rows."""
+    """One store for the page. Each audit brings its own rows; facets of one name are one, with the names of both."""
     if len(evidence) == 1:
         return evidence[0]
-    facets = {facet.key: facet for part in evidence for facet in part.facets}
+    facets: dict[str, Facet] = {}
+    for facet in (facet for part in evidence for facet in part.facets):
+        held = facets.get(facet.key)
+        facets[facet.key] = replace(held, names={**held.names, **facet.names}) if held else facet
     rows = [row for part in evidence for row in part.rows]
     command = evidence[0].command if evidence else f"evenhand show RUN ({count(0)} rows)"
     return Evidence(tuple(facets.values()), rows, command)

@@ -23,11 +23,14 @@ class Step:
     stage: str
     policy: str
     reference: str
+    ratio: str = "reward"
 
     @property
     def title(self) -> str:
         """``base to SFT``, with the family where there are several."""
-        before = {"sft": "base", "dpo": "base", "sft-dpo": "SFT"}.get(self.stage)
+        before = (
+            "base" if self.ratio == "total shift" else {"sft": "base", "dpo": "base", "sft-dpo": "SFT"}.get(self.stage)
+        )
         words = f"{before} to {STAGE_TITLES[self.stage]}" if before else f"{self.reference} to {self.policy}"
         return f"{self.family}: {words}" if self.family else words
 
@@ -46,7 +49,7 @@ class PairRows:
     @cached_property
     def steps(self) -> list[Step]:
         """The comparisons, in the order of the stages."""
-        names = self.all.select("family", "stage", "policy", "reference").unique(maintain_order=True)
+        names = self.all.select("family", "stage", "policy", "reference", "ratio").unique(maintain_order=True)
         found = [Step(**row) for row in names.iter_rows(named=True)]
         order = {stage: place for place, stage in enumerate(STAGE_ORDER)}
         return sorted(found, key=lambda step: (step.family, order.get(step.stage, len(order))))

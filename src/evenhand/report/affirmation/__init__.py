@@ -1,0 +1,1 @@
+"""The affirmation audit's part of the report."""
