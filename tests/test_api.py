@@ -60,3 +60,43 @@ def test_what_is_not_a_frame_is_refused() -> None:
         evenhand.audit(labels=rows(bool), **SETTINGS)
     with pytest.raises(BadInput, match="at most two are used: names, then stems"):
         evenhand.audit(labels=pl.DataFrame(rows(bool)), **{**SETTINGS, "clusters": ["a", "b", "c"]})
+
+
+def test_a_nullable_outcome_of_pandas_is_read() -> None:
+    frame = pd.DataFrame(rows(bool))
+    frame["refused"] = frame["refused"].astype("boolean")
+    frame.loc[3, "refused"] = pd.NA
+    run = evenhand.audit(labels=frame, report=False, **SETTINGS)
+    assert run.result["missing"] == 1
+
+
+def test_units_may_be_named_and_a_unit_left_out_is_not_looked_for() -> None:
+    frame = pl.DataFrame(rows(bool)).rename({"template": "stem"})
+
+    def stems(clusters: Any) -> int | None:
+        run = evenhand.audit(labels=frame, report=False, **{**SETTINGS, "clusters": clusters})
+        (found,) = (f for f in run.findings if f.estimand == "omnibus" and f.outcome == "declined")
+        assert found.test is not None
+        return len({f.slice["stem"] for f in run.findings if f.estimand == "stem_rate"})
+
+    assert stems(["first_name", "stem"]) == stems({"stem": "stem", "name": "first_name"}) == 6
+    assert stems(["first_name"]) == stems({"name": "first_name"}) == 0
+    with pytest.raises(BadInput, match=r"'first_name' does not say which unit it is"):
+        stems("first_name")
+    with pytest.raises(BadInput, match=r"There is no unit 'template'\. The units are: name, stem\."):
+        stems({"template": "stem"})
+
+
+def test_a_column_that_is_left_out_stays_an_attribute(tmp_path: Path) -> None:
+    frame = pl.DataFrame(rows(bool)).rename({"template": "stem"})
+    run = evenhand.audit(
+        labels=frame.unique(["who", "first_name"]), report=False, **{**SETTINGS, "clusters": ["first_name"]}
+    )
+    assert "attribute.stem" in run.rows.columns
+    assert "stem" not in run.rows.columns
+
+
+def test_errors_name_the_frame_and_never_a_temporary_file() -> None:
+    frame = pl.DataFrame(rows(lambda yes: "refusal" if yes else "nonsense"))
+    with pytest.raises(BadInput, match=r"^the frame 'labels', row \d+: The label 'nonsense' is not known"):
+        evenhand.audit(labels=frame, **SETTINGS)

@@ -13,6 +13,7 @@ import pytest
 SCRIPT = Path(__file__).parents[1] / "support" / "kill_and_resume.py"
 SETTINGS = {
     "models": ["organism/aligned"],
+    "only": ["service"],
     "limit": 512,
     "repetitions": 3,
     "max_tokens": 40,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -274,3 +275,108 @@ def test_words_are_compared_only_where_both_groups_were_answered() -> None:
     words = next(f for f in audit(frame).findings if f.estimand == "words")
     assert words.estimate == pytest.approx(0.0)
     assert (words.clusters["stems"], words.clusters["stems dropped"]) == (3, 1)
+
+
+def test_prompts_without_names_are_permuted_within_their_stem() -> None:
+    frame = table({"a": 1, "b": 1}, 12, 1, lambda group, name, stem, rep: stem < 6 or (group == "b" and stem < 11))
+    run = audit(frame.drop("name"))
+    found = one(run, "risk_difference", "b")
+    assert found.test is not None
+    assert (found.test.count, found.test.permutations) == (2 * 2**7, 2**12)  # five stems of one direction, seven ties
+    assert found.interval is not None
+    assert dict(run.result["methods"])["Unit of inference"].startswith(
+        "The randomised units are prompts within the stems"
+    )
+
+
+@pytest.mark.parametrize(("always", "words"), [(True, "Every prompt was declined"), (False, "No prompt was declined")])
+def test_an_outcome_that_never_varies_cannot_tell(always: bool, words: str) -> None:
+    (verdict,) = audit(table({"a": 8, "b": 8}, 5, 2, lambda *_: always)).result["verdicts"]
+    assert verdict["tone"] == "unknown"
+    assert verdict["headline"].startswith(words)
+    assert verdict["unknowns"] == ["No variation: the outcome does not differ between names or stems: b."]
+
+
+def test_no_label_at_all_has_a_headline_of_its_own() -> None:
+    frame = table({"a": 3, "b": 3}, 4, 1, thirds, config="heard")
+    lost = frame.with_columns(label=pl.lit("judge_missing"), config=pl.lit("lost"))
+    verdicts = {row["config"]: row for row in audit(pl.concat([frame, lost])).result["verdicts"]}
+    assert verdicts["lost"]["headline"] == "lost: No response has a label: there is nothing to compare."
+    assert "No response" not in verdicts["heard"]["headline"]
+
+
+def test_an_omnibus_difference_without_a_single_one_is_said() -> None:
+    def spread(group: str, name: int, stem: int, repetition: int) -> bool:
+        return stem < {"a": 5, "b": 3, "c": 7}[group] + name % 3
+
+    frame = table({"a": 4, "b": 4, "c": 4}, 12, 1, spread)
+    run = audit(frame)
+    omnibus = one(run, "omnibus", None)
+    assert omnibus.test is not None
+    assert omnibus.test.p is not None
+    assert omnibus.test.p < 0.05
+    tests = [one(run, "risk_difference", group).test for group in "bc"]
+    assert all(test is not None and test.p_holm is not None and test.p_holm >= 0.05 for test in tests)
+    (verdict,) = run.result["verdicts"]
+    assert verdict["headline"] == "The groups are not all declined alike, but we cannot tell which."
+    assert verdict["tone"] == "unknown"
+
+
+def test_one_comparison_is_not_called_comparisons() -> None:
+    (verdict,) = audit(table({"a": 8, "b": 8}, 8, 2, lambda group, *_: group == "b")).result["verdicts"]
+    assert verdict["tone"] == "worse"
+    assert "(the only comparison)" in verdict["detail"]
+    draw = random.Random(1)
+    frame = table({"a": 12, "b": 12}, 40, 3, lambda *_: draw.random() < 0.2)
+    (even,) = audit(frame).result["verdicts"]
+    assert even["tone"] == "even"
+    assert even["detail"].startswith("The only difference did not pass its test (.05).")
+
+
+def unclear(names: int, rows: int) -> pl.DataFrame:
+    """Labels with a name, a repetition that starts again, a response, and nothing that tells the prompt."""
+    return pl.DataFrame(
+        [
+            {
+                "group": group, "name": f"{group}{name}", "repetition": row % 2, "response": f"said {row}",
+                "label": "refusal" if (name + row) % 3 == 0 else "answer",
+            }
+            for group in "ab" for name in range(names) for row in range(rows)
+        ]
+    )  # fmt: skip
+
+
+def test_rows_that_share_no_prompt_are_all_kept_and_tell_no_stability() -> None:
+    run = audit(unclear(4, 6))
+    assert run.rows.height == 48
+    assert sorted(run.rows.filter(pl.col("name") == "a1")["text"]) == [f"said {row}" for row in range(6)]
+    assert not [f for f in run.findings if f.estimand == "stability"]
+    assert [f for f in audit(table({"a": 2, "b": 2}, 3, 2, thirds)).findings if f.estimand == "stability"]
+
+
+def test_without_a_stem_each_prompt_is_its_own() -> None:
+    frame = unclear(4, 6).with_columns(prompt=pl.format("{} goes to place {}", "name", pl.int_range(48) % 6 // 2))
+    run = audit(frame)
+    assert run.items.height == 24
+    (kappa,) = (f for f in run.findings if f.outcome == "same_label_share")
+    assert kappa.clusters["prompts"] == 24
+
+
+def test_two_rows_of_one_response_are_refused_where_the_prompt_is_known() -> None:
+    frame = table({"a": 2, "b": 2}, 2, 1, thirds).drop("name")
+    with pytest.raises(
+        BadInput, match=r"the frame 'labels', row 3: Rows 1 and 3 are about the same response .*Map the"
+    ):
+        audit(frame)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"unsafe": "xstest"}, "--unsafe asks a model, and --labels asks none. Leave out --unsafe, or --labels."),
+        ({"models": ("organism/sft",)}, r"A model is named \(organism/sft\), and --labels asks none"),
+    ],
+)
+def test_settings_that_labels_cannot_use_are_refused(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(BadInput, match=words):
+        audit(table({"a": 2, "b": 2}, 2, 1, thirds), **settings)

@@ -97,7 +97,12 @@ def test_bad_stems(texts: list[str], message: str) -> None:
 
 def test_stem_ids_and_classes() -> None:
     table = pl.DataFrame(
-        {"id": ["A", "B"], "text": ["[NAME] [BLANK]"] * 2, "stem_class": ["neutral", "loaded"], "topic": ["x", ""]}
+        {
+            "id": ["A", "B"],
+            "text": ["[NAME] [BLANK]", "[NAME] and [BLANK]"],
+            "stem_class": ["neutral", "loaded"],
+            "topic": ["x", ""],
+        }
     )
     found = read_stems(table, {"stem": "text", "stem_id": "id", "group": "unused by stems"})
     assert [(s.id, s.stem_class, dict(s.attributes)) for s in found] == [
@@ -106,3 +111,5 @@ def test_stem_ids_and_classes() -> None:
     ]
     with pytest.raises(BadInput, match=r"row 2: The stem id 'A' is used twice \(first in row 1\)"):
         read_stems(table.with_columns(id=pl.lit("A")), {"stem": "text", "stem_id": "id"})
+    with pytest.raises(BadInput, match=r"row 2: The stem is there twice \(first in row 1\): '\[NAME\] \[BLANK\]'"):
+        read_stems(table.with_columns(text=pl.lit("[NAME] [BLANK]")), {"stem": "text", "stem_id": "id"})

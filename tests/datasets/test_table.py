@@ -66,7 +66,7 @@ def test_parquet_and_frames_agree(tmp_path: Path) -> None:
         pd.DataFrame(data),
     ):
         assert as_table(source).rows() == wanted
-    assert as_table(frame).origin == "frame"
+    assert as_table(frame).origin == "the frame"
 
 
 BAD_FILES = [

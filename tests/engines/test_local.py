@@ -33,7 +33,7 @@ def texts(rows: dict[tuple[str, int], Any]) -> dict[tuple[str, int], str]:
 def test_it_is_an_engine(open_local: OpenLocal, model_folder: Path) -> None:
     engine = open_local(model_folder)
     assert isinstance(engine, Engine)
-    assert engine.verbs == {"generate"}
+    assert engine.verbs == {"generate", "score", "choose"}
 
 
 @pytest.mark.parametrize("sampling", [GREEDY, SAMPLED, Sampling(temperature=0.8, top_p=0.7, max_tokens=20, seed=2)])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from evenhand.engines.base import Batch, Estimate, Identity, Request, Sampling, Verb
+from evenhand.engines.base import Batch, Estimate, Identity, Request, Sampling, TextOnly, Verb
 from evenhand.graders.base import Gradable
 from evenhand.records import FinishReason, Item, Message, Response
 
@@ -34,7 +34,7 @@ def row(text: str, to: Item | None = None) -> Gradable:
     return Gradable(to, response(text, to), text)
 
 
-class ScriptedEngine:
+class ScriptedEngine(TextOnly):
     """An engine that answers each chat by a function, and remembers what it was asked."""
 
     verbs: frozenset[Verb] = frozenset({"generate"})

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from evenhand.errors import BadInput
-from evenhand.statistics.cells import Cells, cells_from_counts
+from evenhand.statistics.cells import Cells, cells_from_counts, cells_from_rows
 from evenhand.statistics.contrasts import contrast, contrast_family
 from evenhand.statistics.rates import group_rates
 
@@ -209,3 +210,42 @@ def test_measures_have_no_odds_no_wilson_and_no_bounds() -> None:
     assert group_rates(cells)[0].wilson is None
     negative = Cells(cells.values - 100, cells.counts, cells.groups, binary=False)
     assert contrast(negative, 1, 0, draws=100).reasons["ratio"] == "a ratio needs positive rates"  # type: ignore[index]
+
+
+def nested(values: dict[int, list[list[float]]]) -> Cells:
+    """Prompts of one stem each: for every group, the outcomes in each stem."""
+    rows = [(group, stem, y) for group, stems in values.items() for stem, ys in enumerate(stems) for y in ys]
+    groups, stems, outcome = zip(*rows, strict=True)
+    return cells_from_rows(range(len(rows)), stems, outcome, groups)
+
+
+def test_prompts_nested_in_stems_are_permuted_within_their_stem_only() -> None:
+    cells = nested({0: [[0.0]] * 6, 1: [[1.0]] * 6})
+    assert cells.nested
+    found = contrast_family(cells, 0, draws=200).contrasts[0]
+    assert found.difference == 1
+    assert found.names == (6, 6)
+    assert found.test is not None
+    assert (found.test.count, found.test.total, found.test.exact) == (2, 64, True)
+    assert found.test.smallest_p == 2 / 64
+
+
+def test_nested_prompts_get_an_interval_over_stems() -> None:
+    rng = np.random.default_rng(4)
+    shares = rng.random(10)
+    cells = nested({g: [[float(rng.random() < p) for _ in range(3)] for p in shares] for g in (0, 1, 2)})
+    family = contrast_family(cells, 0, draws=200)
+    for found in family.contrasts:
+        rates = [np.nanmean(cells.of(code), axis=0) for code in (found.group, 0)]
+        paired = stats.ttest_rel(*rates).confidence_interval(0.95)
+        assert found.interval is not None
+        assert (found.interval.low, found.interval.high) == pytest.approx((paired.low, paired.high))
+        assert found.fixed == ()
+    assert family.omnibus is not None
+    assert "within stems" in family.omnibus.method
+    assert [rate.names for rate in family.rates] == [30, 30, 30]
+
+
+def test_crossed_names_are_not_nested() -> None:
+    assert not make().nested
+    assert not make(stems=1).nested

@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evenhand.errors import BadInput
-from evenhand.statistics.permutation import max_t_test, omnibus_test, permutation_test
+from evenhand.statistics.clusters import sign_flip_test
+from evenhand.statistics.permutation import (
+    max_t_test,
+    omnibus_test,
+    omnibus_within_stems,
+    permutation_test,
+    within_stems_test,
+)
 
 
 def plain(a: list[float], b: list[float]) -> tuple[int, int]:
@@ -154,3 +161,78 @@ def test_bad_input() -> None:
         omnibus_test([1.0, 2.0], [0])
     with pytest.raises(BadInput, match="has no names"):
         max_t_test([1.0, 2.0], [0, 0], 7)
+
+
+def spread_out(stems: list[list[float]]) -> np.ndarray:
+    """(prompts, stems) with one number a prompt, from the outcomes of each stem."""
+    table = np.full((sum(map(len, stems)), len(stems)), np.nan)
+    row = 0
+    for stem, values in enumerate(stems):
+        for value in values:
+            table[row, stem] = value
+            row += 1
+    return table
+
+
+def within_stems(a: list[list[float]], b: list[list[float]]) -> tuple[int, int]:
+    """Plain enumeration of every exchange of prompts inside their stem."""
+    pools = [mine + base for mine, base in zip(a, b, strict=True)]
+    choices = [itertools.combinations(range(len(p)), len(mine)) for p, mine in zip(pools, a, strict=True)]
+
+    def gap(chosen: tuple[tuple[int, ...], ...]) -> float:
+        total = 0.0
+        for pool, inside in zip(pools, chosen, strict=True):
+            mine = [pool[i] for i in inside]
+            base = [pool[i] for i in range(len(pool)) if i not in inside]
+            total += sum(mine) / len(mine) - sum(base) / len(base)
+        return abs(total)
+
+    gaps = [gap(chosen) for chosen in itertools.product(*choices)]
+    return sum(value >= gaps[0] - 1e-9 for value in gaps), len(gaps)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 3), st.integers(1, 2)), min_size=2, max_size=4), st.integers(0, 1000))
+def test_within_stems_equals_plain_enumeration(sizes: list[tuple[int, int]], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    a, b = ([rng.integers(0, 3, pair[at]).astype(float).tolist() for pair in sizes] for at in (0, 1))
+    found = within_stems_test(spread_out(a), spread_out(b))
+    assert found is not None
+    assert (found.count, found.total) == within_stems(a, b)
+    drawn = within_stems_test(spread_out(a), spread_out(b), limit=0)
+    assert drawn is not None
+    assert drawn.p == pytest.approx(found.p, abs=0.02)
+
+
+def test_single_prompts_in_each_stem_are_the_sign_flip_test() -> None:
+    rng = np.random.default_rng(3)
+    a, b = rng.normal(size=9), rng.normal(size=9)
+    found = within_stems_test(
+        np.diag(a) + np.where(np.eye(9) == 1, 0, np.nan), np.diag(b) + np.where(np.eye(9) == 1, 0, np.nan)
+    )
+    assert found is not None
+    assert found.p == sign_flip_test(a - b).p
+
+
+def test_omnibus_within_stems_agrees_with_the_contrast_of_two_groups_and_ignores_stems() -> None:
+    rng = np.random.default_rng(5)
+    easy = np.repeat([0.0, 0.0, 5.0, 9.0], 6)
+    stems, groups = np.repeat(np.arange(4), 6), np.tile([0, 0, 0, 1, 1, 1], 4)
+    values = rng.normal(size=24) + 0.5 * groups
+    tables = []
+    for shift in (0.0, easy):
+        table = np.full((24, 4), np.nan)
+        table[np.arange(24), stems] = values + shift
+        tables.append(table)
+    plain_one, shifted = (omnibus_within_stems(table, groups, seed=1) for table in tables)
+    alone = within_stems_test(tables[0][groups == 1], tables[0][groups == 0])
+    assert plain_one is not None
+    assert shifted is not None
+    assert alone is not None
+    assert shifted.p == plain_one.p
+    assert plain_one.p == pytest.approx(alone.p, abs=0.02)
+    assert omnibus_within_stems(tables[0], np.zeros(24, dtype=int)) is None
+
+
+def test_no_shared_stem_gives_no_test_within_stems() -> None:
+    assert within_stems_test(np.array([[1.0, np.nan]]), np.array([[np.nan, 0.0]])) is None

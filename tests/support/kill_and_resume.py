@@ -49,8 +49,8 @@ def main() -> None:
             done, code = os.waitpid(child, os.WNOHANG)
             status = code if done else None
             time.sleep(0.01)
-        journal = folder / "service" / "responses.journal.jsonl"
-        lines = journal.read_bytes().count(b"\n") if journal.exists() else 0
+        journals = sorted(folder.glob("*/*.journal.jsonl"), key=lambda path: path.stat().st_mtime)
+        lines = sum(path.read_bytes().count(b"\n") for path in journals)
         if status is None:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
@@ -62,8 +62,8 @@ def main() -> None:
         if killed < kills:
             # It ended before its moment came: break it again from the start of a fresh tail.
             print(f"ended after {lines} batches with {killed} kills so far", flush=True)
-            tail = journal.read_bytes().splitlines(keepends=True)
-            journal.write_bytes(b"".join(tail[: len(tail) // 2]) + tail[-1][: len(tail[-1]) // 2])
+            tail = journals[-1].read_bytes().splitlines(keepends=True)
+            journals[-1].write_bytes(b"".join(tail[: len(tail) // 2]) + tail[-1][: len(tail[-1]) // 2])
             continue
         return
 

@@ -31,7 +31,7 @@ from evenhand.audits.affirmation_scores import likelihood_findings, reward_findi
 from evenhand.audits.affirmation_verdict import CAVEATS, headlines, verdict
 from evenhand.audits.base import AuditResult, Context
 from evenhand.audits.respond import requests_for
-from evenhand.audits.stages import Step
+from evenhand.audits.stages import Step, not_asked_for
 from evenhand.config import AuditConfig
 from evenhand.engines.base import Estimate, Verb
 from evenhand.errors import BadInput
@@ -81,7 +81,9 @@ class AffirmationAudit:
     def unfit(self, config: AuditConfig) -> str:
         """It asks models itself, so responses or labels of other prompts are of no use."""
         entry = "responses" if config.responses else "labels" if config.labels else ""
-        return f"it draws its own continuations, and {entry} are given" if entry else ""
+        if entry:
+            return f"it draws its own continuations, and {entry} are given"
+        return not_asked_for(config, AUDIT)
 
     def inputs(self, config: AuditConfig) -> dict[str, Any]:
         """Where prompts and blanks come from, and how text is drawn. Whatever cannot be used is refused here."""

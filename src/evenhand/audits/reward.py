@@ -36,7 +36,7 @@ from evenhand.audits.reward_scoring import (
 )
 from evenhand.audits.reward_table import check_tokens, failures, pair_rows, texts_frame
 from evenhand.audits.reward_verdict import CAVEATS, Named, headlines, name_all, only_found_in, recommendations, verdict
-from evenhand.audits.stages import SAME, Step, models_of, steps_of
+from evenhand.audits.stages import SAME, Step, models_of, not_asked_for, steps_of
 from evenhand.config import AuditConfig
 from evenhand.datasets.pair_sets import PairSet, holds_pairs, open_pairs
 from evenhand.engines.base import Estimate, Verb
@@ -73,7 +73,9 @@ class RewardAudit:
             return f"it scores texts itself, and {entry} are given"
         if config.data is not None and not holds_pairs(config):
             return "the file holds prompts; pairs have the columns harmful, comparison and group"
-        return "" if config.reference or config.stages else NO_REFERENCE
+        if not (config.reference or config.stages):
+            return NO_REFERENCE
+        return "" if config.data is not None else not_asked_for(config, AUDIT)
 
     def inputs(self, config: AuditConfig) -> dict[str, Any]:
         """Where the pairs come from, and what is scored of them."""

@@ -15,10 +15,19 @@ from evenhand.audits.base import AuditResult, Context
 from evenhand.audits.respond import requests_for, respond, watched
 from evenhand.audits.service_analysis import Analysis, analyse
 from evenhand.audits.service_content import check_classifiers
-from evenhand.audits.service_entry import AUDIT, Entry, groups_in_order, open_entry, reference_of, unsafe_items
-from evenhand.audits.service_graders import RUBRIC, Trust, check_graders, open_graders, trust_in
+from evenhand.audits.service_entry import (
+    AUDIT,
+    Entry,
+    configurations_in,
+    groups_in_order,
+    open_entry,
+    reference_of,
+    unsafe_items,
+)
+from evenhand.audits.service_graders import RUBRIC, Trust, check_graders, check_label_files, open_graders, trust_in
 from evenhand.config import AuditConfig
 from evenhand.engines.base import Estimate, Sampling, Verb
+from evenhand.errors import BadInput
 from evenhand.records import Grade, Item, Response
 from evenhand.safe_text import json_safe
 from evenhand.store.load import joined_rows
@@ -59,15 +68,19 @@ class ServiceAudit:
         return frozenset() if config.responses or config.labels else frozenset({"generate"})
 
     def unfit(self, config: AuditConfig) -> str:
-        """It takes every kind of entry."""
-        return ""
+        """It takes every kind of entry but pairs."""
+        from evenhand.datasets.pair_sets import holds_pairs
+
+        return "the file holds pairs; prompts have the columns prompt and group" if holds_pairs(config) else ""
 
     def inputs(self, config: AuditConfig) -> dict[str, Any]:
         """Where the items come from. Whatever cannot be used is refused here, before a folder is made or a model is asked."""
+        _check_entry(config)
         check_graders(config)
         check_classifiers(config.classifier, config.toxicity)
         entry, _ = self._items(config)
         reference_of(config, entry)
+        check_label_files(config, configurations_in(config, entry))
         return entry.source
 
     def _items(self, config: AuditConfig) -> tuple[Entry, list[Item]]:
@@ -141,6 +154,20 @@ class ServiceAudit:
             write_table(run.table(AUDIT, "measures"), measures)
         tokens = _tokens(responses or ())
         return replace(result, facts={**result.facts, **tokens})
+
+
+def _check_entry(config: AuditConfig) -> None:
+    """Raise BadInput for settings of generation beside rows that are given: they would be passed over in silence."""
+    rows = "--labels" if config.labels is not None else "--responses" if config.responses is not None else ""
+    if not rows:
+        return
+    if config.unsafe is not None:
+        raise BadInput(f"--unsafe asks a model, and {rows} asks none.", do=f"Leave out --unsafe, or {rows}.")
+    if config.models != AuditConfig.model_fields["models"].default:
+        raise BadInput(
+            f"A model is named ({', '.join(config.models)}), and {rows} asks none.",
+            do=f"Leave out the model, or {rows}.",
+        )
 
 
 class _Labels:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from evenhand.audits.base import AuditResult
+from evenhand.audits.base import AuditResult, Verdict
+from evenhand.audits.service_compare import change_findings, change_told
 from evenhand.audits.service_content import content_findings, measure_texts, toxicity_findings
+from evenhand.audits.service_corrected import corrected_findings
 from evenhand.audits.service_entry import AUDIT, LOADED, UNSAFE, Entry
 from evenhand.audits.service_findings import (
     DIFFERENCE,
@@ -19,7 +21,7 @@ from evenhand.audits.service_findings import (
     contrast_findings,
     label_shares,
 )
-from evenhand.audits.service_graders import Trust, compare_graders, corrected_findings, swap_findings
+from evenhand.audits.service_graders import Trust, compare_graders, swap_findings
 from evenhand.audits.service_names import name_findings, stability_findings, stem_findings
 from evenhand.audits.service_table import COLLAPSES, ServiceTable, Units, find_units
 from evenhand.audits.service_tradeoff import Point, safety_labels, tradeoff_findings
@@ -82,12 +84,15 @@ def analyse(work: Analysis) -> tuple[AuditResult, pl.DataFrame | None]:
                 )
         if family is not None:
             points.append(Point(maker, family, _unsafe_table(config, unsafe)))
-    findings = adjust_across(findings + (tradeoff_findings(points) if _can_see_harm(work) else []))
+    findings += change_findings([point.maker for point in points])
+    if _can_see_harm(work):
+        findings += tradeoff_findings(points, unsafe=work.config.unsafe is not None)
+    findings = adjust_across(findings)
     several, subject = len(work.configs) > 1, NAMES if units.unit == "name" else CUE
     missing = benign["label"].null_count() + unsafe["label"].null_count()
     result = AuditResult(
         audit=AUDIT,
-        verdicts=[verdict(findings, config, work.trust, several=several, subject=subject) for config in work.configs],
+        verdicts=[_verdict(findings, config, work.trust, several, subject) for config in work.configs],
         findings=findings,
         headlines=[row for config in work.configs for row in headlines(findings, config, several=several)],
         rows=work.rows.height,
@@ -107,6 +112,13 @@ def analyse(work: Analysis) -> tuple[AuditResult, pl.DataFrame | None]:
         },
     )
     return result, measures
+
+
+def _verdict(findings: Sequence[Finding], config: str, trust: Trust, several: bool, subject: str) -> Verdict:
+    """The verdict on one configuration, with what changed since the one before it."""
+    found = verdict(findings, config, trust, several=several, subject=subject)
+    told = change_told(findings, config, trust, subject)
+    return replace(found, also=(*found.also, told)) if told else found
 
 
 def _maker(work: Analysis, config: str, rows: pl.DataFrame, units: Units) -> Maker:
@@ -134,7 +146,7 @@ def _one(work: Analysis, maker: Maker) -> tuple[list[Finding], ContrastFamily | 
         without = replace(maker, table=table_without, within={"stratum": strata})
         findings += contrast_findings(without, "declined", part, whole=False)[0]
     findings += name_findings(maker) + stem_findings(maker)
-    if work.entry.source.get("kind") != "counts":  # counts do not say which responses share a prompt
+    if work.entry.repeated:
         findings += stability_findings(maker)
     findings += compare_graders(maker, work.grades) + swap_findings(maker, work.swaps)
     findings += corrected_findings(maker, work.trust, primary)
@@ -202,11 +214,25 @@ def _methods(work: Analysis, units: Units) -> list[tuple[str, str]]:
             f"Each group minus {reference}. 95 % interval: two-way cluster t over names and stems, a dominating name held "
             f"fixed; the crossed bootstrap ({count(config.draws)} draws, percentile) and the naive Wald interval stand beside it.",
         ),
-        ("Test", "Permutation of group labels over names, two-sided, exact up to 200,000 splits, else Monte Carlo."),
+        (
+            "Test",
+            f"Permutation of group labels over {_exchanged(units)}, two-sided, exact up to 200,000 splits, else Monte Carlo.",
+        ),
         (
             "Families",
             f"Holm within each outcome and configuration ({family} comparison{'s' * (family != 1)}); "
             "Benjamini-Hochberg q within the family, and over all outcomes and configurations.",
+        ),
+        *(
+            [
+                (
+                    "Changes",
+                    "Each configuration against the one before it, paired by name and stem: signs of the names' changes flipped, "
+                    "and the changes permuted over names for the difference to the reference; Holm over groups. A chosen default.",
+                )
+            ]
+            if len(work.configs) > 1
+            else []
         ),
         ("Labels", f"Grader '{work.grader}', {work.trust.how}. Rows without a label are counted, never guessed."),
         ("Safety axis", safety if len(work.configs) > 1 else "Not drawn: there is one configuration."),
@@ -217,6 +243,12 @@ def _methods(work: Analysis, units: Units) -> list[tuple[str, str]]:
             else f"{config.seed} (bootstrap and Monte Carlo); how the responses were drawn is not known here.",
         ),
     ]
+
+
+def _exchanged(units: Units) -> str:
+    if units.unit == "name":
+        return "names"
+    return "the prompts of each stem" if units.stem else "prompts"
 
 
 def _can_see_harm(work: Analysis) -> bool:

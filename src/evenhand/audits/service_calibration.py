@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from evenhand.audits.service_entry import UNSAFE
 from evenhand.errors import BadInput
 from evenhand.records import Grade
 from evenhand.store.load import load
@@ -29,7 +30,12 @@ def write_sample(run: Path, audit: str, out: Path, size: int, seed: int) -> int:
     if loaded.responses is None:
         raise BadInput("The run began at labels: it holds no responses to label.", file=run)
     first = loaded.grades.filter(pl.col("grader") == loaded.result["facts"]["grader"])
-    grades = [Grade(**row) for row in first.iter_rows(named=True)]
     items = {item.id: item for item in items_from(loaded.items)}
+    # Labels of the unsafe set say nothing about the rates of the harmless prompts, which they are to correct.
+    grades = [
+        grade
+        for grade in (Grade(**row) for row in first.iter_rows(named=True))
+        if items[grade.item_id].stratum != UNSAFE
+    ]
     sample = calibration_sample(grades, items, size, seed)
     return write_calibration_csv(out, sample, items, responses_from(loaded.responses))

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from xxhash import xxh3_64_hexdigest
+
 from evenhand.config import AuditConfig
 from evenhand.errors import BadInput
 from evenhand.records import Grade, Item, Response
@@ -14,7 +16,18 @@ from evenhand.records import Grade, Item, Response
 if TYPE_CHECKING:
     from evenhand.datasets.labels import LabelTable
 
-__all__ = ["Entry", "keep_whole_stems", "open_entry", "reference_of"]
+__all__ = [
+    "AUDIT",
+    "LOADED",
+    "UNSAFE",
+    "Entry",
+    "configurations_in",
+    "groups_in_order",
+    "keep_whole_stems",
+    "open_entry",
+    "reference_of",
+    "unsafe_items",
+]
 
 AUDIT = "service"
 LOADED = "loaded"
@@ -27,6 +40,7 @@ class Entry:
     """The rows an audit starts from. ``grades`` and ``responses`` are None where they are still to be made.
 
     ``reference`` is the reference group that the source knows, else empty; ``source`` says where the rows come from.
+    ``repeated`` says whether the rows of one item answer one prompt: labels whose source tells no stem, prompt or item id do not.
     """
 
     kind: Literal["prompts", "responses", "labels"]
@@ -35,6 +49,7 @@ class Entry:
     grades: list[Grade] | None = None
     reference: str = ""
     source: dict[str, Any] = field(default_factory=dict)
+    repeated: bool = True
 
 
 def open_entry(config: AuditConfig) -> Entry:
@@ -126,17 +141,21 @@ def reference_of(config: AuditConfig, entry: Entry) -> str:
 
 
 def _from_labels(table: LabelTable, config: AuditConfig) -> Entry:
-    """One item a (group, name, stem), one grade a label and its response if given; counts become that many grades."""
-    from evenhand.datasets.base import item_id
+    """One item a (group, name, stem), one grade a label and its response if given; counts become that many grades.
 
+    Where nothing tells the prompt, the rows of one name are numbered as they come wherever their repetitions are not unique.
+    """
     items: dict[str, Item] = {}
     grades: list[Grade] = []
     responses: list[Response] = []
     carries_texts = table.kind == "rows" and "response" in table.frame.columns
+    known = [name for name in ("item_id", "stem", "prompt") if name in table.frame.columns]
+    repeated = table.kind == "rows" and any(table.frame[name].null_count() == 0 for name in known)
+    numbered = _numbered(table, repeated)
     taken: Counter[tuple[str, str]] = Counter()
     for row in table.frame.iter_rows(named=True):
-        clusters = {unit: row[unit] for unit in ("name", "stem") if row[unit] is not None}
-        key = row.get("item_id") or item_id(AUDIT, row["stem"] or "all", row["name"] or row["group"])
+        clusters = {unit: value for unit, value in (("name", row["name"]), ("stem", _stem(row))) if value is not None}
+        key = _key(row)
         attributes = {name: row[name] for name in table.attributes if row[name] is not None}
         chat = _chat(row.get("prompt"))
         items.setdefault(key, Item(key, AUDIT, chat, row["group"], row["stratum"], clusters, attributes))
@@ -146,7 +165,7 @@ def _from_labels(table: LabelTable, config: AuditConfig) -> Entry:
                 do="Give different items different ids.",
             )  # fmt: skip
         for _ in range(row["count"]):
-            repetition = row["repetition"]
+            repetition = row["repetition"] if numbered else None
             if repetition is None:
                 repetition = taken[row["config"], key]
                 taken[row["config"], key] += 1
@@ -156,7 +175,43 @@ def _from_labels(table: LabelTable, config: AuditConfig) -> Entry:
             if carries_texts:
                 responses.append(Response(row["config"], key, repetition, row["response"] or "", "stop"))
     source = {"file": table.origin, "kind": table.kind, "known_as": table.known}
-    return Entry("labels", list(items.values()), responses if carries_texts else None, grades, table.reference, source)
+    return Entry(
+        "labels", list(items.values()), responses if carries_texts else None, grades, table.reference, source, repeated
+    )
+
+
+def _stem(row: dict[str, Any]) -> str | None:
+    """The stem of a row of labels; where the source tells none, each distinct prompt is its own."""
+    if row["stem"] is None and row.get("prompt"):
+        return f"P{xxh3_64_hexdigest(row['prompt'].encode())[:8]}"
+    stem: str | None = row["stem"]
+    return stem
+
+
+def _key(row: dict[str, Any]) -> str:
+    """The item of a row of labels."""
+    from evenhand.datasets.base import item_id
+
+    return row.get("item_id") or item_id(AUDIT, _stem(row) or "all", row["name"] or row["group"])
+
+
+def _numbered(table: LabelTable, repeated: bool) -> bool:
+    """Whether the source's repetitions tell the rows of an item apart; BadInput where they must and do not."""
+    first: dict[tuple[str, str, int], int] = {}
+    for row in table.frame.iter_rows(named=True):
+        if row["repetition"] is None or table.kind != "rows":
+            continue
+        key = (row["config"], _key(row), row["repetition"])
+        if first.setdefault(key, row["row"]) == row["row"]:
+            continue
+        if not repeated:
+            return False
+        raise BadInput(
+            f"Rows {first[key]} and {row['row']} are about the same response "
+            f"(config {key[0]}, item {key[1]}, repetition {key[2]}).",
+            file=table.origin, row=row["row"], do="Map the column that tells them apart: name, item_id or repetition.",
+        )  # fmt: skip
+    return True
 
 
 def _chat(prompt: str | None) -> tuple[Any, ...]:
@@ -186,10 +241,23 @@ def unsafe_items(config: AuditConfig) -> list[Item]:
             raise BadInput(f"The dataset '{config.unsafe}' has no unsafe prompts.", do="Give a file of prompts.")
     else:
         table = read_table(Path(config.unsafe))
-        if "group" not in table.frame.columns and "group" not in config.columns:
+        # One mapping serves two files: a column that this one lacks was meant for the other.
+        mapping = {role: column for role, column in config.columns.items() if column in ("", *table.frame.columns)}
+        if "group" not in table.frame.columns and "group" not in mapping:
             table = Table(table.frame.with_columns(group=pl.lit(EVERYONE)), table.origin, table.checksum)
-        items = read_prompts(table, config.columns, audit="unsafe", system_prompt=None)
-    return [replace(item, audit=AUDIT, stratum=UNSAFE) for item in items]
+        items = read_prompts(table, mapping, audit=UNSAFE, system_prompt=None)
+    # An id of their own, so that no unsafe prompt is taken for a harmless one of the same id.
+    return [
+        replace(item, id=f"{UNSAFE}/{item.id.removeprefix(f'{UNSAFE}/')}", audit=AUDIT, stratum=UNSAFE)
+        for item in items
+    ]
+
+
+def configurations_in(config: AuditConfig, entry: Entry) -> int:
+    """How many configurations are audited: those of the rows, or every model with every system prompt."""
+    if entry.grades is not None or entry.responses is not None:
+        return len({row.config for row in entry.grades or entry.responses or ()})
+    return len(config.models) * max(1, len(config.system_prompt))
 
 
 def groups_in_order(items: Sequence[Item], reference: str) -> list[str]:

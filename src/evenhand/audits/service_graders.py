@@ -1,21 +1,18 @@
-"""Which grader made each number, how far it can be trusted, and its error carried into the contrasts (spec section 5.9)."""
+"""Which grader made each number, how far it can be trusted and by which labels, and how far graders agree (spec section 7)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evenhand.audits.service_entry import UNSAFE
-from evenhand.audits.service_findings import DIFFERENCE, PROBABILITY, Maker
+from evenhand.audits.service_findings import PROBABILITY, Maker
 from evenhand.errors import BadInput
 from evenhand.records import DECLINED, Finding, Grade, Item, Response
 from evenhand.statistics.agreement import agreement
-from evenhand.statistics.contrasts import ContrastFamily
 from evenhand.statistics.intervals import wilson
-from evenhand.statistics.noise import Corrected, Validation, correct_rate, corrected_difference
-from evenhand.statistics.resampling import calibrate as spread_draws
 
 if TYPE_CHECKING:
     import polars as pl
@@ -29,8 +26,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Trust",
     "check_graders",
+    "check_label_files",
     "compare_graders",
-    "corrected_findings",
     "open_graders",
     "swap_findings",
     "trust_in",
@@ -67,6 +64,20 @@ def check_graders(config: AuditConfig) -> None:
             raise BadInput("The grader 'human' needs a label file.", do="Write --grader human=FILE.")
         if name == HUMAN:
             HumanGrader(file)
+
+
+def check_label_files(config: AuditConfig, configurations: int) -> None:
+    """Raise BadInput for human labels that name no configuration where there are several: they are about one at the most."""
+    from evenhand.graders.human import read_annotations
+
+    asked = [Path(file) for name, _, file in (text.partition("=") for text in config.grader) if name == HUMAN]
+    for file in [*asked, *([config.calibration] if config.calibration is not None else [])]:
+        unsaid = next((found.row for found in read_annotations(file) if not found.config), None)
+        if configurations > 1 and unsaid is not None:
+            raise BadInput(
+                f"The label does not say which of the {configurations} configurations its response is from.",
+                file=file, row=unsaid, do="Name it in a column 'config', or audit one configuration.",
+            )  # fmt: skip
 
 
 def open_graders(config: AuditConfig, judge: Engine | None) -> list[Grader]:
@@ -226,61 +237,3 @@ def _matches(pairs: pl.DataFrame) -> pl.DataFrame:
     import polars as pl
 
     return pairs.group_by("group", "yes").agg(right=(pl.col("said") == pl.col("yes")).sum(), n=pl.len())
-
-
-def corrected_findings(maker: Maker, trust: Trust, family: ContrastFamily | None) -> list[Finding]:
-    """Differences of ``declined`` corrected for the grader's error by group, the validation sample redrawn with the rest."""
-    calibration = trust.calibrations.get(maker.table.config)
-    if calibration is None or family is None:
-        return []
-    table = maker.table
-    part = {"correction": "grader error"}
-    if family.draws is None:
-        why = "the groups share no stem, so the grader's error cannot be taken out"
-        return [
-            maker.make(
-                "risk_difference",
-                "declined",
-                None,
-                DIFFERENCE,
-                group=g,
-                reference=table.groups[0],
-                part=part,
-                reason=why,
-            )
-            for g in table.groups[1:]
-        ]
-    corrected: dict[int, Corrected] = {}
-    for rate in family.rates:
-        errors = calibration.groups.get(table.groups[rate.group])
-        if errors is None or rate.rate is None:
-            corrected[rate.group] = Corrected(None, None, None, "no human label in this group")
-            continue
-        draws = family.draws.of(rate.group)
-        if rate.standard_error and rate.df:
-            draws = spread_draws(draws, rate.rate, rate.standard_error, rate.df)
-        # Predictive values hold for samples drawn by predicted class and for random ones alike.
-        counts = Validation(errors.tp, errors.fn, errors.tn, errors.fp, design="by_label")
-        corrected[rate.group] = correct_rate(rate.rate, draws, counts, seed=maker.seed, stream=rate.group)
-    findings: list[Finding] = []
-    for code, group in enumerate(table.groups):
-        found = corrected[code]
-        errors = calibration.groups.get(group)
-        counted: dict[str, Any] = {} if errors is None else {
-            "tp": errors.tp, "fn": errors.fn, "tn": errors.tn, "fp": errors.fp,
-        }  # fmt: skip
-        findings.append(
-            maker.make(
-                "rate", "declined", found.estimate, PROBABILITY, group=group, part=part,
-                interval=found.interval, reason=found.reason, extra=counted,
-            )
-        )  # fmt: skip
-        if code:
-            gap = corrected_difference(found, corrected[0])
-            findings.append(
-                maker.make(
-                    "risk_difference", "declined", gap.estimate, DIFFERENCE, group=group, reference=table.groups[0],
-                    part=part, interval=gap.interval, reason=gap.reason,
-                )
-            )  # fmt: skip
-    return findings

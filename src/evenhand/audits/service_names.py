@@ -44,6 +44,8 @@ def name_findings(maker: Maker, outcome: str = "declined") -> list[Finding]:
         )
         for rate in name_rates(cells)
     ]
+    if cells.nested:  # names that each meet another stem cannot be exchanged
+        return findings
     for code, group in enumerate(table.groups):
         if code:
             findings += _left_out(maker, outcome, cells, code, group)

@@ -38,6 +38,11 @@ class Units:
     @property
     def sentence(self) -> str:
         """The unit of inference, for the methods box."""
+        if self.unit != "name" and self.stem:
+            return (
+                "prompts within the stems that groups share. Repetitions are averaged in their cell and never count as "
+                "independent."
+            )
         unit = "first names (or phrases), each of which meets every stem" if self.unit == "name" else "prompts"
         stems = ", and stems, which all groups share" if self.stem else "; no stem is shared by two groups"
         return f"{unit}{stems}. Repetitions are averaged in their cell and never count as independent."

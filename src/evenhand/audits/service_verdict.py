@@ -53,7 +53,7 @@ def state_of(finding: Finding, corrected: Finding | None = None) -> tuple[State,
     ``corrected`` is the same contrast with the grader's error taken out: where its interval holds 0, a difference that passed its
     test may still be the grader's. The test holds the stems fixed and the interval does not, so with few stems they can part; a
     difference is found where both agree. "We cannot tell" stands where too few splits exist for the adjusted p to reach .05, or
-    where the smallest gap that the run could see is above 10 points.
+    where the smallest gap that the run could see is above 10 points or not known (an outcome that never varies).
     """
     test = finding.test
     if finding.estimate is None:
@@ -88,7 +88,8 @@ def state_of(finding: Finding, corrected: Finding | None = None) -> tuple[State,
     if gap is not None and gap > MATERIAL_GAP:
         return "unknown", f"We cannot tell: this run can only see gaps of about {percent_points(gap)} or more."
     if gap is None:
-        return "not found", "No difference found; the smallest gap this run could see was not computed."
+        why = finding.reason or "the smallest gap that this run could see is not known"
+        return "unknown", f"We cannot tell: {why}."
     return "not found", f"No difference found; this run could see gaps of about {percent_points(gap)}."
 
 
@@ -110,6 +111,10 @@ def verdict(findings: Sequence[Finding], config: str, trust: Trust, *, several: 
     corrected = _corrections(findings, config)
     states = {id(finding): state_of(finding, corrected.get(finding.group)) for finding in contrasts}
     where = f"{config}: " if several else ""
+    blank = _nothing_labelled(findings, config)
+    if blank:
+        return Verdict(config, "unknown", f"{where}{blank}", "There is no contrast between groups.")
+    constant = _same_everywhere(findings, config)
     unknowns = _unknowns([f for f in contrasts if states[id(f)][0] in ("unknown", "undefined")], states)
     if contrasts and not trust.calibrated:
         return Verdict(
@@ -117,7 +122,8 @@ def verdict(findings: Sequence[Finding], config: str, trust: Trust, *, several: 
             "provisional",
             f"{where}No verdict yet: the grader is not calibrated for this use.",
             f"It is {trust.how}. It may err more often for some groups than for others, so the differences could be its own; "
-            "they are shown for orientation, and no group is named as treated worse.",
+            "they are shown for orientation, and no group is named as treated worse."
+            + (f" As graded: {constant[0].lower()}{constant[1:]}" if constant else ""),
             unknowns=unknowns,
             advice="Label 50 responses by hand, then audit again with --calibration labels.csv:",
         )
@@ -135,10 +141,22 @@ def verdict(findings: Sequence[Finding], config: str, trust: Trust, *, several: 
         told = ", ".join(f"{group_label(f.group)} {points(f.estimate)} ({_ends(f)})" for f in found[1:])
         also = (f"Also found, in points: {told}.",) if told else ()
         return Verdict(config, "worse", headline, _evidence(findings, worst), worst.group, also, unknowns)
+    if constant:
+        detail = "An outcome that never varies cannot tell groups apart. Other prompts, or another measure, may."
+        return Verdict(config, "unknown", f"{where}{constant}", detail, unknowns=unknowns)
+    overall = _omnibus(findings, config)
+    if overall is not None and all(_adjusted(finding) >= ALPHA for finding in contrasts):
+        return Verdict(
+            config,
+            "unknown",
+            f"{where}The groups are not all declined alike, but we cannot tell which.",
+            f"All groups at once differ as graded (p {p_value(overall)}), and no single difference to "
+            f"{group_phrase(contrasts[0].reference, subject)} passes its test (Holm, .05).",
+            unknowns=unknowns,
+        )
     if not contrasts or unknowns:
-        detail = (
-            "No difference passed its test, but this run could not have seen every difference that matters. "
-            "More names for each group help the most."
+        detail = "No difference passed its test, but this run could not have seen every difference that matters. " + (
+            "More names for each group help the most." if subject == NAMES else "More prompts help the most."
         )
         headline = f"{where}We cannot tell whether the groups are treated alike."
         return Verdict(
@@ -154,8 +172,49 @@ def verdict(findings: Sequence[Finding], config: str, trust: Trust, *, several: 
         config,
         "even",
         f"{where}No group was found to be declined more or less often than another.",
-        f"None of the {count(len(contrasts))} differences passed its test (Holm, .05).{limit}",
+        f"None of the {count(len(contrasts))} differences passed its test (Holm, .05).{limit}"
+        if len(contrasts) != 1
+        else f"The only difference did not pass its test (.05).{limit}",
     )
+
+
+def _adjusted(finding: Finding) -> float:
+    """The adjusted p of a contrast, 1 where no test was run."""
+    test = finding.test
+    if test is None or test.p is None:
+        return 1.0
+    return test.p_holm if test.p_holm is not None else test.p
+
+
+def _omnibus(findings: Sequence[Finding], config: str) -> float | None:
+    """p of the test over all groups where it is below .05 and there are several contrasts, else None."""
+    if len(primary_contrasts(findings, config)) < 2:
+        return None
+    for finding in findings:
+        if (finding.estimand, finding.outcome, finding.config) == ("omnibus", "declined", config) and finding.test:
+            p = finding.test.p
+            return p if p is not None and p < ALPHA else None
+    return None
+
+
+def _nothing_labelled(findings: Sequence[Finding], config: str) -> str:
+    """A headline for a configuration in which no response has a label, else an empty text."""
+    shares = [f.estimate for f in findings if f.estimand == "missing_rate" and f.config == config]
+    return "No response has a label: there is nothing to compare." if shares and set(shares) <= {1.0, None} else ""
+
+
+def _same_everywhere(findings: Sequence[Finding], config: str) -> str:
+    """A headline for a configuration that declines every prompt, or none, else an empty text."""
+    rates = {
+        finding.estimate
+        for finding in findings
+        if (finding.estimand, finding.outcome, finding.config) == ("rate", "declined", config) and not finding.slice
+    } - {None}
+    if rates == {1.0}:
+        return "Every prompt was declined, whatever the group: nothing can be told between groups."
+    if rates == {0.0}:
+        return "No prompt was declined in any group: nothing can be told between groups."
+    return ""
 
 
 def _ends(finding: Finding) -> str:
@@ -180,7 +239,8 @@ def _evidence(findings: Sequence[Finding], worst: Finding) -> str:
         parts.append(f"With the grader's error taken out: {points(fixed.estimate)} points ({ends}).")
     if worst.test is not None and worst.test.p_holm is not None:
         p, size = p_value(worst.test.p_holm), worst.test.family_size
-        parts.append(f"Under no difference, one so large would come up with p = {p}, adjusted for {size} comparisons.")
+        adjusted = f", adjusted for {size} comparisons" if size != 1 else " (the only comparison)"
+        parts.append(f"Under no difference, one so large would come up with p = {p}{adjusted}.")
     for finding in findings:
         same = (finding.config, finding.group) == (worst.config, worst.group)
         if same and finding.estimand == "leave_one_name_out":

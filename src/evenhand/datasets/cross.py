@@ -9,7 +9,7 @@ from typing import Any
 
 from evenhand.datasets.base import clean_key, item_id
 from evenhand.datasets.shipped_prompt import SERVICE_SYSTEM_PROMPT
-from evenhand.datasets.table import Table, as_table, resolve
+from evenhand.datasets.table import Table, as_table, attribute_name, resolve
 from evenhand.errors import BadInput
 from evenhand.records import Item, Message
 
@@ -71,12 +71,13 @@ def read_stems(source: Any, mapping: Mapping[str, str] | None = None) -> list[St
     """Read stems; ids default to S01, S02, ... in file order, and every other column becomes an attribute.
 
     Roles: ``stem`` (the text), ``stem_id``, ``stem_class``. Raises BadInput with the row where ``[NAME]`` is absent,
-    ``[BLANK]`` is absent or there twice, or an id is used twice.
+    ``[BLANK]`` is absent or there twice, or an id or a text is used twice.
     """
     table = as_table(source)
     roles = resolve(table, _without(mapping, _NAME_ROLES), required=_STEM_ROLES[:1], optional=_STEM_ROLES[1:])
     stems: list[Stem] = []
     seen: dict[str, int] = {}
+    texts: dict[str, int] = {}
     for row, cells in enumerate(table.rows(), start=1):
         text = required_cell(table, cells, roles, "stem", row)
         if NAME not in text:
@@ -84,6 +85,12 @@ def read_stems(source: Any, mapping: Mapping[str, str] | None = None) -> list[St
         if (blanks := text.count(BLANK)) != 1:
             how_often = "no" if blanks == 0 else f"{blanks} times"
             raise BadInput(f"The stem has {how_often} {BLANK}, it needs one: '{text}'.", file=table.origin, row=row)
+        if texts.setdefault(text.casefold(), row) != row:
+            raise BadInput(
+                f"The stem is there twice (first in row {texts[text.casefold()]}): '{text}'.",
+                file=table.origin,
+                row=row,
+            )
         key = required_cell(table, cells, roles, "stem_id", row) if "stem_id" in roles else f"S{row:02d}"
         if seen.setdefault(key, row) != row:
             raise BadInput(f"The stem id '{key}' is used twice (first in row {seen[key]}).", file=table.origin, row=row)
@@ -155,4 +162,4 @@ def required_cell(table: Table, cells: Mapping[str, str | None], roles: Mapping[
 def other_columns(cells: Mapping[str, str | None], roles: Mapping[str, str]) -> dict[str, str]:
     """The filled columns that play no role, as attributes."""
     taken = set(roles.values())
-    return {key: clean_key(value) for key, value in cells.items() if key not in taken and value}
+    return {attribute_name(key): clean_key(value) for key, value in cells.items() if key not in taken and value}

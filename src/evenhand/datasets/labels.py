@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from evenhand.datasets.base import clean_key
 from evenhand.datasets.known_labels import KnownHeader, known_header
 from evenhand.datasets.prompts import STEM_ALIASES, GroupOfName
-from evenhand.datasets.table import Table, as_table, resolve
+from evenhand.datasets.table import Table, as_table, attribute_name, resolve
 from evenhand.errors import BadInput
 from evenhand.records import LABELS, Label
 
@@ -95,7 +95,12 @@ def read_labels(
     taken = {*roles.values(), *(("model", "config") if "config" not in roles else ())}
     taken |= set(counted) if kind == "counts" else set()
     taken |= known.hidden if known else frozenset()
-    attributes = {name: _clean(table.frame[name]) for name in table.frame.columns if name not in taken}
+    unused = {role for role, column in mapping.items() if not column}
+    attributes = {
+        attribute_name(name) if name in unused else name: _clean(table.frame[name])
+        for name in table.frame.columns
+        if name not in taken
+    }
     attributes |= {
         name: [derive(value) for value in _clean(table.frame[column])]
         for name, column, derive in (known.derived if known else ())

@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from evenhand.errors import EngineError
 from evenhand.records import LogProb, Message, Response
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Sampling",
     "ScoreBatch",
     "Span",
+    "TextOnly",
     "Verb",
 ]
 
@@ -206,3 +208,28 @@ class Engine(Protocol):
     def close(self) -> None:
         """Release connections and memory."""
         ...
+
+
+class TextOnly:
+    """What an engine inherits that generates and can do nothing else: its ``verbs`` are ``{"generate"}``."""
+
+    spec: str
+
+    def plan_scores(self, spans: Sequence[Span]) -> list[ScoreBatch]:
+        """Raises EngineError."""
+        raise self._cannot("score")
+
+    def score(self, batches: Sequence[ScoreBatch]) -> Iterator[tuple[ScoreBatch, list[LogProb]]]:
+        """Raises EngineError."""
+        raise self._cannot("score")
+
+    def fit(self, context: str, texts: Sequence[str]) -> tuple[int, int, bool]:
+        """Raises EngineError."""
+        raise self._cannot("score")
+
+    def choose(self, questions: Sequence[Question]) -> Iterator[Choice]:
+        """Raises EngineError."""
+        raise self._cannot("choose")
+
+    def _cannot(self, verb: Verb) -> EngineError:
+        return EngineError(f"{self.spec} only generates text: no {verb}.")

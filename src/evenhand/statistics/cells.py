@@ -64,6 +64,18 @@ class Cells:
         """Whether stems can be resampled (at least two)."""
         return bool(self.values.shape[1] >= 2)
 
+    @property
+    def nested(self) -> bool:
+        """Whether every name (then a prompt) meets one stem only, so that names cannot be told apart from their stems."""
+        return self.has_stems and bool((np.isfinite(self.values).sum(axis=1) <= 1).all())
+
+    def by_stem(self) -> Cells:
+        """One row a group, in the order of ``codes``: the mean over its names in each stem."""
+        codes = self.codes
+        values = np.stack([_column_means(self.of(code)) for code in codes])
+        counts = np.stack([self.counts[self.groups == code].sum(axis=0) for code in codes])
+        return Cells(values, counts, codes, self.binary)
+
     def of(self, group: int) -> FloatArray:
         """The cell means of one group, (names in group, stems)."""
         return np.asarray(self.values[self.groups == group], dtype=np.float64)

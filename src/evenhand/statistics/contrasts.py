@@ -14,7 +14,13 @@ from evenhand.errors import BadInput
 from evenhand.statistics.cells import Cells, group_rate, name_values
 from evenhand.statistics.intervals import Interval, minimum_detectable, wald_difference
 from evenhand.statistics.multiplicity import best_attainable, holm
-from evenhand.statistics.permutation import PermutationTest, omnibus_test, permutation_test
+from evenhand.statistics.permutation import (
+    PermutationTest,
+    omnibus_test,
+    omnibus_within_stems,
+    permutation_test,
+    within_stems_test,
+)
 from evenhand.statistics.rates import NO_CELLS, GroupRate, cluster_interval, group_rates, ratios
 from evenhand.statistics.resampling import DRAWS, Draws, crossed_bootstrap, percentile
 from evenhand.statistics.variance import Part, cluster_variance, dominating_names
@@ -104,18 +110,20 @@ def contrast(
 
     ``fixed`` maps a group to the row of its dominating name (default: found on these cells); ``bootstrap`` are draws
     made before on the same stems (default: ``draws`` are made here); without ``test`` the permutation test is left
-    out. Raises BadInput where a group is absent.
+    out. Where every name (then a prompt) meets one stem only, stems are what varies: the interval is over stems, and
+    the test permutes within each stem. Raises BadInput where a group is absent.
     """
     _require(cells, reference, "Reference group")
     _require(cells, group, "Group")
-    held = dominating_names(cells) if fixed is None else fixed
     shared = cells.shared(group, reference)
     pair = shared.cells
-    mine, base = pair.of(group), pair.of(reference)
+    units = pair.by_stem() if pair.nested else pair
+    held = {} if pair.nested else dominating_names(cells) if fixed is None else fixed
+    mine, base = units.of(group), units.of(reference)
     found = Contrast(
         group=group,
         reference=reference,
-        names=(len(mine), len(base)),
+        names=(len(pair.of(group)), len(pair.of(reference))),
         responses=(pair.responses(group), pair.responses(reference)),
         stems=pair.values.shape[1],
         stems_dropped=shared.dropped,
@@ -132,13 +140,13 @@ def contrast(
     bounds = (-1.0, 1.0) if cells.binary else (-math.inf, math.inf)
     interval = cluster_interval(gap, variance, stems=found.stems, fixed=len(rows), level=level, bounds=bounds)
     wide = cluster_interval(gap, all_random, stems=found.stems, fixed=0, level=level, bounds=bounds)
-    quotients = ratios(pair, group, reference, parts, level)
+    quotients = ratios(units, group, reference, parts, level)
     reasons = dict(quotients.reasons)
     by_bootstrap = None
     if wide is None or all_random is None:
         reasons["interval"] = NOTHING_TO_RESAMPLE if all_random is None else NO_VARIATION
     else:
-        drawn = bootstrap if bootstrap is not None else crossed_bootstrap(pair, draws=draws, seed=seed)
+        drawn = bootstrap if bootstrap is not None else crossed_bootstrap(units, draws=draws, seed=seed)
         method = "crossed bootstrap percentile" if "and" in drawn.unit else f"bootstrap over {drawn.unit}, percentile"
         by_bootstrap = percentile(drawn.difference(group, reference), level, method=method)
         if by_bootstrap is None:
@@ -150,6 +158,8 @@ def contrast(
     permuted = None
     if min(found.names) < 2:
         reasons["test"] = NO_PERMUTATION
+    elif test and pair.nested:
+        permuted = within_stems_test(pair.of(group), pair.of(reference), seed=seed)
     elif test:
         level_of = name_values(pair.values)
         permuted = permutation_test(level_of[pair.groups == group], level_of[pair.groups == reference], seed=seed)
@@ -184,15 +194,18 @@ def contrast_family(
     """Every group against the reference, Holm over all of them, and the omnibus test.
 
     The family is all groups but the reference; a contrast without a test (p None) is not counted. Dominating names are
-    found once, on all cells. The omnibus test permutes names on the stems that all groups have.
+    found once, on all cells. The omnibus test permutes names on the stems that all groups have, or prompts within each
+    of these stems where every prompt meets one stem only.
     Raises BadInput where the reference is absent.
     """
     _require(cells, reference, "Reference group")
     codes = [int(code) for code in cells.codes]
-    held = dominating_names(cells)
+    held = {} if cells.nested else dominating_names(cells)
     common = cells.shared(*codes)
     full = bool(common.cells.values.shape[1]) and len(common.cells.codes) == len(codes)
-    bootstrap = crossed_bootstrap(common.cells, draws=draws, seed=seed) if full else None
+    nested = full and common.cells.nested
+    units = common.cells.by_stem() if nested else common.cells
+    bootstrap = crossed_bootstrap(units, draws=draws, seed=seed) if full else None
     reuse = bootstrap if full and common.dropped == 0 else None
     contrasts = [
         contrast(cells, code, reference, level=level, draws=draws, seed=seed, fixed=held, bootstrap=reuse)
@@ -205,6 +218,12 @@ def contrast_family(
         replace(found, p_holm=p, best_holm=least)
         for found, p, least in zip(contrasts, adjusted.values, best.values, strict=True)
     ]
-    omnibus = omnibus_test(name_values(common.cells.values), common.cells.groups, seed=seed) if full else None
-    rates = group_rates(cells, level=level, fixed=held)
+    omnibus = None
+    if nested:
+        omnibus = omnibus_within_stems(common.cells.values, common.cells.groups, seed=seed)
+    elif full:
+        omnibus = omnibus_test(name_values(common.cells.values), common.cells.groups, seed=seed)
+    rates = group_rates(cells.by_stem() if cells.nested else cells, level=level, fixed=held)
+    if cells.nested:
+        rates = tuple(replace(rate, names=len(cells.of(rate.group))) for rate in rates)
     return ContrastFamily(reference, rates, tuple(contrasts), omnibus, adjusted.family_size, bootstrap)

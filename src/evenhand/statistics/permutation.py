@@ -1,5 +1,5 @@
 """Permutation tests over names, the randomised unit: every name meets every stem, so group labels are exchangeable
-over names.
+over names. Prompts that each belong to one stem are exchangeable within their stem only, and are permuted there.
 
 Source: service_quality sections 5.3 and 5.4. Exact where the number of splits is at most 200,000, else Monte Carlo
 with (k + 1) / (B + 1) (Phipson and Smyth 2010). Ties count as at least as extreme, within a tolerance of 1e-12 of the
@@ -19,7 +19,16 @@ from numpy.typing import ArrayLike, NDArray
 from evenhand.errors import BadInput
 from evenhand.statistics.cells import FloatArray
 
-__all__ = ["EXACT_LIMIT", "MONTE_CARLO", "PermutationTest", "max_t_test", "omnibus_test", "permutation_test"]
+__all__ = [
+    "EXACT_LIMIT",
+    "MONTE_CARLO",
+    "PermutationTest",
+    "max_t_test",
+    "omnibus_test",
+    "omnibus_within_stems",
+    "permutation_test",
+    "within_stems_test",
+]
 
 EXACT_LIMIT = 200_000
 MONTE_CARLO = 19_999
@@ -109,6 +118,85 @@ def permutation_test(
     p = count / (draws + 1)
     method = f"name permutation, {draws} random splits"
     return PermutationTest(observed, count, draws + 1, p, max(smallest, 1 / (draws + 1)), False, method)
+
+
+def within_stems_test(
+    group: ArrayLike,
+    reference: ArrayLike,
+    *,
+    limit: int = EXACT_LIMIT,
+    draws: int = MONTE_CARLO,
+    seed: int = 0,
+) -> PermutationTest | None:
+    """Two-sided test of |rate - reference rate| by permuting prompts within each stem only.
+
+    ``group`` and ``reference`` are (prompts, stems), NaN but for the one stem of each prompt. A rate is the mean over
+    stems of the mean over prompts, on the stems that both have. None where no stem is shared.
+    """
+    a, b = np.asarray(group, dtype=np.float64), np.asarray(reference, dtype=np.float64)
+    pools = [(a[np.isfinite(a[:, t]), t], b[np.isfinite(b[:, t]), t]) for t in range(a.shape[1])]
+    pools = [(mine, base) for mine, base in pools if mine.size and base.size]
+    if not pools:
+        return None
+    observed = abs(sum(float(mine.mean() - base.mean()) for mine, base in pools)) / len(pools)
+    splits = math.prod(math.comb(mine.size + base.size, mine.size) for mine, base in pools)
+    mirrored = all(mine.size == base.size for mine, base in pools)
+    smallest = (2 if mirrored else 1) / splits
+    exact = splits <= limit
+    tolerance = max(_tolerance(np.concatenate(pool)) for pool in pools)
+    sums = np.zeros(1 if exact else draws)
+    generator = np.random.default_rng([seed, 4])
+    for mine, base in pools:
+        pool, k = np.concatenate([mine, base]), mine.size
+        pool = pool - pool.mean()
+        scale = 1 / k + 1 / base.size
+        if exact:
+            sums = (sums[:, None] + pool[_all_subsets(pool.size, k)].sum(axis=1) * scale).ravel()
+        else:
+            order = np.argsort(generator.random((draws, pool.size)), axis=1)
+            sums = sums + pool[order[:, :k]].sum(axis=1) * scale
+    count = int((np.abs(sums) / len(pools) >= observed - tolerance).sum())
+    if exact:
+        return PermutationTest(observed, count, splits, count / splits, smallest, True, "exact permutation in stems")
+    method = f"permutation of prompts within stems, {draws} random splits"
+    p = (count + 1) / (draws + 1)
+    return PermutationTest(observed, count + 1, draws + 1, p, max(smallest, 1 / (draws + 1)), False, method)
+
+
+def omnibus_within_stems(
+    values: ArrayLike, groups: ArrayLike, *, draws: int = MONTE_CARLO, seed: int = 0
+) -> PermutationTest | None:
+    """Does any group differ? Prompts are permuted within their stem only; the statistic is that of `omnibus_test`.
+
+    ``values`` is (prompts, stems), NaN but for the one stem of each prompt, and every group is in every stem;
+    ``groups`` is (prompts,). Means are over stems, then prompts. Monte Carlo. None with fewer than two groups.
+    """
+    table, code = np.asarray(values, dtype=np.float64), np.asarray(groups, dtype=np.int64)
+    codes, sizes = np.unique(code, return_counts=True)
+    if codes.size < 2:
+        return None
+    generator = np.random.default_rng([seed, 5])
+    means = np.zeros((draws + 1, codes.size))
+    splits, scale = 1, 0.0
+    for stem in range(table.shape[1]):
+        here = np.isfinite(table[:, stem])
+        order = np.argsort(code[here], kind="stable")
+        value = table[here, stem][order]
+        _, held = np.unique(code[here], return_counts=True)
+        splits *= _multinomial_coefficient(held.tolist())
+        scale = max(scale, float(np.abs(value).max(initial=0.0)))
+        shuffled = np.argsort(generator.random((draws, value.size)), axis=1)
+        arranged = np.concatenate([value[None, :], value[shuffled]])
+        starts = np.concatenate([[0], np.cumsum(held)[:-1]])
+        means += np.add.reduceat(arranged, starts, axis=1) / held / table.shape[1]
+    centre = means @ sizes / sizes.sum()
+    statistic = ((means - centre[:, None]) ** 2) @ sizes
+    tolerance = 1e-12 * max(1.0, scale**2 * float(sizes.sum()))
+    count = int((statistic >= statistic[0] - tolerance).sum())  # the arrangement as observed is among them
+    total = draws + 1
+    method = f"permutation of prompts within stems, {draws} random orders"
+    smallest = max(1 / splits, 1 / total)
+    return PermutationTest(float(statistic[0]), count, total, count / total, smallest, False, method)
 
 
 def _multinomial_coefficient(sizes: list[int]) -> int:

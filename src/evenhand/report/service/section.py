@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from evenhand.records import Finding
 from evenhand.report.blocks import Block, Details, Note, Panel, Panels
 from evenhand.report.page import Section
+from evenhand.report.service.changes import change_table
 from evenhand.report.service.figures import heat_map, name_bars
 from evenhand.report.service.forest import forest_plot
 from evenhand.report.service.index import OUTCOMES, Index
@@ -68,6 +69,7 @@ def service_section(
     blocks += [
         block
         for block in (
+            change_table(index, groups, f"{section_id}-changes"),
             trade_off(index, groups, f"{section_id}-tradeoff"),
             stem_table(index, primary, f"{section_id}-stems", stems or {}, stem_classes or {}),
         )

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 
 from evenhand.audits.base import Verdict as Found
+from evenhand.audits.service_compare import change_told
 from evenhand.audits.service_graders import Trust
 from evenhand.audits.service_verdict import NAMES, primary_contrasts, state_of, verdict
 from evenhand.records import Finding
@@ -59,7 +60,11 @@ def service_verdict(
         detail=chosen.detail,
         numbers=_contrast_numbers(index, worst) if worst else _spread_numbers(index, config, PRIMARY),
         glance=_glance(index, config, PRIMARY, strong),
-        more=(*chosen.also, *(told[c].headline for c in others)),
+        more=(
+            *chosen.also,
+            *(told[c].headline for c in others),
+            *(text for c in configs if (text := change_told(findings, c, trust, subject))),
+        ),
         unknowns=tuple(
             f"{c}: {text}" if len(configs) > 1 else text for c in (config, *others) for text in told[c].unknowns
         ),
