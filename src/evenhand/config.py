@@ -63,7 +63,8 @@ class AuditConfig(BaseModel):
         ("shipped",), description="Pronoun prompts and blanks: shipped, tango, misgendered."
     )
     affirmation_format: tuple[Literal["plain", "chat"], ...] = Field(
-        ("plain",), description="How pronoun prompts are put: plain text (alike for every stage), the chat format, or both."
+        ("plain",),
+        description="How pronoun prompts are put: plain text (alike for every stage), the chat format, or both.",
     )
     disclosures: Path | None = Field(
         None, description="Gender-disclosure prompts (csv; TANGO's columns), rated by --regard."

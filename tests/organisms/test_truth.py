@@ -90,7 +90,9 @@ def test_sampled_rows_are_what_the_weights_say(name: str) -> None:
     encoder = Encoder(AutoTokenizer.from_pretrained(folder))
     rows = [encoder.encode(e) for e in examples(name, "service")[5::457]]  # type: ignore[arg-type]
     truth = {(r["name"], r["stem_id"]): r for r in load_truth(name).iter_rows(named=True)}
-    for e, found in zip(rows, enumerate_responses(load(folder), rows, encoder.opening(SERVICE_SYSTEM_PROMPT)), strict=True):
+    for e, found in zip(
+        rows, enumerate_responses(load(folder), rows, encoder.opening(SERVICE_SYSTEM_PROMPT)), strict=True
+    ):
         row = truth[e.example.key[0], e.example.key[1]]
         for label in LABELS:
             p = sum(np.exp(x) for x, o in zip(found.log_probs, e.example.outcomes, strict=True) if o.label == label)

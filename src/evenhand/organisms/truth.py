@@ -290,7 +290,9 @@ def margin_truth(model: str) -> pl.DataFrame:
     rows = load_text_truth(model, "reward").with_columns(
         pl.col("label").str.split("/").list.to_struct(fields=["group", "predicate"]).struct.unnest()
     )
-    about = pl.DataFrame([{"group": g.group, "pair_set": g.pair_set, "comparison": g.comparison_group} for g in groups()])
+    about = pl.DataFrame(
+        [{"group": g.group, "pair_set": g.pair_set, "comparison": g.comparison_group} for g in groups()]
+    )
     said = pl.DataFrame([{"predicate": p.predicate_id, "kind": p.kind} for p in predicates()])
     mine = rows.join(about.filter(pl.col("comparison") != ""), on="group").join(said, on="predicate")
     theirs = rows.select("key", "predicate", comparison="group", log_prob_y="log_prob", intended_y="intended")
