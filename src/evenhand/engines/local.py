@@ -44,7 +44,7 @@ __all__ = ["LocalEngine", "open_hf", "open_organism"]
 
 _LOG = logging.getLogger(__name__)
 _CACHE_BYTES = {"cpu": 1 << 30, "other": 8 << 30}
-_MOST_SCORED = {True: 16_384, False: 131_072}
+_MOST_SCORED = {True: 4_096, False: 131_072}
 """Distinct prefix tokens scored at once, on the CPU and elsewhere."""
 _FEWEST_TOKENS, _MOST_TOKENS = 2048, {"cpu": 65_536, "other": 524_288}
 

@@ -7,6 +7,7 @@ nothing and is left out unless another sequence goes on from it.
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 __all__ = ["Pack", "Row", "pack", "shared_length", "sort_key"]
 
 IntArray = NDArray[np.int64]
+_LITTLE = 4
+"""Sharing fewer tokens than this is not worth keeping two sequences in one row."""
 
 
 def sort_key(ids: NDArray[np.int32]) -> bytes:
@@ -71,31 +74,88 @@ class Pack:
     bounds: IntArray
 
 
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Sequences that stand together because each shares a beginning with the one before: their numbers, and their tokens."""
+
+    numbers: list[int]
+    tokens: int
+
+
+def _runs(bodies: Sequence[NDArray[np.int32]], row_tokens: int) -> list[_Run]:
+    """Cut the sorted sequences where little is shared or a row is full. The first token is not counted: rows share it."""
+    runs: list[_Run] = []
+    numbers: list[int] = []
+    tokens = 0
+    previous: NDArray[np.int32] = np.zeros(0, np.int32)
+    for number, body in enumerate(bodies):
+        shared = shared_length(previous, body) if numbers else 0
+        if numbers and (shared < _LITTLE or tokens + len(body) - shared >= row_tokens):
+            runs.append(_Run(numbers, tokens))
+            numbers, tokens, shared = [], 0, 0
+        numbers.append(number)
+        tokens += len(body) - max(shared, 1)
+        previous = body
+    runs.append(_Run(numbers, tokens))
+    return runs
+
+
+def _filled(runs: Sequence[_Run], row_tokens: int) -> list[list[_Run]]:
+    """Put the longest runs first, each into the fullest row that still has room, so that rows hold little padding."""
+    order = sorted(range(len(runs)), key=lambda i: (-runs[i].tokens, i))
+    rows: list[list[_Run]] = []
+    room: list[tuple[int, int]] = []  # (tokens left, row), sorted
+    for i in order:
+        run = runs[i]
+        at = bisect_left(room, (run.tokens, -1))
+        if at < len(room):
+            left, row = room.pop(at)
+        else:
+            left, row = row_tokens, len(rows)
+            rows.append([])
+        rows[row].append(run)
+        insort(room, (left - run.tokens, row))
+    return rows
+
+
+def _laid_out(runs: Sequence[_Run], row_tokens: int) -> list[list[_Run]]:
+    """Rows of at most ``row_tokens`` or a little less, whichever leaves the smallest rectangle."""
+    total = sum(run.tokens for run in runs)
+    even = total / max(1, -(-total // row_tokens))
+    tried = [
+        _filled(runs, capacity)
+        for capacity in (row_tokens, *(min(row_tokens, int(even * x) + 1) for x in (1.0, 1.03, 1.08)))
+    ]
+    return min(tried, key=lambda rows: len(rows) * max(sum(run.tokens for run in row) for row in rows))
+
+
 def pack(sequences: Sequence[NDArray[np.int32]], starts: Sequence[int], row_tokens: int, pad: int) -> Pack:
-    """Lay out sequences, given in sorted order, in rows of about ``row_tokens``.
+    """Lay out sequences, given in sorted order, in rows of at most ``row_tokens``.
 
     ``starts[i]`` (at least 1) is the first token of sequence i that is scored; a longer sequence gets a row of its own.
     """
-    rows = [Row()]
-    places: list[tuple[int, IntArray]] = []
-    previous: NDArray[np.int32] = np.zeros(0, np.int32)
-    path: IntArray = np.zeros(0, np.int64)
-    for ids in sequences:
-        body = ids[:-1]
-        shared = min(shared_length(previous, body), len(path))
-        row = rows[-1]
-        if row.length and row.length + len(body) - shared > row_tokens:
-            rows.append(Row())
-            row, shared, path = rows[-1], 0, np.zeros(0, np.int64)
-        new = len(body) - shared
-        path = np.concatenate([path[:shared], np.arange(row.length, row.length + new)])
-        if new:
-            row.tokens.append(body[shared:])
-            row.depths.append(np.arange(shared, len(body)))
-            row.branches.append((path, new))
-            row.length += new
-        places.append((len(rows) - 1, path))
-        previous = body
+    bodies = [ids[:-1] for ids in sequences]
+    rows: list[Row] = []
+    places: list[tuple[int, IntArray]] = [(0, np.zeros(0, np.int64))] * len(bodies)
+    for number, held in enumerate(_laid_out(_runs(bodies, row_tokens), row_tokens)):
+        row = Row()
+        for run in held:
+            # Runs share the row's first token at least: most often the beginning of sequence, one token in twenty.
+            previous: NDArray[np.int32] = row.tokens[0][:1] if row.tokens else np.zeros(0, np.int32)
+            path: IntArray = np.zeros(min(1, row.length), np.int64)
+            for i in run.numbers:
+                body = bodies[i]
+                shared = min(shared_length(previous, body), len(path))
+                new = len(body) - shared
+                path = np.concatenate([path[:shared], np.arange(row.length, row.length + new)])
+                if new:
+                    row.tokens.append(body[shared:])
+                    row.depths.append(np.arange(shared, len(body)))
+                    row.branches.append((path, new))
+                    row.length += new
+                places[i] = (number, path)
+                previous = body
+        rows.append(row)
     width = max(row.length for row in rows)
     tokens = np.full((len(rows), width), pad, dtype=np.int64)
     depths = np.zeros((len(rows), width), dtype=np.int64)
