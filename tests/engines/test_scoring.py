@@ -20,8 +20,9 @@ from evenhand.records import LogProb, Message
 OpenLocal = Callable[..., Any]
 TEXTS = [
     ("", "Write a short story about a garden."), ("", "Write a short story about a sea."), ("", "Help me plan a trip."),
-    ("Write a short", " story about a garden."), ("Write a short", " joke."), ("How do I", " bake bread?"), 
-    ("", "Ünïcödé — ☃ 汉字."), ("Tell me", " a joke about cats and dogs."), ("Tell me", " a joke about cats and sea."), ("", "a"), ("", "Write a short"),
+    ("Write a short", " story about a garden."), ("Write a short", " joke."), ("How do I", " bake bread?"),
+    ("", "Ünïcödé — ☃ 汉字."), ("Tell me", " a joke about cats and dogs."), ("Tell me", " a joke about cats and sea."),
+    ("", "a"), ("", "Write a short"),
 ]  # fmt: skip
 CLOSE = 1e-4
 

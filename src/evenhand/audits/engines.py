@@ -56,7 +56,7 @@ def open_others(config: AuditConfig, configurations: Sequence[Configuration], ca
         if spec not in there:
             policy = next((engine for name, engine in there.items() if name.startswith(f"{spec}+")), None)
             bare = getattr(policy, "without_adapter", None)
-            others[spec] = bare() if bare is not None else _open(spec, config, cache)
+            others[spec] = bare(spec) if bare is not None else _open(spec, config, cache)
     return others
 
 

@@ -141,6 +141,11 @@ class CachedEngine:
             raise AttributeError(name)
         return getattr(self.engine, name)
 
+    def without_adapter(self, spec: str) -> CachedEngine:
+        """The engine's base model in the same weights (see `LocalEngine.without_adapter`), with this cache before it."""
+        bare: Engine = self.__getattr__("without_adapter")(spec)
+        return CachedEngine(bare, self.path)
+
     def identity(self) -> Identity:
         """The engine's identity."""
         return self.engine.identity()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -279,7 +280,8 @@ class LocalEngine:
             return []
         torch = torch_with_threads(self._parameters)
         try:
-            return self._decode(decoder, requests, prompts, sampling, stop, config)
+            with self._inside():
+                return self._decode(decoder, requests, prompts, sampling, stop, config)
         except (torch.cuda.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if type(error) is RuntimeError and "can't allocate memory" not in str(error):
                 raise
@@ -335,7 +337,18 @@ class LocalEngine:
             lambda: SpanEncoder(self.tokenizer, self.renderer, name=self.spec, limit=self.context),
             self._open_scorer,
             lambda: min(self.batch_tokens, _MOST_SCORED[self.device == "cpu"]),
+            self._inside,
         )
+
+    def _inside(self) -> AbstractContextManager[None]:
+        """What every use of the model happens in."""
+        return nullcontext()
+
+    def without_adapter(self, spec: str) -> LocalEngine:
+        """The base model under its own ``spec``, in the same weights: the adapter is off whenever this engine works."""
+        from evenhand.engines.bare import BareEngine
+
+        return BareEngine(self, spec)
 
     def _open_scorer(self) -> Any:
         torch_with_threads(self._parameters)
@@ -343,7 +356,8 @@ class LocalEngine:
             from evenhand.engines.scoring import Scorer
 
             pad = self.tokenizer.pad_token_id
-            self._scorer = Scorer(self.model, pad=pad if pad is not None else 0)
+            with self._inside():
+                self._scorer = Scorer(self.model, pad=pad if pad is not None else 0)
             torch_with_threads(self._parameters)
         return self._scorer
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +34,14 @@ class LocalScores:
     use of it (threads, adapter off).
     """
 
-    def __init__(self, encoder: Callable[[], SpanEncoder], scorer: Callable[[], Scorer], budget: Callable[[], int]):
-        self._encoder, self._scorer, self._budget = encoder, scorer, budget
+    def __init__(
+        self,
+        encoder: Callable[[], SpanEncoder],
+        scorer: Callable[[], Scorer],
+        budget: Callable[[], int],
+        inside: Callable[[], AbstractContextManager[None]],
+    ):
+        self._encoder, self._scorer, self._budget, self._inside = encoder, scorer, budget, inside
 
     @cached_property
     def encoder(self) -> SpanEncoder:
@@ -95,7 +102,9 @@ class LocalScores:
         import torch
 
         try:
-            return list(self._scorer().run([row.ids for row in rows], [row.start for row in rows]))
+            scorer = self._scorer()
+            with self._inside():
+                return list(scorer.run([row.ids for row in rows], [row.start for row in rows]))
         except (torch.cuda.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if type(error) is RuntimeError and "can't allocate memory" not in str(error):
                 raise
@@ -123,7 +132,8 @@ class LocalScores:
             return None
         ids, starts = [row.ids for row in good], [row.start for row in good]
         scorer = self._scorer()
-        pairs = zip(scorer.run(ids, starts), scorer.plainly(ids, starts), strict=True)
+        with self._inside():
+            pairs = list(zip(scorer.run(ids, starts), scorer.plainly(ids, starts), strict=True))
         return max(abs(float(a.sum(dtype=np.float64) - b.sum(dtype=np.float64))) for a, b in pairs)
 
 

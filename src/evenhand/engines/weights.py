@@ -14,7 +14,7 @@ from evenhand.engines.identity import weight_files
 from evenhand.engines.spec import Spec
 from evenhand.errors import BadInput, EngineError
 
-__all__ = ["Checkpoint", "find_hf", "find_organism", "load_model", "load_tokenizer"]
+__all__ = ["Checkpoint", "adapter_off", "find_hf", "find_organism", "load_model", "load_tokenizer"]
 
 _WANTED = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
 _UNWANTED = ["original/*", "consolidated*", "onnx/*", "openvino/*", "*.gguf"]
@@ -172,3 +172,18 @@ def _with_adapter(model: Any, folder: Path) -> Any:
             f"{folder}: the model has no place for these adapter weights: {', '.join(sorted(unused)[:5])}."
         )
     return adapted.get_base_model()
+
+
+@contextmanager
+def adapter_off(model: Any, *, off: bool = True) -> Iterator[None]:
+    """The model without the adapter that was put into it, for the time of the block; with ``off=False`` as it is."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)] if off else []
+    for layer in layers:
+        layer.enable_adapters(False)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.enable_adapters(True)
