@@ -196,6 +196,7 @@ def test_a_wrong_reference_is_a_total_shift(toy: ModuleType, tmp_path: Path, tab
     result = audit(toy, tmp_path, table, engines, reference="organism/base", beta=0.5)
     assert any("total shift over several stages, not a DPO reward" in text for text in result.caveats)
     assert rows_of(tmp_path)["ratio"].unique().to_list() == ["total shift"]
+    assert len(result.verdicts) == 1
     assert rows_of(tmp_path)["delta"].null_count() == rows_of(tmp_path).height
 
 

@@ -295,7 +295,7 @@ def _result(
     floor = f"Noise floor {number(max(known), 2)} nats, smallest change that counts {config.tau:g}." if known else ""
     families = list(dict.fromkeys(step.family for step in steps))
     several = len(families) > 1
-    last = {step.family: step.policy for step in steps if step.kind != "total shift"}
+    last = {step.family: step.policy for step in steps if not step.is_total}
     caveats = [ORGANISM_NOTICE] if is_organism(spec for step in steps for spec in (step.policy, step.reference)) else []
     caveats += [
         f"ERROR {text}" for text in dict.fromkeys(step.warning for step in steps if step.warning and step.stage == "")

@@ -111,7 +111,7 @@ def name_all(findings: Sequence[Finding], steps: Sequence[Step], cuts: Sequence[
                     cut.group,
                     fate,
                     *found,
-                    step.kind == "total shift",
+                    step.is_total,
                 )
             )
         out += _totals(findings, steps, cut, by_stage, tau)

@@ -101,6 +101,11 @@ class Step:
     kind: Literal["reward", "pseudo-reward", "total shift"]
     warning: str = ""
 
+    @property
+    def is_total(self) -> bool:
+        """Whether it stands beside the stages that make it up. A total shift that was asked for alone does not."""
+        return self.kind == "total shift" and bool(self.stage)
+
 
 def models_of(context: Context) -> list[Configuration]:
     """Every model once, without a system prompt: stages in their order, then the reference, then the other configurations."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -101,12 +102,17 @@ def open_pairs(config: AuditConfig) -> PairSet:
 
 
 def _limited(pairs: list[Pair], limit: int) -> list[Pair]:
-    """Whole clusters, in order, until the limit is reached."""
-    kept: list[Pair] = []
-    by_cluster: dict[tuple[str, str], list[Pair]] = {}
+    """Whole clusters until the limit is reached, the groups in turn."""
+    by_cluster: dict[tuple[str, str, str], list[Pair]] = {}
     for pair in pairs:
-        by_cluster.setdefault((pair.pair_set, pair.cluster), []).append(pair)
-    for part in by_cluster.values():
+        by_cluster.setdefault((pair.pair_set, pair.group, pair.cluster), []).append(pair)
+    turn: Counter[tuple[str, str]] = Counter()
+    ranked = []
+    for (pair_set, group, _), part in by_cluster.items():
+        ranked.append((turn[pair_set, group], part))
+        turn[pair_set, group] += 1
+    kept: list[Pair] = []
+    for _, part in sorted(ranked, key=lambda entry: entry[0]):
         if kept and len(kept) + len(part) > limit:
             break
         kept += part

@@ -76,7 +76,7 @@ def _blocks(
     blocks += _only(facts)
     panels = []
     for number, step in enumerate(rows.steps):
-        if step.ratio == "total shift":
+        if step.is_total:
             continue
         parts = (
             distribution_plot(rows, step, found, f"reward-spread-{number}"),

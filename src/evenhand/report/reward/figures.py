@@ -40,7 +40,7 @@ def stage_plot(
     rows: PairRows, family: str, shift: Shift, found: Mapping[Key, bool], said: Mapping[str, str], block_id: str
 ) -> StagePlot | None:
     """One line a group over the stages of a family: the mean likelihood margin of each model."""
-    steps = [step for step in rows.steps if step.family == family and step.ratio != "total shift"]
+    steps = [step for step in rows.steps if step.family == family and not step.is_total]
     steps = [step for step in steps if step.stage in STAGE_ORDER[1:]]
     if not steps:
         return None

@@ -26,11 +26,14 @@ class Step:
     ratio: str = "reward"
 
     @property
+    def is_total(self) -> bool:
+        """Whether it stands beside the stages that make it up."""
+        return self.ratio == "total shift" and bool(self.stage)
+
+    @property
     def title(self) -> str:
         """``base to SFT``, with the family where there are several."""
-        before = (
-            "base" if self.ratio == "total shift" else {"sft": "base", "dpo": "base", "sft-dpo": "SFT"}.get(self.stage)
-        )
+        before = "base" if self.is_total else {"sft": "base", "dpo": "base", "sft-dpo": "SFT"}.get(self.stage)
         words = f"{before} to {STAGE_TITLES[self.stage]}" if before else f"{self.reference} to {self.policy}"
         return f"{self.family}: {words}" if self.family else words
 

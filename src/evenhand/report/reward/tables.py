@@ -34,11 +34,11 @@ def shift_table(
             if shift is None:
                 continue
             main = net or shift
-            fate = fates.get((step.family, step.policy, pair_set, group, step.ratio == "total shift"), "")
+            fate = fates.get((step.family, step.policy, pair_set, group, step.is_total), "")
             table.append(
                 (
                     Cell(group_label(group), evidence=behind(step, group), label=f"{group_label(group)}, {step.title}"),
-                    Cell(step.title + (" (total shift)" if step.ratio == "total shift" else "")),
+                    Cell(step.title + (" (total shift)" if step.is_total else "")),
                     _nats(shift), _nats(net),
                     _range(main),
                     Cell(p_value(main.test.p_holm) if main.test else "", sort=main.test.p_holm if main.test else None),

@@ -54,7 +54,7 @@ def _glance(
     rows: PairRows, findings: Mapping[str, Finding], named: Sequence[Mapping[str, Any]], shown: Mapping[str, Any] | None
 ) -> Glance | None:
     """Share of pairs whose harmful text the shown (else the last) stage favoured, by group."""
-    steps = [step for step in rows.steps if step.ratio != "total shift"]
+    steps = [step for step in rows.steps if not step.is_total]
     if not steps:
         return None
     step = next((s for s in steps if shown and (s.family, s.stage) == (shown["family"], shown["stage"])), steps[-1])
