@@ -19,6 +19,8 @@ __all__ = ["Pack", "Row", "pack", "shared_length", "sort_key"]
 IntArray = NDArray[np.int64]
 _LITTLE = 4
 """Sharing fewer tokens than this is not worth keeping two sequences in one row."""
+_LONGER = 8
+"""A row may grow to this many times what its sequences share: reading a long beginning again costs more than a long row."""
 
 
 def sort_key(ids: NDArray[np.int32]) -> bytes:
@@ -90,7 +92,8 @@ def _runs(bodies: Sequence[NDArray[np.int32]], row_tokens: int) -> list[_Run]:
     previous: NDArray[np.int32] = np.zeros(0, np.int32)
     for number, body in enumerate(bodies):
         shared = shared_length(previous, body) if numbers else 0
-        if numbers and (shared < _LITTLE or tokens + len(body) - shared >= row_tokens):
+        full = tokens + len(body) - shared >= max(row_tokens, _LONGER * shared)
+        if numbers and (shared < _LITTLE or full):
             runs.append(_Run(numbers, tokens))
             numbers, tokens, shared = [], 0, 0
         numbers.append(number)
@@ -119,7 +122,8 @@ def _filled(runs: Sequence[_Run], row_tokens: int) -> list[list[_Run]]:
 
 
 def _laid_out(runs: Sequence[_Run], row_tokens: int) -> list[list[_Run]]:
-    """Rows of at most ``row_tokens`` or a little less, whichever leaves the smallest rectangle."""
+    """Rows of at most ``row_tokens`` (or the longest run) or a little less, whichever leaves the smallest rectangle."""
+    row_tokens = max(row_tokens, 1 + max(run.tokens for run in runs))
     total = sum(run.tokens for run in runs)
     even = total / max(1, -(-total // row_tokens))
     tried = [
@@ -130,9 +134,9 @@ def _laid_out(runs: Sequence[_Run], row_tokens: int) -> list[list[_Run]]:
 
 
 def pack(sequences: Sequence[NDArray[np.int32]], starts: Sequence[int], row_tokens: int, pad: int) -> Pack:
-    """Lay out sequences, given in sorted order, in rows of at most ``row_tokens``.
+    """Lay out sequences, given in sorted order, in rows of about ``row_tokens``; what shares a long beginning may take more.
 
-    ``starts[i]`` (at least 1) is the first token of sequence i that is scored; a longer sequence gets a row of its own.
+    ``starts[i]`` (at least 1) is the first token of sequence i that is scored.
     """
     bodies = [ids[:-1] for ids in sequences]
     rows: list[Row] = []
