@@ -97,6 +97,17 @@ DATASETS = Registry(
         "evenhand.datasets.holisticbias:HolisticBias",
         "HolisticBias v1.1 noun phrases, hostile parts dropped",
     ),
+    (
+        "winoqueer",
+        "evenhand.datasets.winoqueer:WinoQueer",
+        "WinoQueer: 45,540 pairs about queer identities (texts folded)",
+    ),
+    ("tango", "evenhand.datasets.tango:Tango", "TANGO: 2,880 misgendering prompts, six pronoun families"),
+    (
+        "misgendered",
+        "evenhand.datasets.misgendered:Misgendered",
+        "MISGENDERED: 50 sentences with a blank, 11 pronoun sets",
+    ),
 )
 
 PAIR_SETS = Registry(

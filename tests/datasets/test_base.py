@@ -71,7 +71,8 @@ def test_every_registered_target_loads() -> None:
 
 @pytest.mark.data
 def test_every_dataset_has_the_shape_of_one(public_data: Callable[[str], Path]) -> None:
-    folders = {"llama2-qos": "llama2_qos", "xstest": "xstest", "holisticbias": "holisticbias"}
+    public = ("xstest", "holisticbias", "winoqueer", "tango", "misgendered")
+    folders = {"llama2-qos": "llama2_qos", **{name: name for name in public}}
     for entry in DATASETS:
         dataset = open_dataset(entry.name, public_data(folders[entry.name]) if entry.name in folders else None)
         assert isinstance(dataset, Dataset)

@@ -11,7 +11,7 @@ import pytest
 from evenhand.config import make_config
 from evenhand.datasets.affirmation_set import open_affirmation
 from evenhand.datasets.misgendered import DECLARATIONS, Misgendered
-from evenhand.datasets.tango import Tango, disclosures, read_disclosures
+from evenhand.datasets.tango import Tango
 from evenhand.errors import BadInput
 
 
@@ -73,22 +73,6 @@ def test_wrong_files_are_named(tmp_path: Path) -> None:
     )
     with pytest.raises(BadInput, match="1 rows, not 2,880"):
         Tango(tmp_path / "tango").items()
-
-
-def test_disclosures(tmp_path: Path) -> None:
-    made = disclosures(["Robin", "Sam"], {"transgender": "tgnb", "woman": "binary"})
-    assert len(made) == 2 * 2 * 3
-    assert made[0].chat[0].content == "Robin identified as transgender."
-    file = tmp_path / "d.csv"
-    file.write_text(
-        "gender_prompt,filled_gender_prompt,gender_identity,name\ncame out as,Sam came out as agender.,agender,Sam\n"
-        "came out as,Sam came out as man.,man,Sam\n",
-        encoding="utf-8",
-    )
-    assert [item.attributes["identity_kind"] for item in read_disclosures(file)] == ["tgnb", "binary"]
-    file.write_text("gender_prompt,filled_gender_prompt,gender_identity,name\nx,,agender,Sam\n", encoding="utf-8")
-    with pytest.raises(BadInput, match=r"row 1: .*missing"):
-        read_disclosures(file)
 
 
 def test_the_shipped_set_is_the_grammars() -> None:

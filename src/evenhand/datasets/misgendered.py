@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
+
+import polars as pl
 
 from evenhand.datasets.base import Sources, item_id
 from evenhand.datasets.table import Table, read_table, resolve
@@ -25,6 +29,8 @@ DECLARATIONS = (
 )
 """Without a declaration, then the ways to declare: a sentence or brackets, with two to five forms."""
 DEFAULT_DECLARATION = "explicit_template_5"
+NAME_LISTS = ("female", "male", "unisex")
+_FILLED = re.compile(r"\{(\w+)\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +54,10 @@ class Blank:
 class Misgendered:
     """11 pronoun sets, 500 names, 50 sentences in 13 forms of declaration.
 
-    The explicit templates write a slash before "'s"; ``repair`` (the default) takes it out, and `notes` says so.
+    The published files have irregularities. ``repair`` (the default) takes out the slash that the explicit templates write
+    before "'s". Whatever ``repair`` is, template ids are the whole numbers of the other files where a file writes 3.0 or nothing
+    for 3, so that one sentence has one id; and sentences that declare pronouns in the file without declarations stay as they
+    are. `notes` tells which of these the files read so far had.
     """
 
     name = "misgendered"
@@ -59,7 +68,12 @@ class Misgendered:
 
     def __init__(self, folder: str | Path | None = None, *, repair: bool = True):
         self.sources, self.repair = Sources("misgendered", folder), repair
-        self.notes = ("the stray slash in the explicit templates is taken out",) if repair else ()
+        self._notes: dict[str, None] = {}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was repaired, or stands out, in the templates that were read so far."""
+        return tuple(self._notes)
 
     @cached_property
     def families(self) -> dict[str, PronounFamily]:
@@ -72,28 +86,107 @@ class Misgendered:
             if not all(forms):
                 raise BadInput("A form of a pronoun set is missing.", file=table.origin, row=row)
             name, nom, acc, dependent, independent, reflexive = forms
+            if name in found:
+                raise BadInput(f"The pronoun set '{name}' stands there twice.", file=table.origin, row=row)
             found[name] = PronounFamily(
                 name, nom, acc, dependent, independent, reflexive, FAMILY_KINDS.get(name, "neo")
             )
         return found
 
     def names(self, kind: str = "unisex") -> list[str]:
-        """Names of one list: female, male or unisex."""
+        """Names of one list: female, male or unisex. Raises BadInput for another list and for an empty one."""
+        if kind not in NAME_LISTS:
+            raise BadInput(f"There is no list of names '{kind}'.", do=f"Known: {', '.join(NAME_LISTS)}.")
         path = self.sources.file(f"names/{kind}.txt")
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        found = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        if not found:
+            raise BadInput("The list holds no name.", file=path)
+        return found
 
     def templates(self, declaration: str) -> Table:
-        """The sentences of one way to declare. Raises BadInput for a template without exactly one blank."""
+        """The sentences of one way to declare, with template ids as whole numbers.
+
+        Raises BadInput with the row for a template without exactly one blank, an unknown form or slot, an id that is no whole
+        number, and an id that stands there twice.
+        """
         if declaration not in DECLARATIONS:
             raise BadInput(f"There is no declaration '{declaration}'.", do=f"Known: {', '.join(DECLARATIONS)}.")
         table = read_table(self.sources.file(f"templates/{declaration}.csv"))
         resolve(table, None, required=("template", "form", "template_id"))
+        ids: dict[str, int] = {}
         for row, cells in enumerate(table.frame.iter_rows(named=True), start=1):
             if cells["template"].count(MASK) != 1:
                 raise BadInput("The template does not hold exactly one blank.", file=table.origin, row=row)
             if cells["form"] not in _SLOT:
                 raise BadInput(f"'{cells['form']}' is no pronoun form.", file=table.origin, row=row)
-        return table
+            unknown = set(_FILLED.findall(cells["template"])) - {"name", "mask_token", *_SLOT}
+            if unknown:
+                raise BadInput(f"The slot '{min(unknown)}' is not known.", file=table.origin, row=row)
+            number = _whole(cells["template_id"], row)
+            if number is None:
+                raise BadInput(f"'{cells['template_id']}' is no template id.", file=table.origin, row=row)
+            if number in ids:
+                raise BadInput(f"Row {ids[number]} has the id {number} already.", file=table.origin, row=row)
+            ids[number] = row
+        self._note(table, declaration, list(ids))
+        return Table(table.frame.with_columns(template_id=pl.Series(list(ids))), table.origin, table.checksum)
+
+    def _note(self, table: Table, declaration: str, ids: Sequence[str]) -> None:
+        if self.repair and table.frame["template"].str.contains("/'s", literal=True).any():
+            self._notes["the stray slash in the explicit templates is taken out"] = None
+        if table.frame["template_id"].to_list() != list(ids):
+            self._notes[f"template ids of {declaration} are written as whole numbers; missing ones are the row's"] = (
+                None
+            )
+        told = [
+            str(row)
+            for row, text in enumerate(table.frame["template"], start=1)
+            if declaration == "templates" and set(_FILLED.findall(text)) & set(_SLOT)
+        ]
+        if told:
+            self._notes[f"rows {', '.join(told)} of templates declare pronouns, though no other row does"] = None
+
+    def questions(
+        self,
+        *,
+        names: int | Sequence[str] = 10,
+        lists: Sequence[str] = ("unisex",),
+        declarations: Sequence[str] = (DEFAULT_DECLARATION,),
+        templates: Collection[str] | None = None,
+        limit: int | None = None,
+        seed: int = 0,
+    ) -> Iterator[Blank]:
+        """Blanks one after another: every declaration, sentence, name and declared set, in this order.
+
+        ``names`` are the names themselves, or how many to draw by ``seed`` from ``lists``. ``templates`` are the ids to keep
+        ("0" to "49"), ``limit`` the most blanks. The whole grid has 3,575,000; how the study sampled it is not known, so the
+        defaults are ours. Raises BadInput, before the first blank, for more names than there are, for a template id that no
+        declaration has, and for files that cannot be used.
+        """
+        drawn = self._drawn(names, lists, seed)
+        tables = {declaration: self.templates(declaration) for declaration in declarations}
+        known = {number for table in tables.values() for number in table.frame["template_id"]}
+        absent = sorted(set(templates or ()) - known)
+        if absent:
+            raise BadInput(f"There is no template '{absent[0]}' in {', '.join(declarations)}.")
+        families = list(self.families.values())
+        blanks = (
+            self._blank(cells, name, declared, declaration)
+            for declaration, table in tables.items()
+            for cells in table.frame.iter_rows(named=True)
+            if templates is None or cells["template_id"] in templates
+            for name in drawn
+            for declared in families
+        )
+        return islice(blanks, limit)
+
+    def _drawn(self, names: int | Sequence[str], lists: Sequence[str], seed: int) -> list[str]:
+        if not isinstance(names, int):
+            return list(dict.fromkeys(names))
+        listed = [name for kind in dict.fromkeys(lists) for name in self.names(kind)]
+        if not 0 < names <= len(listed):
+            raise BadInput(f"{names} names are asked for; there are {len(listed)}.", do=f"Ask for 1 to {len(listed)}.")
+        return sorted(random.Random(seed).sample(listed, names))
 
     def blanks(
         self,
@@ -102,28 +195,14 @@ class Misgendered:
         declarations: Sequence[str] = (DEFAULT_DECLARATION,),
         seed: int = 0,
     ) -> list[Blank]:
-        """Every sentence of the declarations with every set, for ``names`` unisex names drawn by ``seed``.
+        """All of `questions`, for ``names`` unisex names drawn by ``seed``."""
+        return list(self.questions(names=names, declarations=declarations, seed=seed))
 
-        The whole grid has 3.6 million rows; how the study sampled it is not known, so this is a default of ours.
-        """
-        listed = self.names()
-        drawn = sorted(random.Random(seed).sample(listed, min(names, len(listed))))
-        found = []
-        for declaration in declarations:
-            for cells in self.templates(declaration).frame.iter_rows(named=True):
-                text = cells["template"].replace("/'s", "'s") if self.repair else cells["template"]
-                for name in drawn:
-                    for declared in self.families.values():
-                        found.append(self._blank(text, cells, name, declared, declaration))
-        return found
-
-    def _blank(
-        self, text: str, cells: Mapping[str, str], name: str, declared: PronounFamily, declaration: str
-    ) -> Blank:
+    def _blank(self, cells: Mapping[str, str], name: str, declared: PronounFamily, declaration: str) -> Blank:
         form = _SLOT[cells["form"]]
-        before, _, after = text.partition(MASK)
+        text = cells["template"].replace("/'s", "'s") if self.repair else cells["template"]
         filled = {"name": name, **{slot: getattr(declared, field) for slot, field in _SLOT.items()}}
-        before, after = (_fill(part, filled) for part in (before, after))
+        before, after = (_FILLED.sub(lambda slot: filled[slot[1]], part) for part in text.split(MASK))
         opens = before.rstrip().endswith((".", "!", "?")) or not before.strip()
         space = before[len(before.rstrip()) :]
         options = {}
@@ -157,7 +236,7 @@ class Misgendered:
 
     def counts(self) -> dict[str, int]:
         """Sets, names, files of templates, and the size of the whole grid."""
-        names = sum(len(self.names(kind)) for kind in ("female", "male", "unisex"))
+        names = sum(len(self.names(kind)) for kind in NAME_LISTS)
         sentences = sum(self.templates(declaration).frame.height for declaration in DECLARATIONS)
         return {
             "pronoun sets": len(self.families),
@@ -167,7 +246,7 @@ class Misgendered:
         }
 
 
-def _fill(text: str, words: Mapping[str, str]) -> str:
-    for slot, word in words.items():
-        text = text.replace("{" + slot + "}", word)
-    return text
+def _whole(number: str, row: int) -> str | None:
+    """A template id without its decimals; that of the row, counted from 0, where it is empty; None for anything else."""
+    whole = re.fullmatch(r"(\d+)(?:\.0)?", number.strip() or str(row - 1), re.ASCII)
+    return str(int(whole[1])) if whole else None

@@ -49,7 +49,7 @@ def _winoqueer(subset: Literal["all", "strict", "broad"]) -> PairSet:
     data = WinoQueer()
     pairs = data.pairs(subset)
     files = {name: file.checksum for name, file in data.sources.used.items()}
-    return PairSet(pairs, {"winoqueer": files, "subset": subset})
+    return PairSet(pairs, {"winoqueer": files, "subset": subset}, tuple(data.notes))
 
 
 def winoqueer() -> PairSet:

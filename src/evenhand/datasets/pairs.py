@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any
 
 from evenhand.datasets.table import Table, as_table, resolve
 from evenhand.errors import BadInput
 from evenhand.records import Pair
 
-__all__ = ["PairTable", "differing_runs", "mark_repeats", "read_pairs"]
+__all__ = ["PairTable", "differing_parts", "differing_runs", "mark_repeats", "names_any", "read_pairs"]
 
 _REQUIRED = ("harmful", "comparison", "group")
 _OPTIONAL = (
     "pair_id", "cluster_id", "context", "context_comparison", "comparison_group", "theme", "source", "licence", "template",
     "referent", "kind", "pair_set",
 )  # fmt: skip
+_NO_SPACE_BEFORE = tuple(".,;:!?)]}'’”")
+_SPACED, _REPEATED, _NO_TERM = "spaced", "repeated", "no term"
+_TOLD = {
+    _SPACED: "Pairs whose context and texts had no white space between them, so that a space was put there: {}.",
+    _REPEATED: "Pairs whose texts both began with their context, which was taken out of them: {}.",
+    _NO_TERM: "Pairs that name none of the terms given for their group, so that a swap would not be seen: {}.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +38,31 @@ class PairTable:
     notes: tuple[str, ...] = ()
 
 
+def differing_parts(first: str, second: str) -> tuple[list[str], list[str]]:
+    """The words of two texts without those that both begin and end with. Capitals and punctuation count."""
+    a, b = first.split(), second.split()
+    start = _equal(a, b)
+    a, b = a[start:], b[start:]
+    end = _equal(a[::-1], b[::-1])
+    return a[: len(a) - end], b[: len(b) - end]
+
+
+def _equal(a: Sequence[str], b: Sequence[str]) -> int:
+    return sum(1 for _ in takewhile(lambda two: two[0] == two[1], zip(a, b, strict=False)))
+
+
 def differing_runs(first: str, second: str) -> int:
     """In how many runs of words two texts differ: 1 for a minimal pair. Capitals and punctuation count."""
     from difflib import SequenceMatcher
 
-    a, b = first.split(), second.split()
-    start = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
-    a, b = a[start:], b[start:]
-    end = next((i for i, (x, y) in enumerate(zip(a[::-1], b[::-1], strict=False)) if x != y), min(len(a), len(b)))
-    a, b = a[: len(a) - end], b[: len(b) - end]
-    matcher = SequenceMatcher(None, a, b, autojunk=False)
+    matcher = SequenceMatcher(None, *differing_parts(first, second), autojunk=False)
     return sum(tag != "equal" for tag, *_ in matcher.get_opcodes())
+
+
+def names_any(words: Sequence[str], terms: Sequence[str]) -> bool:
+    """Whether a run of words holds one of the terms as a whole word or phrase, whatever the case."""
+    text = " ".join(words)
+    return any(re.search(rf"(?<!\w){re.escape(term)}(?!\w)", text, re.IGNORECASE) for term in terms)
 
 
 def mark_repeats(pairs: list[Pair]) -> tuple[list[Pair], int]:
@@ -55,65 +79,108 @@ def mark_repeats(pairs: list[Pair]) -> tuple[list[Pair], int]:
     return marked, repeats
 
 
-def read_pairs(source: Any, mapping: Mapping[str, str] | None = None) -> PairTable:
+def read_pairs(
+    source: Any, mapping: Mapping[str, str] | None = None, *, terms: Mapping[str, Sequence[str]] | None = None
+) -> PairTable:
     """Read pairs from a csv, jsonl or parquet file, or a frame.
 
-    Required columns: harmful, comparison, group. The texts go on from ``context`` where there is one; texts that repeat their
-    context at the start lose it there. Without ``cluster_id`` each row is its own cluster, and a note says so.
+    Required columns: harmful, comparison, group. The texts go on from ``context`` where there is one. White space at its end
+    moves to both texts; where there is none, a space is put between, unless a text begins with white space or punctuation.
+    Texts that both begin with their context lose it there and are else kept as they are. Without ``cluster_id`` each row is
+    its own cluster, without ``pair_id`` the id tells the row. ``terms`` are words that name each group: they show a row whose
+    two texts are swapped. The notes tell what was put in or taken out, and what could not be checked.
 
-    Raises BadInput, naming the row, for a missing or equal text, a missing group, two contexts in one pair (the reward's
-    normalising constant would not cancel), an unknown kind and a repeated id.
+    Raises BadInput, naming the row, for a missing text, texts that differ in nothing but white space, a missing group, two
+    contexts in one pair (the reward's normalising constant would not cancel), a context or white space at the start of one
+    text only, swapped texts, a row that contradicts an earlier one, an unknown kind and a repeated id.
     """
     table = as_table(source)
     roles = resolve(table, mapping, required=_REQUIRED, optional=_OPTIONAL)
     pairs: list[Pair] = []
     seen: dict[str, int] = {}
+    told: Counter[str] = Counter()
     for row, cells in enumerate(table.frame.iter_rows(named=True), start=1):
-        pair = _pair(table, {role: cells[column] or "" for role, column in roles.items()}, row)
+        pair = _pair(table, {role: cells[column] or "" for role, column in roles.items()}, row, told)
         if pair.id in seen:
             raise BadInput(
                 f"The pair id '{pair.id}' stands in row {seen[pair.id]} already.", file=table.origin, row=row
             )
         seen[pair.id] = row
+        named = (terms or {}).get(pair.group, ())
+        if named and not _checked_sides(table, pair, named, row):
+            told[_NO_TERM] += 1
         pairs.append(pair)
-    if not pairs:
-        raise BadInput("The file holds no pair.", file=table.origin)
+    _check_contradictions(table, pairs)
     pairs, repeats = mark_repeats(pairs)
+    return PairTable(tuple(pairs), str(table.origin), _notes(table, roles, pairs, repeats, told))
+
+
+def _notes(
+    table: Table, roles: Mapping[str, str], pairs: Sequence[Pair], repeats: int, told: Mapping[str, int]
+) -> tuple[str, ...]:
     wide = sum(not pair.minimal for pair in pairs)
-    told = {
+    unused = [column for column in table.frame.columns if column not in roles.values()]
+    said = {
         "Rows have no cluster_id: each pair is its own cluster, as if pairs were independent.": "cluster_id"
         not in roles,
-        f"{wide} pairs differ in more than one run of words and stay out of reward summaries.": wide,
-        f"{repeats} pairs repeat an earlier one and stay out of reward summaries.": repeats,
+        f"Pairs that differ in more than one run of words and stay out of reward summaries: {wide}.": wide,
+        f"Pairs that repeat an earlier one and stay out of reward summaries: {repeats}.": repeats,
         "There are no neutral pairs: a stage that makes a group's name likelier looks like a harm.": not any(
             pair.kind == "neutral" for pair in pairs
         ),
+        f"Columns that play no role: {', '.join(unused)}.": unused,
+        **{text.format(told[key]): told[key] for key, text in _TOLD.items()},
     }
-    notes = [text for text, held in told.items() if held]
-    return PairTable(tuple(pairs), str(table.origin), tuple(notes))
+    return tuple(text for text, held in said.items() if held)
 
 
-def _pair(table: Table, cells: Mapping[str, str], row: int) -> Pair:
+def _checked_sides(table: Table, pair: Pair, terms: Sequence[str], row: int) -> bool:
+    """Whether the harmful text's own words name the group. Raises BadInput where only the comparison's do."""
+    mine, theirs = (
+        names_any(part, terms) for part in differing_parts(pair.context + pair.harmful, pair.context + pair.comparison)
+    )
+    if theirs and not mine:
+        raise BadInput(
+            f"The comparison text names '{pair.group}' and the harmful text does not: the two may be swapped.",
+            file=table.origin,
+            row=row,
+        )
+    return mine
+
+
+def _check_contradictions(table: Table, pairs: Sequence[Pair]) -> None:
+    first: dict[tuple[str, ...], tuple[int, str]] = {}
+    for row, pair in enumerate(pairs, start=1):
+        reverse = first.get((pair.context, pair.comparison, pair.harmful, pair.group))
+        if reverse:
+            raise BadInput(
+                f"Row {reverse[0]} holds these two texts the other way round, about the same group.",
+                file=table.origin,
+                row=row,
+            )
+        earlier, kind = first.setdefault((pair.context, pair.harmful, pair.comparison, pair.group), (row, pair.kind))
+        if kind != pair.kind:
+            raise BadInput(f"Row {earlier} holds the same pair as {kind}.", file=table.origin, row=row)
+
+
+def _pair(table: Table, cells: Mapping[str, str], row: int, told: Counter[str]) -> Pair:
     def wrong(what: str, do: str = "") -> BadInput:
         return BadInput(what, file=table.origin, row=row, do=do)
 
     context, harmful, comparison = (cells.get(role, "") for role in ("context", "harmful", "comparison"))
-    other = cells.get("context_comparison", "")
-    if other and other != context:
+    if cells.get("context_comparison", context) != context:
         raise wrong(
             "The two texts have different contexts, so their rewards cannot be compared: the normalising constant does not cancel.",
             "Give both members the same context.",
         )
-    if context.strip() and harmful.startswith(context) and comparison.startswith(context):
-        harmful, comparison = harmful[len(context) :], comparison[len(context) :]
-    bare = context.rstrip()
-    gap = context[len(bare) :] or (" " if bare and not harmful[:1].isspace() else "")
-    if gap and not harmful[:1].isspace() and not comparison[:1].isspace():
-        harmful, comparison = gap + harmful, gap + comparison
     if not harmful.strip() or not comparison.strip():
         raise wrong("The harmful or the comparison text is empty.")
-    if harmful == comparison:
+    if harmful.split() == comparison.split():
         raise wrong("The harmful and the comparison text are the same.")
+    if context:
+        problem, harmful, comparison = _continued(context, harmful, comparison, told)
+        if problem:
+            raise wrong(problem, "Write both texts in the same way.")
     group, kind = cells.get("group", "").strip(), cells.get("kind", "").strip() or "harm"
     if not group:
         raise wrong("The group is missing.")
@@ -124,7 +191,7 @@ def _pair(table: Table, cells: Mapping[str, str], row: int) -> Pair:
     return Pair(
         id=key,
         cluster=f"{group}/{own or key}",
-        context=bare,
+        context=context.rstrip(),
         harmful=harmful,
         comparison=comparison,
         group=group,
@@ -134,6 +201,32 @@ def _pair(table: Table, cells: Mapping[str, str], row: int) -> Pair:
         referent=cells.get("referent", ""),
         kind="neutral" if kind == "neutral" else "harm",
         pair_set=cells.get("pair_set", "").strip() or "own",
-        minimal=differing_runs(bare + harmful, bare + comparison) == 1,
+        minimal=differing_runs(context.rstrip() + harmful, context.rstrip() + comparison) == 1,
         attributes={role: cells[role] for role in ("source", "licence") if cells.get(role)},
     )
+
+
+def _continued(context: str, harmful: str, comparison: str, told: Counter[str]) -> tuple[str, str, str]:
+    """What is wrong (or an empty text), and both texts as they go on from the context without white space at its end."""
+    bare = context.rstrip()
+    gap = context[len(bare) :]
+    texts = harmful, comparison
+    if not bare:
+        return "", gap + harmful, gap + comparison
+    if all(text.startswith(context) for text in texts):
+        rests = [text[len(context) :] for text in texts]
+        if not all(rest.strip() for rest in rests):
+            return "The harmful or the comparison text is empty after its context.", *texts
+        told[_REPEATED] += 1
+        return "", gap + rests[0], gap + rests[1]
+    if any(re.match(rf"{re.escape(bare)}(?!\w)", text) for text in texts):
+        return "One of the two texts begins with the context and the other does not.", *texts
+    if gap:
+        return "", gap + harmful, gap + comparison
+    spaced = [text[0].isspace() for text in texts]
+    if any(spaced) != all(spaced):
+        return "One of the two texts begins with white space and the other does not.", *texts
+    if any(spaced) or any(text.startswith(_NO_SPACE_BEFORE) for text in texts):
+        return "", *texts
+    told[_SPACED] += 1
+    return "", " " + harmful, " " + comparison
