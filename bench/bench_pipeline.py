@@ -87,13 +87,18 @@ def main() -> None:
     options.add_argument("--quick", action="store_true", help="one run of each, fewer prompts")
     given = options.parse_args()
     runs = 1 if given.quick else given.runs
-    small = make_config(models=("organism/aligned",), limit=640 if given.quick else None)
+    small = make_config(models=("organism/aligned",), only=("service",), limit=640 if given.quick else None)
     print(f"organism/aligned, {small.limit or 2304} prompts x {small.repetitions}")
     compare(small, runs)
     with tempfile.TemporaryDirectory() as scratch:
         model = random_llama(Path(scratch) / "llama")
         large = make_config(
-            models=(f"hf/{model}",), grader=("lexicon",), limit=256, repetitions=2, max_tokens=8 if given.quick else 32
+            only=("service",),
+            models=(f"hf/{model}",),
+            grader=("lexicon",),
+            limit=256,
+            repetitions=2,
+            max_tokens=8 if given.quick else 32,
         )
         print(f"random Llama of 85 million parameters, 256 prompts x 2, {large.max_tokens} tokens")
         compare(large, 1 if given.quick else 3)

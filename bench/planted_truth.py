@@ -22,7 +22,9 @@ from evenhand.store.load import LoadedRun
 
 def audited(model: str, seed: int) -> LoadedRun:
     """One run of the default audit."""
-    return evenhand.audit(model, seed=seed, max_tokens=48, draws=100, grader=("grammar",), report=False)
+    return evenhand.audit(
+        model, only=("service",), seed=seed, max_tokens=48, draws=100, grader=("grammar",), report=False
+    )
 
 
 def truth_by(model: str, column: str) -> dict[str, float]:

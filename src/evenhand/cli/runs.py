@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from evenhand.cli import screens
 from evenhand.errors import BadInput
 from evenhand.records import LABELS
+
+if TYPE_CHECKING:
+    from evenhand.store.load import LoadedRun
 
 __all__ = ["report", "sample", "show"]
 
@@ -43,6 +46,9 @@ def show(
     from evenhand.store.load import load
 
     loaded = load(run, audit)
+    if "grader" not in loaded.result["facts"]:
+        _show_ungraded(loaded, {"group": group, "config": model}, limit, as_csv)
+        return
     rows = loaded.rows.filter(pl.col("grader") == (grader or loaded.result["facts"]["grader"]))
     for column, wanted in {"group": group, "name": name, "stem": stem, "config": model}.items():
         if wanted is None:
@@ -74,8 +80,45 @@ def sample(
 ) -> None:
     """Draw responses for human labels, balanced over group and label; use them with `audit --calibration`."""
     from evenhand.audits.service_calibration import write_sample
+    from evenhand.store.load import load
 
+    if "grader" not in load(run, audit).result["facts"]:
+        raise BadInput(
+            f"The {audit} audit has no grader to calibrate.", file=run, do="Sample from another audit with --audit."
+        )
     if out.exists():
         raise BadInput("The file exists, and may hold labels.", file=out, do="Choose another --out.")
     count = write_sample(run, audit, out, size, seed)
     typer.echo(f"{count} responses to label: {out}")
+
+
+_SHOWN = {
+    "reward": ("policy", "stage", "group", "class", "m_ref", "m_pi", "net", "context", "harmful"),
+    "affirmation": ("config", "declared", "verdict", "pronoun", "text"),
+}
+"""Columns that the terminal shows of audits without graders; --csv gives all."""
+_COLUMN = {"reward": {"group": "group", "config": "policy"}, "affirmation": {"group": "declared", "config": "config"}}
+
+
+def _show_ungraded(loaded: LoadedRun, wanted: dict[str, str | None], limit: int | None, as_csv: bool) -> None:
+    """Rows of an audit that measures without a grader, by group (or declared pronouns) and model."""
+    import polars as pl
+
+    rows = loaded.rows
+    for option, value in wanted.items():
+        column = _COLUMN[loaded.audit][option]
+        if value is None:
+            continue
+        if value not in rows[column].unique():
+            known = ", ".join(sorted(map(str, rows[column].unique()))[:20])
+            raise BadInput(f"No row has {option} '{value}'.", file=loaded.run.folder, do=f"There are: {known}.")
+        rows = rows.filter(pl.col(column) == value)
+    if as_csv:
+        screens.print_csv(rows if limit is None else rows.head(limit))
+        return
+    shown = rows.head(limit or 20).select(_SHOWN[loaded.audit])
+    cells = [
+        [f"{x:+.2f}" if isinstance(x, float) else "" if x is None else str(x) for x in row] for row in shown.iter_rows()
+    ]
+    screens.print_table(list(shown.columns), cells)
+    typer.echo(f"{shown.height:,} of {rows.height:,} rows", err=True)

@@ -67,9 +67,20 @@ class LoadedRun:
         """One row a grade of any grader."""
         return read_table(self.run.table(self.audit, "grades"))
 
+    def table(self, name: str) -> pl.DataFrame:
+        """A table of the audit by name, for example ``pairs`` or ``summary`` of the reward audit."""
+        return read_table(self.run.table(self.audit, name))
+
     @cached_property
     def rows(self) -> pl.DataFrame:
-        """Grades joined with their items and responses."""
+        """The rows behind the findings: grades with their items and responses; pairs with their texts (reward audit); first
+        pronouns with their continuations (affirmation audit).
+        """
+        if self.audit == "reward":
+            return self.table("pairs").join(self.table("texts"), on="pair_id", how="left", maintain_order="left")
+        if self.audit == "affirmation":
+            responses = self.table("responses").select(*_KEY, "text")
+            return self.table("pronouns").join(responses, on=_KEY, how="left", maintain_order="left")
         return joined_rows(self.items, self.grades, self.responses)
 
     @cached_property
