@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from evenhand.audits.adjust import hold_family
 from evenhand.audits.affirmation_disclosure import (
     BINARY,
     DIVERSE,
@@ -17,7 +18,7 @@ from evenhand.audits.affirmation_disclosure import (
     rate_disclosures,
 )
 from evenhand.audits.affirmation_entry import Step
-from evenhand.audits.affirmation_maker import Maker, hold_family
+from evenhand.audits.affirmation_maker import Maker
 from evenhand.audits.affirmation_verdict import headlines, verdict
 from evenhand.config import make_config
 from evenhand.errors import BadInput

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from evenhand.audits.adjust import hold_family
 from evenhand.audits.affirmation_disclosure import disclosure_findings, disclosure_items, rate_disclosures
 from evenhand.audits.affirmation_entry import (
     AUDIT,
@@ -26,7 +27,7 @@ from evenhand.audits.affirmation_entry import (
 from evenhand.audits.affirmation_findings import generation_findings
 from evenhand.audits.affirmation_generate import continuations, pronouns_frame
 from evenhand.audits.affirmation_likelihood import BlankTable, blanks_frame, score_blanks, scorer_lack, spans_of
-from evenhand.audits.affirmation_maker import Maker, hold_family
+from evenhand.audits.affirmation_maker import Maker
 from evenhand.audits.affirmation_scores import likelihood_findings, reward_findings
 from evenhand.audits.affirmation_verdict import CAVEATS, headlines, verdict
 from evenhand.audits.base import AuditResult, Context

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from evenhand.audits.adjust import test_record
 from evenhand.audits.affirmation_entry import AUDIT, Group, Step
-from evenhand.audits.affirmation_maker import DIFFERENCE, Maker, hundredth, test_record
+from evenhand.audits.affirmation_maker import DIFFERENCE, Maker, hundredth
 from evenhand.config import AuditConfig
 from evenhand.datasets.base import clean_key, item_id
 from evenhand.datasets.table import read_table, resolve

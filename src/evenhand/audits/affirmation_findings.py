@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from evenhand.audits.adjust import test_record
 from evenhand.audits.affirmation_entry import Group, Step
 from evenhand.audits.affirmation_generate import shown_as
-from evenhand.audits.affirmation_maker import DIFFERENCE, PROBABILITY, Maker, hundredth, mean_of, test_record
+from evenhand.audits.affirmation_maker import DIFFERENCE, PROBABILITY, Maker, hundredth, mean_of
 from evenhand.records import Finding
 from evenhand.statistics.affirmation import item_rates, misgendering
 from evenhand.statistics.clusters import cluster_bootstrap

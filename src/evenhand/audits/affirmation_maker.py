@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,8 +10,9 @@ import numpy as np
 import polars as pl
 from xxhash import xxh3_128_hexdigest
 
+from evenhand.audits.adjust import test_record
 from evenhand.audits.affirmation_entry import AUDIT, Group
-from evenhand.records import Finding, HypothesisTest, Interval
+from evenhand.records import Finding, Interval
 from evenhand.statistics.cells import FloatArray
 from evenhand.statistics.clusters import (
     Method,
@@ -24,44 +24,12 @@ from evenhand.statistics.clusters import (
     standard_error,
 )
 from evenhand.statistics.intervals import minimum_detectable
-from evenhand.statistics.multiplicity import best_attainable, holm
-from evenhand.statistics.permutation import PermutationTest
 
-__all__ = ["DIFFERENCE", "PROBABILITY", "Maker", "hold_family", "mean_of", "test_record"]
+__all__ = ["DIFFERENCE", "PROBABILITY", "Maker", "mean_of"]
 
 PROBABILITY, DIFFERENCE = "probability", "difference of probabilities"
 FEW_CLUSTERS = 20
 """Below so many clusters the range with one of them left out is given too (implicit_reward section 12)."""
-
-
-def test_record(test: PermutationTest | None, family: str) -> HypothesisTest | None:
-    """A permutation test as a record; `hold_family` adjusts its p among all of the same family."""
-    if test is None:
-        return None
-    return HypothesisTest(
-        p=test.p, method=test.method, smallest_p=test.smallest_p, count=test.count, permutations=test.total,
-        exact=test.exact, family=family,
-    )  # fmt: skip
-
-
-def hold_family(findings: Sequence[Finding]) -> list[Finding]:
-    """Adjust every p by Holm within its named family, and add the smallest adjusted p that could be reached."""
-    by_family: defaultdict[str, list[int]] = defaultdict(list)
-    for position, finding in enumerate(findings):
-        if finding.test is not None and finding.test.p is not None and finding.test.family:
-            by_family[finding.test.family].append(position)
-    out = list(findings)
-    for positions in by_family.values():
-        tests = [test for position in positions if (test := out[position].test) is not None]
-        adjusted = holm([test.p for test in tests])
-        least = best_attainable([test.smallest_p for test in tests])
-        for position, test, p, smallest in zip(positions, tests, adjusted.values, least.values, strict=True):
-            out[position] = replace(
-                out[position],
-                test=replace(test, p_holm=p, family_size=adjusted.family_size),
-                extra={**out[position].extra, "smallest_p_holm": smallest},
-            )
-    return out
 
 
 @dataclass(frozen=True, slots=True)

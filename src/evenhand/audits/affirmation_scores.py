@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from evenhand.audits.adjust import test_record
 from evenhand.audits.affirmation_entry import Group, Step
 from evenhand.audits.affirmation_likelihood import BlankTable
-from evenhand.audits.affirmation_maker import DIFFERENCE, PROBABILITY, Maker, hundredth, mean_of, test_record
+from evenhand.audits.affirmation_maker import DIFFERENCE, PROBABILITY, Maker, hundredth, mean_of
 from evenhand.records import Finding
 from evenhand.statistics.affirmation import accuracy, declared_margins, declared_wins
 from evenhand.statistics.cells import FloatArray

@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 
+from evenhand.audits.adjust import hold_family
 from evenhand.audits.base import AuditResult, Context
 from evenhand.audits.respond import Configuration
 from evenhand.audits.reward_findings import (
@@ -21,7 +22,6 @@ from evenhand.audits.reward_findings import (
     bias_findings,
     comparison_findings,
     cuts,
-    hold,
     level_findings,
     spread_findings,
 )
@@ -193,7 +193,7 @@ def _findings(maker: Maker, config: AuditConfig, steps: Sequence[Step]) -> tuple
             found += bias_findings(maker, cut, steps, base)
         for family in dict.fromkeys(step.family for step in steps):
             found += spread_findings(maker, cut, steps, family)
-    return hold(found), parts
+    return hold_family(found), parts
 
 
 def _base(config: AuditConfig, steps: Sequence[Step]) -> str:

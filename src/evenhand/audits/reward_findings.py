@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from xxhash import xxh3_128_hexdigest
 
-from evenhand.audits.affirmation_maker import hold_family, test_record
+from evenhand.audits.adjust import test_record
 from evenhand.audits.stages import Step
 from evenhand.records import Finding
 from evenhand.statistics.clusters import cluster_bootstrap, cluster_means, paired_t
@@ -25,7 +25,6 @@ __all__ = [
     "bias_findings",
     "comparison_findings",
     "cuts",
-    "hold",
     "level_findings",
     "spread_findings",
 ]
@@ -312,8 +311,3 @@ def spread_findings(maker: Maker, cut: Cut, steps: Sequence[Step], family: str) 
             extra={"p": found.p, "standard_deviations": dict(found.deviations)},
         )
     ]  # fmt: skip
-
-
-def hold(findings: Sequence[Finding]) -> list[Finding]:
-    """Holm within each named family."""
-    return hold_family(findings)
