@@ -74,3 +74,44 @@ def test_an_engine_without_an_adapter_has_none_to_take_off(specs: tuple[str, str
     plain: Any = open_engine(specs[0], cache=None, options=CPU)
     with pytest.raises(BadInput, match="has no adapter to take off"):
         plain.without_adapter(specs[0])
+
+
+@pytest.mark.parametrize(
+    ("settings", "shares"),
+    [
+        ({"modules_to_save": ["lm_head"]}, True),
+        ({"modules_to_save": ["embed_tokens"]}, True),
+        ({"trainable_token_indices": [5, 6, 7, 100]}, True),
+        ({"use_dora": True}, True),
+        ({"bias": "all"}, False),
+        ({"init_lora_weights": "pissa"}, False),
+    ],
+    ids=["head trained in full", "embeddings trained in full", "tokens", "dora", "biases", "pissa"],
+)
+def test_the_reference_is_the_base_model_whatever_was_trained(
+    settings: dict[str, Any], shares: bool, tiny: SimpleNamespace, tmp_path: Path
+) -> None:
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    base, adapter = tmp_path / "base", tmp_path / "lora"
+    model = tiny.make_model(attention_bias=True)
+    model.save_pretrained(base)
+    tiny.make_tokenizer().save_pretrained(base)
+    lora = LoraConfig(r=2, target_modules=["q_proj", "v_proj"], **{"init_lora_weights": False, **settings})
+    adapted = get_peft_model(model, lora)
+    torch.manual_seed(3)
+    with torch.no_grad():
+        for weight in adapted.parameters():
+            if weight.requires_grad:
+                weight.add_(torch.randn_like(weight) * 0.2)
+    adapted.save_pretrained(adapter)
+    policy: Any = open_engine(f"hf/{base}+{adapter}", cache=None, options=CPU)
+    alone: Any = open_engine(f"hf/{base}", cache=None, options=CPU)
+    bare = policy.without_adapter(f"hf/{base}")
+    before = totals(policy)
+    assert totals(bare) == pytest.approx(totals(alone), abs=1e-5)
+    assert totals(policy) == before
+    assert max(abs(a - b) for a, b in zip(before, totals(bare), strict=True)) > 1e-3
+    assert bare.identity() == alone.identity()
+    assert (bare.model is policy.model) == shares

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -144,6 +146,18 @@ cache.close()
     cache.close()
     assert len(found) == 750
     assert {row["text"] for row in found.values()} <= {"one", "two"}
+
+
+def test_many_may_open_a_new_cache_at_once(tmp_path: Path) -> None:
+    def open_it(path: Path, gate: threading.Barrier) -> None:
+        gate.wait()
+        RequestCache(path).close()
+
+    with ThreadPoolExecutor(4) as pool:
+        for turn in range(20):
+            gate = threading.Barrier(4)
+            for opened in [pool.submit(open_it, tmp_path / f"{turn}.sqlite", gate) for _ in range(4)]:
+                opened.result()
 
 
 def test_local_rows_replay_from_the_cache(

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import AbstractContextManager
 from typing import Any
 
 from evenhand.engines.local import LocalEngine
 from evenhand.engines.spec import parse_spec
-from evenhand.engines.weights import Checkpoint, adapter_off
+from evenhand.engines.weights import Checkpoint, adapter_off, may_be_taken_off
 from evenhand.errors import BadInput
 
-__all__ = ["BareEngine"]
+__all__ = ["BareEngine", "open_bare"]
+
+_LOG = logging.getLogger(__name__)
+
+
+def open_bare(policy: LocalEngine, spec: str) -> LocalEngine:
+    """The base model of ``policy`` under ``spec``: in the policy's weights, or in its own where the adapter changed those.
+
+    Raises BadInput where ``policy`` has no adapter.
+    """
+    adapter = policy.checkpoint.adapter
+    if adapter is None:
+        raise BadInput(f"{policy.spec} has no adapter to take off.")
+    base = Checkpoint(parse_spec(spec), policy.checkpoint.folder, policy.checkpoint.commit)
+    if may_be_taken_off(adapter):
+        return BareEngine(policy, base)
+    _LOG.info("%s cannot be taken off its base model exactly, which is loaded a second time as %s.", adapter, spec)
+    return LocalEngine(base, policy.options)
 
 
 class BareEngine(LocalEngine):
@@ -19,11 +37,8 @@ class BareEngine(LocalEngine):
     Its identity is that of the base model opened for itself. Closing it leaves the policy open.
     """
 
-    def __init__(self, policy: LocalEngine, spec: str):
-        if policy.checkpoint.adapter is None:
-            raise BadInput(f"{policy.spec} has no adapter to take off.")
+    def __init__(self, policy: LocalEngine, base: Checkpoint):
         self._policy = policy
-        base = Checkpoint(parse_spec(spec), policy.checkpoint.folder, policy.checkpoint.commit)
         super().__init__(base, policy.options)
 
     @property

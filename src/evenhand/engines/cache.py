@@ -52,20 +52,40 @@ class RequestCache:
 
     def _open(self) -> None:
         run = self._database.execute
-        (application,) = run("PRAGMA application_id").fetchone()
-        (version,) = run("PRAGMA user_version").fetchone()
-        (tables,) = run("SELECT count(*) FROM sqlite_master").fetchone()
-        if (application, version) != (_APPLICATION, _VERSION) and tables:
-            raise BadInput(
-                "This is a database of another program or of another version of Evenhand.",
-                file=self.path,
-                do="Choose another cache file, or move this one away.",
-            )
-        run("PRAGMA journal_mode=WAL")
+        run("BEGIN IMMEDIATE")  # another process that starts now must see all of this or nothing
+        try:
+            (application,) = run("PRAGMA application_id").fetchone()
+            (version,) = run("PRAGMA user_version").fetchone()
+            (tables,) = run("SELECT count(*) FROM sqlite_master").fetchone()
+            if not tables:
+                run(f"PRAGMA application_id={_APPLICATION}")
+                run(f"PRAGMA user_version={_VERSION}")
+                run(_TABLE)
+            elif (application, version) != (_APPLICATION, _VERSION):
+                raise BadInput(
+                    "This is a database of another program or of another version of Evenhand.",
+                    file=self.path,
+                    do="Choose another cache file, or move this one away.",
+                )
+        except BaseException:
+            self._database.rollback()
+            raise
+        run("COMMIT")
+        self._keep_a_log()
         run("PRAGMA synchronous=NORMAL")
-        run(f"PRAGMA application_id={_APPLICATION}")
-        run(f"PRAGMA user_version={_VERSION}")
-        run(_TABLE)
+
+    def _keep_a_log(self) -> None:
+        """Turn the write-ahead log on. SQLite does not wait for this lock as it does for others, so we do."""
+        end = time.monotonic() + _WAIT_SECONDS
+        while True:
+            try:
+                self._database.execute("PRAGMA journal_mode=WAL")
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > end:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
 
     def _unusable(self, error: Exception) -> BadInput:
         return BadInput(

@@ -345,10 +345,10 @@ class LocalEngine:
         return nullcontext()
 
     def without_adapter(self, spec: str) -> LocalEngine:
-        """The base model under its own ``spec``, in the same weights: the adapter is off whenever this engine works."""
-        from evenhand.engines.bare import BareEngine
+        """The base model under its own ``spec``, in the same weights where these give it exactly. See `open_bare`."""
+        from evenhand.engines.bare import open_bare
 
-        return BareEngine(self, spec)
+        return open_bare(self, spec)
 
     def _open_scorer(self) -> Any:
         torch_with_threads(self._parameters)

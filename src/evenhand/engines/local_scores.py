@@ -15,6 +15,7 @@ from evenhand.engines.base import Choice, Question, ScoreBatch, Span
 from evenhand.engines.encode import Encoded, SpanEncoder
 from evenhand.engines.packing import shared_length, sort_key
 from evenhand.engines.planning import score_key
+from evenhand.errors import BadInput
 from evenhand.records import LogProb
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ __all__ = ["LocalScores", "as_choice"]
 
 _LOG = logging.getLogger(__name__)
 _ENCODED_AT_ONCE = 4096
+_QUESTIONS_AT_ONCE = 1024
 NOT_NUMBERS = "the model returned logits that are not numbers"
 
 
@@ -51,8 +53,13 @@ class LocalScores:
     def plan(self, spans: Sequence[Span]) -> list[ScoreBatch]:
         """Batches of spans in the order of their token ids, so that what shares a beginning stands together.
 
-        Equal sequences are never parted. The order of the spans does not matter; their keys must differ.
+        Equal sequences are never parted. The order of the spans does not matter. Raises BadInput for a key given twice.
         """
+        keys: set[str] = set()
+        for row, span in enumerate(spans, start=1):
+            if span.key in keys:
+                raise BadInput(f"The key '{span.key}' is given twice (text {row}).", do="Give every text its own key.")
+            keys.add(span.key)
         ids: list[NDArray[np.int32]] = []
         for low in range(0, len(spans), _ENCODED_AT_ONCE):
             ids += [row.ids for row in self.encoder.encode(spans[low : low + _ENCODED_AT_ONCE])]
@@ -115,7 +122,11 @@ class LocalScores:
         return self._run(rows[:half]) + self._run(rows[half:])
 
     def choose(self, questions: Sequence[Question]) -> Iterator[Choice]:
-        """Yield the probabilities of each question's options, in order; shared beginnings are read once."""
+        """Yield the probabilities of each question's options, in order; what neighbours share is read once."""
+        for low in range(0, len(questions), _QUESTIONS_AT_ONCE):
+            yield from self._chosen(questions[low : low + _QUESTIONS_AT_ONCE])
+
+    def _chosen(self, questions: Sequence[Question]) -> Iterator[Choice]:
         spans = [
             Span(f"{i:09d}/{k:03d}", option, *((q.chat[-1].content, ()) if q.plain else ("", q.chat)))
             for i, q in enumerate(questions)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,9 +15,11 @@ from evenhand.engines.identity import weight_files
 from evenhand.engines.spec import Spec
 from evenhand.errors import BadInput, EngineError
 
-__all__ = ["Checkpoint", "adapter_off", "find_hf", "find_organism", "load_model", "load_tokenizer"]
+__all__ = ["Checkpoint", "adapter_off", "find_hf", "find_organism", "load_model", "load_tokenizer", "may_be_taken_off"]
 
 _WANTED = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
+_KEEP_THE_BASE = ("gaussian", "eva", "orthogonal")
+"""Ways to begin a LoRA that leave the base weights as they are; others (PiSSA, OLoRA) take a part out of them."""
 _UNWANTED = ["original/*", "consolidated*", "onnx/*", "openvino/*", "*.gguf"]
 
 
@@ -174,12 +177,21 @@ def _with_adapter(model: Any, folder: Path) -> Any:
     return adapted.get_base_model()
 
 
+def may_be_taken_off(adapter: Path) -> bool:
+    """Whether `adapter_off` gives the base model back exactly: not after trained biases or changed base weights."""
+    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    begun = config.get("init_lora_weights", True)
+    return config.get("bias") in (None, "none") and (isinstance(begun, bool) or begun in _KEEP_THE_BASE)
+
+
 @contextmanager
 def adapter_off(model: Any, *, off: bool = True) -> Iterator[None]:
     """The model without the adapter that was put into it, for the time of the block; with ``off=False`` as it is."""
     from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils.other import AuxiliaryTrainingWrapper
 
-    layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)] if off else []
+    kinds = (BaseTunerLayer, AuxiliaryTrainingWrapper)  # the second: modules and tokens trained in full
+    layers: list[Any] = [module for module in model.modules() if isinstance(module, kinds)] if off else []
     for layer in layers:
         layer.enable_adapters(False)
     try:
