@@ -69,6 +69,33 @@ def test_a_long_context_loses_as_much_for_both_members(make: Make) -> None:
     assert contexts[0][0] == encoder.tokenizer.bos_token_id
 
 
+@pytest.mark.parametrize("glue", [" ", ""])
+def test_a_cut_context_fits_also_where_the_tokenizer_marks_the_beginning_of_a_text(glue: str) -> None:
+    from tokenizers import Tokenizer, decoders, models, normalizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    sentence = "Write a short story about the garden and help me plan a trip to the sea with cats and dogs"
+    core = Tokenizer(models.BPE())
+    core.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    core.decoder = decoders.Metaspace()
+    special = ["<s>", "</s>"]
+    trainer = trainers.BpeTrainer(vocab_size=90, max_token_length=6, special_tokens=special, show_progress=False)
+    core.train_from_iterator([sentence, *sentence.split()] * 5, trainer)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<s>", eos_token="</s>")
+    texts = [glue + "cats", glue + "the sea"]
+    lost = set()
+    for limit in range(16, 40):
+        encoder = SpanEncoder(tokenizer, ChatRenderer(tokenizer, name="toy", plain=True), name="toy", limit=limit)
+        context = sentence.replace(" ", glue)
+        first, border, _ = encoder.fit(context, texts)
+        rows = encoder.encode([Span(text, (context + text)[border:], context[first:border]) for text in texts])
+        assert [row.error for row in rows] == ["", ""]
+        assert rows[0].ids[: rows[0].start].tolist() == rows[1].ids[: rows[1].start].tolist()
+        assert max(len(row.ids) for row in rows) <= limit
+        lost.add(first)
+    assert len(lost) > 5
+
+
 def test_a_text_that_does_not_fit_fails(make: Make) -> None:
     encoder = make(limit=4)
     context, text = "Tell me", " a joke about cats and dogs."

@@ -114,3 +114,30 @@ def test_rows_are_few_at_a_time_and_change_nothing(monkeypatch: pytest.MonkeyPat
     assert all(rows == 1 or rows * width <= 24 for rows, width in shapes)
     for row, start, values in zip(ids, starts, found, strict=True):
         np.testing.assert_allclose(values, alone(scorer, row)[start - 1 :], atol=CLOSE)
+
+
+@pytest.mark.parametrize("direct", [True, False])
+@pytest.mark.parametrize("tokens", [1, 40, 100_000])
+def test_a_pack_may_be_run_in_several_passes(
+    monkeypatch: pytest.MonkeyPatch, tiny: SimpleNamespace, tokens: int, direct: bool
+) -> None:
+    from evenhand.engines import scoring
+
+    scorer = scorer_of(tiny.make_model())
+    assert scorer.packing == "tree"
+    scorer.direct_head, scorer.row_tokens = direct, 16
+    monkeypatch.setattr(scoring, "_PASS_TOKENS", {"cpu": tokens, "other": tokens})
+    shapes: list[tuple[int, ...]] = []
+    hook = scorer.model.get_input_embeddings().register_forward_pre_hook(
+        lambda _, given: shapes.append(tuple(given[0].shape))
+    )
+    generator = np.random.default_rng(2)
+    ids = sequences(*([0, *generator.integers(3, 360, size).tolist()] for size in (3, 9, 14, 5, 8, 8, 2, 11)))
+    ids += [ids[2].copy(), np.append(ids[2][:9], np.int32(77))]
+    starts = [1, 3, 2, 4, 1, 7, 1, 4, 6, 9]
+    found = scorer.run(ids, starts)
+    hook.remove()
+    assert (len(shapes) == 1) == (tokens == 100_000)
+    assert all(rows == 1 or rows * width <= tokens for rows, width in shapes)
+    for row, start, values in zip(ids, starts, found, strict=True):
+        np.testing.assert_allclose(values, alone(scorer, row)[start - 1 :], atol=CLOSE)

@@ -87,26 +87,29 @@ class SpanEncoder:
         belongs to the texts; a token that spans the border takes the border back to its own first character; where the
         longest text exceeds the model's limit, the context loses as many tokens from the left as the longest needs.
         """
-        border = len(context.rstrip())
-        rows = [row for row in self._tokens([context + text for text in texts]) if not isinstance(row, str)]
-        moved, settled = False, False
-        while not settled:
-            spans = [s for _, offsets in rows for s, e in offsets if s < border < e]
-            settled = not spans
-            if spans:
+        first, border, moved = 0, len(context.rstrip()), False
+        while True:
+            rows = [
+                row for row in self._tokens([(context + text)[first:] for text in texts]) if not isinstance(row, str)
+            ]
+            while spans := [first + s for _, offsets in rows for s, e in offsets if first + s < border < first + e]:
                 border, moved = min(spans), True
-        return self._first_kept(rows, border), border, moved
+            # What is left is tokenised anew, and may have more tokens: some tokenizers mark the beginning of a text.
+            further = self._surplus(rows, border - first)
+            if not further:
+                return first, border, moved
+            first += further
 
-    def _first_kept(self, rows: Sequence[tuple[list[int], Offsets]], border: int) -> int:
+    def _surplus(self, rows: Sequence[tuple[list[int], Offsets]], most: int) -> int:
+        """How many characters, at the most ``most``, the longest row must lose from the left to fit the model's limit."""
         if self.limit is None:
             return 0
         room = self.limit - len(self._head)
-        first = 0
+        lost = 0
         for ids, offsets in rows:
-            surplus = len(ids) - room
-            if surplus > 0:
-                first = max(first, offsets[min(surplus, len(offsets) - 1)][0])
-        return min(first, border)
+            if (surplus := len(ids) - room) > 0:
+                lost = max(lost, next((s for s, _ in offsets[surplus:] if s > 0), most))
+        return min(lost, most)
 
     def encode(self, spans: Sequence[Span]) -> list[Encoded]:
         """Token ids of each span, in order."""

@@ -21,6 +21,8 @@ _LITTLE = 4
 """Sharing fewer tokens than this is not worth keeping two sequences in one row."""
 _LONGER = 8
 """A row may grow to this many times what its sequences share: reading a long beginning again costs more than a long row."""
+_MOST_NEW = 4096
+"""No row takes more than this behind what its sequences share: a mask grows with the square of the row."""
 
 
 def sort_key(ids: NDArray[np.int32]) -> bytes:
@@ -92,7 +94,7 @@ def _runs(bodies: Sequence[NDArray[np.int32]], row_tokens: int) -> list[_Run]:
     previous: NDArray[np.int32] = np.zeros(0, np.int32)
     for number, body in enumerate(bodies):
         shared = shared_length(previous, body) if numbers else 0
-        full = tokens + len(body) - shared >= max(row_tokens, _LONGER * shared)
+        full = tokens + len(body) - shared >= max(row_tokens, min(_LONGER * shared, shared + _MOST_NEW))
         if numbers and (shared < _LITTLE or full):
             runs.append(_Run(numbers, tokens))
             numbers, tokens, shared = [], 0, 0
