@@ -143,6 +143,7 @@ def compare(name: str, folder: Path, engine: LocalEngine, pairs: Pairs, runs: in
         (1, 8, 32, 64), key=lambda size: timed(lambda: of_peer(peer_at(folder, size), pairs[: len(pairs) // 3]))[0]
     )
     other = peer_at(folder, batch)
+    of_ours(engine, pairs[: len(pairs) // 3])  # the peer is warm from the choice of its batch
     ours, theirs = [], []
     for _ in range(runs):
         seconds, mine = timed(lambda: of_ours(engine, pairs))
