@@ -72,6 +72,17 @@ class AuditConfig(BaseModel):
     regard: str | None = Field(
         None, description="Regard classifier hf/FOLDER-or-ID#LABEL (its negative label) over disclosure continuations."
     )
+    difference_set: str = Field(
+        "shipped",
+        description="Cases of the difference audit: shipped, benchmarks (all eight), or names such as D1,N4. --data for your own.",
+    )
+    split: tuple[Literal["train", "val", "test"], ...] = Field(
+        ("test",), description="Splits that are asked; cases without a split always are."
+    )
+    policy: bool = Field(False, description="Add the safety policy to the task's system message (difference audit).")
+    form: tuple[Literal["analysis", "choice"], ...] = Field(
+        ("analysis", "choice"), description="Forms of the question: analysis with a conclusion line, multiple choice."
+    )
     columns: dict[str, str] = Field({}, description="Column mapping, word=COLUMN (--map group=identity).")
     values: dict[str, str] = Field({}, description="Label words of your own, WORD=LABEL (--value 1=refusal).")
     reference_group: str | None = Field(None, description="The group that every other group is compared with.")

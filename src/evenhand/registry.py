@@ -76,6 +76,11 @@ AUDITS = Registry(
     ("service", "evenhand.audits.service:ServiceAudit", "refusals and worse service on harmless prompts, by group"),
     ("reward", "evenhand.audits.reward:RewardAudit", "which stage of alignment rewarded a harm, by group"),
     ("affirmation", "evenhand.audits.affirmation:AffirmationAudit", "misgendering, by pronoun family and stage"),
+    (
+        "difference",
+        "evenhand.audits.difference:DifferenceAudit",
+        "does it know when groups differ, and when they do not",
+    ),
 )
 
 ENGINES = Registry(
@@ -151,6 +156,7 @@ SECTIONS = Registry(
     ("service", "evenhand.report.service.build:service_part", "figures and verdict of the service audit"),
     ("reward", "evenhand.report.reward.build:reward_part", "margins by stage, fates and extremes"),
     ("affirmation", "evenhand.report.affirmation.build:affirmation_part", "misgendering by family and stage"),
+    ("difference", "evenhand.report.difference.build:difference_part", "decisions beside their baselines, and choices"),
 )
 
 _plugins_loaded = False

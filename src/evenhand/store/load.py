@@ -18,6 +18,8 @@ from evenhand.store.tables import read_table
 __all__ = ["LoadedRun", "joined_rows", "load"]
 
 _KEY = ["config", "item_id", "repetition"]
+_READ = {"affirmation": "pronouns", "difference": "parsed"}
+"""Audits without grades: the table of what was read from each response."""
 
 
 def joined_rows(items: pl.DataFrame, grades: pl.DataFrame, responses: pl.DataFrame | None) -> pl.DataFrame:
@@ -74,13 +76,13 @@ class LoadedRun:
     @cached_property
     def rows(self) -> pl.DataFrame:
         """The rows behind the findings: grades with their items and responses; pairs with their texts (reward audit); first
-        pronouns with their continuations (affirmation audit).
+        pronouns with their continuations (affirmation audit); answers with what was read from them (difference audit).
         """
         if self.audit == "reward":
             return self.table("pairs").join(self.table("texts"), on="pair_id", how="left", maintain_order="left")
-        if self.audit == "affirmation":
+        if self.audit in _READ:
             responses = self.table("responses").select(*_KEY, "text")
-            return self.table("pronouns").join(responses, on=_KEY, how="left", maintain_order="left")
+            return self.table(_READ[self.audit]).join(responses, on=_KEY, how="left", maintain_order="left")
         return joined_rows(self.items, self.grades, self.responses)
 
     @cached_property

@@ -1,0 +1,1 @@
+"""The difference audit's part of the report."""
