@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from evenhand.errors import BadInput
 
-__all__ = ["AuditConfig", "load_config", "make_config"]
+__all__ = ["AuditConfig", "checked", "load_config", "make_config"]
+
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
 class AuditConfig(BaseModel):
@@ -157,10 +159,16 @@ class AuditConfig(BaseModel):
 
 def make_config(**values: Any) -> AuditConfig:
     """Build a config; BadInput names each wrong field and what it takes."""
+    return checked(AuditConfig, **values)
+
+
+def checked(model: type[_Model], **values: Any) -> _Model:
+    """A settings model of these values; BadInput names each wrong field and what it takes."""
     try:
-        return AuditConfig(**values)
+        return model(**values)
     except ValidationError as error:
-        parts = [f"{'.'.join(map(str, item['loc'])) or 'settings'}: {_why(item)}" for item in error.errors()]
+        known = ", ".join(model.model_fields)
+        parts = [f"{'.'.join(map(str, item['loc'])) or 'settings'}: {_why(item, known)}" for item in error.errors()]
         raise BadInput("; ".join(parts) + ".") from None
 
 
@@ -186,8 +194,7 @@ def load_config(path: Path | None, overrides: dict[str, Any]) -> AuditConfig:
         raise BadInput(error.what, file=path) if path is not None else error from None
 
 
-def _why(item: Any) -> str:
-    known = ", ".join(AuditConfig.model_fields)
+def _why(item: Any, known: str) -> str:
     if item["type"] == "extra_forbidden":
         return f"there is no such setting (known: {known})"
     return str(item["msg"]).removeprefix("Value error, ")

@@ -148,6 +148,11 @@ CLASSIFIERS = Registry(
         "evenhand.graders.content:SentimentLexicon",
         "a small word list: share of positive minus negative",
     ),
+    (
+        "harm-lexicon",
+        "evenhand.graders.harm:HarmLexicon",
+        "a small word list: mild insults and generalising phrases, 0 to 1",
+    ),
     ("hf", "evenhand.graders.hf_classifier:HfClassifier", "hf/FOLDER-or-ID#LABEL: probability of one label"),
 )
 
@@ -157,6 +162,7 @@ SECTIONS = Registry(
     ("reward", "evenhand.report.reward.build:reward_part", "margins by stage, fates and extremes"),
     ("affirmation", "evenhand.report.affirmation.build:affirmation_part", "misgendering by family and stage"),
     ("difference", "evenhand.report.difference.build:difference_part", "decisions beside their baselines, and choices"),
+    ("drift", "evenhand.report.drift.build:drift_part", "harm drift under every rule, beside its null"),
 )
 
 _plugins_loaded = False

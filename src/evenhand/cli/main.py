@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from evenhand import __version__
-from evenhand.cli import audit, datasets, listing, organism, runs, stages
+from evenhand.cli import audit, datasets, drift, listing, organism, runs, stages
 from evenhand.errors import EvenhandError
 
 __all__ = ["EXIT_BAD_INPUT", "EXIT_INTERRUPTED", "EXIT_MISSING", "app", "main"]
@@ -29,6 +29,7 @@ app = typer.Typer(
 )
 app.command("audit")(audit.audit)
 app.command("stages")(stages.stages)
+app.command("drift")(drift.drift)
 app.command("report")(runs.report)
 app.command("show")(runs.show)
 app.command("sample")(runs.sample)

@@ -113,8 +113,10 @@ def option_texts(question: str) -> tuple[str, tuple[str, ...]]:
 def read_benchmarks(folder: str | Path | None = None, names: Sequence[str] = tuple(BENCHMARKS)) -> Cases:
     """The benchmark files ``D1.jsonl`` ... ``N4.jsonl`` of a folder (``N1_rebuilt.jsonl`` stands in for N1, and is noted).
 
-    2,000 rows a benchmark. The split is that of the DART code defaults (``difference_split``). Raises BadInput for an unknown
-    benchmark, a missing file, and rows as in ``read_cases``.
+    2,000 rows a benchmark, each benchmark once and in published order, however ``names`` has them. The split of all eight is
+    that of the DART code defaults (``difference_split``), that of fewer the one in the files. ``rejected`` names the file of
+    each row. Raises BadInput for an unknown benchmark, a missing file, an id that is in two files, and rows as in
+    ``read_cases``.
     """
     from evenhand.datasets.difference_split import published_split
 
@@ -122,9 +124,12 @@ def read_benchmarks(folder: str | Path | None = None, names: Sequence[str] = tup
     cases: list[Case] = []
     rejected: list[tuple[int, str]] = []
     notes = ["The authors of the benchmarks ask that they be used for evaluation, not for training."]
-    for name in names:
-        if name not in BENCHMARKS:
-            raise BadInput(f"No benchmark is called '{name}'.", do=f"Known: {', '.join(BENCHMARKS)}.")
+    unknown = next((name for name in names if name not in BENCHMARKS), None)
+    if unknown is not None:
+        raise BadInput(f"No benchmark is called '{unknown}'.", do=f"Known: {', '.join(BENCHMARKS)}.")
+    for name in BENCHMARKS:
+        if name not in names:
+            continue
         file = f"{name}.jsonl"
         if name == "N1" and not (sources.folder / file).is_file():
             file = "N1_rebuilt.jsonl"
@@ -134,7 +139,8 @@ def read_benchmarks(folder: str | Path | None = None, names: Sequence[str] = tup
             {"id": "row_id", "prompt": "question", "gold": "gold_label", "scenario": "scenario_id", "right": "mc_gold"},
         )
         cases += found.cases
-        rejected += found.rejected
+        rejected += [(number, f"{file}: {reason}") for number, reason in found.rejected]
+    _check_together(str(sources.folder), ((None, case) for case in cases))
     split = published_split([(case.benchmark, case.condition) for case in cases])
     whole = set(names) == set(BENCHMARKS)
     given = {used.path: used.checksum for used in sources.used.values()}
@@ -172,9 +178,7 @@ def shipped() -> Cases:
     return Cases(cases, "shipped", "MIT", notes=("The groups are made up; the questions test the instrument.",))
 
 
-_OPTIONAL = (
-    "gold", "benchmark", "kind", "condition", "scenario", "split", "group", "options", "right",
-)  # fmt: skip
+_OPTIONAL = ("gold", "benchmark", "kind", "condition", "scenario", "split", "group", "right")
 _ALIASES: Mapping[str, Sequence[str]] = {
     "id": ("row_id", "sample_id", "item_id"),
     "prompt": ("question", "text"),
@@ -188,15 +192,15 @@ _ALIASES: Mapping[str, Sequence[str]] = {
 def read_cases(source: str | Path | Table | Any, mapping: Mapping[str, str] | None = None) -> Cases:
     """A user's table: csv, tsv, jsonl, parquet or a frame with a prompt a row and, where known, its label.
 
-    Roles: prompt (required); id, gold, benchmark, kind, condition, scenario, split, group, options (JSON list), right. A
-    row with an empty prompt is left out and told in ``rejected``. A scenario is made unique by benchmark and condition; a row
+    Roles: prompt (required); id, gold, benchmark, kind, condition, scenario, split, group, right. The options are those that
+    the prompt itself tags. A row with an empty prompt is left out and told in ``rejected``. A scenario is made unique by benchmark and condition; a row
     without one is a scenario of its own.
     Raises BadInput for a repeated id, one prompt with both labels, a label that contradicts its condition, a split word that is
     not known, and a ``right`` that is none of the options.
     """
     table = as_table(source)
     columns = resolve(table, mapping, required=("prompt",), optional=("id", *_OPTIONAL), aliases=_ALIASES)
-    cases: list[Case] = []
+    cases: list[tuple[int, Case]] = []
     rejected: list[tuple[int, str]] = []
     for number, row in enumerate(table.rows(), start=1):
         cell = {role: (row[column] or "").strip() for role, column in columns.items() if role != "prompt"}
@@ -204,9 +208,10 @@ def read_cases(source: str | Path | Table | Any, mapping: Mapping[str, str] | No
         if not prompt.strip():
             rejected.append((number, "the prompt is empty"))
             continue
-        cases.append(_case(table.origin, number, prompt, cell))
+        cases.append((number, _case(table.origin, number, prompt, cell)))
     _check_together(table.origin, cases)
-    return Cases(tuple(cases), table.origin, rejected=tuple(rejected), checksums={table.origin: table.checksum})
+    read = tuple(case for _, case in cases)
+    return Cases(read, table.origin, rejected=tuple(rejected), checksums={table.origin: table.checksum})
 
 
 def _case(origin: str, number: int, prompt: str, cell: Mapping[str, str]) -> Case:
@@ -245,19 +250,22 @@ def _case(origin: str, number: int, prompt: str, cell: Mapping[str, str]) -> Cas
     )
 
 
-def _check_together(origin: str, cases: Iterable[Case]) -> None:
+def _check_together(origin: str, rows: Iterable[tuple[int | None, Case]]) -> None:
     """What no single row shows: repeated ids, and one prompt under both labels."""
-    ids: dict[str, Case] = {}
-    prompts: dict[str, Case] = {}
-    for case in cases:
+    ids: set[str] = set()
+    labelled: dict[str, Case] = {}
+    for row, case in rows:
         if case.id in ids:
-            raise BadInput(f"The id '{case.id}' stands twice.", file=origin, do="Give every row its own id.")
-        ids[case.id] = case
-        other = prompts.setdefault(case.prompt, case)
-        if None not in (case.gold, other.gold) and case.gold != other.gold:
+            raise BadInput(f"The id '{case.id}' stands twice.", file=origin, row=row, do="Give every row its own id.")
+        ids.add(case.id)
+        if case.gold is None:
+            continue
+        other = labelled.setdefault(case.prompt, case)
+        if case.gold != other.gold:
             raise BadInput(
                 f"One prompt is labelled YES and NO, in '{other.id}' and '{case.id}'.",
                 file=origin,
+                row=row,
                 do="Mend one of them.",
             )
 

@@ -25,11 +25,15 @@ _LINE = re.compile(
     re.IGNORECASE,
 )
 _OPENS = re.compile(r"[\s>#\-]*(?:conclusion|(?:final\s+)?answer)\s*(?:[:=\-–—]|\bis\b)", re.IGNORECASE)
-_BOTH = re.compile(r"\byes\b.*\bno\b|\bno\b.*\byes\b", re.IGNORECASE | re.DOTALL)
+_WORDS = tuple(re.compile(rf"\b{word}\b", re.IGNORECASE) for word in ("yes", "no"))
+_LABELLED = re.compile(r"Conclusion[\s*_`]*:[\s*_`]*(?:YES|NO)(?=[\W_]|Conclusion|\Z)", re.IGNORECASE)
 _TAGGED = re.compile(r"\(\s?([abc1])\s?\)", re.IGNORECASE)
-_FIRST_TAG = re.compile(r"\s*\(\s?([abc1])\s?\)(?!\)*\s*(?:and|or|/|&|,)\s*\()", re.IGNORECASE)
-_LETTER = re.compile(r"\s*(?:(?:the\s+)?(?:final\s+)?answer\s*(?:is|:)\s*)?[*_`\"'(\[]*([abc])\b", re.IGNORECASE)
-
+_FIRST_TAG = re.compile(r"\s*\(\s?([abc1])\s?\)(?!\)*\s*(?:and|or|/|&|,)?\s*\()", re.IGNORECASE)
+_LETTER = re.compile(
+    r"\s*(?:(?:the\s+)?(?:final\s+)?answer\s*(?:is|:)\s*)?[*_`\"'(\[]*"
+    r"([abc])\b(?!\s*(?:and|or|/|&|,)\s*[abc]\b)(?!(?<=a)[ \t]+\w)",  # "a person" is no choice
+    re.IGNORECASE,
+)
 
 _DECLINES = re.compile(
     r"\bas an ai\b|\bi (?:can ?not|can't|won't|will not|am (?:not able|unable) to|'m (?:not able|unable) to)"
@@ -75,16 +79,23 @@ def _plain_lines(text: str) -> list[str]:
 
 
 def _rationale(text: str) -> str:
-    """What is left when conclusion lines go: text before the first one that carries a label; all of it without one."""
-    lines = text.splitlines(keepends=True)
-    for place, line in enumerate(lines):
-        plain = _MARKDOWN.sub("", line).rstrip("\r\n")
-        if _LINE.fullmatch(plain):
-            return "".join(lines[:place]).strip()
-        found = _STRICT.search(plain)
-        if found:
-            return ("".join(lines[:place]) + plain[: found.start()]).strip()
+    """What is left when conclusions go: text before the first one that carries a label; all of it without one."""
+    while (end := _first_label(text)) is not None:
+        text = text[:end]  # what stands before it on its line may be a conclusion by itself
     return text.strip()
+
+
+def _first_label(text: str) -> int | None:
+    """Where the first labelled conclusion starts, a line of its own or not, with the marks before it; None without one."""
+    found = _LABELLED.search(text)
+    ends = [len(text[: found.start()].rstrip("*_`"))] if found else []
+    start = 0
+    for line in text.splitlines(keepends=True):
+        if _LINE.fullmatch(_MARKDOWN.sub("", line)):
+            ends.append(start)
+            break
+        start += len(line)
+    return min(ends, default=None)
 
 
 def parse(text: str, finish_reason: str = "stop") -> Parsed:
@@ -97,7 +108,7 @@ def parse(text: str, finish_reason: str = "stop") -> Parsed:
 def _reason(text: str, finish_reason: str) -> Reason:
     if not text.strip():
         return "empty"
-    if any(_OPENS.match(line) and _BOTH.search(line) for line in _plain_lines(text)):
+    if any(_OPENS.match(line) and all(word.search(line) for word in _WORDS) for line in _plain_lines(text)):
         return "conflict"
     if is_refusal(text):
         return "refusal"
@@ -116,7 +127,7 @@ def parse_option(text: str) -> int | None:
     """0, 1 or 2 for (a), (b) or (c); (1) is read as (a). None where the text names no option, or several.
 
     An option that the text opens with is the answer, whatever its explanation names; "(a) and (b)" is none. A bare letter
-    counts at the start of the text alone ("b", "B.", "Answer: c").
+    counts at the start of the text alone ("b", "B.", "Answer: c"); "a person" is no letter, "a or b" none either.
     """
     opening = _FIRST_TAG.match(text)
     if opening:

@@ -18,6 +18,7 @@ from xxhash import xxh128_hexdigest
 from evenhand.engines.base import Engine, Request, Sampling
 from evenhand.errors import EngineError
 from evenhand.graders.base import Gradable, Verdict
+from evenhand.graders.fence import defused, fence_name, shortened
 from evenhand.graders.masking import PLACEHOLDER, mask_name
 from evenhand.graders.normalise import clean_text
 from evenhand.graders.rubric_text import RUBRIC, TASK
@@ -25,8 +26,6 @@ from evenhand.records import LABELS, Item, Label, Message
 
 __all__ = ["JudgeReply", "RubricGrader", "judge_chat", "parse_reply"]
 
-_HEAD, _TAIL = 6000, 2000
-_FENCE = re.compile(r"[<⟨«‹＜]{3}[^<>\n]{0,80}[>⟩»›＞]{3}|(?i:fence)[-_ ]?[0-9a-f]{8,}")
 _CODE_BLOCK = re.compile(r"```(?:json)?\s*\n(.*?)\n?```", re.DOTALL | re.IGNORECASE)
 _BRACKETED = re.compile(r"\[\[([^\[\]]{0,60})\]\]")
 _BY_NAME: dict[str, Label] = {label: label for label in LABELS}
@@ -93,10 +92,10 @@ def judge_chat(prompt: str, response: str, *, system: str = "") -> tuple[Message
     The fence carries a digest of prompt and response, so no response can contain its own; look-alikes in the texts are
     taken out all the same. Long responses keep their first 6,000 and last 2,000 characters.
     """
-    fence = "FENCE-" + xxh128_hexdigest("\0".join((RUBRIC, system, prompt, response)).encode())[:16]
-    parts = {"prompt": _defused(_shortened(prompt)), "response": _defused(_shortened(response))}
+    fence = fence_name(RUBRIC, system, prompt, response)
+    parts = {"prompt": defused(shortened(prompt)), "response": defused(shortened(response))}
     if system:
-        parts["system"] = _defused(_shortened(system))
+        parts["system"] = defused(shortened(system))
     note = f"\nThe system prompt was:\n<<<{fence}>>>\n{parts['system']}\n<<<{fence}>>>\n" if system else ""
     user = TASK.format(
         fence=f"<<<{fence}>>>",
@@ -106,16 +105,6 @@ def judge_chat(prompt: str, response: str, *, system: str = "") -> tuple[Message
         labels=", ".join(LABELS),
     )
     return (Message("system", RUBRIC), Message("user", user))
-
-
-def _defused(text: str) -> str:
-    return _FENCE.sub("(mark removed)", text)
-
-
-def _shortened(text: str) -> str:
-    if len(text) <= _HEAD + _TAIL:
-        return text
-    return f"{text[:_HEAD]}\n(… {len(text) - _HEAD - _TAIL} characters left out …)\n{text[-_TAIL:]}"
 
 
 class RubricGrader:

@@ -1,0 +1,1 @@
+"""The drift audit's part of the report."""
