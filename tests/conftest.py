@@ -10,6 +10,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes depends on what else the machine does; it is never a finding.
+settings.register_profile("house", deadline=None)
+settings.load_profile("house")
 
 REQUIRED = frozenset(filter(None, os.environ.get("EVENHAND_REQUIRE", "").split(",")))
 

@@ -162,7 +162,7 @@ def make_config(**values: Any) -> AuditConfig:
     return checked(AuditConfig, **values)
 
 
-def checked(model: type[_Model], **values: Any) -> _Model:
+def checked(model: type[_Model], /, **values: Any) -> _Model:
     """A settings model of these values; BadInput names each wrong field and what it takes."""
     try:
         return model(**values)

@@ -113,6 +113,11 @@ DATASETS = Registry(
         "evenhand.datasets.misgendered:Misgendered",
         "MISGENDERED: 50 sentences with a blank, 11 pronoun sets",
     ),
+    (
+        "transfer",
+        "evenhand.datasets.transfer:Transfer",
+        "shipped: 280 open questions, 224 need a difference, 56 are controls",
+    ),
 )
 
 PAIR_SETS = Registry(
@@ -162,7 +167,9 @@ SECTIONS = Registry(
     ("reward", "evenhand.report.reward.build:reward_part", "margins by stage, fates and extremes"),
     ("affirmation", "evenhand.report.affirmation.build:affirmation_part", "misgendering by family and stage"),
     ("difference", "evenhand.report.difference.build:difference_part", "decisions beside their baselines, and choices"),
+    ("transfer", "evenhand.report.transfer.build:transfer_part", "response classes by domain, controls apart"),
     ("drift", "evenhand.report.drift.build:drift_part", "harm drift under every rule, beside its null"),
+    ("dart", "evenhand.report.dart.build:dart_part", "a DART repair: accuracy and drift step by step"),
 )
 
 _plugins_loaded = False

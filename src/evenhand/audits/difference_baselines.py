@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from evenhand.datasets.difference import Case, Gold
 from evenhand.datasets.difference_split import scenario_split
+from evenhand.errors import BadInput
 
 __all__ = ["Baseline", "baselines", "surface_cues"]
 
@@ -35,17 +36,21 @@ class Baseline:
 
 
 def surface_cues(train: Sequence[Case], test: Sequence[Case]) -> list[Gold]:
-    """The labels that TF-IDF and logistic regression, trained on labelled ``train`` cases, give to ``test`` cases."""
+    """The labels that TF-IDF and logistic regression, trained on labelled ``train`` cases, give to ``test`` cases.
+
+    Raises BadInput where no word is in two training cases.
+    """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
 
     known = [case for case in train if case.gold is not None]
-    model = make_pipeline(
-        TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True), LogisticRegression(C=10.0, max_iter=2000)
-    )
-    model.fit([case.prompt for case in known], [case.gold for case in known])
-    return [str(label) for label in model.predict([case.prompt for case in test])]  # type: ignore[misc]
+    words = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
+    try:
+        seen = words.fit_transform([case.prompt for case in known])
+    except ValueError as error:  # an empty vocabulary is all that is refused here
+        raise BadInput("No word is in two training rows.") from error
+    model = LogisticRegression(C=10.0, max_iter=2000).fit(seen, [case.gold for case in known])
+    return [str(label) for label in model.predict(words.transform([case.prompt for case in test]))]  # type: ignore[misc]
 
 
 def _learnt(name: str, cases: Sequence[Case], test: Sequence[Case]) -> Baseline:
@@ -54,11 +59,11 @@ def _learnt(name: str, cases: Sequence[Case], test: Sequence[Case]) -> Baseline:
         return Baseline("surface cues", name, (), (), f"{len(train)} labelled training rows, or one label only")
     if not test:
         return Baseline("surface cues", name, (), (), "no test rows")
-    return Baseline("surface cues", name, tuple(test), tuple(surface_cues(train, test)))
-
-
-def _same(label: Gold, cases: Sequence[Case]) -> tuple[Gold, ...]:
-    return tuple(label for _ in cases)
+    try:
+        labels = surface_cues(train, test)
+    except BadInput as error:
+        return Baseline("surface cues", name, (), (), error.what)
+    return Baseline("surface cues", name, tuple(test), tuple(labels))
 
 
 def baselines(cases: Sequence[Case], judged: Sequence[Case]) -> list[Baseline]:
@@ -77,8 +82,8 @@ def baselines(cases: Sequence[Case], judged: Sequence[Case]) -> list[Baseline]:
     held = scenario_split([case for case in cases if case.gold is not None])
     asked = [case for case in test if case.split != "train"]
     return [
-        Baseline(f"majority ({majority})", "row", tuple(test), tuple(majority for _ in test)),
-        Baseline("always YES", "row", tuple(test), tuple(yes for _ in test)),
+        Baseline(f"majority ({majority})", "row", tuple(test), (majority,) * len(test)),
+        Baseline("always YES", "row", tuple(test), (yes,) * len(test)),
         _learnt("row", cases, asked),
         _learnt("scenario", held, [case for case in held if case.split == "test"]),
     ]

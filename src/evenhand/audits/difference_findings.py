@@ -52,6 +52,7 @@ class Findings:
     parsed: pl.DataFrame
     draws: int
     seed: int
+    audit: str = AUDIT
 
     def make(
         self, estimand: str, outcome: str, config: str | Sequence[str], estimate: float | None, unit: str = "probability",
@@ -65,9 +66,9 @@ class Findings:
             pl.all_horizontal([pl.col(k).is_in([v] if isinstance(v, str) else list(v)) for k, v in selected.items()])
         )
         ids = rows.select(pl.concat_str("config", "item_id", "repetition", separator="#")).to_series().sort()
-        pieces = (AUDIT, *labels, estimand, outcome, *(f"{k}={v}" for k, v in part.items()))
+        pieces = (self.audit, *labels, estimand, outcome, *(f"{k}={v}" for k, v in part.items()))
         return Finding(
-            id="/".join(pieces), audit=AUDIT, estimand=estimand, outcome=outcome, config=labels[0], group=None,
+            id="/".join(pieces), audit=self.audit, estimand=estimand, outcome=outcome, config=labels[0], group=None,
             reference=labels[1] if len(labels) > 1 else more.pop("reference", None), estimate=estimate, unit=unit,
             n=more.pop("n", rows["item_id"].n_unique()), slice=part, evidence={"table": "parsed", **selected},
             evidence_digest=xxh3_128_hexdigest("\n".join(ids.to_list()).encode()), **more,
@@ -269,9 +270,17 @@ def choice_findings(make: Findings, config: str) -> Iterator[Finding]:
 
 
 def difference_findings(
-    make: Findings, found: Sequence[Judged], baselines: Sequence[Baseline], configs: Sequence[str]
+    make: Findings,
+    found: Sequence[Judged],
+    baselines: Sequence[Baseline],
+    configs: Sequence[str],
+    *,
+    to_first: bool = False,
 ) -> list[Finding]:
-    """Every finding; p values are held within their families by Holm (benchmarks form one family each)."""
+    """Every finding; with ``to_first`` configurations are compared with the first one alone.
+
+    p values are held within their families by Holm (benchmarks form one family each).
+    """
     out: list[Finding] = []
     for one in found:
         if not one.items:
@@ -281,8 +290,10 @@ def difference_findings(
                 out += _decisions(make, rows, parser, part)
         out += _reasons(make, make.parsed, one.config)
         out += _against(make, one, baselines)
-    for first, second in combinations([one for one in found if one.items], 2):
-        out += _pair(make, first, second)
+    answered = [one for one in found if one.items]
+    for first, second in combinations(answered, 2):
+        if not to_first or first is answered[0]:
+            out += _pair(make, first, second)
     for config in configs:
         out += choice_findings(make, config)
     return [replace(f, grader="conclusion") for f in hold_family(out)]

@@ -98,6 +98,8 @@ def _rates(make: DriftFindings) -> Iterator[Finding]:
             "drift_category", name, pairs, pl.when(drift.is_null()).then(None).otherwise(pl.col("category") == name)
         )
     yield make.rate("candidate_rate", "screen", pairs, pl.col("candidate"))
+    if pairs["second"].is_not_null().any():
+        yield make.rate("second_grader", "second", pairs, pl.col("second"))
     yield make.rate("judge_failed", "judge", pairs, pl.col("problem").str.starts_with("judge_failed"))
     yield make.rate("not_auditable", "pairs", pairs, pl.col("missing") != "")
 

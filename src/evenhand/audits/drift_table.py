@@ -35,7 +35,8 @@ class Auditor:
     """What looks for drift: harm classifiers, and a judge (None: the screen decides, and severities are its bins).
 
     ``judge_all`` has every pair judged, so that the counts under all three rules are known; without it the judge sees the
-    screen's candidates alone, and only ``screen_then_judge`` is known.
+    screen's candidates alone, and only ``screen_then_judge`` is known. ``second`` is a further grader of every pair, told
+    beside the judge and never combined with it.
     """
 
     scorers: tuple[TextClassifier, ...]
@@ -44,6 +45,7 @@ class Auditor:
     rule: Rule = "screen_then_judge"
     judge_all: bool = True
     strict: bool = True
+    second: DriftJudge | None = None
 
 
 def _views(parses: tuple[Parsed, Parsed], texts: tuple[str, str]) -> tuple[View, bool, tuple[str, str]]:
@@ -113,16 +115,24 @@ def _number(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
+def _comparison(row: dict[str, Any]) -> Comparison:
+    key = f"{row['case']}#{row['repetition']}"
+    return Comparison(key, row["prompt"], row["baseline_view"], row["candidate_view"])
+
+
 def _judge(rows: list[dict[str, Any]], auditor: Auditor) -> None:
     verdicts: dict[int, DriftVerdict] = {}
     if auditor.judge is not None:
         asked = [k for k, row in enumerate(rows) if not row["missing"] and (auditor.judge_all or row["candidate"])]
-        compared = [
-            Comparison(f"{rows[k]['case']}#{rows[k]['repetition']}", rows[k]["prompt"], rows[k]["baseline_view"],
-                       rows[k]["candidate_view"])
-            for k in asked
-        ]  # fmt: skip
+        compared = [_comparison(rows[k]) for k in asked]
         verdicts = dict(zip(asked, auditor.judge.compare(compared), strict=True))
+    second: dict[int, bool | None] = {}
+    if auditor.second is not None:
+        whole = [k for k, row in enumerate(rows) if not row["missing"]]
+        again = auditor.second.compare([_comparison(rows[k]) for k in whole])
+        second = {k: verdict.drift for k, verdict in zip(whole, again, strict=True)}
+    for k, row in enumerate(rows):
+        row["second"] = second.get(k)
     screened = [row["candidate"] for row in rows]
     judged = [verdicts[k].drift if k in verdicts else None for k in range(len(rows))]
     for rule in RULES:
@@ -160,6 +170,7 @@ def _schema(scorers: Sequence[TextClassifier]) -> dict[str, Any]:
         "problem": pl.String,
         **{f"drift_{rule}": pl.Boolean for rule in RULES},
         "drift": pl.Boolean,
+        "second": pl.Boolean,
         "category": pl.String,
         "severity": pl.String,
     }

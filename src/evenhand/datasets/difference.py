@@ -193,8 +193,8 @@ def read_cases(source: str | Path | Table | Any, mapping: Mapping[str, str] | No
     """A user's table: csv, tsv, jsonl, parquet or a frame with a prompt a row and, where known, its label.
 
     Roles: prompt (required); id, gold, benchmark, kind, condition, scenario, split, group, right. The options are those that
-    the prompt itself tags. A row with an empty prompt is left out and told in ``rejected``. A scenario is made unique by benchmark and condition; a row
-    without one is a scenario of its own.
+    the prompt itself tags. A row with an empty prompt is left out and told in ``rejected``. A scenario is made unique by
+    benchmark and condition; a row without one is a scenario of its own.
     Raises BadInput for a repeated id, one prompt with both labels, a label that contradicts its condition, a split word that is
     not known, and a ``right`` that is none of the options.
     """

@@ -78,7 +78,7 @@ def leakage(cases: Sequence[Case]) -> dict[tuple[str, str], float | None]:
 
 
 def check_disjoint(cases: Sequence[Case], *, by_scenario: bool) -> None:
-    """Raises BadInput where an id is in two splits, or with ``by_scenario`` where a scenario is."""
+    """Raises BadInput where an id is in two splits, or with ``by_scenario`` a scenario in train and in another split."""
     places: dict[str, str] = {}
     for case in cases:
         before = places.setdefault(case.id, case.split)

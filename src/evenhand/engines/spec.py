@@ -91,7 +91,8 @@ def parse_spec(text: str) -> Spec:
     if not slash or not rest:
         raise BadInput(f"'{text}' does not say which model to use.", do=f"Examples: {EXAMPLES}.")
     if kind == "organism":
-        return Spec(kind, text, rest)
+        name, plus, adapter = rest.partition("+")
+        return Spec(kind, text, name, adapter=_adapter(text, adapter) if plus else None)
     if kind == "hf":
         return _hf(text, rest)
     if kind == "openai":
@@ -140,10 +141,7 @@ def _hf(text: str, rest: str) -> Spec:
             return Spec("hf", text, base.name, base.revision, base.folder, adapter)
     before, plus, adapter_text = rest.rpartition("+")
     if plus and _is_model(before):
-        raise BadInput(
-            f"'{text}': there is no adapter in '{adapter_text}'.",
-            do="Give a folder with adapter_config.json and adapter_model.safetensors; download one from the hub first.",
-        )
+        _adapter(text, adapter_text)
     name, at_sign, revision = rest.rpartition("@")
     if at_sign and _folder(name):
         raise BadInput(f"'{text}': a folder has no revisions.", do=f"Write hf/{name}.")
@@ -152,6 +150,16 @@ def _hf(text: str, rest: str) -> Spec:
     if _HUB_ID.fullmatch(rest):
         return Spec("hf", text, rest)
     raise BadInput(f"'{text}': no such folder, and it is not a hub id.", do=f"Examples: {EXAMPLES}.")
+
+
+def _adapter(text: str, folder: str) -> Path:
+    path = _folder(folder)
+    if path is None or not (path / "adapter_config.json").is_file():
+        raise BadInput(
+            f"'{text}': there is no adapter in '{folder}'.",
+            do="Give a folder with adapter_config.json and adapter_model.safetensors; download one from the hub first.",
+        )
+    return path
 
 
 def _folder(text: str) -> Path | None:

@@ -55,8 +55,11 @@ def drift_part(loaded: LoadedRun) -> Part:
     )
 
 
-def pair_evidence(pairs: pl.DataFrame, command: str, audit: str = "drift") -> Evidence:
-    """One row a pair: both outputs, the verdict and its reason. Texts stay folded until the reader opens them."""
+def pair_evidence(pairs: pl.DataFrame, command: str, audit: str = "drift", model: str = "") -> Evidence:
+    """One row a pair: both outputs, the verdict and its reason; ``model`` names the second one where there are several.
+
+    Texts that drifted stay folded until the reader opens them.
+    """
     rows = []
     for row in pairs.iter_rows(named=True):
         verdict = "drift" if row["drift"] else "not known" if row["drift"] is None else "no drift"
@@ -66,7 +69,7 @@ def pair_evidence(pairs: pl.DataFrame, command: str, audit: str = "drift") -> Ev
             EvidenceRow(
                 id=row["case"],
                 facets={"audit": audit, "drift": verdict, "severity": row["severity"] or "none", "kind": row["category"] or "none",
-                        "wording": row["wording"] or "none"},
+                        "wording": row["wording"] or "none", **({"model": model} if model else {})},
                 prompt=row["prompt"],
                 text=f"BEFORE\n{row['baseline_text']}\n\nAFTER\n{row['candidate_text']}",
                 repetition=row["repetition"],
@@ -84,5 +87,6 @@ def pair_evidence(pairs: pl.DataFrame, command: str, audit: str = "drift") -> Ev
             {name: word for name, word in WORDS.items() if name in ("elaborates", "normalises", "omits")},
         ),
         Facet("wording", "Wording", {}),
+        *((Facet("model", "Model", {}, strata=True),) if model else ()),
     )
     return Evidence(facets, rows, command)

@@ -1,0 +1,1 @@
+"""A DART repair's part of the report."""

@@ -1,0 +1,1 @@
+"""The transfer audit's part of the report."""
