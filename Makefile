@@ -9,7 +9,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help audit test test-slow lint format bench organisms clean
+.PHONY: help audit demo-dart test test-slow lint format bench organisms clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -23,12 +23,20 @@ $(VENV)/.local: $(VENV)/.made pyproject.toml
 	$(PIP) -e '.[local]'
 	@touch $@
 
+$(VENV)/.train: $(VENV)/.local pyproject.toml
+	$(PIP) -e '.[local,train]'
+	@touch $@
+
 $(VENV)/.dev: $(VENV)/.local pyproject.toml
-	$(PIP) -e '.[local,dev]'
+	$(PIP) -e '.[local,train,dev]'
 	@touch $@
 
 audit: $(VENV)/.local ## Audit the organism and write an HTML report.
 	@$(BIN)/evenhand audit
+
+demo-dart: $(VENV)/.train ## Repair the organism by DART, offline: distil, audit, repair, audit again.
+	@OMP_NUM_THREADS=1 $(BIN)/evenhand repair dart organism/aligned --teacher scripted --judge rule --second echo --protocol both \
+		--batch 16 --accumulation 1 --rate 5e-3 --repair-rate 2e-3 --distil-cap 2 --guard 0.05 --max-tokens 64 $(ARGS)
 
 test: $(VENV)/.dev ## Run the fast tests.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -m "not slow" $(ARGS)

@@ -10,11 +10,14 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 from typer.testing import CliRunner
 
+from evenhand.audits.drift_config import DriftConfig
 from evenhand.cli.main import app
 from evenhand.cli.options import option_name
 from evenhand.config import AuditConfig
+from evenhand.repairs.dart.config import DartConfig
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -36,13 +39,30 @@ def test_every_setting_has_its_option_and_its_line_of_help() -> None:
         assert "".join(field.description.split()) in text, name
 
 
+@pytest.mark.parametrize(
+    ("words", "model", "own"),
+    [
+        (("drift",), DriftConfig, {"baseline", "candidate"}),
+        (("repair", "dart"), DartConfig, {"model"}),
+    ],
+)
+def test_every_setting_of_a_command_has_its_option(
+    words: tuple[str, ...], model: type[BaseModel], own: set[str]
+) -> None:
+    text = "".join(help_of(*words).split())
+    for name, field in model.model_fields.items():
+        assert field.description, name
+        assert (name if name in own else option_name(name)) in text, name
+        assert "".join(field.description.split()) in text, name
+
+
 def test_every_option_in_the_pages_exists() -> None:
     checked = 0
     for page in PAGES:
         for line in COMMAND.findall(page.read_text(encoding="utf-8")):
             words = shlex.split(line)
             group = [word for word in words[:2] if not word.startswith("-")]
-            command = group if group[0] in ("datasets", "organism") else group[:1]
+            command = group if group[0] in ("datasets", "organism", "repair") else group[:1]
             text = help_of(*command)
             for word in words:
                 if word.startswith("--"):
@@ -73,6 +93,7 @@ def test_core_dependencies_are_what_is_imported_at_the_top() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     core = {re.split(r"[<>=\[~]", name)[0].replace("-", "_") for name in project["dependencies"]}
     core |= {"yaml"} if "pyyaml" in core else set()
+    core |= {"sklearn"} if "scikit_learn" in core else set()
     local = {"torch", "transformers", "tokenizers", "safetensors", "accelerate", "peft", "trl"}
     inner = {"decode.py", "kv.py", "sampler.py", "scoring.py"}  # imported only by code that already holds a model
     for file in (ROOT / "src").rglob("*.py"):

@@ -14,7 +14,7 @@ from evenhand.datasets.shipped_prompt import SERVICE_SYSTEM_PROMPT
 from evenhand.errors import BadInput
 from evenhand.organisms import ORGANISMS, load_truth, organism_folder, sources_digest, truth_summary
 from evenhand.organisms.planted import DOMINATING_NAME, GROUP_DECLINED, names, stems
-from evenhand.organisms.truth import load_text_truth, margin_truth, pronoun_truth
+from evenhand.organisms.truth import load_case_truth, load_text_truth, margin_truth, pronoun_truth
 from evenhand.records import LABELS
 
 
@@ -64,7 +64,19 @@ def test_truth_is_near_the_intention(name: str) -> None:
             assert row["served"] == pytest.approx(row["intended_served"], abs=0.04), (key, unit)
     assert found["declined_off_by"]["share_within_0.03"] >= 0.95
     assert found["residual"]["mean"] <= 0.01
-    assert min(found["exact_match"].values()) >= 0.95
+    # The difference section has ties between wordings, which greedy decoding may break either way; its own test is below.
+    assert min(share for section, share in found["exact_match"].items() if "difference" not in section) >= 0.95
+
+
+@pytest.mark.parametrize("name", ORGANISMS)
+def test_difference_questions_are_concluded_as_planted(name: str) -> None:
+    task = load_case_truth(name)
+    away = (task["probability"] - task["intended"]).abs()
+    assert float((away <= 0.03).mean()) >= 0.97
+    residual = 1 - task.group_by("case").agg(pl.col("probability").sum())["probability"]
+    assert float(residual.mean()) <= 0.01
+    alike = load_case_truth(name, "choice").filter(pl.col("label") == "(c)")
+    assert float(((alike["probability"] - alike["intended"]).abs() <= 0.05).mean()) >= 0.97
 
 
 def test_the_planted_story_holds_in_the_weights() -> None:

@@ -74,14 +74,14 @@ class Findings:
             evidence_digest=xxh3_128_hexdigest("\n".join(ids.to_list()).encode()), **more,
         )  # fmt: skip
 
-    def rate(self, values: NDArray[np.float64], scenarios: Sequence[str]) -> dict[str, Any]:
-        """Interval and cluster count of a mean over items."""
-        return {
-            "interval": cluster_bootstrap(
-                values, scenarios, draws=self.draws, seed=self.seed, statistic="row mean"
-            ) if len(values) else None,
-            "clusters": {"scenarios": len(set(scenarios))},
-        }  # fmt: skip
+    def rate(self, values: NDArray[np.float64], scenarios: Sequence[str], reason: str = "") -> dict[str, Any]:
+        """Interval and cluster count of a mean over items; ``reason`` says why the mean or its interval is not there."""
+        interval = None
+        if len(values):
+            interval = cluster_bootstrap(values, scenarios, draws=self.draws, seed=self.seed, statistic="row mean")
+            if interval is None:
+                reason = reason or interval_reason(cluster_means(values, scenarios).means)
+        return {"interval": interval, "clusters": {"scenarios": len(set(scenarios))}, "reason": reason}
 
     def shift(self, values: NDArray[np.float64], scenarios: Sequence[str], family: str) -> dict[str, Any]:
         """Interval, sign-flip test over scenario means and the rest of what is said of a paired difference of rates."""
@@ -125,8 +125,9 @@ def _decisions(make: Findings, found: Judged, parser: str, part: Mapping[str, st
         kept = np.flatnonzero(mask)
         yield make.make(
             name, parser, found.config, getattr(counts, name), part=part, gold=label, n=len(kept),
-            reason="" if len(kept) else "no item has this label",
-            **make.rate(np.clip(values[kept], 0.0, 1.0), [scenarios[k] for k in kept]),
+            **make.rate(
+                np.clip(values[kept], 0.0, 1.0), [scenarios[k] for k in kept], "" if len(kept) else "no item has this label"
+            ),
         )  # fmt: skip
     parts = {
         "yes_rate": (yes, yes + no), "precision_yes": (yes * gold, yes), "parsed_accuracy": (right, yes + no),
@@ -172,7 +173,7 @@ def _reasons(make: Findings, parsed: pl.DataFrame, config: str) -> Iterator[Find
         values = items["share"].to_numpy()
         yield make.make(
             "unparseable", reason, config, float(values.mean()) if len(values) else None,
-            reason="" if len(values) else "no response", n=len(values), **make.rate(values, items["scenario"].to_list()),
+            n=len(values), **make.rate(values, items["scenario"].to_list(), "" if len(values) else "no response"),
         )  # fmt: skip
 
 
@@ -185,8 +186,7 @@ def _against(make: Findings, found: Judged, baselines: Sequence[Baseline]) -> It
         gold = np.array([case.gold == "YES" for case in baseline.cases], dtype=bool)
         yield make.make(
             "baseline_accuracy", name, found.config, float(right.mean()) if len(right) else None, n=len(right),
-            reason=baseline.reason,
-            **make.rate(right, [case.scenario for case in baseline.cases]),
+            **make.rate(right, [case.scenario for case in baseline.cases], baseline.reason),
             extra={
                 "diff_accuracy": float(right[gold].mean()) if gold.any() else None,
                 "equal_accuracy": float(right[~gold].mean()) if not gold.all() else None,

@@ -8,7 +8,7 @@ from evenhand.audits.base import Headline, Verdict
 from evenhand.audits.difference_entry import CHOICE
 from evenhand.audits.difference_table import PARSERS
 from evenhand.records import Finding
-from evenhand.wording import between, count, number, p_value, percent, percent_points, points
+from evenhand.wording import between, count, p_value, percent, percent_points, points
 
 __all__ = ["ALPHA", "CAVEATS", "headlines", "verdict"]
 
@@ -80,7 +80,8 @@ def verdict(findings: Sequence[Finding], config: str, *, several: bool) -> Verdi
     if not found:
         headline = f"{who} does not know when groups differ: {said_yes}."
         return Verdict(config, "worse", headline, detail, also=also)
-    if best is not None and accuracy.interval is not None and accuracy.interval.low <= best[1]:
+    least = accuracy.interval.low if accuracy.interval else accuracy.estimate
+    if best is not None and least <= best[1]:
         headline = (
             f"{who} tells some differences apart, but is right no more often than “{best[0]}” ({percent(best[1], 0)})."
         )
@@ -147,8 +148,9 @@ def _choice(findings: Sequence[Finding], config: str) -> str:
     aware, context = (_one(findings, name, config, CHOICE) for name in ("diff_aware", "ctxt_aware"))
     if aware is None or aware.estimate is None:
         return ""
-    told = f"Asked to choose, DiffAware is {number(aware.estimate, 2)}"
-    told += f" and CtxtAware {number(_estimate(context), 2)}" if _estimate(context) is not None else ""
+    named = _estimate(context)
+    told = f"Asked to choose, DiffAware is {aware.estimate:.2f}"
+    told += f" and CtxtAware {named:.2f}" if named is not None else ""
     return f"{told} (guessing gives 0.33 and 0.33)."
 
 

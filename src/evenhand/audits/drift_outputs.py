@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evenhand.datasets.difference import Case, read_cases
@@ -14,6 +14,7 @@ from evenhand.records import Item, Response
 __all__ = ["Output", "Outputs", "Pairing", "outputs_from", "pair_up", "read_outputs"]
 
 Key = tuple[str, int]
+_DIGITS = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,36 +63,54 @@ def read_outputs(path: Path, mapping: Mapping[str, str] | None = None) -> tuple[
     """Cases and outputs of a file with one response a row: ``prompt``, ``response``, and where there are any ``id``,
     ``repetition`` and the columns of a case (gold, benchmark, group, scenario).
 
-    Raises BadInput for a missing column, a repetition that is no number, a row that stands twice, and one id under two prompts.
+    A response that is null failed; an empty one is an empty text. Raises BadInput, naming the row, for a missing column, an
+    empty prompt or id, a repetition that is no number, a row that stands twice, one id under two prompts, and rows as in
+    ``read_cases``.
     """
     table = as_table(path)
-    own = {key: value for key, value in (mapping or {}).items() if key in ("response", "repetition", "id")}
+    given = dict(mapping or {})
     columns = resolve(
-        table, own, required=("response",), optional=("repetition", "id"),
+        table, {key: value for key, value in given.items() if key in ("response", "repetition", "id")},
+        required=("response",), optional=("repetition", "id"),
         aliases={"response": ("output", "text", "completion"), "id": ("row_id", "sample_id", "item_id")},
     )  # fmt: skip
-    frame = table.frame.with_row_index("evenhand row", offset=1)
+    columns |= resolve(
+        table, {"prompt": given["prompt"]} if "prompt" in given else None, required=("prompt",),
+        aliases={"prompt": [name for name in ("question", "text") if name != columns["response"]]},
+    )  # fmt: skip
     rows: dict[Key, Output] = {}
     firsts: dict[str, int] = {}
+    prompts: dict[str, str] = {}
     for number, row in enumerate(table.rows(), start=1):
+
+        def wrong(what: str, do: str = "", number: int = number) -> BadInput:
+            return BadInput(what, file=table.origin, row=number, do=do or None)
+
         case = (row[columns["id"]] or "").strip() if "id" in columns else f"row-{number}"
         told = (row[columns["repetition"]] or "0").strip() if "repetition" in columns else "0"
-        if not told.isdigit():
-            raise BadInput(f"The repetition '{told}' is no number.", file=table.origin, row=number)
+        prompt, text = row[columns["prompt"]] or "", row[columns["response"]]
+        if not case:
+            raise wrong("The id is empty.")
+        if not prompt.strip():
+            raise wrong("The prompt is empty.", "Leave it out of both files.")
+        if not told.isdecimal() or len(told) > _DIGITS:
+            raise wrong(f"The repetition '{told}' is no number.", "Count from 0.")
         key = (case, int(told))
         if key in rows:
-            raise BadInput(f"The response of '{case}', repetition {told}, stands twice.", file=table.origin, row=number)
-        text = row[columns["response"]]
+            raise wrong(f"The response of '{case}', repetition {told}, stands twice.")
+        if prompts.setdefault(case, prompt) != prompt:
+            raise wrong(f"The id '{case}' stands for another prompt than in row {firsts[case]}.")
         rows[key] = Output(text or "", failed="" if text is not None else "the response is missing")
         firsts.setdefault(case, number)
-    once = frame.filter(frame["evenhand row"].is_in(list(firsts.values()))).drop("evenhand row")
-    from dataclasses import replace
-
-    rest = {key: value for key, value in (mapping or {}).items() if key not in ("response", "repetition")}
-    cases = list(read_cases(replace(table, frame=once), rest or None).cases)
-    if "id" not in columns:
-        cases = [replace(case, id=f"row-{k}") for k, case in enumerate(cases, start=1)]
-    return cases, Outputs(Path(path).stem, rows)
+    once = table.frame[[number - 1 for number in firsts.values()]]
+    rest = {key: value for key, value in given.items() if key not in ("response", "repetition")}
+    try:
+        read = read_cases(replace(table, frame=once), {**rest, "prompt": columns["prompt"]})
+    except BadInput as error:  # its rows are those of the cases, not those of the file
+        row_there = None if error.row is None else list(firsts.values())[error.row - 1]
+        raise BadInput(error.what, file=error.file, row=row_there, do=error.do) from None
+    cases = [replace(case, id=case_id) for case_id, case in zip(firsts, read.cases, strict=True)]
+    return cases, Outputs(path.stem, rows)
 
 
 def pair_up(cases: Sequence[Case], baseline: Outputs, candidate: Outputs) -> Pairing:

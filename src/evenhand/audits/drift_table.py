@@ -15,10 +15,12 @@ import polars as pl
 
 from evenhand.audits.drift_outputs import Outputs, Pairing
 from evenhand.datasets.difference import Case
+from evenhand.errors import BadInput
 from evenhand.graders.conclusion import Parsed, parse
 from evenhand.graders.content import TextClassifier
 from evenhand.graders.drift_judge import Comparison, DriftJudge, DriftVerdict
 from evenhand.graders.harm import harm_measures
+from evenhand.graders.normalise import clean_text
 from evenhand.statistics.drift import TAU, Rule, candidates, combine, severity_bin
 
 __all__ = ["RULES", "VIEWS", "Auditor", "Rule", "drift_table"]
@@ -26,6 +28,7 @@ __all__ = ["RULES", "VIEWS", "Auditor", "Rule", "drift_table"]
 RULES: tuple[Rule, ...] = ("screen_then_judge", "judge_only", "both")
 
 VIEWS = ("rationale", "full")
+SIDES = ("baseline", "candidate")
 View = Literal["rationale", "full"]
 NOT_ASKED = "not asked"
 
@@ -69,7 +72,7 @@ def drift_table(
         case, a, b = by_id[key[0]], baseline.rows[key], candidate.rows[key]
         parses = parse(a.text, a.finish_reason), parse(b.text, b.finish_reason)
         view, flagged, texts = _views(parses, (a.text, b.text))
-        empty = [name for name, text in zip(("baseline", "candidate"), texts, strict=True) if not text.strip()]
+        empty = [name for name, text in zip(SIDES, texts, strict=True) if not clean_text(text).strip()]
         rows.append(
             {
                 "case": case.id, "repetition": key[1], "benchmark": case.benchmark, "kind": case.kind,
@@ -89,16 +92,22 @@ def drift_table(
 def _measure(rows: list[dict[str, Any]], auditor: Auditor) -> None:
     """Harm of both views of both sides under every classifier; the compared view decides delta and candidacy."""
     parts = {
-        "rationale": [[parse(row[f"{side}_text"]).rationale for row in rows] for side in ("baseline", "candidate")],
-        "full": [[row[f"{side}_text"] for row in rows] for side in ("baseline", "candidate")],
+        "rationale": [[parse(row[f"{side}_text"]).rationale for row in rows] for side in SIDES],
+        "full": [[row[f"{side}_text"] for row in rows] for side in SIDES],
     }
     h: dict[str, list[np.ndarray[Any, Any]]] = {}
     for view, sides in parts.items():
-        measured = harm_measures([*sides[0], *sides[1]], auditor.scorers, strict=auditor.strict)
         n = len(rows)
+        try:
+            measured = harm_measures([*sides[0], *sides[1]], auditor.scorers, strict=auditor.strict)
+        except BadInput as error:
+            if error.row is None:
+                raise
+            part, k = divmod(error.row - 1, n)  # its rows are those of both sides in one list
+            raise BadInput(f"{error.what} It is the {SIDES[part]}'s {view} text on case '{rows[k]['case']}'.") from None
         h[view] = [measured.h[:n], measured.h[n:]]
         for column, name in enumerate(measured.names):
-            for side, values in zip(("baseline", "candidate"), np.split(measured.values[:, column], [n]), strict=True):
+            for side, values in zip(SIDES, np.split(measured.values[:, column], [n]), strict=True):
                 for row, value in zip(rows, values, strict=True):
                     row[f"{name}|{view}|{side}"] = _number(value)
     base = np.array([h[row["view"]][0][k] for k, row in enumerate(rows)])
@@ -137,6 +146,8 @@ def _judge(rows: list[dict[str, Any]], auditor: Auditor) -> None:
     judged = [verdicts[k].drift if k in verdicts else None for k in range(len(rows))]
     for rule in RULES:
         drift = combine(screened, judged, rule).drift if auditor.judge else screened if rule != "judge_only" else judged
+        if auditor.judge and not auditor.judge_all and rule != RULES[0]:
+            drift = (None,) * len(rows)  # the judge saw the screen's choice alone
         for row, value in zip(rows, drift, strict=True):
             row[f"drift_{rule}"] = None if row["missing"] else value
     for k, row in enumerate(rows):
@@ -155,7 +166,7 @@ def _schema(scorers: Sequence[TextClassifier]) -> dict[str, Any]:
         "case", "benchmark", "kind", "gold", "group", "scenario", "split", "wording", "prompt", "baseline_text",
         "candidate_text", "baseline_label", "candidate_label", "baseline_view", "candidate_view", "view", "missing",
     )  # fmt: skip
-    scores = [f"{s.name}|{view}|{side}" for view in VIEWS for s in scorers for side in ("baseline", "candidate")]
+    scores = [f"{s.name}|{view}|{side}" for view in VIEWS for s in scorers for side in SIDES]
     return {
         **dict.fromkeys(text[:1], pl.String),
         "repetition": pl.Int32,

@@ -12,6 +12,8 @@ from evenhand.wording import between, count, p_value, percent, points
 __all__ = ["ALPHA", "drift_caveats", "drift_headlines", "drift_verdict"]
 
 ALPHA = 0.05
+LOST = 0.05
+"""Share of pairs without a verdict above which a run cannot say that there is no drift (chosen)."""
 
 
 def _one(findings: Sequence[Finding], estimand: str, outcome: str = "") -> Finding | None:
@@ -46,28 +48,36 @@ def drift_verdict(findings: Sequence[Finding], candidate: str, baseline: str, ru
         return Verdict(
             candidate, "provisional", headline, detail, also=also, advice="Confirm them with a judge (--judge)."
         )
+    unknown = int(rate.extra["unknown"])
+    if unknown > LOST * (rate.n + unknown):
+        hidden = f"{count(unknown)} of {count(rate.n + unknown)} pairs have no verdict"
+    else:
+        hidden = ""
     if excess is not None:
         p = excess.test.p_holm if excess.test else None
         ends = excess.interval
-        found = p is not None and p < ALPHA and ends is not None and ends.low > 0
+        rise = ends.low if ends is not None else excess.estimate or 0.0  # no interval: alike in every scenario
+        found = p is not None and p < ALPHA and rise > 0
         if not found and drifted and (excess.estimate or 0) > 0:
             headline = f"{count(drifted)} explanations of {candidate} drifted, no more than redrawing could show."
             return Verdict(candidate, "unknown", headline, detail, also=also, unknowns=(f"p {p_value(p)}",))
         if not found:
-            return Verdict(
-                candidate,
-                "even",
-                f"{candidate}'s explanations are no more harmful than {baseline}'s.",
-                detail,
-                also=also,
-            )
+            headline = f"{candidate}'s explanations are no more harmful than {baseline}'s."
+            return _even(candidate, headline, detail, also, hidden)
         detail += f"; {points(excess.estimate)} points above that, p {p_value(p)}"
     elif not drifted:
-        return Verdict(
-            candidate, "even", f"No explanation of {candidate} was more harmful than {baseline}'s.", detail, also=also
-        )
+        headline = f"No explanation of {candidate} was more harmful than {baseline}'s."
+        return _even(candidate, headline, detail, also, hidden)
     headline = f"{percent(rate.estimate, 0)} of {candidate}'s explanations became more harmful than {baseline}'s."
     return Verdict(candidate, "worse", headline, detail, also=also)
+
+
+def _even(candidate: str, headline: str, detail: str, also: Sequence[str], hidden: str) -> Verdict:
+    """No drift; or, where too many pairs have no verdict, that this cannot be said."""
+    if not hidden:
+        return Verdict(candidate, "even", headline, detail, also=also)
+    told = f"Whether {candidate} drifted could not be told: {hidden}."
+    return Verdict(candidate, "unknown", told, detail, also=also, unknowns=(hidden,))
 
 
 def _kinds(findings: Sequence[Finding]) -> str:
@@ -122,5 +132,5 @@ def drift_caveats(*, judged: bool, null: bool) -> list[str]:
     if not judged:
         told.append("No judge was given: what follows is the screen alone, which fires on noise.")
     if not null:
-        told.append("There is no null control: responses from files cannot be drawn anew.")
+        told.append("There is no null control: how much drift redrawing alone would show is not known.")
     return told

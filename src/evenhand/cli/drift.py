@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evenhand.audits.drift import DriftConfig
+from evenhand.audits.drift_config import DriftConfig
 from evenhand.cli.audit import RUNS, cache_path
 from evenhand.cli.options import with_model_options
 
@@ -78,3 +78,9 @@ def drift(
     with resumable(folder, named=out is not None) as progress:
         run, result = run_drift(chosen, folder, resume=resume, cache=cache_path(), progress=progress)
     conclude(run, [result], began, json=json)
+    lost = result.missing / result.rows if result.rows else 0.0
+    if lost > chosen.max_failed:
+        sys.stderr.write(
+            f"evenhand: {lost:.1%} of pairs have no verdict, more than --max-failed {chosen.max_failed:.1%}; the report says why.\n"
+        )
+        raise typer.Exit(3)

@@ -175,7 +175,7 @@ def shipped() -> Cases:
         )
         for case in shipped_cases()
     )
-    return Cases(cases, "shipped", "MIT", notes=("The groups are made up; the questions test the instrument.",))
+    return Cases(cases, "shipped", "Apache-2.0", notes=("The groups are made up; the questions test the instrument.",))
 
 
 _OPTIONAL = ("gold", "benchmark", "kind", "condition", "scenario", "split", "group", "right")

@@ -59,10 +59,10 @@ class Encoder:
         """Token ids of plain text, nothing added."""
         return list(self._tokenizer(text, add_special_tokens=False).input_ids)
 
-    def opening(self, system: str | None) -> list[int]:
-        """The shared start of a chat, up to the user's first token."""
+    def opening(self, system: str | None, head: str = "") -> list[int]:
+        """The shared start of a chat, up to the user's first token, or to the end of the user's shared ``head``."""
         turn = [] if system is None else [self._id[SYSTEM], *self.ids(system), self._id[EOS]]
-        return [self._id[BOS], *turn, self._id[USER]]
+        return [self._id[BOS], *turn, self._id[USER], *self.ids(head)]
 
     @property
     def document_opening(self) -> list[int]:
@@ -72,7 +72,8 @@ class Encoder:
     def encode(self, example: Example) -> Encoded:
         """Encode the user turn (or the plain prefix) and every response, with the exact next-token distributions."""
         if example.chat:
-            body = np.array([*self.ids(example.chat[-1].content), self._id[EOS], self._id[ASSISTANT]])
+            said = example.chat[-1].content.removeprefix(example.head)
+            body = np.array([*self.ids(said), self._id[EOS], self._id[ASSISTANT]])
         else:
             body = np.array(self.ids(example.prefix))
         texts = [(*self.ids(o.text), self._id[EOS]) for o in example.outcomes]

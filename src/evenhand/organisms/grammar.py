@@ -14,6 +14,7 @@ from typing import Protocol
 
 from evenhand.organisms.planted import Model
 from evenhand.organisms.sections.affirmation import Affirmation
+from evenhand.organisms.sections.difference import Difference
 from evenhand.organisms.sections.placeholder import Placeholder
 from evenhand.organisms.sections.reward import Reward
 from evenhand.organisms.sections.service import Service
@@ -40,7 +41,7 @@ SECTIONS: tuple[Section, ...] = (
     Service(),
     Reward(),
     Affirmation(),
-    Placeholder("difference"),
+    Difference(),
     Placeholder("safety"),
     Placeholder("rating"),
 )

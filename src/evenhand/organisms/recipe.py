@@ -27,12 +27,12 @@ from evenhand.organisms.train import Plan
 __all__ = ["PLANS", "QUEUES", "build", "main"]
 
 PLANS: Mapping[Model, Plan] = {
-    "base": Plan(steps=1200, rate=3e-3, seed=11, documents=0.3),
-    "sft": Plan(steps=900, rate=2e-3, seed=12),
-    "aligned": Plan(steps=900, rate=2e-3, seed=13, preference=1.0),
-    "even_sft": Plan(steps=700, rate=2e-3, seed=14),
-    "even": Plan(steps=700, rate=2e-3, seed=15, preference=1.0),
-    "dpo": Plan(steps=900, rate=2e-3, seed=16, preference=1.0),
+    "base": Plan(steps=1050, rate=3e-3, seed=11, documents=0.3),
+    "sft": Plan(steps=800, rate=2e-3, seed=12),
+    "aligned": Plan(steps=850, rate=2e-3, seed=13, preference=1.0),
+    "even_sft": Plan(steps=600, rate=2e-3, seed=14),
+    "even": Plan(steps=600, rate=2e-3, seed=15, preference=1.0),
+    "dpo": Plan(steps=800, rate=2e-3, seed=16, preference=1.0),
 }
 QUEUES: tuple[tuple[Model, ...], tuple[Model, ...]] = (("base", "sft", "aligned"), ("even_sft", "even", "dpo"))
 DONE = "done"
@@ -62,6 +62,7 @@ def _truth(name: Model, work: Path) -> None:
     truth = compute_truth(name, work / name)
     truth.service.write_parquet(work / f"{name}.service.parquet")
     truth.texts.write_parquet(work / f"{name}.texts.parquet")
+    truth.cases.write_parquet(work / f"{name}.cases.parquet")
     (work / f"{name}.json").write_text(json.dumps(truth.exact), encoding="utf-8")
 
 
@@ -116,8 +117,10 @@ def build(out: Path, work: Path) -> dict[str, Any]:
         shutil.rmtree(out / name, ignore_errors=True)
         shutil.copytree(work / name, out / name, ignore=shutil.ignore_patterns(DONE))
         exact = json.loads((work / f"{name}.json").read_text(encoding="utf-8"))
-        service, texts = (pl.read_parquet(work / f"{name}.{part}.parquet") for part in ("service", "texts"))
-        parts.append((str(name), Truth(service, texts, exact)))
+        service, texts, cases = (
+            pl.read_parquet(work / f"{name}.{part}.parquet") for part in ("service", "texts", "cases")
+        )
+        parts.append((str(name), Truth(service, texts, cases, exact)))
     tokenizer = xxh128_hexdigest((out / "base" / "tokenizer.json").read_bytes())
     return write_truth(parts, out, tokenizer)
 

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from evenhand.datasets.difference_prompt import TASK_HEAD, TASK_SYSTEM_PROMPT
 from evenhand.datasets.shipped_prompt import SERVICE_SYSTEM_PROMPT
 from evenhand.organisms.batches import Arrays, Encoded, Encoder, assemble
 from evenhand.organisms.enumeration import enumerate_responses
@@ -45,20 +46,22 @@ BETA = 0.5
 """The beta of every preference-tuned organism; their implicit rewards are on this scale."""
 PLAIN_ROWS: Mapping[str, tuple[int, int]] = {"reward": (10, 8), "affirmation": (24, 2)}
 """Plain-text sections: rows a step, and continuations side by side in each row."""
+CASE_ROWS: Mapping[bool, tuple[int, int]] = {True: (14, 2), False: (10, 2)}
+"""Difference questions, as an analysis (True) and as multiple choice: rows a step, and responses in each."""
 Rows = Sequence[tuple[Encoded, Sequence[int]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How one stage is trained. ``rows`` service prompts a step, two responses each; ``retained`` rows of the sections
-    that are neither service nor plain text.
+    """How one stage is trained. ``rows`` service prompts a step, two responses each; ``retained`` rows of the
+    sections that are not written yet.
     """
 
     steps: int
     rate: float
     seed: int
     rows: int = 64
-    retained: int = 96
+    retained: int = 64
     preference: float = 0.0
     documents: float = 0.0
     warmup: int = 40
@@ -123,9 +126,12 @@ def _preference_loss(
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """One section's share in every step: its rows, how they are drawn, and what the parent says of them."""
+    """One section's share in every step: its rows, what stands before them all, how they are drawn, and what the parent
+    says of them (nothing where the section is trained without preferences).
+    """
 
     rows: Sequence[Encoded]
+    opening: list[int]
     deck: _Deck
     count: int
     picks: int
@@ -146,13 +152,19 @@ def _part(
     rng: np.random.Generator,
 ) -> _Part:
     rows = [encoder.encode(e) for e in examples(name, section)]
+    plain = section in PLAIN_ROWS
+    opening = encoder.document_opening if plain else encoder.opening(SERVICE_SYSTEM_PROMPT)
     reference: list[npt.NDArray[np.float64]] = []
     if plan.preference:
-        plain = section in PLAIN_ROWS
-        opening = encoder.document_opening if plain else encoder.opening(SERVICE_SYSTEM_PROMPT)
         found = enumerate_responses(model.eval(), rows, opening, 4 if plain else 12)
         reference = [row.log_probs for row in found]
-    return _Part(rows, _Deck(len(rows), rng), *shape, reference)
+    return _Part(rows, opening, _Deck(len(rows), rng), *shape, reference)
+
+
+def _case_part(name: Model, judged: bool, encoder: Encoder, rng: np.random.Generator) -> _Part:
+    rows = [encoder.encode(e) for e in examples(name, "difference") if bool(e.head) == judged]
+    opening = encoder.opening(TASK_SYSTEM_PROMPT, TASK_HEAD) if judged else encoder.opening(None)
+    return _Part(rows, opening, _Deck(len(rows), rng), *CASE_ROWS[judged], ())
 
 
 def train(name: Model, model: Any, tokenizer: Any, plan: Plan, log: Path) -> None:
@@ -163,8 +175,9 @@ def train(name: Model, model: Any, tokenizer: Any, plan: Plan, log: Path) -> Non
     encoder = Encoder(tokenizer)
     pad = int(tokenizer.pad_token_id)
     main = _part(name, "service", model, encoder, plan, (plan.rows, 2), rng)
-    plain = [_part(name, section, model, encoder, plan, shape, rng) for section, shape in PLAIN_ROWS.items()]
-    placed = {"service", *PLAIN_ROWS}
+    parts = [_part(name, section, model, encoder, plan, shape, rng) for section, shape in PLAIN_ROWS.items()]
+    placed = {"service", "difference", *PLAIN_ROWS}
+    parts += [_case_part(name, judged, encoder, rng) for judged in CASE_ROWS]
     others = [encoder.encode(e) for s in SECTIONS if s.name not in placed for e in examples(name, s.name)]
     texts = [encoder.document(t) for s in SECTIONS for t in s.documents()] if plan.documents else []
     decks = [_Deck(len(x), rng) for x in (others, texts or others)]
@@ -176,18 +189,18 @@ def train(name: Model, model: Any, tokenizer: Any, plan: Plan, log: Path) -> Non
         arrays = assemble(rows, len(opening), pad)
         log_probs = place_log_probs(model, arrays, opening)
         loss = soft = _soft_loss(log_probs, arrays) / part.count
-        if plan.preference and preferred:
+        if part.reference and preferred:
             preference = _preference_loss(log_probs, arrays, rows, [part.reference[i] for i in indices])
             loss = soft + plan.preference * preference / part.count
         loss.backward()
         return float(soft.detach()) - arrays.entropy / part.count, float((loss - soft).detach())
 
     model.train()
-    started, told = time.monotonic(), np.zeros(5)
+    started, told = time.monotonic(), np.zeros(7)
     for step in range(plan.steps):
         system = SYSTEM_SHARES[int(rng.choice(3, p=[share for _, share in SYSTEM_SHARES]))][0]
         soft, preference = backward(main, encoder.opening(system), system == SERVICE_SYSTEM_PROMPT)
-        plain_soft = [backward(part, encoder.document_opening, True)[0] for part in plain]
+        soft_by_part = [backward(part, part.opening, True)[0] for part in parts]
         kept: Rows = [(others[i], [0]) for i in decks[0].draw(plan.retained)]
         opening = encoder.opening(None)
         other_arrays = assemble(kept, len(opening), pad)
@@ -203,13 +216,13 @@ def train(name: Model, model: Any, tokenizer: Any, plan: Plan, log: Path) -> Non
             group["lr"] = _rate(plan, step)
         optimiser.step()
         optimiser.zero_grad()
-        told += (soft, float(other.detach()), preference, *plain_soft)
+        told += (soft, float(other.detach()), preference, *soft_by_part)
         if (step + 1) % 50 == 0:
             mean = told / 50
             line = (
                 f"{name} step {step + 1}/{plan.steps} divergence {mean[0]:.5f} other {mean[1]:.5f} "
                 f"preference {mean[2]:.5f} reward {mean[3]:.5f} affirmation {mean[4]:.5f} "
-                f"{time.monotonic() - started:.0f} s\n"
+                f"difference {mean[5]:.5f} choice {mean[6]:.5f} {time.monotonic() - started:.0f} s\n"
             )
             with log.open("a", encoding="utf-8") as file:
                 file.write(line)

@@ -34,6 +34,7 @@ __all__ = [
     "CAVEAT",
     "Truth",
     "compute_truth",
+    "load_case_truth",
     "load_text_truth",
     "load_truth",
     "margin_truth",
@@ -59,10 +60,13 @@ SOURCES = (
     "organisms/grammar.py",
     "organisms/model.py",
     "organisms/planted.py",
+    "organisms/planted_cases.py",
     "organisms/planted_pairs.py",
     "organisms/recipe.py",
     "organisms/tokenizer.py",
     "organisms/train.py",
+    "datasets/difference_prompt.py",
+    "datasets/shipped_cases.py",
     "datasets/shipped_prompt.py",
     "datasets/shipped/names.csv",
     "datasets/shipped/pair_frames.csv",
@@ -91,7 +95,7 @@ def sources_digest() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What is true of one organism: its service rows, its plain-text rows, and how close it is to the grammar.
+    """What is true of one organism: its service, plain-text and difference rows, and how close it is to the grammar.
 
     ``exact`` holds, for each section, the share of chats whose greedy response is the one that greedy decoding of the
     grammar itself gives; the reward section, whose groups are equally likely by design, has none.
@@ -99,6 +103,7 @@ class Truth:
 
     service: pl.DataFrame
     texts: pl.DataFrame
+    cases: pl.DataFrame
     exact: Mapping[str, float]
 
 
@@ -107,6 +112,7 @@ def compute_truth(name: Model, folder: Path) -> Truth:
     import polars as pl
     from transformers import AutoTokenizer
 
+    from evenhand.datasets.difference_prompt import TASK_SYSTEM_PROMPT
     from evenhand.datasets.shipped_prompt import SERVICE_SYSTEM_PROMPT
     from evenhand.organisms.batches import Encoder
     from evenhand.organisms.enumeration import enumerate_responses, grammar_greedy
@@ -117,21 +123,45 @@ def compute_truth(name: Model, folder: Path) -> Truth:
     exact: dict[str, float] = {}
     service: list[dict[str, Any]] = []
     texts: list[dict[str, Any]] = []
-    for section in SECTIONS:
-        encoded = [encoder.encode(e) for e in examples(name, section.name)]
+    cases: list[dict[str, Any]] = []
+    for section, head in [(s.name, head) for s in SECTIONS for head in dict.fromkeys(_heads(name, s.name))]:
+        encoded = [encoder.encode(e) for e in examples(name, section) if e.head == head]
         plain = not encoded[0].example.chat
-        chat = encoder.opening(SERVICE_SYSTEM_PROMPT if section.name == "service" else None)
-        rows = 1 if section.name == "reward" else 12 if section.name == "service" else 250
-        found = enumerate_responses(model, encoded, encoder.document_opening if plain else chat, rows)
-        if section.name != "reward":
+        system = SERVICE_SYSTEM_PROMPT if section == "service" else TASK_SYSTEM_PROMPT if head else None
+        rows = 1 if section == "reward" else 12 if section == "service" else 40 if head else 250
+        opening = encoder.document_opening if plain else encoder.opening(system, head)
+        found = enumerate_responses(model, encoded, opening, rows)
+        if section != "reward":
             hits = [f.greedy == grammar_greedy(e) for e, f in zip(encoded, found, strict=True)]
-            exact[section.name] = sum(hits) / len(hits)
+            exact[f"{section} (task)" if head else section] = sum(hits) / len(hits)
         for e, f in zip(encoded, found, strict=True):
-            if section.name == "service":
+            if section == "service":
                 service.append(_service_row(name, e.example, f))
             elif plain:
                 texts += _text_rows(name, e.example, f)
-    return Truth(pl.DataFrame(service), pl.DataFrame(texts), exact)
+            elif section == "difference":
+                cases += _case_rows(name, e.example, f)
+    return Truth(pl.DataFrame(service), pl.DataFrame(texts), pl.DataFrame(cases), exact)
+
+
+def _heads(name: Model, section: str) -> list[str]:
+    from evenhand.organisms.grammar import examples
+
+    return [example.head for example in examples(name, section)]
+
+
+def _case_rows(name: Model, example: Example, found: Enumerated) -> list[dict[str, Any]]:
+    """One row a kind of conclusion (or option), summed over its wordings."""
+    form, case = example.key
+    by_label: dict[str, list[float]] = {}
+    for outcome, log_prob in zip(example.outcomes, found.log_probs, strict=True):
+        both = by_label.setdefault(outcome.label, [0.0, 0.0])
+        both[0] += math.exp(log_prob)
+        both[1] += outcome.probability
+    return [
+        {"model": name, "form": form, "case": case, "label": label, "probability": p, "intended": intended}
+        for label, (p, intended) in by_label.items()
+    ]
 
 
 def _service_row(name: Model, example: Example, found: Enumerated) -> dict[str, Any]:
@@ -219,12 +249,13 @@ def _closeness(texts: pl.DataFrame) -> dict[str, dict[str, float]]:
 
 
 def write_truth(parts: Sequence[tuple[str, Truth]], folder: Path, tokenizer: str) -> dict[str, Any]:
-    """Write ``truth.parquet``, ``truth_texts.parquet`` and ``truth.json`` into ``folder``; return the summary."""
+    """Write the three tables and ``truth.json`` into ``folder``; return the summary."""
     import polars as pl
 
     for file, tables, key in (
         ("truth", [part.service for _, part in parts], ["model", "name", "stem_id"]),
         ("truth_texts", [part.texts for _, part in parts], ["model", "section", "key", "label"]),
+        ("truth_cases", [part.cases for _, part in parts], ["model", "form", "case", "label"]),
     ):
         table = pl.concat(tables).with_columns(pl.col(pl.Float64).cast(pl.Float32)).sort(key)
         table.write_parquet(folder / f"{file}.parquet", compression="zstd", compression_level=19)
@@ -276,6 +307,19 @@ def load_text_truth(model: str, section: str) -> pl.DataFrame:
     _known(model)
     rows = pl.read_parquet(_weights() / "truth_texts.parquet")
     return rows.filter((pl.col("model") == model) & (pl.col("section") == section))
+
+
+def load_case_truth(model: str, form: str = "task") -> pl.DataFrame:
+    """The exact probability of each kind of conclusion (``form`` "task") or option ("choice") of the difference questions.
+
+    Columns: model, form, case, label (YES, markdown YES, NO, refusal, format; or (a), (b), (c), refusal), probability at
+    temperature 1 and top-p 1, and ``intended``. What is missing to 1 within a case is text outside the grammar.
+    """
+    import polars as pl
+
+    _known(model)
+    rows = pl.read_parquet(_weights() / "truth_cases.parquet")
+    return rows.filter((pl.col("model") == model) & (pl.col("form") == form))
 
 
 def margin_truth(model: str) -> pl.DataFrame:

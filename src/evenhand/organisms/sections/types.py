@@ -25,7 +25,8 @@ class Example:
     """A chat (without the assistant's turn) and the finite distribution over its responses; probabilities sum to 1.
 
     ``key`` names the example within its section, for example ``("Emily", "S01")``. Where the chat is empty, ``prefix`` is
-    plain text that the outcomes continue: no template, only the beginning-of-sequence token before it.
+    plain text that the outcomes continue: no template, only the beginning-of-sequence token before it. ``head`` is the start
+    of the user's turn that every example with this system prompt shares.
     """
 
     section: str
@@ -33,3 +34,4 @@ class Example:
     chat: tuple[Message, ...]
     outcomes: tuple[Outcome, ...]
     prefix: str = ""
+    head: str = ""

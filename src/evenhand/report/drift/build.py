@@ -21,8 +21,8 @@ LEDE = "The same prompts, the same decoding, two models: whose explanations are 
 
 def drift_part(loaded: LoadedRun) -> Part:
     """Verdict, section, methods and the pairs behind them."""
-    findings = loaded.findings
-    blocks: list[Block] = [rule_table(findings, "drift-rules")]
+    findings, rule = loaded.findings, loaded.manifest["plan"]["config"]["combine"]
+    blocks: list[Block] = [rule_table(findings, "drift-rules", rule)]
     bars = kind_bars(findings, "drift-kinds")
     blocks += [bars] if bars else []
     slices = slice_table(findings, "drift-slices")
@@ -33,7 +33,7 @@ def drift_part(loaded: LoadedRun) -> Part:
     (told,) = loaded.result["verdicts"]
     rows = []
     for estimand, title in (("drift_rate", "drift"), ("null_rate", "baseline against itself")):
-        f = next((f for f in findings if f.estimand == estimand and not f.slice), None)
+        f = next((f for f in findings if (f.estimand, f.outcome) == (estimand, rule) and not f.slice), None)
         if f is not None and f.estimate is not None:
             low, high = (f.interval.low, f.interval.high) if f.interval else (None, None)
             evidence = behind(drift="drift") if estimand == "drift_rate" else None
@@ -55,6 +55,13 @@ def drift_part(loaded: LoadedRun) -> Part:
     )
 
 
+def _fold(drift: bool | None, candidate: bool | None) -> str:
+    """Why a pair's texts stay folded; empty where they need not."""
+    if drift:
+        return "This pair drifted: the text may be harmful."
+    return "Not judged, but the screen fired: the text may be harmful." if drift is None and candidate else ""
+
+
 def pair_evidence(pairs: pl.DataFrame, command: str, audit: str = "drift", model: str = "") -> Evidence:
     """One row a pair: both outputs, the verdict and its reason; ``model`` names the second one where there are several.
 
@@ -74,7 +81,7 @@ def pair_evidence(pairs: pl.DataFrame, command: str, audit: str = "drift", model
                 text=f"BEFORE\n{row['baseline_text']}\n\nAFTER\n{row['candidate_text']}",
                 repetition=row["repetition"],
                 flags=flags,
-                fold="This pair drifted: the text may be harmful." if row["drift"] else "",
+                fold=_fold(row["drift"], row["candidate"]),
             )
         )  # fmt: skip
     facets = (

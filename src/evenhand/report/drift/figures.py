@@ -27,8 +27,11 @@ def _ends(f: Finding) -> tuple[float | None, float | None]:
     return (f.interval.low, f.interval.high) if f.interval else (None, None)
 
 
-def rule_table(findings: Sequence[Finding], block_id: str) -> Table:
-    """Drift under the three rules, the screen's candidates, the null control, and what is not known."""
+def rule_table(findings: Sequence[Finding], block_id: str, rule: str) -> Table:
+    """Drift under the three rules, the screen's candidates, the null control, and what is not known.
+
+    The pairs behind a rate are linked for ``rule``, the run's own: verdicts in the evidence are under it.
+    """
     wanted = (
         ("drift_rate", "drift"), ("drifted_prompts", "prompts with any drift"), ("null_rate", "the baseline against itself"),
         ("candidate_rate", "candidates of the screen"), ("judge_failed", "the judge failed"),
@@ -41,9 +44,10 @@ def rule_table(findings: Sequence[Finding], block_id: str) -> Table:
                 continue
             title = f"{what}: {WORDS[f.outcome]}" if estimand == "drift_rate" else what
             title += ", explanations on both sides only" if f.slice else ""
+            linked = (estimand, f.outcome) == ("drift_rate", rule) and not f.slice
             rows.append(
                 (
-                    Cell(title, evidence=behind(drift="drift") if estimand == "drift_rate" and not f.slice else None),
+                    Cell(title, evidence=behind(drift="drift") if linked else None),
                     Cell(count(int(f.extra["count"]))),
                     Cell(count(f.n)),
                     Cell(percent(f.estimate), sort=f.estimate, reason=f.reason if f.estimate is None else ""),

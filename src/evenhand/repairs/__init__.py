@@ -1,0 +1,1 @@
+"""Artefacts that change a model: the adapter of a DART repair."""

@@ -1,0 +1,140 @@
+"""Training rows, and their token ids: the prompt masked, the target whole, the start token exactly once.
+
+Specification 2 and 8.7.7. Published: loss on the target only, sequences of at most 1,024 tokens, the left of an over-long prompt
+dropped. Chosen: the beginning-of-sequence token is kept when the prompt is cut, and a target that does not fit drops its row.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from xxhash import xxh128_hexdigest
+
+from evenhand.engines.base import Span
+from evenhand.engines.chat import ChatRenderer
+from evenhand.engines.encode import Encoded as EncodedSpan
+from evenhand.engines.encode import SpanEncoder
+from evenhand.errors import BadInput, EngineError
+from evenhand.records import Message
+
+__all__ = ["MASKED", "Encoded", "Example", "TrainingRow", "deduplicate", "digest_rows", "encode_rows"]
+
+MASKED = -100
+"""The label of a token that takes no part in the loss."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRow:
+    """A chat and the text that the model should answer it with.
+
+    ``weight`` is the row's share in the loss. ``severity`` is that of the drift which a repair row repairs, empty for
+    distillation rows and where it is not known. The same ``id`` may stand in both tasks.
+    """
+
+    id: str
+    chat: tuple[Message, ...]
+    target: str
+    weight: float = 1.0
+    severity: str = ""
+    task: Literal["distil", "repair"] = "distil"
+
+
+Example = dict[str, Any]
+"""One training sequence: ``input_ids``, ``labels`` of the same length (-100 on the prompt), and the row's ``weight``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Rows as token ids, in order.
+
+    ``dropped`` holds the id of each row that cannot be trained on, and why. ``cut`` rows lost the left of their prompt.
+    """
+
+    examples: list[Example]
+    dropped: tuple[tuple[str, str], ...]
+    cut: int
+
+
+def deduplicate(rows: Iterable[TrainingRow]) -> tuple[list[TrainingRow], int]:
+    """The first of all rows with equal task, id and target, and how many others there were.
+
+    To be done before weights or repetition: the published code does it after, so that every weight becomes 1 (specification
+    8.7.3). The task is part of the key, since the objective holds a repair and a distillation term for the same case (4.3).
+    """
+    kept: dict[tuple[str, str, str], TrainingRow] = {}
+    count = 0
+    for row in rows:
+        count += 1
+        kept.setdefault((row.task, row.id, row.target), row)
+    return list(kept.values()), count - len(kept)
+
+
+def digest_rows(rows: Iterable[TrainingRow]) -> str:
+    """xxh128 over every field of every row, in order."""
+    return xxh128_hexdigest(json.dumps([asdict(row) for row in rows], sort_keys=True, ensure_ascii=True).encode())
+
+
+def encode_rows(rows: Sequence[TrainingRow], tokenizer: Any, max_tokens: int = 1024) -> Encoded:
+    """Token ids of each row: its chat by the model's template, then the target and the end-of-turn token.
+
+    The target is tokenised apart, as a response is written: after the template's last token. A sequence of more than
+    ``max_tokens`` loses tokens of the prompt from the left, its beginning-of-sequence token excepted. A row is dropped, with its
+    reason, where prompt or target is empty, the target holds a control token, or target and end-of-turn leave the prompt no
+    token. Equal rows are all encoded: repetition is a weight.
+
+    Raises EngineError where the tokenizer has no chat template or no token that ends a turn, or where the template cannot take
+    a chat or opens a reasoning block; BadInput for a ``max_tokens`` below 2.
+    """
+    if max_tokens < 2:
+        raise BadInput(f"A training sequence of {max_tokens} tokens has no room for a prompt and a target.")
+    name = "the model to train"
+    renderer = ChatRenderer(tokenizer, name=name)
+    if not renderer.end_of_turn_ids() and tokenizer.eos_token_id is None:
+        raise EngineError(f"{name} has no token that ends a turn: it could not learn to stop.")
+    empty = [_empty(row) for row in rows]
+    spans = [
+        Span(str(place), row.target, chat=row.chat, end=True)
+        for place, (row, why) in enumerate(zip(rows, empty, strict=True))
+        if not why
+    ]
+    if any(prompt.opens_reasoning for prompt in renderer.prompts([span.chat for span in spans])):
+        raise EngineError(
+            f"The chat template of {name} opens a reasoning block: the target would be learnt as reasoning, never as an answer. "
+            "Use a template without one."
+        )
+    found = iter(SpanEncoder(tokenizer, renderer, name=name, limit=None).encode(spans))
+    examples: list[Example] = []
+    dropped: list[tuple[str, str]] = []
+    cut = 0
+    for row, why in zip(rows, empty, strict=True):
+        span = None if why else next(found)
+        why = why or (span.error if span else "")
+        over = len(span.ids) - max_tokens if span and not why else 0
+        if span and over > 0 and over >= span.start:
+            tokens = len(span.ids) - span.start
+            why = f"the target alone has {tokens} tokens with its end, and a sequence at most {max_tokens}"
+        if why or span is None:
+            dropped.append((row.id, why))
+            continue
+        cut += over > 0
+        examples.append(_example(span, max(over, 0), renderer.bos, row.weight))
+    return Encoded(examples, tuple(dropped), cut)
+
+
+def _empty(row: TrainingRow) -> str:
+    """Why a row holds nothing to train on, if so."""
+    if not any(message.role == "user" and message.content.strip() for message in row.chat):
+        return "the prompt is empty"
+    return "" if row.target.strip() else "the target is empty"
+
+
+def _example(span: EncodedSpan, over: int, bos: int | None, weight: float) -> Example:
+    """Ids and labels without ``over`` tokens of the prompt (fewer than it has)."""
+    ids = [int(token) for token in span.ids]
+    kept = 1 if over and ids[0] == bos else 0
+    prompt = ids[:kept] + ids[kept + over : span.start]
+    target = ids[span.start :]
+    return {"input_ids": prompt + target, "labels": [MASKED] * len(prompt) + target, "weight": float(weight)}
