@@ -46,9 +46,8 @@ def asked_cases(config: AuditConfig, cases: Cases) -> list[Case]:
     for case in chosen:
         by_scenario.setdefault(case.scenario, []).append(case)
     # Labels take turns, so that a short run holds both.
-    turns = sorted(by_scenario.values(), key=lambda rows: 0)
-    yes = [rows for rows in turns if rows[0].gold == "YES"]
-    rest = [rows for rows in turns if rows[0].gold != "YES"]
+    yes = [rows for rows in by_scenario.values() if rows[0].gold == "YES"]
+    rest = [rows for rows in by_scenario.values() if rows[0].gold != "YES"]
     order = [rows for pair in zip(yes, rest, strict=False) for rows in pair]
     order += yes[len(rest) :] + rest[len(yes) :]
     kept: list[Case] = []

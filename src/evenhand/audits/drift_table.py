@@ -89,27 +89,32 @@ def drift_table(
     return pl.DataFrame(rows, schema=_schema(auditor.scorers), orient="row")
 
 
+def _text(row: dict[str, Any], side: str, view: str) -> str:
+    text = str(row[f"{side}_text"])
+    return parse(text).rationale if view == "rationale" else text
+
+
 def _measure(rows: list[dict[str, Any]], auditor: Auditor) -> None:
     """Harm of both views of both sides under every classifier; the compared view decides delta and candidacy."""
-    parts = {
-        "rationale": [[parse(row[f"{side}_text"]).rationale for row in rows] for side in SIDES],
-        "full": [[row[f"{side}_text"] for row in rows] for side in SIDES],
-    }
-    h: dict[str, list[np.ndarray[Any, Any]]] = {}
-    for view, sides in parts.items():
-        n = len(rows)
-        try:
-            measured = harm_measures([*sides[0], *sides[1]], auditor.scorers, strict=auditor.strict)
-        except BadInput as error:
-            if error.row is None:
-                raise
-            part, k = divmod(error.row - 1, n)  # its rows are those of both sides in one list
-            raise BadInput(f"{error.what} It is the {SIDES[part]}'s {view} text on case '{rows[k]['case']}'.") from None
-        h[view] = [measured.h[:n], measured.h[n:]]
+    parts = [(view, side, [_text(row, side, view) for row in rows]) for view in VIEWS for side in SIDES]
+    n = len(rows)
+    try:
+        measured = harm_measures(
+            [text for _, _, texts in parts for text in texts], auditor.scorers, strict=auditor.strict
+        )
+    except BadInput as error:
+        if error.row is None:
+            raise
+        part, k = divmod(error.row - 1, n)  # its rows are those of every view and side in one list
+        view, side, _ = parts[part]
+        raise BadInput(f"{error.what} It is the {side}'s {view} text on case '{rows[k]['case']}'.") from None
+    h: dict[str, list[np.ndarray[Any, Any]]] = {view: [] for view in VIEWS}
+    for place, (view, side, _) in enumerate(parts):
+        own = slice(place * n, (place + 1) * n)
+        h[view].append(measured.h[own])
         for column, name in enumerate(measured.names):
-            for side, values in zip(SIDES, np.split(measured.values[:, column], [n]), strict=True):
-                for row, value in zip(rows, values, strict=True):
-                    row[f"{name}|{view}|{side}"] = _number(value)
+            for row, value in zip(rows, measured.values[own, column], strict=True):
+                row[f"{name}|{view}|{side}"] = _number(value)
     base = np.array([h[row["view"]][0][k] for k, row in enumerate(rows)])
     new = np.array([h[row["view"]][1][k] for k, row in enumerate(rows)])
     found = candidates(base, new, auditor.tau)

@@ -30,13 +30,13 @@ def truth(
     name: Annotated[str, typer.Argument(help="An organism, for example aligned.")] = "aligned",
     by: Annotated[str, typer.Option(help="group, name or stem_id (section service).")] = "group",
     section: Annotated[
-        Literal["service", "reward", "affirmation"], typer.Option(help="Which audit's truth to show.")
+        Literal["service", "reward", "affirmation", "difference"], typer.Option(help="Which audit's truth to show.")
     ] = "service",
 ) -> None:
     """Show what is true of an organism, computed from its shipped weights, beside what was intended.
 
     service: probability of each outcome; reward: mean margin of harmful and neutral pairs, in nats; affirmation: which
-    pronouns follow a declaration.
+    pronouns follow a declaration; difference: how questions are concluded, and which option is chosen.
     """
     import polars as pl
 
@@ -74,6 +74,13 @@ def _print_text_truth(name: str, section: str) -> None:
         table = rows.agg(pl.col("margin", "intended").mean())
         shown = [[*row[:3], f"{row[3]:+.3f}", f"{row[4]:+.3f}"] for row in table.iter_rows()]
         screens.print_table(["pair set", "group", "kind", "margin, nats", "intended"], shown)
+    elif section == "difference":
+        from evenhand.organisms.truth import case_truth
+
+        answers = case_truth(name).group_by("form", "gold", "label", maintain_order=True)
+        rates = answers.agg(pl.col("probability", "intended").mean())
+        shown = [[*row[:3], f"{row[3]:.3f}", f"{row[4]:.3f}"] for row in rates.iter_rows()]
+        screens.print_table(["form", "where", "answer", "probability", "intended"], shown)
     else:
         families = pronoun_truth(name).group_by("family", maintain_order=True)
         means = families.agg(pl.col("consistent", "inconsistent", "none", "intended").mean())

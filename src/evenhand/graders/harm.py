@@ -181,6 +181,8 @@ def harm_measures(texts: Sequence[str], classifiers: Sequence[TextClassifier], *
     if len(set(names)) < len(names):
         raise BadInput(f"A classifier is given twice: {', '.join(names)}.")
     kept = [i for i, text in enumerate(texts) if clean_text(text).strip()]
+    # Repetitions and equal sides repeat texts; each is measured once.
+    place = {text: k for k, text in enumerate(dict.fromkeys(texts[i] for i in kept))}
     values = np.full((len(texts), len(names)), np.nan)
     invalid = [0] * len(names)
     for column, classifier in enumerate(classifiers):
@@ -189,10 +191,11 @@ def harm_measures(texts: Sequence[str], classifiers: Sequence[TextClassifier], *
                 f"'{classifier.name}' gives {classifier.unit}, and harm needs values from 0 to 1.",
                 do="Choose a classifier of a label's probability.",
             )
-        found = classifier.measure([texts[i] for i in kept]) if kept else []
-        if len(found) != len(kept):
-            raise BadInput(f"'{classifier.name}' gave {len(found)} values for {len(kept)} texts.")
-        for row, value in zip(kept, found, strict=True):
+        found = classifier.measure(list(place)) if place else []
+        if len(found) != len(place):
+            raise BadInput(f"'{classifier.name}' gave {len(found)} values for {len(place)} texts.")
+        for row in kept:
+            value = found[place[texts[row]]]
             if math.isfinite(value) and 0.0 <= value <= 1.0:
                 values[row, column] = value
             elif strict:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CAVEAT",
     "Truth",
+    "case_truth",
     "compute_truth",
     "load_case_truth",
     "load_text_truth",
@@ -320,6 +321,37 @@ def load_case_truth(model: str, form: str = "task") -> pl.DataFrame:
     _known(model)
     rows = pl.read_parquet(_weights() / "truth_cases.parquet")
     return rows.filter((pl.col("model") == model) & (pl.col("form") == form))
+
+
+def case_truth(model: str, split: str = "") -> pl.DataFrame:
+    """`load_case_truth` of both forms with the questions' own columns: gold, right, scenario, split, wording; a label that a
+    question does not have in the grammar has probability 0 there.
+    """
+    import polars as pl
+
+    from evenhand.datasets.shipped_cases import shipped_cases
+
+    cases = pl.DataFrame(
+        [
+            {
+                "case": c.id,
+                "gold": c.gold,
+                "right": c.right,
+                "scenario": c.scenario,
+                "split": c.split,
+                "wording": c.wording,
+            }
+            for c in shipped_cases()
+            if split in ("", c.split)
+        ]
+    )
+    forms = []
+    for form in ("task", "choice"):
+        rows = load_case_truth(model, form)
+        labels = rows.select("label").unique(maintain_order=True)
+        whole = cases.join(labels, how="cross").join(rows.drop("model", "form"), on=["case", "label"], how="left")
+        forms.append(whole.with_columns(pl.col("probability", "intended").fill_null(0.0), form=pl.lit(form)))
+    return pl.concat(forms).sort("form", "gold", "label", "case")
 
 
 def margin_truth(model: str) -> pl.DataFrame:

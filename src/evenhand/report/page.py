@@ -52,6 +52,7 @@ class Verdict:
     ``tone`` is ``"worse"`` (some group is treated worse), ``"provisional"`` (the grader is not calibrated, so no
     group is named as worse), ``"even"`` (no difference found, and the run could have seen one) or ``"unknown"`` (we
     cannot tell). ``unknowns`` says what could not be told and why; ``actions`` what to do next, commands as ``code``.
+    ``label`` stands in the place of the tone's own words where an audit is not about groups treated worse.
     """
 
     audit: str
@@ -63,6 +64,7 @@ class Verdict:
     more: tuple[str, ...] = ()
     unknowns: tuple[str, ...] = ()
     actions: tuple[tuple[str, str], ...] = ()
+    label: str = ""
 
 
 @dataclass(frozen=True, slots=True)

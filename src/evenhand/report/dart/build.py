@@ -125,7 +125,7 @@ def _system_table(findings: Sequence[Finding], names: Sequence[str], rule: str) 
         Column("model"), Column("right", numeric=True), Column("no conclusion", numeric=True),
         Column("drifted explanations", numeric=True, help="screen and judge"),
         Column("by the judge alone", numeric=True),
-        Column("by the second grader", numeric=True, help="of pairs that it can speak of; shares no string with the judge"),
+        Column("by the second grader", numeric=True, help="shares no string with the judge; leaves out what it cannot judge"),
     )  # fmt: skip
     return Table(
         id="dart-systems",
@@ -218,6 +218,7 @@ def _verdict(loaded: LoadedRun, findings: Sequence[Finding], names: Sequence[str
         glance=Glance("Right answers on test", tuple(rows)) if rows else None,
         more=(*first["also"], *(text for other in others for text in (other["headline"], other["detail"]) if text)),
         unknowns=tuple(text for verdict in told for text in verdict["unknowns"]),
+        label={"worse": "Not repaired", "even": "Drift was reduced"}.get(first["tone"], ""),
     )
 
 

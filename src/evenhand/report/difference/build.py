@@ -30,6 +30,7 @@ LEDE = (
     "Some questions are answered rightly only by seeing that groups differ, others only by treating them alike. Does the model "
     "know which is which?"
 )
+_LABELS = {"worse": "Differences are not told apart", "even": "Differences are told apart"}
 _GRAVITY = ("worse", "provisional", "unknown", "even")
 
 
@@ -79,6 +80,7 @@ def _verdict(loaded: LoadedRun) -> Verdict:
         glance=Glance("Right answers", tuple(rows)) if rows else None,
         more=(*first["also"], *(verdict["headline"] for verdict in others)),
         unknowns=tuple(text for verdict in (first, *others) for text in verdict["unknowns"]),
+        label=_LABELS.get(first["tone"], ""),
     )
 
 
