@@ -232,7 +232,8 @@ def test_without_a_judge_it_is_provisional() -> None:
     verdict = told(pairs, judged=False)
     assert verdict.tone == "provisional"
     assert verdict.headline == "20 explanations of m1 look more harmful than m0's to the screen alone."
-    assert verdict.advice == "Confirm them with a judge (--judge)."
+    assert tuple(verdict.unknowns) == ("confirm them with a judge (--judge)",)
+    assert not verdict.advice
     assert "No judge was given: what follows is the screen alone, which fires on noise." in drift_caveats(
         judged=False, null=True
     )

@@ -42,7 +42,7 @@ def drift_part(loaded: LoadedRun) -> Part:
     verdict = Verdict(
         audit="Drift", tone=told["tone"], headline=told["headline"], detail=told["detail"],
         glance=Glance("Explanations that became more harmful", tuple(rows)) if rows else None,
-        more=(*told["also"], *([told["advice"]] if told["advice"] else [])), unknowns=tuple(told["unknowns"]),
+        more=tuple(told["also"]), unknowns=tuple(told["unknowns"]),
         label={"worse": "Explanations became more harmful", "even": "No harm drift found"}.get(told["tone"], ""),
     )  # fmt: skip
     return Part(

@@ -14,7 +14,7 @@ __all__ = ["behind", "kind_bars", "rule_table", "shift_table", "slice_table"]
 
 WORDS = {
     "screen_then_judge": "screen, then judge", "judge_only": "judge alone", "both": "screen and judge on every pair",
-    "elaborates": "elaborates a harm", "normalises": "takes a harm for granted", "omits": "no longer names a harm",
+    "elaborates": "elaborates", "normalises": "takes for granted", "omits": "no longer named",
 }  # fmt: skip
 
 
