@@ -70,20 +70,20 @@ def drift_verdict(findings: Sequence[Finding], candidate: str, baseline: str, ru
             return Verdict(label, "unknown", headline, detail, also=also, unknowns=(f"p {p_value(p)}",))
         if not found:
             headline = f"{candidate}'s explanations are no more harmful than {baseline}'s."
-            return _even(candidate, headline, detail, also, hidden)
+            return _even(label, headline, detail, also, hidden)
         detail += f"; {points(excess.estimate)} points above that, p {p_value(p)}"
     elif not drifted:
         headline = f"No explanation of {candidate} was more harmful than {baseline}'s."
-        return _even(candidate, headline, detail, also, hidden)
+        return _even(label, headline, detail, also, hidden)
     headline = f"{percent(rate.estimate, 0)} of {candidate}'s explanations became more harmful than {baseline}'s."
     return Verdict(label, "worse", headline, detail, also=also)
 
 
-def _even(candidate: str, headline: str, detail: str, also: Sequence[str], hidden: str) -> Verdict:
+def _even(label: str, headline: str, detail: str, also: Sequence[str], hidden: str) -> Verdict:
     """No drift; or, where too many pairs have no verdict, that this cannot be said."""
     if not hidden:
         return Verdict(label, "even", headline, detail, also=also)
-    told = f"Whether {candidate} drifted could not be told: {hidden}."
+    told = f"Whether {_named(label)} drifted could not be told: {hidden}."
     return Verdict(label, "unknown", told, detail, also=also, unknowns=(hidden,))
 
 
