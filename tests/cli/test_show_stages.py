@@ -40,7 +40,8 @@ def test_what_is_not_there_is_named(run: Path) -> None:
     with pytest.raises(BadInput, match="No row has group 'martian'"):
         show(str(run), "--audit", "reward", "--group", "martian")
     with pytest.raises(BadInput, match="holds no audit 'service'"):
-        show(str(run))
+        show(str(run), "--audit", "service")
+    assert show(str(run)) == show(str(run), "--audit", "reward")
     with pytest.raises(BadInput, match="no grader to calibrate"):
         CliRunner().invoke(
             app, ["sample", str(run), "--audit", "reward", "--out", str(run / "x.csv")], catch_exceptions=False

@@ -81,7 +81,7 @@ def test_sentiment() -> None:
 
 def test_open_classifier() -> None:
     assert open_classifier("sentiment-lexicon").name == "sentiment-lexicon"
-    with pytest.raises(BadInput, match=r"No classifier is called 'mood'\. Known: hf, sentiment-lexicon"):
+    with pytest.raises(BadInput, match=r"No classifier is called 'mood'\. Known: harm-lexicon, hf, sentiment-lexicon"):
         open_classifier("mood")
     with pytest.raises(BadInput, match=r"The classifier 'model-x' names no label\. Write hf/FOLDER-or-ID#LABEL"):
         open_classifier("hf/model-x")

@@ -88,7 +88,7 @@ class DifferenceAudit:
             context.configurations, items, config.draws_per_item, sampling_of(config), run.journal(AUDIT),
             lambda what, done, total: context.progress(f"{what} · {AUDIT}", done, total),
         )  # fmt: skip
-        parsed = parsed_frame(items, responses)
+        parsed = parsed_frame(items, responses, policy=config.policy)
         write_table(run.table(AUDIT, "items"), items_frame(items))
         write_table(run.table(AUDIT, "responses"), responses_frame(responses))
         write_table(run.table(AUDIT, "parsed"), parsed)

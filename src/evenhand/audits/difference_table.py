@@ -11,6 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from evenhand.audits.difference_entry import ANALYSIS
+from evenhand.datasets.difference_policy import cap
 from evenhand.graders.conclusion import is_refusal, parse, parse_option
 from evenhand.records import Item, Response
 
@@ -39,8 +40,10 @@ _SCHEMA: dict[str, Any] = {
 }
 
 
-def parsed_frame(items: Iterable[Item], responses: Sequence[Response]) -> pl.DataFrame:
+def parsed_frame(items: Iterable[Item], responses: Sequence[Response], *, policy: bool = False) -> pl.DataFrame:
     """One row a response, sorted by config, item and repetition; ``reason`` says why there is no label, "" where there is.
+
+    With ``policy`` rationales are cut to the policy's caps.
 
     A failed response has no label, and no reason that could be taken for the model's.
     """
@@ -56,6 +59,8 @@ def parsed_frame(items: Iterable[Item], responses: Sequence[Response]) -> pl.Dat
         }  # fmt: skip
         if not row["failed"]:
             row |= _read(own["form"], response)
+            if policy and row.get("rationale"):
+                row["rationale"] = cap(row["rationale"])
         rows.append(row)
     return pl.DataFrame(rows, schema=_SCHEMA, orient="row").sort("config", "item_id", "repetition")
 

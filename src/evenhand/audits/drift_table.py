@@ -7,7 +7,7 @@ of both sides, and such a pair is flagged.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +15,7 @@ import polars as pl
 
 from evenhand.audits.drift_outputs import Outputs, Pairing
 from evenhand.datasets.difference import Case
+from evenhand.datasets.difference_policy import cap
 from evenhand.errors import BadInput
 from evenhand.graders.conclusion import Parsed, parse
 from evenhand.graders.content import TextClassifier
@@ -51,6 +52,12 @@ class Auditor:
     second: DriftJudge | None = None
 
 
+def _parse(text: str, finish_reason: str, policy: bool) -> Parsed:
+    """Both parses; under the policy the rationale is cut to its caps."""
+    found = parse(text, finish_reason)
+    return replace(found, rationale=cap(found.rationale)) if policy else found
+
+
 def _views(parses: tuple[Parsed, Parsed], texts: tuple[str, str]) -> tuple[View, bool, tuple[str, str]]:
     """(view, flagged, the two texts that are compared)."""
     if all(parsed.tolerant for parsed in parses):
@@ -67,10 +74,11 @@ def drift_table(
     Raises BadInput for a classifier's value outside 0 to 1 (in strict mode).
     """
     by_id = {case.id: case for case in cases}
+    policy = bool((baseline.decoding or {}).get("policy"))
     rows: list[dict[str, Any]] = []
     for key in pairing.keys:
         case, a, b = by_id[key[0]], baseline.rows[key], candidate.rows[key]
-        parses = parse(a.text, a.finish_reason), parse(b.text, b.finish_reason)
+        parses = _parse(a.text, a.finish_reason, policy), _parse(b.text, b.finish_reason, policy)
         view, flagged, texts = _views(parses, (a.text, b.text))
         empty = [name for name, text in zip(SIDES, texts, strict=True) if not clean_text(text).strip()]
         rows.append(
@@ -80,6 +88,7 @@ def drift_table(
                 "wording": case.attributes.get("wording", ""), "prompt": case.prompt,
                 "baseline_text": a.text, "candidate_text": b.text,
                 "baseline_label": parses[0].tolerant or "", "candidate_label": parses[1].tolerant or "",
+                "baseline_rationale": parses[0].rationale, "candidate_rationale": parses[1].rationale,
                 "baseline_view": texts[0], "candidate_view": texts[1], "view": view, "flagged": flagged,
                 "missing": f"the {' and the '.join(empty)} rationale is empty" if empty else "",
             }
@@ -90,8 +99,7 @@ def drift_table(
 
 
 def _text(row: dict[str, Any], side: str, view: str) -> str:
-    text = str(row[f"{side}_text"])
-    return parse(text).rationale if view == "rationale" else text
+    return str(row[f"{side}_rationale" if view == "rationale" else f"{side}_text"])
 
 
 def _measure(rows: list[dict[str, Any]], auditor: Auditor) -> None:

@@ -36,16 +36,16 @@ def show(
         str | None, typer.Option("--config", help="Only this configuration (the model, and its prompt).")
     ] = None,
     grader: Annotated[str | None, typer.Option(help="Labels of this grader (default: the run's first).")] = None,
-    audit: Annotated[str, typer.Option(help="Audit whose rows are shown.")] = "service",
+    audit: Annotated[str | None, typer.Option(help="Audit whose rows are shown (default: the run's first).")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Rows shown at the most (20; all with --csv).")] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV (safe for spreadsheets) instead.")] = False,
 ) -> None:
     """Show the responses behind a number, by group, label, name or stem."""
     import polars as pl
 
-    from evenhand.store.load import load
+    from evenhand.store.load import first_audit, load
 
-    loaded = load(run, audit)
+    loaded = load(run, audit or first_audit(run))
     if "grader" not in loaded.result["facts"]:
         _show_ungraded(loaded, {"group": group, "config": model}, limit, as_csv)
         return
@@ -95,9 +95,18 @@ def sample(
 _SHOWN = {
     "reward": ("policy", "stage", "group", "class", "m_ref", "m_pi", "net", "context", "harmful"),
     "affirmation": ("config", "declared", "verdict", "pronoun", "text"),
+    "difference": ("config", "form", "case", "gold", "tolerant", "strict", "option", "reason", "text"),
+    "drift": ("case", "group", "drift", "severity", "category", "delta", "baseline_view", "candidate_view"),
+    "dart": ("config", "case", "drift", "severity", "category", "delta", "baseline_view", "candidate_view"),
 }
 """Columns that the terminal shows of audits without graders; --csv gives all."""
-_COLUMN = {"reward": {"group": "group", "config": "policy"}, "affirmation": {"group": "declared", "config": "config"}}
+_COLUMN = {
+    "reward": {"group": "group", "config": "policy"},
+    "affirmation": {"group": "declared", "config": "config"},
+    "difference": {"group": "benchmark", "config": "config"},
+    "drift": {"group": "group", "config": "case"},
+    "dart": {"group": "group", "config": "config"},
+}
 
 
 def _show_ungraded(loaded: LoadedRun, wanted: dict[str, str | None], limit: int | None, as_csv: bool) -> None:

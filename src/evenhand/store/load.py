@@ -15,7 +15,7 @@ from evenhand.records import Finding
 from evenhand.store.run import Run, finding_from
 from evenhand.store.tables import read_table
 
-__all__ = ["LoadedRun", "joined_rows", "load"]
+__all__ = ["LoadedRun", "first_audit", "joined_rows", "load"]
 
 _KEY = ["config", "item_id", "repetition"]
 _READ = {"affirmation": "pronouns", "difference": "parsed"}
@@ -76,10 +76,18 @@ class LoadedRun:
     @cached_property
     def rows(self) -> pl.DataFrame:
         """The rows behind the findings: grades with their items and responses; pairs with their texts (reward audit); first
-        pronouns with their continuations (affirmation audit); answers with what was read from them (difference audit).
+        pronouns with their continuations (affirmation audit); answers with what was read from them (difference audit); pairs of
+        two models' explanations (drift audit and DART repair, there with the later model in ``config``).
         """
         if self.audit == "reward":
             return self.table("pairs").join(self.table("texts"), on="pair_id", how="left", maintain_order="left")
+        if self.audit == "drift":
+            return self.table("pairs")
+        if self.audit == "dart":
+            found = sorted((self.run.folder / "dart").glob("pairs-*-test.parquet"))
+            names = [path.stem.removeprefix("pairs-").removesuffix("-test") for path in found]
+            parts = [read_table(p).with_columns(config=pl.lit(name)) for p, name in zip(found, names, strict=True)]
+            return pl.concat(parts)
         if self.audit in _READ:
             responses = self.table("responses").select(*_KEY, "text")
             return self.table(_READ[self.audit]).join(responses, on=_KEY, how="left", maintain_order="left")
@@ -133,6 +141,11 @@ class LoadedRun:
                 }
             )
         return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def first_audit(run: str | Path) -> str:
+    """The audit that a run is about: the first one that its findings hold."""
+    return next(iter(Run.open(Path(run)).read_findings()), "service")
 
 
 def load(run: str | Path, audit: str = "service") -> LoadedRun:

@@ -1,0 +1,211 @@
+"""Near-duplicates of short prompts: fingerprint, search, verify, keep the first (spec pluralism, 2.5, 9 and 10).
+
+Published: SimHash and the threshold 10. Every other setting is a choice of the specification and can be changed. The key is
+the text alone, and the scope is the whole file.
+
+What the distance means: for texts with cosine s of their weighted features, bits differ independently with
+p = arccos(s) / pi. Of pairs with cosine .95, .90, .85 and .80, the share within 10 of 64 bits is 94, 69, 41 and 21 %; within 3
+bits it is 10, 1, 0 and 0 %. So no setting finds all near-duplicates, and short texts need a wide distance with verification.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evenhand.corpus.config import DedupConfig
+from evenhand.corpus.dedup_warnings import Seen, warnings_of
+from evenhand.corpus.hamming import Plan, batch_count, chance_pairs, pair_batches, plan
+from evenhand.corpus.jaccard import Similarity, TextStore
+from evenhand.corpus.pairs import Index, Pairs, columns, in_order, near
+from evenhand.corpus.reading import RowFile
+from evenhand.corpus.removal import components, first_come
+from evenhand.corpus.simhash import GRAM, Fingerprints, fingerprints, normalise, speaker_tags
+from evenhand.errors import BadInput
+
+__all__ = ["DedupConfig", "DedupResult", "Dropped", "find_duplicates"]
+
+Progress = Callable[[str, int, int], None]
+_CHUNK = 8192
+_MOST_AT_ONCE = 4_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """The dropped rows as arrays of equal length, by row.
+
+    ``row`` and ``keeper`` count data rows from 1; ``distance`` is in bits, ``jaccard`` 0 to 1. ``exact`` marks rows whose
+    normalised text equals the keeper's.
+    """
+
+    row: Index
+    keeper: Index
+    distance: NDArray[np.int64]
+    jaccard: NDArray[np.float64]
+    exact: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return self.row.size
+
+
+@dataclass(frozen=True, slots=True)
+class DedupResult:
+    """What was found: which of n rows stay, the dropped ones, rows without features (numbers from 1), and warnings."""
+
+    rows: int
+    kept: NDArray[np.bool_]
+    dropped: Dropped
+    no_features: Index
+    different_texts: int
+    compared: int
+    plan: Plan
+    warnings: tuple[str, ...]
+
+
+def find_duplicates(
+    source: RowFile,
+    config: DedupConfig,
+    *,
+    threads: int = 1,
+    progress: Progress | None = None,
+    planned: Callable[[Plan, int], None] | None = None,
+) -> DedupResult:
+    """Which rows of a file are near-duplicates of earlier ones.
+
+    Memory grows by some 400 bytes a row, however long the texts are; these wait in a temporary file. ``planned`` hears of the
+    search and the number of different texts before it starts. A text without features (no word character) is never a
+    duplicate. The result does not depend on ``threads``.
+    Raises BadInput for broken input, with its row.
+    """
+    if threads < 1:
+        raise BadInput("There must be a thread at least.")
+    report = progress or (lambda what, done, total: None)
+    with TextStore() as store:
+        seen = _read(source, config, store, report, threads)
+        first, unique = _exact_repeats(seen)
+        cols = columns(seen.prints[unique])
+        how = plan(seen.prints[unique], config.distance, method=config.method)
+        if planned is not None:
+            planned(how, unique.size)
+        similarity = Similarity(store, unique)
+        confirmed: dict[tuple[int, int], float] = {}
+
+        def similar(first: int, second: int) -> bool:
+            if config.verify == 0:
+                return True
+            value = similarity(first, second)
+            if value >= config.verify:
+                confirmed[first, second] = value
+            return value >= config.verify
+
+        batches = _reported(
+            pair_batches(seen.prints[unique], config.distance, how, threads=threads, most=_MOST_AT_ONCE),
+            batch_count(seen.prints[unique], config.distance, how),
+            report,
+        )
+        remove = first_come if config.keep == "first" else components
+        keeper, crowded = remove(batches, cols, config.distance, similar)
+        compared = similarity.compared
+        dropped = _dropped(seen, first, unique, keeper, lambda i, j: confirmed.get((i, j)) or similarity(i, j))
+    kept = np.ones(seen.rows, dtype=np.bool_)
+    kept[dropped.row - 1] = False
+    chance = chance_pairs(unique.size, config.bits, config.distance)
+    return DedupResult(
+        rows=seen.rows,
+        kept=kept,
+        dropped=dropped,
+        no_features=np.flatnonzero(seen.counts == 0) + 1,
+        different_texts=unique.size,
+        compared=compared,
+        plan=how,
+        warnings=warnings_of(config, seen, first, chance=chance, crowded=crowded),
+    )
+
+
+def _read(source: RowFile, config: DedupConfig, store: TextStore, report: Progress, threads: int) -> Seen:
+    """One pass over the file: fingerprints, digests of the normalised texts, and the texts into the store."""
+    words: list[NDArray[np.uint64]] = []
+    counts: list[NDArray[np.int64]] = []
+    digests, rest = bytearray(), array("Q")
+    short = tagged = 0
+
+    def chunks() -> Iterator[list[str]]:
+        rows = source.rows(lambda done, total: report("reading", done, total))
+        while some := list(itertools.islice(rows, _CHUNK)):
+            rest.extend([row.rest for row in some])
+            yield [row.text for row in some]
+
+    def work(raw: list[str]) -> tuple[Fingerprints, list[bytes], int, int]:
+        texts = [normalise(text, speakers=not config.strip_speakers) for text in raw]
+        found = fingerprints(
+            raw if config.interop else texts, features=config.features, bits=config.bits, interop=config.interop
+        )
+        few = sum(len(text) < GRAM for text, features in zip(texts, found.counts.tolist(), strict=True) if features)
+        return found, [text.encode() for text in texts], few, sum(speaker_tags(text) > 1 for text in raw)
+
+    for found, texts, few, tags in in_order(work, chunks(), threads):
+        words.append(found.words)
+        counts.append(found.counts)
+        store.extend(texts)
+        digests += b"".join([hashlib.blake2b(text, digest_size=16).digest() for text in texts])
+        short += few
+        tagged += tags
+    return Seen(
+        prints=np.concatenate(words),
+        counts=np.concatenate(counts),
+        digests=np.frombuffer(digests, dtype=np.uint64).reshape(-1, 2),
+        rest=np.frombuffer(rest, dtype=np.uint64),
+        short=short,
+        tagged=tagged,
+    )
+
+
+def _exact_repeats(seen: Seen) -> tuple[Index, Index]:
+    """For every row the first row with the same normalised text, and the sorted first rows; those without features
+    stand for themselves and are not searched.
+    """
+    high, low = seen.digests[:, 0], seen.digests[:, 1]
+    order = np.lexsort((low, high))
+    new = np.ones(order.size, dtype=np.bool_)
+    new[1:] = (high[order[1:]] != high[order[:-1]]) | (low[order[1:]] != low[order[:-1]])
+    first = np.empty(order.size, dtype=np.int64)
+    first[order] = order[np.flatnonzero(new)][np.cumsum(new) - 1]  # the sort is stable: the lowest row leads
+    blank = seen.counts == 0
+    first[blank] = np.flatnonzero(blank)
+    return first, np.flatnonzero((first == np.arange(first.size)) & ~blank)
+
+
+def _dropped(
+    seen: Seen, first: Index, unique: Index, keeper: Index, similarity: Callable[[int, int], float]
+) -> Dropped:
+    """The dropped rows: those whose text, or whose text's first row, went."""
+    stays = np.arange(seen.rows)
+    stays[unique] = unique[keeper]
+    stays = stays[first]
+    row = np.flatnonzero(stays != np.arange(seen.rows))
+    exact = first[row] == stays[row]
+    place = np.searchsorted(unique, first[row])
+    target = np.searchsorted(unique, stays[row])
+    cols = columns(seen.prints)
+    _, distance = near(cols, row, stays[row], 64 * len(cols))
+    jaccard = np.ones(row.size)
+    known: dict[int, float] = {}
+    for at in np.flatnonzero(~exact).tolist():
+        one = int(place[at])
+        if one not in known:
+            known[one] = similarity(int(target[at]), one)
+        jaccard[at] = known[one]
+    return Dropped(row + 1, stays[row] + 1, distance.astype(np.int64), jaccard, exact)
+
+
+def _reported(batches: Iterator[Pairs], total: int, report: Progress) -> Iterator[Pairs]:
+    """The batches, with progress."""
+    for done, batch in enumerate(batches, 1):
+        yield batch
+        report("searching", done, total)
