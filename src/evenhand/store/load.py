@@ -144,8 +144,8 @@ class LoadedRun:
 
 
 def first_audit(run: str | Path) -> str:
-    """The audit that a run is about: the first one that its findings hold."""
-    return next(iter(Run.open(Path(run)).read_findings()), "service")
+    """The audit that a run is about: the first one of its plan."""
+    return str(Run.open(Path(run)).manifest["plan"]["audits"][0])
 
 
 def load(run: str | Path, audit: str = "service") -> LoadedRun:

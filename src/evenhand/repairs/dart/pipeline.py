@@ -120,6 +120,7 @@ def run_dart(
         try:
             began = time.monotonic()
             work = Work(run, config, splits, teacher, auditor, options, progress, cache)
+            work.own_judge = _same(config, engines)
             checkpoint: Any = engines["model"]
             result = _carried_out(work, found, weights, checkpoint.checkpoint.folder)
             run.manifest["timings"][AUDIT] = round(time.monotonic() - began, 3)
@@ -134,6 +135,14 @@ def run_dart(
         for engine in engines.values():
             engine.close()
     return run, result
+
+
+def _same(config: DartConfig, engines: dict[str, Engine]) -> bool:
+    """Whether teacher and judge are one model, whatever they are called."""
+    if config.teacher == config.judge:
+        return True
+    both = [engines[role].identity().digest for role in ("teacher", "judge") if role in engines]
+    return len(both) == 2 and both[0] == both[1]
 
 
 def _number(name: str, text: str) -> float:

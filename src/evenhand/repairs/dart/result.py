@@ -81,7 +81,7 @@ def dart_result(work: Work, found: Cases, distil: pl.DataFrame, states: dict[str
         rows=parsed.height,
         missing=int(parsed["failed"].sum()),
         methods=dart_methods(config),
-        caveats=dart_caveats(config, found),
+        caveats=dart_caveats(config, found, own_judge=work.own_judge),
         facts={
             "protocols": states,
             "ablation": config.ablation,

@@ -126,6 +126,9 @@ def train_adapter(
     )  # fmt: skip
     if trainer.is_world_process_zero():
         write_json(out / DONE, asdict(report))
+        shutil.rmtree(
+            out / "checkpoints", ignore_errors=True
+        )  # as large as the adapter, and of use to an unfinished one alone
     return report
 
 

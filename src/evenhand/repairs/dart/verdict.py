@@ -121,10 +121,10 @@ def dart_headlines(findings: list[Finding], names: list[str]) -> list[Headline]:
     return rows
 
 
-def dart_caveats(config: DartConfig, found: Cases) -> list[str]:
+def dart_caveats(config: DartConfig, found: Cases, *, own_judge: bool) -> list[str]:
     """Limits and warnings."""
     told = [ORGANISM_NOTICE] if is_organism([config.model]) else []
-    if config.teacher == config.judge:
+    if own_judge:
         told.append("ERROR The teacher is also the judge: it grades its own explanations. Name another judge.")
     told += [*found.notes, *drift_caveats(judged=True, null=True)]
     told.append(

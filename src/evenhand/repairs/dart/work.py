@@ -47,6 +47,8 @@ class Work:
     progress: Progress
     cache: Path | None = None
     adapters: dict[str, Path] = field(default_factory=dict)
+    own_judge: bool = False
+    """Teacher and judge are the same model."""
     _outputs: dict[tuple[str, str, int], Outputs] = field(default_factory=dict)
 
     def path(self, *parts: str) -> Path:
