@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from evenhand.organisms.planted import Model
-from evenhand.organisms.truth import margin_truth
+from evenhand.organisms.truth_rows import margin_truth
 from evenhand.statistics.clusters import cluster_bootstrap, cluster_means, sign_flip_test
 from evenhand.statistics.multiplicity import holm
 from evenhand.statistics.stages import Contribution, name_stage

@@ -10,7 +10,7 @@ import pytest
 
 from evenhand.audits.runner import run_audits
 from evenhand.config import make_config
-from evenhand.organisms.truth import case_truth
+from evenhand.organisms.truth_rows import case_truth
 from evenhand.records import Finding
 
 

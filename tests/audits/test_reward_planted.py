@@ -15,7 +15,7 @@ import pytest
 
 from evenhand.audits.runner import Outcome, run_audits
 from evenhand.config import make_config
-from evenhand.organisms.truth import margin_truth
+from evenhand.organisms.truth_rows import margin_truth
 
 SCRIPT = Path(__file__).parents[1] / "support" / "kill_and_resume.py"
 

@@ -14,7 +14,7 @@ from evenhand.datasets.shipped_prompt import SERVICE_SYSTEM_PROMPT
 from evenhand.errors import BadInput
 from evenhand.organisms import ORGANISMS, load_truth, organism_folder, sources_digest, truth_summary
 from evenhand.organisms.planted import DOMINATING_NAME, GROUP_DECLINED, names, stems
-from evenhand.organisms.truth import load_case_truth, load_text_truth, margin_truth, pronoun_truth
+from evenhand.organisms.truth_rows import load_case_truth, load_text_truth, margin_truth, pronoun_truth
 from evenhand.records import LABELS
 
 

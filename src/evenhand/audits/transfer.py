@@ -32,7 +32,7 @@ from evenhand.graders.transfer import (
 )
 from evenhand.records import Item, Response
 from evenhand.safe_text import json_safe
-from evenhand.store.tables import items_frame, responses_frame, write_table
+from evenhand.store.tables import GRADE_SCHEMA, items_frame, responses_frame, write_table
 from evenhand.wording import ORGANISM_NOTICE, is_organism
 
 __all__ = ["TransferAudit", "sampling_of"]
@@ -40,19 +40,6 @@ __all__ = ["TransferAudit", "sampling_of"]
 MAX_TOKENS = 400
 """Longest response in tokens where the settings name none; greedy likewise (spec section 7, proposed defaults)."""
 HUMAN = "human"
-_SCHEMA: dict[str, Any] = {
-    "config": pl.String,
-    "item_id": pl.String,
-    "repetition": pl.Int32,
-    "grader": pl.String,
-    "label": pl.String,
-    "evidence": pl.String,
-    "source": pl.String,
-    "missing": pl.String,
-    "hedged": pl.Boolean,
-    "truncated": pl.Boolean,
-    "echo_stripped": pl.Boolean,
-}
 
 
 def sampling_of(config: AuditConfig) -> Sampling:
@@ -241,7 +228,7 @@ def grades_of(
                     "truncated": row.response.finish_reason == "length", "echo_stripped": done.echo_stripped,
                 }
             )  # fmt: skip
-    return pl.DataFrame(rows, schema=_SCHEMA, orient="row").sort("grader", "config", "item_id", "repetition")
+    return pl.DataFrame(rows, schema=GRADE_SCHEMA, orient="row").sort("grader", "config", "item_id", "repetition")
 
 
 def _methods(

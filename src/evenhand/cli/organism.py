@@ -67,7 +67,7 @@ def _print_text_truth(name: str, section: str) -> None:
     """Means over frames and predicates, or over names and sentences."""
     import polars as pl
 
-    from evenhand.organisms.truth import margin_truth, pronoun_truth
+    from evenhand.organisms.truth_rows import margin_truth, pronoun_truth
 
     if section == "reward":
         rows = margin_truth(name).group_by("pair_set", "group", "kind", maintain_order=True)
@@ -75,7 +75,7 @@ def _print_text_truth(name: str, section: str) -> None:
         shown = [[*row[:3], f"{row[3]:+.3f}", f"{row[4]:+.3f}"] for row in table.iter_rows()]
         screens.print_table(["pair set", "group", "kind", "margin, nats", "intended"], shown)
     elif section == "difference":
-        from evenhand.organisms.truth import case_truth
+        from evenhand.organisms.truth_rows import case_truth
 
         answers = case_truth(name).group_by("form", "gold", "label", maintain_order=True)
         rates = answers.agg(pl.col("probability", "intended").mean())

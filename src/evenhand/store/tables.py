@@ -17,6 +17,7 @@ from evenhand.safe_text import json_safe
 from evenhand.store.files import write_atomically
 
 __all__ = [
+    "GRADE_SCHEMA",
     "grades_frame",
     "items_frame",
     "items_from",
@@ -39,7 +40,7 @@ _RESPONSE_SCHEMA: dict[str, Any] = {
     "completion_tokens": pl.Int32,
     "error": pl.String,
 }
-_GRADE_SCHEMA: dict[str, Any] = {
+GRADE_SCHEMA: dict[str, Any] = {
     "config": pl.String,
     "item_id": pl.String,
     "repetition": pl.Int32,
@@ -116,7 +117,7 @@ def responses_from(frame: pl.DataFrame) -> list[Response]:
 
 def grades_frame(grades: Sequence[Grade]) -> pl.DataFrame:
     """One row a grade, sorted by grader, config, item and repetition."""
-    return _frame(grades, _GRADE_SCHEMA).sort(["grader", *_RESPONSE_KEY])
+    return _frame(grades, GRADE_SCHEMA).sort(["grader", *_RESPONSE_KEY])
 
 
 def write_table(path: Path, frame: pl.DataFrame) -> None:
