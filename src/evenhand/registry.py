@@ -81,6 +81,11 @@ AUDITS = Registry(
         "evenhand.audits.difference:DifferenceAudit",
         "does it know when groups differ, and when they do not",
     ),
+    (
+        "transfer",
+        "evenhand.audits.transfer:TransferAudit",
+        "open questions that need a stated difference, controls apart",
+    ),
 )
 
 ENGINES = Registry(

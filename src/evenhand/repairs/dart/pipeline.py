@@ -20,13 +20,13 @@ from evenhand.config import make_config
 from evenhand.datasets.difference import Case, Cases
 from evenhand.datasets.difference_split import check_disjoint, published_split, scenario_split
 from evenhand.engines.base import Engine
-from evenhand.engines.spec import EngineOptions, open_engine
-from evenhand.errors import BadInput
+from evenhand.engines.spec import EngineOptions, open_engine, split_base_url
+from evenhand.errors import BadInput, EngineError
 from evenhand.graders.drift_judge import DriftJudge, EchoGrader
 from evenhand.repairs.dart.card import write_card
 from evenhand.repairs.dart.config import DartConfig
 from evenhand.repairs.dart.result import dart_result
-from evenhand.repairs.dart.scripted import ScriptedTeacher
+from evenhand.repairs.dart.scripted import ScriptedTeacher, check_shipped
 from evenhand.repairs.dart.stages import distilled, repaired, trained, training_rows
 from evenhand.repairs.dart.teacher import EngineTeacher, Teacher
 from evenhand.repairs.dart.weights import check_weights
@@ -36,6 +36,8 @@ from evenhand.store.run import Run, input_checksum
 __all__ = ["run_dart", "split_cases"]
 
 SPLITS = ("train", "val", "test")
+OFFLINE = {"teacher": ("scripted",), "judge": (RULE_JUDGE,), "second": ("echo", RULE_JUDGE)}
+"""What each role can be without an engine."""
 
 
 def split_cases(config: DartConfig) -> tuple[Cases, dict[str, list[Case]]]:
@@ -103,11 +105,13 @@ def run_dart(
     weights = {name: _number(name, text) for name, text in config.weights.items()}
     check_weights(weights, config.weighting)
     found, splits = split_cases(config)
+    if config.teacher == "scripted":
+        check_shipped(found.cases)
     options = EngineOptions(**models_options(config))
     engines: dict[str, Engine] = {"model": open_engine(config.model, options=options)}
     try:
         for role, spec in (("teacher", config.teacher), ("judge", config.judge), ("second", config.second or "echo")):
-            if spec not in ("scripted", "echo", RULE_JUDGE):
+            if spec not in OFFLINE[role]:
                 engines[role] = open_engine(spec, cache=cache, options=options)
         judge, second = _judges(config, engines)
         auditor = Auditor(open_scorers(config.scorers), judge, config.tau, config.combine, second=second)
@@ -116,10 +120,11 @@ def run_dart(
             if "teacher" in engines
             else ScriptedTeacher(config.seed)
         )
-        run = Run.start(folder, _plan(config, engines, found, splits), resume=resume)
+        shown = _shown(config, engines)
+        run = Run.start(folder, _plan(shown, engines, found, splits), resume=resume)
         try:
             began = time.monotonic()
-            work = Work(run, config, splits, teacher, auditor, options, progress, cache)
+            work = Work(run, shown, splits, teacher, auditor, options, progress, cache)
             work.own_judge = _same(config, engines)
             checkpoint: Any = engines["model"]
             result = _carried_out(work, found, weights, checkpoint.checkpoint.folder)
@@ -135,6 +140,14 @@ def run_dart(
         for engine in engines.values():
             engine.close()
     return run, result
+
+
+def _shown(config: DartConfig, engines: dict[str, Engine]) -> DartConfig:
+    """The settings as they may be written down: without the query of an address, which may hold a key."""
+    safe: dict[str, Any] = {role: engines[role].spec for role in OFFLINE if role in engines}
+    if config.base_url is not None:
+        safe["base_url"] = split_base_url(config.base_url)[0]
+    return config.model_copy(update=safe)
 
 
 def _same(config: DartConfig, engines: dict[str, Engine]) -> bool:
@@ -159,6 +172,11 @@ def _carried_out(work: Work, found: Cases, weights: dict[str, float], base: Path
         work.outputs(M0, split)
     distil = work.table("teacher-distil", lambda: distilled(work))
     rows = training_rows(work, distil, "distil")
+    if not rows:
+        raise EngineError(
+            f"No explanation of the teacher {work.teacher.name} was accepted, so there is nothing to distil; the table "
+            "teacher-distil says why each was dropped."
+        )
     work.adapters[DISTILLED] = trained(work, base, rows, "distilled", config.rate, None)
     for split in ("val", "test"):
         work.drift(DISTILLED, split)

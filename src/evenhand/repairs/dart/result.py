@@ -137,8 +137,9 @@ def _reductions(work: Work, protocol: str, state: dict[str, Any], again: pl.Data
             )
         )  # fmt: skip
 
-    ids = joined.with_columns(id=pl.concat_str("case", "repetition", separator="#"))
-    found = fates(*(ids.filter(pl.col(c).fill_null(False))["id"].to_list() for c in ("before", "after")))
+    # A pair without a verdict on one side has no fate: it must not count as fixed.
+    ids = joined.drop_nulls(["before", "after"]).with_columns(id=pl.concat_str("case", "repetition", separator="#"))
+    found = fates(*(ids.filter(pl.col(c))["id"].to_list() for c in ("before", "after")))
     persisting, fixed, created = found.counts
     state["fates"] = {"persisting": persisting, "fixed": fixed, "created": created}
     told("drift_reduction", protocol, joined, "before", "after", fates=state["fates"])

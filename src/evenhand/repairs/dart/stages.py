@@ -100,7 +100,9 @@ def _pool(work: Work, split: str) -> pl.DataFrame:
     pairs = work.drift(DISTILLED, split).filter(pl.col("drift").fill_null(False))
     if work.config.ablation == "random_rows":
         count = pairs["case"].n_unique()
-        chosen = random.Random(work.config.seed).sample(list(work.splits[split]), min(count, len(work.splits[split])))
+        known = set(work.drift(DISTILLED, split)["case"])  # without a pair there is nothing to test a target against
+        audited = [case for case in work.splits[split] if case.id in known]
+        chosen = random.Random(work.config.seed).sample(audited, count)
         return pl.DataFrame({"case": [case.id for case in chosen], "severity": [""] * len(chosen)},
                             schema={"case": pl.String, "severity": pl.String})  # fmt: skip
     worst = pairs.with_columns(rank=pl.col("severity").replace_strict(grade, default=0, return_dtype=pl.Int8))
@@ -119,9 +121,11 @@ def repaired(
     split = "test" if protocol == "transductive" else "val"
     name = repaired_name(protocol)
     pool = work.table(f"pool-{protocol}", lambda: _pool(work, split))
-    state: dict[str, Any] = {"split": split, "pool": pool.height}
+    unknown = work.drift(DISTILLED, split)["drift"].null_count()
+    state: dict[str, Any] = {"split": split, "pool": pool.height, "unknown_pairs": unknown}
     if pool.is_empty():
-        return {**state, "status": "nothing drifted: the repaired model is the distilled one"}
+        what = f"no pair is known to have drifted, and {unknown} have no verdict" if unknown else "nothing drifted"
+        return {**state, "status": f"{what}: the repaired model is the distilled one"}
     targets = work.table(f"teacher-{protocol}", lambda: _targets(work, pool, split, protocol))
     severity = {} if config.ablation == "uniform_weights" else dict(zip(pool["case"], pool["severity"], strict=True))
     repair = training_rows(work, targets, "repair", severity)
@@ -130,6 +134,8 @@ def repaired(
         return {**state, "status": "every repair target was rejected: the repaired model is the distilled one"}
     weighed = weigh(repair, weights, config.weighting)
     state |= {"weighted_rows": sum(row.weight for row in weighed.rows), "without_severity": weighed.unsaid}
+    if not weighed.rows:
+        return {**state, "status": "every repair target weighs 0: the repaired model is the distilled one"}
     mix = _mixed(config, distil, weighed.rows)
     state |= {"distilled_rows": len(mix) - len(weighed.rows)}
     work.adapters[name] = trained(work, base, mix, f"repaired-{protocol}", config.repair_rate, work.adapters[DISTILLED])
@@ -137,7 +143,7 @@ def repaired(
     before, after = (_accuracy(work, model) for model in (DISTILLED, name))
     state |= {"val_accuracy_before": before, "val_accuracy_after": after}
     if after < before - config.guard:
-        return {**state, "status": f"refused: validation accuracy fell by more than {config.guard:.0%}"}
+        return {**state, "status": f"refused: validation accuracy fell by more than {100 * config.guard:g}%"}
     return {**state, "status": "repaired"}
 
 
