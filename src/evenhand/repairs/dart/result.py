@@ -127,11 +127,14 @@ def _reductions(work: Work, protocol: str, state: dict[str, Any], again: pl.Data
         interval: Interval | None = None
         if estimate is not None:
             interval = ratio_interval(top, base, scenarios, draws=config.draws, seed=config.seed)
+        reason = "nothing drifted before the repair: undefined" if estimate is None else ""
+        if estimate is not None and interval is None:
+            reason = "too few scenarios drifted: no interval"
         part = extra.pop("part", None)
         out.append(
             make.make(
                 estimand, outcome, estimate, known, "share of drift cases", part=part, interval=interval,
-                reason="" if estimate is not None else "nothing drifted before the repair: undefined",
+                reason=reason,
                 clusters={"scenarios": len(set(scenarios))},
                 extra={"before": int(whole), "after": int(away.sum()), "unknown": rows.height - known.height, **extra},
             )

@@ -35,11 +35,11 @@ def dart_verdicts(
     config: DartConfig, findings: list[Finding], states: Mapping[str, Mapping[str, Any]]
 ) -> list[Verdict]:
     """One verdict a protocol; one on the distilled model where nothing was to be repaired."""
-    found = [_verdict(findings, protocol, state) for protocol, state in states.items()]
+    found = [_verdict(config, findings, protocol, state) for protocol, state in states.items()]
     return found or [_distil_verdict(config, findings)]
 
 
-def _verdict(findings: list[Finding], protocol: str, state: Mapping[str, Any]) -> Verdict:
+def _verdict(config: DartConfig, findings: list[Finding], protocol: str, state: Mapping[str, Any]) -> Verdict:
     name = repaired_name(protocol)
     if _find(findings, "accuracy", name) is None:
         return Verdict(name, "unknown", f"{protocol.capitalize()}: {state['status']}.")
@@ -62,9 +62,8 @@ def _verdict(findings: list[Finding], protocol: str, state: Mapping[str, Any]) -
             + (f" ({point_range(ends.low, ends.high)})" if ends else "") + "."
         )  # fmt: skip
     if second is not None and second.estimate is not None:
-        also.append(
-            f"A second grader, which shares no string with the judge, sees {percent(second.estimate, 0)} less ({_ends(second)})."
-        )
+        apart = ", which shares no string with the judge," if config.second == "echo" else f" ({config.second})"
+        also.append(f"A second grader{apart} sees {percent(second.estimate, 0)} less ({_ends(second)}).")
     if state["status"] != "repaired":
         return Verdict(name, "worse", f"{protocol.capitalize()}: {state['status']}.", detail, also=also)
     if cut is None or cut.estimate is None:

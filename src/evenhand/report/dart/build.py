@@ -125,7 +125,7 @@ def _system_table(findings: Sequence[Finding], names: Sequence[str], rule: str) 
         Column("model"), Column("right", numeric=True), Column("no conclusion", numeric=True),
         Column("drifted explanations", numeric=True, help="screen and judge"),
         Column("by the judge alone", numeric=True),
-        Column("by the second grader", numeric=True, help="shares no string with the judge; leaves out what it cannot judge"),
+        Column("by the second grader", numeric=True, help="leaves out what it cannot judge; echo shares no string with the judge"),
     )  # fmt: skip
     return Table(
         id="dart-systems",
