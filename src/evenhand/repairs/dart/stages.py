@@ -76,11 +76,9 @@ def training_rows(
 
 
 def trained(work: Work, base: Path, rows: Sequence[TrainingRow], name: str, rate: float, adapter: Path | None) -> Path:
-    import torch
-
     config = work.config
     out = work.path(f"adapter-{name}")
-    cpu = config.device == "cpu" or (config.device == "auto" and not torch.cuda.is_available())
+    cpu = config.device == "cpu" or (config.device == "auto" and not _has_cuda())
     plan = TrainPlan(
         epochs=config.epochs, rate=rate, batch=config.batch, accumulation=config.accumulation, rank=config.rank,
         alpha=2 * config.rank, max_tokens=config.context, seed=config.seed, cpu=cpu,
@@ -92,6 +90,12 @@ def trained(work: Work, base: Path, rows: Sequence[TrainingRow], name: str, rate
         train_adapter(base, rows, plan, out, adapter=adapter)
     work.progress(f"training · {name}", 1, 1)
     return out.resolve()
+
+
+def _has_cuda() -> bool:
+    import torch
+
+    return bool(torch.cuda.is_available())
 
 
 def _pool(work: Work, split: str) -> pl.DataFrame:
