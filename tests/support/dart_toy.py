@@ -1,7 +1,8 @@
 """A DART repair of toy models: the real stages, tables and findings, with engines that answer by a function and a training
 that writes down what it was given instead of learning.
 
-As a script it repairs the shipped organism by the offline teacher and judge and is killed in a stage: FOLDER STAGE SETTINGS.
+As a script it makes one repair and is killed on the way: toy FOLDER "ROLE ITEM NUMBER" at the request of this number to a
+role, or organism FOLDER STAGE SETTINGS at a stage of a real training.
 """
 
 from __future__ import annotations
@@ -175,11 +176,11 @@ class Studio:
         return self
 
     def note(self, role: str, item: str, repetition: int) -> None:
-        """Write down, past any kill, that a request was made; and be killed if it is time."""
-        with self.log.open("a", encoding="utf-8") as file:
-            file.write(f"{role}\t{item}\t{repetition}\n")
+        """Be killed if it is time; else write down, past any kill, that a request was made."""
         if self.kill(role, item):
             os.kill(os.getpid(), signal.SIGKILL)
+        with self.log.open("a", encoding="utf-8") as file:
+            file.write(f"{role}\t{item}\t{repetition}\n")
 
     def asked(self, role: str) -> Counter[tuple[str, str]]:
         """How often each request was put to a role, over all runs in this folder."""
@@ -248,17 +249,34 @@ def contents(folder: Path, *, journals: bool = True) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in kept}
 
 
+class _Places:
+    """What pytest's monkeypatch is where nothing is to be undone."""
+
+    setattr = staticmethod(setattr)
+
+
 def main() -> None:
-    """Repair the organism; be killed when a stage begins its work."""
-    folder, stage, settings = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
+    """Repair toy models, killed at a role's request; or the organism, killed when a stage reports progress."""
+    kind, folder, stage = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
+    if kind == "toy":
+        role, item, number = stage.split()
+        met = Counter[str]()
+
+        def kill(asked: str, what: str) -> bool:
+            met[asked] += asked == role and item in what
+            return met[role] == int(number)
+
+        studio = Studio(folder).install(_Places)
+        studio.kill = kill
+        studio.repair(resume=(folder / "run").exists())
+        return
 
     def progress(what: str, done: int, total: int) -> None:
-        sys.stdout.write(f"{what}\n")
-        if what == stage and (done or what.startswith(("training", "teacher"))):
-            sys.stdout.flush()
+        if what == stage and (done or what.startswith("training")):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    pipeline.run_dart(DartConfig(**settings), folder, resume=(folder / "manifest.json").exists(), progress=progress)
+    config = DartConfig(**json.loads(sys.argv[4]))
+    pipeline.run_dart(config, folder, resume=(folder / "manifest.json").exists(), progress=progress)
 
 
 if __name__ == "__main__":

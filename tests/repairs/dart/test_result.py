@@ -155,7 +155,6 @@ def test_reductions_are_those_of_the_counts_over_pairs_that_are_known(rows: list
 @pytest.fixture(scope="module")
 def done(toy: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """One repair of toy models under both protocols, with a second grader."""
-    pytest.importorskip("torch")
     with pytest.MonkeyPatch.context() as patch:
         studio = toy.Studio(tmp_path_factory.mktemp("dart")).install(patch)
         return studio.repair(protocol="both", second="echo", rows=toy.toy_rows(8, 8, 16))
@@ -220,7 +219,6 @@ def test_the_card_has_before_and_after_adapters_and_limits(done: Any) -> None:
 def test_a_second_grader_that_is_no_echo_is_not_called_independent(
     toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("torch")
     _, result = toy.Studio(tmp_path).install(monkeypatch).repair(second="toy/second")
     told = " ".join(result.verdicts[0].also)
     assert "A second grader (toy/second) sees 33% less" in told

@@ -14,7 +14,6 @@ import pytest
 from evenhand.errors import EngineError
 from evenhand.repairs.dart import stages
 
-pytest.importorskip("torch")
 SUPPORT = Path(__file__).parents[2] / "support" / "dart_toy.py"
 
 
@@ -272,8 +271,9 @@ def test_a_launcher_is_given_the_training(studio: Any, monkeypatch: pytest.Monke
         studio.train(model, rows, plan, out, adapter=adapter)
 
     monkeypatch.setattr(stages, "launch", launch)
-    studio.repair(launcher="accelerate launch")
+    command = f"{sys.executable} -m accelerate.commands.launch"
+    studio.repair(launcher=command)
     assert seen == [
-        ("accelerate launch", "adapter-distilled", None),
-        ("accelerate launch", "adapter-repaired-inductive", "adapter-distilled"),
+        (command, "adapter-distilled", None),
+        (command, "adapter-repaired-inductive", "adapter-distilled"),
     ]

@@ -6,21 +6,33 @@ accelerate launch --num_processes 4 --use_fsdp --fsdp_version 2 -m evenhand.repa
 from __future__ import annotations
 
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from evenhand.errors import EngineError
+from evenhand.errors import BadInput, EngineError
 from evenhand.records import Message
 from evenhand.repairs.dart.rows import TrainingRow
 from evenhand.repairs.dart.train import TrainPlan, TrainReport, train_adapter
 from evenhand.store.files import read_json, write_json
 
-__all__ = ["launch", "main"]
+__all__ = ["launch", "launcher_words", "main"]
 
 FILE = "launch.json"
+
+
+def launcher_words(launcher: str) -> list[str]:
+    """The words of a launcher's command. Raises BadInput where it cannot be read, or its program is not found."""
+    try:
+        words = shlex.split(launcher)
+    except ValueError as error:
+        raise BadInput(f"The launcher '{launcher}' cannot be read: {error}.") from None
+    if not words or shutil.which(words[0]) is None:
+        raise BadInput(f"The launcher '{launcher}' names no program that is found.", do="Give its whole path.")
+    return words
 
 
 def launch(
@@ -34,9 +46,10 @@ def launch(
 ) -> TrainReport:
     """Write the job into ``out``, run it under the launcher's command, and return its report.
 
-    The command is split into words and started without a shell. Raises EngineError where it ends with an error; what it had
-    finished stays, and the next call goes on.
+    The command is split into words and started without a shell. Raises BadInput for a command that cannot be started,
+    EngineError where it ends with an error; what it had finished stays, and the next call goes on.
     """
+    words = launcher_words(launcher)
     out.mkdir(parents=True, exist_ok=True)
     job = {
         "model": str(model),
@@ -45,7 +58,7 @@ def launch(
         "adapter": str(adapter) if adapter else None,
     }
     write_json(out / FILE, job)
-    command = [*shlex.split(launcher), "-m", "evenhand.repairs.dart.job", str(out)]
+    command = [*words, "-m", "evenhand.repairs.dart.job", str(out)]
     done = subprocess.run(command)  # noqa: S603
     if done.returncode != 0:
         raise EngineError(

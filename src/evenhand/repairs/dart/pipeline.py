@@ -25,6 +25,7 @@ from evenhand.errors import BadInput, EngineError
 from evenhand.graders.drift_judge import DriftJudge, EchoGrader
 from evenhand.repairs.dart.card import write_card
 from evenhand.repairs.dart.config import DartConfig
+from evenhand.repairs.dart.job import launcher_words
 from evenhand.repairs.dart.result import dart_result
 from evenhand.repairs.dart.scripted import ScriptedTeacher, check_shipped
 from evenhand.repairs.dart.stages import distilled, repaired, trained, training_rows
@@ -104,6 +105,8 @@ def run_dart(
     """
     weights = {name: _number(name, text) for name, text in config.weights.items()}
     check_weights(weights, config.weighting)
+    if config.launcher:
+        launcher_words(config.launcher)
     found, splits = split_cases(config)
     if config.teacher == "scripted":
         check_shipped(found.cases)
