@@ -181,7 +181,7 @@ def test_hostile_prompts_outputs_and_reasons_are_inert(toy: Any, studio: Any) ->
     for row in rows:
         row["prompt"] += HOSTILE
         row["benchmark"] += HOSTILE
-    for role in ("M0", "distilled", "teacher"):
+    for role in ("M0", "distilled", "repaired-inductive"):
         said = studio.scripts[role]
         studio.scripts[role] = lambda request, sampling, said=said: f"{HOSTILE} \x1b[31m\u202e{said(request, sampling)}"
     judge = studio.scripts["judge"]
