@@ -233,6 +233,7 @@ def test_ablations_do_what_they_say(toy: Any, studio: Any, ablation: str) -> Non
         assert repair == []
         assert not any(item.startswith("repair/") for item, _ in studio.asked("teacher"))
         assert result.verdicts[0].config == "distilled"
+        assert "- none was made" in (run.folder / "card.md").read_text(encoding="utf-8").splitlines()
     if ablation == "harm_penalty":
         weights = {row.id: row.weight for row in distil}
         assert 0.5 <= weights.pop("train-03") < 1.0

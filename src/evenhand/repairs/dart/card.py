@@ -58,12 +58,8 @@ def write_card(work: Work, result: AuditResult) -> None:
     ]
     lines += ["## Adapters", "", *(f"- {name}: `{path.name}`" for name, path in work.adapters.items()), ""]
     states = result.facts["protocols"].items()
-    lines += [
-        "## What became of the repair",
-        "",
-        *(f"- {protocol}: {state['status']}" for protocol, state in states),
-        "",
-    ]
+    became = [f"- {protocol}: {state['status']}" for protocol, state in states] or ["- none was made"]
+    lines += ["## What became of the repair", "", *became, ""]
     lines += ["## Limits", "", *(f"- {text.removeprefix('ERROR ')}" for text in result.caveats), ""]
     text = "\n".join(lines).encode("utf-8")
     write_atomically(work.run.folder / "card.md", text)
