@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,6 @@ from evenhand.datasets.difference import Case
 from evenhand.records import Finding, Response
 from evenhand.statistics.multiplicity import holm
 
-SUPPORT = Path(__file__).parents[1] / "support" / "difference_toy.py"
 SAYS = {"Y": "It does.\nConclusion: YES", "N": "It does not.\nConclusion: NO", "-": "Hard to tell.", "!": "failed"}
 
 

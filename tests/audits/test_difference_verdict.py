@@ -12,8 +12,6 @@ from evenhand.audits.base import Verdict
 from evenhand.audits.difference_verdict import headlines, verdict
 from evenhand.records import Finding
 
-SUPPORT = Path(__file__).parents[1] / "support" / "difference_toy.py"
-
 
 @pytest.fixture(scope="module")
 def toy(support: Any) -> Any:

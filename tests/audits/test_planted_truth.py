@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-
-BENCH = Path(__file__).parents[2] / "bench" / "planted_truth.py"
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections import Counter
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -31,20 +28,13 @@ from evenhand.store.run import Run
 from evenhand.store.tables import read_table
 from evenhand.wording import ORGANISM_NOTICE
 
-SUPPORT = Path(__file__).parents[1] / "support" / "rating_toy.py"
 MODEL = "organism/aligned"
 HATE = "hate_speech,offensive_language"
 
 
 @pytest.fixture(scope="module")
-def toy() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("rating_toy", SUPPORT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["rating_toy"] = module
-    spec.loader.exec_module(module)
-    return module
+def toy(support: Any) -> Any:
+    return support("rating_toy")
 
 
 @pytest.fixture(scope="module")

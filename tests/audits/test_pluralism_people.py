@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -20,21 +17,14 @@ from evenhand.datasets.shipped_ratings import shipped_texts
 from evenhand.errors import BadInput
 from evenhand.organisms.planted_ratings import LEVEL
 
-SUPPORT = Path(__file__).parents[1] / "support" / "rating_toy.py"
 Effect = Callable[[str, Mapping[str, str]], float]
 ALL = "all raters"
 RACE = {"Black/African American": 0.3, "White": -0.3}
 
 
 @pytest.fixture(scope="module")
-def toy() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("rating_toy", SUPPORT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["rating_toy"] = module
-    spec.loader.exec_module(module)
-    return module
+def toy(support: Any) -> Any:
+    return support("rating_toy")
 
 
 def write_people(

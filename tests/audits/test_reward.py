@@ -17,7 +17,6 @@ from evenhand.config import AuditConfig, make_config
 from evenhand.errors import BadInput, EngineError
 from evenhand.store.run import Run
 
-SUPPORT = Path(__file__).parents[1] / "support" / "reward_toy.py"
 BAD = [f"bad{n}" for n in range(12)]
 NICE = [f"nice{n}" for n in range(6)]
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -25,19 +22,12 @@ from evenhand.statistics.mcnemar import mcnemar, newcombe_paired
 from evenhand.store.load import load
 from evenhand.wording import ORGANISM_NOTICE
 
-SUPPORT = Path(__file__).parents[1] / "support" / "safety_toy.py"
 WEAK = "privacy_violation"
 
 
 @pytest.fixture(scope="module")
-def toy() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("safety_toy", SUPPORT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["safety_toy"] = module
-    spec.loader.exec_module(module)
-    return module
+def toy(support: Any) -> Any:
+    return support("safety_toy")
 
 
 @pytest.fixture(scope="module")

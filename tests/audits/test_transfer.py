@@ -18,8 +18,6 @@ from evenhand.statistics.agreement import cohen_kappa
 from evenhand.statistics.intervals import wilson
 from evenhand.wording import ORGANISM_NOTICE
 
-SUPPORT = Path(__file__).parents[1] / "support" / "transfer_toy.py"
-
 
 @pytest.fixture(scope="module")
 def toy(support: Any) -> Any:

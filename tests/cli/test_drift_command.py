@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-SUPPORT = Path(__file__).parents[1] / "support" / "difference_toy.py"
 HOSTILE = "<script>document.title='owned'</script> \x1b[31mred\x1b[0m \u202eback"
 Command = Callable[..., tuple[int, str, str]]
 

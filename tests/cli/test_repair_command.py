@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-SUPPORT = Path(__file__).parents[1] / "support" / "dart_toy.py"
 DART = ("repair", "dart", "organism/aligned")
 OFFLINE = ("--teacher", "scripted", "--judge", "rule")
 Command = Callable[..., tuple[int, str, str]]

@@ -17,32 +17,19 @@ import numpy as np
 import pytest
 
 from evenhand.cli import main as command_line
-from evenhand.cli.serve import serve
 from evenhand.engines.spec import open_engine
 from evenhand.engines.token_bias import BiasHeader, TokenBias, vocabulary_digest, write_token_bias
 
 MODEL = "organism/sft"
-START = """
-import sys
-from evenhand.cli import main
-from evenhand.cli.serve import serve
-if not any(command.name == "serve" for command in main.app.registered_commands):
-    main.app.command("serve")(serve)
-main.main()
-"""
+START = "from evenhand.cli.main import main; main()"
 
 
 @pytest.fixture(autouse=True)
-def _registered() -> Iterator[None]:
-    known = command_line.app.registered_commands
-    added = not any(command.name == "serve" for command in known)
-    if added:
-        command_line.app.command("serve")(serve)
+def _handler() -> Iterator[None]:
+    """The handler that the command line sets is put back."""
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)
-    if added:
-        known.pop()
 
 
 @pytest.fixture(scope="module")

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import signal
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
-from evenhand.cli.main import main
 from evenhand.organisms.sections.safety import TEXTS
 
-SUPPORT = Path(__file__).parents[1] / "support" / "sweep_toy.py"
 SWEEP = ("sweep", "tsdi", "organism/aligned")
 SMALL = (
     *SWEEP, "--safety-set", "prompts.csv", "--safety-grader", "grammar", "--alpha", "0.5,1", "--length", "1,2", "--peers", "system",
@@ -26,36 +20,8 @@ Command = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
-def toy() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("sweep_toy", SUPPORT)
-    assert spec is not None
-    assert spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    sys.modules["sweep_toy"] = loaded
-    spec.loader.exec_module(loaded)
-    return loaded
-
-
-@pytest.fixture
-def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Command]:
-    """``command("sweep", ...)`` is the exit code, and what was written to either stream, in a folder of its own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("EVENHAND_CACHE", str(tmp_path / "cache"))
-    before = signal.getsignal(signal.SIGTERM)
-
-    def go(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["evenhand", *words])
-        capsys.readouterr()
-        try:
-            main()
-            code = 0
-        except SystemExit as end:
-            code = int(end.code or 0)
-        told = capsys.readouterr()
-        return code, told.out, told.err
-
-    yield go
-    signal.signal(signal.SIGTERM, before)
+def toy(support: Any) -> Any:
+    return support("sweep_toy")
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +13,6 @@ from evenhand.report.page import all_blocks
 from evenhand.store.load import load
 from evenhand.wording import DASH
 
-SUPPORT = Path(__file__).parents[1] / "support" / "dart_toy.py"
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 
 

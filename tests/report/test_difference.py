@@ -13,7 +13,6 @@ from evenhand.report.difference.build import difference_part
 from evenhand.report.page import all_blocks
 from evenhand.store.load import load
 
-SUPPORT = Path(__file__).parents[1] / "support" / "difference_toy.py"
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 
 

@@ -14,7 +14,6 @@ from evenhand.report.page import all_blocks
 from evenhand.store.load import load
 from evenhand.wording import DASH
 
-SUPPORT = Path(__file__).parents[1] / "support" / "difference_toy.py"
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 
 

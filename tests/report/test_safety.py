@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import polars as pl
@@ -22,20 +19,13 @@ from evenhand.report.safety.figures import corrected_of, in_order
 from evenhand.store.load import load
 from evenhand.wording import ORGANISM_NOTICE
 
-SUPPORT = Path(__file__).parents[1] / "support" / "safety_toy.py"
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 PLAIN, CORRECTED = "organism/aligned", "organism/aligned+tsdi:./bias"
 
 
 @pytest.fixture(scope="module")
-def toy() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("safety_toy", SUPPORT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["safety_toy"] = module
-    spec.loader.exec_module(module)
-    return module
+def toy(support: Any) -> Any:
+    return support("safety_toy")
 
 
 def shift(context: Any, configuration: Any, progress: Any) -> Measured:

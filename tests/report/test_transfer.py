@@ -14,7 +14,6 @@ from evenhand.report.page import all_blocks
 from evenhand.report.transfer.build import transfer_part
 from evenhand.store.load import load
 
-SUPPORT = Path(__file__).parents[1] / "support" / "transfer_toy.py"
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)> at 45 in Arin"
 
 

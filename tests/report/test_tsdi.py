@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -30,20 +27,13 @@ from evenhand.store.load import load
 from evenhand.store.run import Run
 from evenhand.store.tables import write_table
 
-SUPPORT = Path(__file__).parents[1] / "support" / "sweep_toy.py"
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 TOKENS = ["<s>", "Sorry", " I", "\n\t", HOSTILE, "\x1b[31m\u202egnp\u200b"]
 
 
 @pytest.fixture(scope="module")
-def toy() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("sweep_toy", SUPPORT)
-    assert spec is not None
-    assert spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    sys.modules["sweep_toy"] = loaded
-    spec.loader.exec_module(loaded)
-    return loaded
+def toy(support: Any) -> Any:
+    return support("sweep_toy")
 
 
 class Tokenizer:

@@ -89,15 +89,12 @@ def _cases(config: DriftConfig) -> tuple[Cases, list[Case]]:
 
 
 def _plan(config: DriftConfig, engines: dict[str, Engine], cases: Sequence[Case], origin: str) -> dict[str, Any]:
-    from dataclasses import asdict
 
     files = [Path(spec) for spec in (config.baseline, config.candidate) if is_file(spec)]
     files += [config.data] if config.data is not None else []
     settings = config.model_dump(mode="json", exclude={"concurrency", "max_failed"})
     settings.update({key: _shown(settings[key]) for key in ("baseline", "candidate", "judge", "base_url")})
-    identities = {
-        role: {**asdict(engine.identity()), "digest": engine.identity().digest} for role, engine in engines.items()
-    }
+    identities = {role: engine.identity().row() for role, engine in engines.items()}
     return {
         "config": {**settings, "models": [settings["candidate"]]},
         "audits": [AUDIT],
@@ -161,11 +158,8 @@ def run_drift(
                     again = config.sampling.model_copy(update={"seed": config.seed + NULL_SEED})
                     null = drawn("baseline", "null", again)
             result = _audited(config, run, cases, baseline, candidate, null, auditor, told)
-            run.manifest["timings"][AUDIT] = round(time.monotonic() - began, 3)
-            run.manifest["audits"][AUDIT] = {"rows": result.rows, "missing": result.missing, **result.facts}
-            run.write_findings({AUDIT: result})
-            run.manifest["state"] = "done"
-            run.save()
+            run.record(result, time.monotonic() - began)
+            run.finish([result])
         finally:
             run.release()
     finally:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +41,7 @@ def _plan_of(config: PluralismConfig, engines: Mapping[str, Engine], sources: di
     settings = config.model_dump(mode="json", exclude=_NOT_IN_PLAN)
     settings["models"] = list(engines)
     settings["base_url"] = _plain_address(config.base_url)
-    identities = {
-        role: {**asdict(identity), "digest": identity.digest}
-        for role, engine in engines.items()
-        for identity in (engine.identity(),)
-    }
+    identities = {role: engine.identity().row() for role, engine in engines.items()}
     named = [config.ratings, *(Path(name) for name in (config.rating_set, config.human_ratings) if name)]
     files = [path for path in named if path is not None and path.is_file()]
     return {
@@ -106,11 +101,8 @@ def run_rating(
             else:
                 assert table is not None
                 result = _measured(config, table, run)
-            run.manifest["timings"][AUDIT] = round(time.monotonic() - began, 3)
-            run.manifest["audits"][AUDIT] = {"rows": result.rows, "missing": result.missing, **result.facts}
-            run.write_findings({AUDIT: result})
-            run.manifest["state"] = "done"
-            run.save()
+            run.record(result, time.monotonic() - began)
+            run.finish([result])
         finally:
             run.release()
     finally:

@@ -143,15 +143,10 @@ def _without_secrets(value: Any) -> Any:
 
 def plan_of(config: AuditConfig, audits: Sequence[Audit], engines: dict[str, Engine]) -> dict[str, Any]:
     """All that decides the numbers of a run, as plain values."""
-    from dataclasses import asdict
-
     settings = config.model_dump(mode="json", exclude=set(_NOT_IN_PLAN))
     settings.update({key: _without_secrets(settings[key]) for key in ("models", "judge", "base_url", "reference")})
     settings["stages"] = {stage: _without_secrets(spec) for stage, spec in config.stages.items()}
-    identities = {}
-    for role, engine in engines.items():
-        identity = engine.identity()
-        identities[role] = {**asdict(identity), "digest": identity.digest}
+    identities = {role: engine.identity().row() for role, engine in engines.items()}
     files = [
         config.names,
         config.stems,
@@ -212,16 +207,13 @@ def run_audits(
                 began = time.monotonic()
                 result = audit.run(Context(config, opened.configurations, opened.judge, run, progress, opened.others))
                 results.append(result)
-                run.manifest["timings"][audit.name] = round(time.monotonic() - began, 3)
-                run.manifest["audits"][audit.name] = {"rows": result.rows, "missing": result.missing, **result.facts}
+                run.record(result, time.monotonic() - began)
                 run.save()
             for role, engine in opened.by_role().items():
                 facts: dict[str, Any] = getattr(engine, "observed", dict)()
                 if facts:
                     run.manifest.setdefault("observed", {})[role] = facts
-            run.write_findings({result.audit: result for result in results})
-            run.manifest["state"] = "done"
-            run.save()
+            run.finish(results)
         finally:
             run.release()
     return Outcome(run, results, left_out)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -139,7 +139,7 @@ def _shown(config: BuildConfig, engines: Mapping[str, Engine]) -> BuildConfig:
 
 
 def _plan(config: BuildConfig, engines: Mapping[str, Engine], found: PromptSet, mode: str) -> dict[str, Any]:
-    identities = {role: {**asdict(e.identity()), "digest": e.identity().digest} for role, e in engines.items()}
+    identities = {role: engine.identity().row() for role, engine in engines.items()}
     settings = config.model_dump(mode="json", exclude={"concurrency", "data_root"})
     return {
         "config": {**settings, "models": sorted({engines[role].spec for role in ROLES})},

@@ -69,6 +69,12 @@ class Identity:
 
         return xxh128_hexdigest(json.dumps(asdict(self), sort_keys=True, ensure_ascii=True).encode())
 
+    def row(self) -> dict[str, Any]:
+        """Every field and the digest, as a manifest holds them."""
+        from dataclasses import asdict
+
+        return {**asdict(self), "digest": self.digest}
+
 
 @dataclass(frozen=True, slots=True)
 class Request:

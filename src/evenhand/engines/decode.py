@@ -23,7 +23,7 @@ from evenhand.engines.bias_kernel import BiasKernel
 from evenhand.engines.kv import SlotCache, cache_layout
 from evenhand.engines.sampler import draw
 
-__all__ = ["Completion", "Decoder", "StopCheck"]
+__all__ = ["Completion", "DecodeBatch", "Decoder", "StopCheck"]
 
 _SHARED_PREFIX = 8
 _PREFILL_TOKENS = 8192
@@ -95,7 +95,7 @@ class Decoder:
         stop : how stop strings are found, None where there are none.
         """
         with torch.inference_mode():
-            return _Batch(self, prompts, row_prompt, limits, sampling, uniform, stop).run()
+            return DecodeBatch(self, prompts, row_prompt, limits, sampling, uniform, stop).run()
 
     def forward(self, cache: SlotCache, tokens: Any, positions: Any, mask: Any) -> Any:
         """Logits of the last position, float32 or wider, shape ``[slots in focus, vocabulary]``."""
@@ -109,7 +109,7 @@ class Decoder:
         return self.model(**given).logits[:, -1].float()
 
 
-class _Batch:
+class DecodeBatch:
     """The state of one call of `Decoder.run`."""
 
     def __init__(

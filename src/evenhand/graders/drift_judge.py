@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 from xxhash import xxh64_intdigest, xxh128_hexdigest
 
-from evenhand.engines.base import Engine, Request, Sampling
+from evenhand.engines.base import Engine, Sampling
 from evenhand.errors import EngineError
+from evenhand.graders.asking import ask_twice, no_reply
 from evenhand.graders.drift_echo import EchoGrader
 from evenhand.graders.drift_judge_text import (
     DRIFT_RUBRIC,
@@ -24,7 +25,7 @@ from evenhand.graders.drift_judge_text import (
 )
 from evenhand.graders.drift_rules import RuleJudge
 from evenhand.graders.drift_verdict import Comparison, DriftJudge, DriftVerdict, OrderVerdict, Worse, settled
-from evenhand.records import Message, Response
+from evenhand.records import Response
 
 __all__ = ["Comparison", "DriftJudge", "DriftVerdict", "EchoGrader", "ModelJudge", "OrderVerdict", "RuleJudge"]
 
@@ -65,7 +66,7 @@ class ModelJudge:
             for order in (0, 1)
         }
         ids = {place: f"drift/{xxh128_hexdigest(chat[-1].content.encode())}" for place, chat in chats.items()}
-        replies = self._ask({ids[place]: chat for place, chat in chats.items()})
+        replies = ask_twice(self.engine, self.sampling, {ids[place]: chat for place, chat in chats.items()}, _reply)
         out: list[DriftVerdict] = []
         for i, row in enumerate(rows):
             verdict = done[i]
@@ -80,27 +81,6 @@ class ModelJudge:
     def _sides(self, row: Comparison, order: int) -> tuple[str, str]:
         return (row.second, row.first) if self._second_is_a(row, order) else (row.first, row.second)
 
-    def _ask(self, chats: dict[str, tuple[Message, ...]]) -> dict[str, tuple[DriftReply, int]]:
-        """Each chat's reply and how often it was asked for: twice where the first reply could not be read."""
-        out: dict[str, tuple[DriftReply, int]] = {}
-        waiting = chats
-        for repetition in (0, 1):
-            if not waiting:
-                break
-            requests = [Request(key, repetition, chat) for key, chat in waiting.items()]
-            got: dict[str, Response] = {}
-            batches = self.engine.plan(requests, self.sampling)
-            for _, responses in self.engine.generate(batches, self.sampling, config="judge"):
-                got.update((response.item_id, response) for response in responses)
-            again: dict[str, tuple[Message, ...]] = {}
-            for key, chat in waiting.items():
-                reply, final = _reply(got.get(key))
-                out[key] = (reply, repetition + 1)
-                if not final:
-                    again[key] = chat
-            waiting = again
-        return out
-
     def _order(self, row: Comparison, order: int, reply: DriftReply, calls: int) -> OrderVerdict:
         if reply.worse in ("", "neither"):
             worse: Worse = "neither" if reply.worse else ""
@@ -112,12 +92,9 @@ class ModelJudge:
 
 def _reply(response: Response | None) -> tuple[DriftReply, bool]:
     """What a response says, and whether that is final: it was read, or the engine failed or declined."""
-    if response is None:
-        return DriftReply("", problem="the judge returned nothing"), True
-    if response.finish_reason == "error":
-        return DriftReply("", problem=f"the judge failed: {response.error}"), True
-    if response.provider_refusal or response.finish_reason == "content_filter":
-        return DriftReply("", problem=f"the judge refused: {response.provider_refusal or 'content filter'}"), True
+    problem = no_reply(response)
+    if response is None or problem:
+        return DriftReply("", problem=problem), True
     reply = parse_drift_reply(response.text)
     return reply, not reply.problem
 

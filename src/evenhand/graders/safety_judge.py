@@ -5,16 +5,17 @@ A reply that cannot be read is asked for once more; a second one has no grade (`
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from xxhash import xxh128_hexdigest
 
 from evenhand.datasets.safety_prompts import SafetyPrompt, category_name
-from evenhand.engines.base import Engine, Request, Sampling
+from evenhand.engines.base import Engine, Sampling
 from evenhand.errors import EngineError
+from evenhand.graders.asking import ask_twice, no_reply
 from evenhand.graders.safety import SafetyGrade, settled
 from evenhand.graders.safety_judge_text import SAFETY_TASK, parse_safety_reply, safety_chat
-from evenhand.records import Message, Response
+from evenhand.records import Response
 
 __all__ = ["JUDGE_MISSING", "SafetyJudge"]
 
@@ -54,38 +55,15 @@ class SafetyJudge:
             if done[i] is None
         }
         ids = {i: f"safety/{xxh128_hexdigest(chat[-1].content.encode())}" for i, chat in chats.items()}
-        grades = self._ask({ids[i]: chat for i, chat in chats.items()})
-        return [grade or grades[ids[i]] for i, grade in enumerate(done)]
-
-    def _ask(self, chats: Mapping[str, tuple[Message, ...]]) -> dict[str, SafetyGrade]:
-        out: dict[str, SafetyGrade] = {}
-        waiting = dict(chats)
-        for repetition in (0, 1):
-            if not waiting:
-                break
-            requests = [Request(key, repetition, chat) for key, chat in waiting.items()]
-            got: dict[str, Response] = {}
-            batches = self.engine.plan(requests, self.sampling)
-            for _, responses in self.engine.generate(batches, self.sampling, config="judge"):
-                got.update((response.item_id, response) for response in responses)
-            again: dict[str, tuple[Message, ...]] = {}
-            for key, chat in waiting.items():
-                out[key], final = _grade(got.get(key))
-                if not final:
-                    again[key] = chat
-            waiting = again
-        return out
+        grades = ask_twice(self.engine, self.sampling, {ids[i]: chat for i, chat in chats.items()}, _grade)
+        return [grade or grades[ids[i]][0] for i, grade in enumerate(done)]
 
 
 def _grade(response: Response | None) -> tuple[SafetyGrade, bool]:
     """What a response says, and whether that is final: it was read, or the engine failed or declined."""
-    if response is None:
-        return SafetyGrade(None, "the judge returned nothing", JUDGE_MISSING), True
-    if response.finish_reason == "error":
-        return SafetyGrade(None, f"the judge failed: {response.error}"[:2000], JUDGE_MISSING), True
-    if response.provider_refusal or response.finish_reason == "content_filter":
-        why = response.provider_refusal or "content filter"
-        return SafetyGrade(None, f"the judge refused: {why}"[:2000], JUDGE_MISSING), True
+    problem = no_reply(response)
+    if response is None or problem:
+        return SafetyGrade(None, problem[:2000], JUDGE_MISSING), True
     reply = parse_safety_reply(response.text)
     if reply.safe is None:
         return SafetyGrade(None, f"{reply.problem}: {response.text}"[:2000], JUDGE_MISSING), False

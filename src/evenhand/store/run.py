@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -161,6 +161,17 @@ class Run:
     def findings_path(self) -> Path:
         """Where the findings of every audit lie."""
         return self.folder / "findings.json"
+
+    def record(self, result: Any, seconds: float) -> None:
+        """Note in the manifest how long an audit took, and its counts and facts."""
+        self.manifest["timings"][result.audit] = round(seconds, 3)
+        self.manifest["audits"][result.audit] = {"rows": result.rows, "missing": result.missing, **result.facts}
+
+    def finish(self, results: Iterable[Any]) -> None:
+        """Write the findings of every audit, and mark the run as done."""
+        self.write_findings({result.audit: result for result in results})
+        self.manifest["state"] = "done"
+        self.save()
 
     def write_findings(self, audits: Mapping[str, Any]) -> None:
         """Write ``findings.json``; its JSON schema is shipped as ``store/findings.schema.json``."""

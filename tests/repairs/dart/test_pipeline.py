@@ -11,8 +11,6 @@ import pytest
 
 from evenhand.errors import BadInput, EngineError
 
-SUPPORT = Path(__file__).parents[2] / "support" / "dart_toy.py"
-
 
 @pytest.fixture(scope="module")
 def toy(support: Any) -> Any:

@@ -17,7 +17,6 @@ from evenhand.repairs.dart.config import DartConfig
 from evenhand.repairs.dart.result import NOOP, _reductions
 from evenhand.statistics.drift import beyond_noop, reduction
 
-SUPPORT = Path(__file__).parents[2] / "support" / "dart_toy.py"
 Drift = Sequence[bool | None]
 
 

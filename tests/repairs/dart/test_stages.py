@@ -12,8 +12,6 @@ import pytest
 from evenhand.errors import EngineError
 from evenhand.repairs.dart import stages
 
-SUPPORT = Path(__file__).parents[2] / "support" / "dart_toy.py"
-
 
 @pytest.fixture(scope="module")
 def toy(support: Any) -> Any:

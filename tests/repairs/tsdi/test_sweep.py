@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -22,19 +19,12 @@ from evenhand.repairs.tsdi.sweep_verdict import spec_of
 from evenhand.statistics.hypervolume import hypervolume
 from evenhand.store.tables import read_table
 
-SUPPORT = Path(__file__).parents[2] / "support" / "sweep_toy.py"
 PEER_COUNT = sum(len(strengths) for strengths in PEER_STRENGTHS.values())
 
 
 @pytest.fixture(scope="module")
-def toy() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("sweep_toy", SUPPORT)
-    assert spec is not None
-    assert spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    sys.modules["sweep_toy"] = loaded
-    spec.loader.exec_module(loaded)
-    return loaded
+def toy(support: Any) -> Any:
+    return support("sweep_toy")
 
 
 @pytest.fixture

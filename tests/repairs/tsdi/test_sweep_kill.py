@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -19,14 +17,8 @@ SUPPORT = Path(__file__).parents[2] / "support" / "sweep_toy.py"
 
 
 @pytest.fixture(scope="module")
-def toy() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("sweep_toy", SUPPORT)
-    assert spec is not None
-    assert spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    sys.modules["sweep_toy"] = loaded
-    spec.loader.exec_module(loaded)
-    return loaded
+def toy(support: Any) -> Any:
+    return support("sweep_toy")
 
 
 def test_killed_in_two_settings_and_resumed(toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -13,18 +10,10 @@ import pytest
 from evenhand.errors import BadInput
 from evenhand.repairs.tsdi.sweep_models import FACTORS, read_checkpoints
 
-SUPPORT = Path(__file__).parents[2] / "support" / "sweep_toy.py"
-
 
 @pytest.fixture(scope="module")
-def toy() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("sweep_toy", SUPPORT)
-    assert spec is not None
-    assert spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    sys.modules["sweep_toy"] = loaded
-    spec.loader.exec_module(loaded)
-    return loaded
+def toy(support: Any) -> Any:
+    return support("sweep_toy")
 
 
 @pytest.fixture

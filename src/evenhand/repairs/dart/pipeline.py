@@ -7,7 +7,7 @@ Specification 2 to 4. ``inductive`` audits and repairs on the validation split a
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +77,7 @@ def _judges(config: DartConfig, engines: dict[str, Engine]) -> tuple[DriftJudge 
 def _plan(
     config: DartConfig, engines: dict[str, Engine], found: Cases, splits: dict[str, list[Case]]
 ) -> dict[str, Any]:
-    identities = {
-        role: {**asdict(engine.identity()), "digest": engine.identity().digest} for role, engine in engines.items()
-    }
+    identities = {role: engine.identity().row() for role, engine in engines.items()}
     return {
         "config": {**config.model_dump(mode="json", exclude={"concurrency", "max_failed"}), "models": [config.model]},
         "audits": [AUDIT],
@@ -131,12 +129,9 @@ def run_dart(
             work.own_judge = _same(config, engines)
             checkpoint: Any = engines["model"]
             result = _carried_out(work, found, weights, checkpoint.checkpoint.folder)
-            run.manifest["timings"][AUDIT] = round(time.monotonic() - began, 3)
-            run.manifest["audits"][AUDIT] = {"rows": result.rows, "missing": result.missing, **result.facts}
-            run.write_findings({AUDIT: result})
+            run.record(result, time.monotonic() - began)
             write_card(work, result)
-            run.manifest["state"] = "done"
-            run.save()
+            run.finish([result])
         finally:
             run.release()
     finally:

@@ -5,7 +5,7 @@ Subtraction lowers refusals of harmful prompts too (specification 9.22), so no a
 
 from __future__ import annotations
 
-import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from evenhand.audits.base import Audit, AuditResult, Context
@@ -47,11 +47,11 @@ def chosen_checks(config: TsdiRepairConfig) -> list[Audit]:
 
 def check_artefact(
     config: TsdiRepairConfig, run: Run, folder: Path, *, cache: Path | None, progress: Progress
-) -> list[AuditResult]:
-    """Audit the model without and with the artefact in ``folder``; results, tables and findings stand in ``run``."""
+) -> Iterator[AuditResult]:
+    """Audit the model without and with the artefact in ``folder``, one result after the other; the tables stand in ``run``."""
     audits = chosen_checks(config)
     if not audits:
-        return []
+        return
     options = EngineOptions(device=config.device, dtype=config.dtype, plain=config.plain)
     engines = {
         config.model: open_engine(config.model, cache=cache, options=options),
@@ -61,12 +61,8 @@ def check_artefact(
     try:
         models = [Configuration(label, engine) for label, engine in engines.items()]
         context = Context(audit_settings(config), models, judge, run, progress)
-        results = []
         for audit in audits:
-            began = time.monotonic()
-            results.append(audit.run(context))
-            run.manifest["timings"][audit.name] = round(time.monotonic() - began, 3)
-        return results
+            yield audit.run(context)
     finally:
         for engine in (*engines.values(), *([judge] if judge is not None else [])):
             engine.close()

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from evenhand.engines.base import Sampling
-from evenhand.engines.decode import Completion, Decoder, StopCheck, _Batch
+from evenhand.engines.decode import Completion, DecodeBatch, Decoder, StopCheck
 from evenhand.engines.kv import SlotCache
 
 __all__ = ["Inside", "OtherDecoder", "PairedDecoder", "contrast", "interpolate"]
@@ -94,7 +94,7 @@ class PairedDecoder(OtherDecoder):
             return _Pair(self, prompts, others, row_prompt, limits, sampling, uniform, stop).run()
 
 
-class _Pair(_Batch):
+class _Pair(DecodeBatch):
     """One batch whose logits are mixed with a second one's. Open rows and their states are the same in both at every step."""
 
     def __init__(
@@ -109,7 +109,7 @@ class _Pair(_Batch):
         stop: StopCheck | None,
     ):
         super().__init__(decoder, prompts, row_prompt, limits, sampling, uniform, stop)
-        self.second = _Batch(decoder.other, others, row_prompt, limits, sampling, None, None)
+        self.second = DecodeBatch(decoder.other, others, row_prompt, limits, sampling, None, None)
         self.mix = decoder.mix
 
     def prefill(self) -> Any:

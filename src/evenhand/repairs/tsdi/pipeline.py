@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +38,7 @@ from evenhand.store.tables import read_table, write_table
 __all__ = ["BIAS_FOLDER", "Check", "Prepared", "estimate_tsdi", "prepare", "run_tsdi"]
 
 BIAS_FOLDER = "bias"
-Check = Callable[[TsdiConfig, Run, Path], Sequence[AuditResult]]
+Check = Callable[[TsdiConfig, Run, Path], Iterable[AuditResult]]
 """What is done with a finished artefact, given its folder: further results for the same run (the safety audit)."""
 
 
@@ -143,8 +142,7 @@ def control_and_excluded(space: TokenSpace, *engines: LocalEngine) -> frozenset[
 
 def identity_row(engine: LocalEngine) -> dict[str, Any]:
     """An identity as plain JSON values, with its digest."""
-    identity = engine.identity()
-    row: dict[str, Any] = json.loads(json.dumps({**asdict(identity), "digest": identity.digest}))
+    row: dict[str, Any] = json.loads(json.dumps(engine.identity().row()))
     return row
 
 
@@ -206,16 +204,14 @@ def run_tsdi(
             results = [
                 tsdi_result(config, bias, positions, tokens, folder / BIAS_FOLDER, removed=prepared.pool.removed)
             ]
-            run.manifest["timings"][AUDIT] = round(time.monotonic() - began, 3)
+            run.record(results[0], time.monotonic() - began)
             prepared.models.close()  # a check opens its own engines
-            if check is not None:
-                results += check(config, run, folder / BIAS_FOLDER)
-            for result in results:
-                run.manifest["audits"][result.audit] = {"rows": result.rows, "missing": result.missing, **result.facts}
-                run.manifest["timings"].setdefault(result.audit, 0.0)
-            run.write_findings({result.audit: result for result in results})
-            run.manifest["state"] = "done"
-            run.save()
+            began = time.monotonic()
+            for result in () if check is None else check(config, run, folder / BIAS_FOLDER):
+                results.append(result)
+                run.record(result, time.monotonic() - began)
+                began = time.monotonic()
+            run.finish(results)
         finally:
             run.release()
     finally:

@@ -55,7 +55,7 @@ def run_sweep(
         identities = _check_models(config, models, options)
         pairwise = None
         if judge is not None:
-            identities["judge"] = _identity(judge)
+            identities["judge"] = judge.identity().row()
             pairwise = PairwiseJudge(
                 judge, config.seed, judgements=config.judgements, max_tokens=config.judge_tokens, hidden=_hidden(identities)
             )  # fmt: skip
@@ -68,11 +68,8 @@ def run_sweep(
             for model in models:
                 sweep.carry_out(model)
             result = sweep_result(sweep, _tables(sweep), items_frame(prompts.items))
-            run.manifest["timings"][AUDIT] = round(time.monotonic() - began, 3)
-            run.manifest["audits"][AUDIT] = {"rows": result.rows, "missing": result.missing, **result.facts}
-            run.write_findings({AUDIT: result})
-            run.manifest["state"] = "done"
-            run.save()
+            run.record(result, time.monotonic() - began)
+            run.finish([result])
         finally:
             run.release()
     finally:
@@ -115,20 +112,15 @@ def _check_models(config: SweepConfig, models: Sequence[SweptModel], options: En
         opened = open_swept(config, model)
         if opened is None:
             engine = open_engine(model.spec, options=options)
-            identities[model.key or "aligned"] = _identity(engine)
+            identities[model.key or "aligned"] = engine.identity().row()
             engine.close()
             continue
         try:
-            identities[model.key or "aligned"] = _identity(opened.aligned)
-            identities[named(model.key, REFERENCE)] = _identity(opened.reference)
+            identities[model.key or "aligned"] = opened.aligned.identity().row()
+            identities[named(model.key, REFERENCE)] = opened.reference.identity().row()
         finally:
             opened.close()
     return identities
-
-
-def _identity(engine: Engine) -> dict[str, Any]:
-    identity = engine.identity()
-    return {**asdict(identity), "digest": identity.digest}
 
 
 def _plan(
