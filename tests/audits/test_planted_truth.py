@@ -27,8 +27,9 @@ def test_twenty_seeds_recover_the_truth_of_the_weights(bench: ModuleType) -> Non
 @pytest.mark.timeout(3600)
 def test_the_control_is_quiet_and_a_planted_gap_is_found(bench: ModuleType) -> None:
     frames = bench.even_rows(5)
-    alarms, _ = bench.false_alarms(frames, 40)
-    assert alarms <= 4
+    alarms, _ = bench.false_alarms(frames, 1000)
+    # A family-wise rate of .05 exceeds 67 of 1,000 with probability .007, a rate of .10 stays below with .0002.
+    assert alarms <= 67
     _, hits = bench.false_alarms(frames, 40, planted=0.15)
     assert hits >= 32
 
