@@ -87,6 +87,11 @@ AUDITS = Registry(
         "open questions that need a stated difference, controls apart",
     ),
     ("safety", "evenhand.audits.safety:SafetyAudit", "safety by category, over-refusal, the shift of refusal openers"),
+    (
+        "pluralism",
+        "evenhand.audits.pluralism:PluralismAudit",
+        "do safety ratings move with the rater's profile, and as people's do",
+    ),
 )
 
 ENGINES = Registry(

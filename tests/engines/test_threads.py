@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from evenhand.engines.threads import MOST_THREADS, cpu_threads
+from evenhand.engines.threads import MOST_THREADS, cpu_threads, one_blas_thread
 
 
 @pytest.mark.parametrize(("asked", "threads"), [("3", 3), ("2,1", 2)])
@@ -42,3 +42,22 @@ assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
 assert torch.get_num_threads() == cpu_threads()
 """
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_linear_algebra_on_one_thread_and_then_as_before() -> None:
+    import numpy as np  # loads the library that is limited
+    from threadpoolctl import threadpool_info
+
+    def blas() -> list[int]:
+        return [int(found["num_threads"]) for found in threadpool_info() if found["user_api"] == "blas"]
+
+    assert np.eye(2).sum() == 2
+    before = blas()
+
+    @one_blas_thread()
+    def inside() -> list[int]:
+        return blas()
+
+    assert before
+    assert set(inside()) == {1}
+    assert blas() == before

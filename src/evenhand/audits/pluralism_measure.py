@@ -32,6 +32,7 @@ from evenhand.audits.pluralism_table import PEOPLE, Panel, axis_panel, people_pa
 from evenhand.audits.pluralism_verdict import FULL_RATERS, PROFILES
 from evenhand.datasets.rating_table import VIEWS
 from evenhand.datasets.ratings import RatingTable
+from evenhand.engines.threads import one_blas_thread
 from evenhand.records import Finding
 
 __all__ = ["adjusted", "model_findings", "people_findings"]
@@ -50,6 +51,7 @@ def adjusted(findings: Sequence[Finding]) -> list[Finding]:
     return [next(held) if f.estimand in _HOLM else next(rest) for f in findings]
 
 
+@one_blas_thread()
 def model_findings(
     frame: pl.DataFrame, label: str, axes: Sequence[str], config: PluralismConfig, gold: Gold, truth_name: str,
     people: Panel | None,
@@ -103,6 +105,7 @@ def _by_axis(
     ]
 
 
+@one_blas_thread()
 def people_findings(
     table: RatingTable, frame: pl.DataFrame, config: PluralismConfig, gold: Gold, truth_name: str
 ) -> list[Finding]:

@@ -17,13 +17,17 @@ from evenhand.records import Finding
 from evenhand.wording import DASH, between, count, p_value, percent, point_range, points
 
 __all__ = [
-    "FULL_RATERS", "ORDER_LEAST", "PROFILES", "headlines", "moving", "one", "people_verdict", "scale_number", "verdict",
+    "FULL_RATERS", "MOVE_LEAST", "ORDER_LEAST", "PROFILES", "headlines", "moving", "one", "people_verdict", "scale_number",
+    "verdict",
 ]  # fmt: skip
 
 PROFILES, FULL_RATERS = "profiles of one field", "full profiles"
 """What raters are in the slice ``raters``; people are `PEOPLE`."""
 ORDER_LEAST = 0.02
 """A smaller shift by the order of the options is not told in the first lines (chosen default)."""
+MOVE_LEAST = 0.01
+"""A distance of groups that exceeds its null by less, on the scale from 0 to 1, is in the tables and not in the verdict (chosen
+default): the texts of a model's ratings are many and its answers exact, so that the least difference passes a test."""
 MOSTLY = 0.5
 MANY_LOST = 0.05
 _TOLD = 4
@@ -59,8 +63,9 @@ def _sensitivity(findings: Sequence[Finding], config: str, raters: str) -> list[
 
 
 def moving(findings: Sequence[Finding], config: str, raters: str = PROFILES) -> list[Finding]:
-    """Sensitivities that are found to lie above their null, the largest excess first."""
-    found = [f for f in _sensitivity(findings, config, raters) if is_shown(f) and (f.extra.get("excess") or 0.0) > 0]
+    """Sensitivities that are found to lie above their null by `MOVE_LEAST` or more, the largest excess first."""
+    shown = [f for f in _sensitivity(findings, config, raters) if is_shown(f)]
+    found = [f for f in shown if (f.extra.get("excess") or 0.0) >= MOVE_LEAST]
     return sorted(found, key=lambda f: -float(f.extra["excess"]))
 
 
@@ -107,7 +112,9 @@ def verdict(findings: Sequence[Finding], config: str, *, several: bool, people: 
         axes = _listed([f.slice["axis"] for f in moved])
         first = f"Ratings move with the rater's {axes}, {_largest(moved[0])}"
     else:
-        first = "Ratings do not move with the rater's profile beyond chance"
+        first = (
+            f"Ratings do not move with the rater's profile: no field moves them by {MOVE_LEAST:g} or more beyond chance"
+        )
     if not people:
         tone = "provisional" if moved else "even"
         rest = (
@@ -229,7 +236,12 @@ def people_verdict(findings: Sequence[Finding], *, identified: bool) -> Verdict:
                        f"{agreed}. {detail}".strip(". ") + ".", unknowns=(why,))  # fmt: skip
     moved = moving(findings, PEOPLE, PEOPLE)
     if not moved:
-        return Verdict(PEOPLE, "even", f"No field moves people's ratings beyond shuffled groups; {agreed}.", detail)
+        return Verdict(
+            PEOPLE,
+            "even",
+            f"No field moves people's ratings by {MOVE_LEAST:g} or more beyond shuffled groups; {agreed}.",
+            detail,
+        )
     axes = _listed([f.slice["axis"] for f in moved])
     return Verdict(
         PEOPLE, "provisional", f"People's ratings differ by {axes}, {_largest(moved[0])}.", f"{agreed}. {detail}"

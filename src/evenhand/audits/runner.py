@@ -157,7 +157,8 @@ def plan_of(config: AuditConfig, audits: Sequence[Audit], engines: dict[str, Eng
         config.calibration,
     ]
     files += [Path(asked.partition("=")[2]) for asked in config.grader if "=" in asked]
-    files += [Path(config.unsafe)] if config.unsafe is not None and Path(config.unsafe).is_file() else []
+    named = [config.unsafe, config.rating_set, config.human_ratings]  # a set by its name, or a file
+    files += [Path(name) for name in named if name is not None and Path(name).is_file()]
     return {
         "config": settings,
         "audits": [audit.name for audit in audits],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evenhand.cli import screens
+from evenhand.cli import corpus_build, screens
 from evenhand.cli.options import with_model_options
 from evenhand.corpus.config import DedupConfig
 
@@ -19,12 +19,20 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Make a prompt set: remove near-duplicates.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Make a prompt set: sort prompts into domains, fill thin ones, remove near-duplicates.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 
 @app.callback()
 def _root() -> None:
-    """Make a prompt set: remove near-duplicates."""
+    """Make a prompt set: sort prompts into domains, fill thin ones, remove near-duplicates."""
+
+
+app.command("build")(corpus_build.build)
+app.command("sweep")(corpus_build.sweep)
 
 
 @app.command("dedup")

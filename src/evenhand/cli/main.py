@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from evenhand import __version__
-from evenhand.cli import audit, corpus, datasets, drift, listing, organism, repair, runs, serve, stages, sweep
+from evenhand.cli import audit, corpus, datasets, drift, listing, organism, rate, repair, runs, serve, stages, sweep
 from evenhand.errors import EvenhandError
 
 __all__ = ["EXIT_BAD_INPUT", "EXIT_INTERRUPTED", "EXIT_MISSING", "app", "main"]
@@ -30,6 +30,7 @@ app = typer.Typer(
 app.command("audit")(audit.audit)
 app.command("stages")(stages.stages)
 app.command("drift")(drift.drift)
+app.command("rate")(rate.rate)
 app.command("serve")(serve.serve)
 app.command("report")(runs.report)
 app.command("show")(runs.show)

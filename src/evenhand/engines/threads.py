@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["MOST_THREADS", "cpu_threads", "torch_with_threads"]
+__all__ = ["MOST_THREADS", "cpu_threads", "one_blas_thread", "torch_with_threads"]
 
 MOST_THREADS = 16
 """More threads than this do not pay for the small batches of an audit, and other jobs share the machine."""
@@ -45,3 +47,16 @@ def torch_with_threads(parameters: int | None = None) -> Any:
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
     return torch
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Linear algebra of numpy and scipy on one thread; also a decorator.
+
+    For many products of small matrices: on two busy cores a REML fit of 7,280 ratings took 4.6 s with two threads, 0.27 s with
+    one.
+    """
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1, user_api="blas"):
+        yield
