@@ -71,7 +71,7 @@ def support() -> Callable[[str], ModuleType]:
 
 @pytest.fixture(scope="session")
 def bench_file() -> Callable[[str], ModuleType]:
-    """``bench_file("coverage")`` is the module bench/coverage.py, under the name bench_coverage."""
+    """``bench_file("interval_coverage")`` is bench/interval_coverage.py, under the name bench_interval_coverage."""
     return lambda name: load_file(TESTS.parent / "bench" / f"{name}.py", f"bench_{name}")
 
 

@@ -1,4 +1,4 @@
-"""Coverage of the default interval on simulated tables; the full table is ``python bench/coverage.py``."""
+"""Coverage of the default interval on simulated tables; the full table is ``python bench/interval_coverage.py``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture(scope="module")
 def bench(bench_file: Any) -> Any:
-    return bench_file("coverage")
+    return bench_file("interval_coverage")
 
 
 @pytest.mark.parametrize("domination", ["none", "fixed"])

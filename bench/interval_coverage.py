@@ -2,7 +2,7 @@
 redrawn.
 
 Simulates tables of two groups (reference and group) in which every name and every stem is drawn anew, and prints for
-every cell of the design how often each interval holds the exact truth. Run ``python bench/coverage.py`` (1,000 tables
+every cell of the design how often each interval holds the exact truth. Run ``python bench/interval_coverage.py`` (1,000 tables
 a cell) or with ``--quick`` (200). The populations, in words, are in docs/statistics.md; in short:
 
 * ``none``: name effects are one normal population (sd .09 on the probability scale). * ``fixed``: each table's group
