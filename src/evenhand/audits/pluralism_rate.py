@@ -12,10 +12,11 @@ from evenhand.audits.pluralism import estimates_of, people_source, rate, sources
 from evenhand.audits.pluralism_config import AUDIT, PluralismConfig
 from evenhand.audits.pluralism_measure import adjusted, people_findings
 from evenhand.audits.pluralism_plan import make_plan, read_people
-from evenhand.audits.pluralism_table import PEOPLE, items_of_people, people_frame
+from evenhand.audits.pluralism_table import PEOPLE, items_frame, items_of_people, people_frame
 from evenhand.audits.pluralism_verdict import headlines, people_verdict
 from evenhand.audits.pluralism_words import methods
 from evenhand.audits.respond import Configuration, Progress
+from evenhand.datasets.rating_items import items_of_table
 from evenhand.datasets.ratings import RatingTable
 from evenhand.engines.base import Engine, Estimate
 from evenhand.errors import BadInput
@@ -115,6 +116,8 @@ def _measured(config: PluralismConfig, table: RatingTable, run: Run) -> AuditRes
     """Ratings of your own: every measure that needs no model."""
     frame = people_frame(table)
     write_table(run.table(AUDIT, "people"), frame)
+    if (table.items["text"] != "").any():
+        write_table(run.table(AUDIT, "items"), items_frame(items_of_table(table).items))
     findings = adjusted(people_findings(table, frame, config, items_of_people(table), "the expert label of the file"))
     rejected = (
         [f"{len(table.rejected)} rows were left out, the first because {table.rejected[0][1]}"]

@@ -212,7 +212,7 @@ class ForestRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForestPlot(Block):
-    """Differences with their intervals about zero. Tick labels are the values times ``tick_factor``."""
+    """Values with intervals. Tick labels are the values times ``tick_factor``; ``tested`` is False where nothing was compared."""
 
     kind: ClassVar[str] = "forest"
     id: str
@@ -227,6 +227,7 @@ class ForestPlot(Block):
     axis: str
     second_label: str = ""
     unknown_label: str = "we cannot tell"
+    tested: bool = True
     tick_factor: float = 100.0
     data: Table | None = None
 

@@ -77,7 +77,8 @@ class LoadedRun:
     def rows(self) -> pl.DataFrame:
         """The rows behind the findings: grades with their items and responses; pairs with their texts (reward audit); first
         pronouns with their continuations (affirmation audit); answers with what was read from them (difference audit); pairs of
-        two models' explanations (drift audit and DART repair, there with the later model in ``config``); tokens (TSDI repair).
+        two models' explanations (drift audit and DART repair, there with the later model in ``config``); tokens (TSDI repair);
+        ratings of models, then of people, with nulls in the columns that only one of them has (pluralism audit).
         """
         if self.audit == "reward":
             return self.table("pairs").join(self.table("texts"), on="pair_id", how="left", maintain_order="left")
@@ -85,6 +86,9 @@ class LoadedRun:
             return self.table("pairs")
         if self.audit == "tsdi":
             return self.table("tokens")
+        if self.audit == "pluralism":
+            held = [name for name in ("ratings", "people") if self.run.table(self.audit, name).exists()]
+            return pl.concat([self.table(name) for name in held], how="diagonal")
         if self.audit == "dart":
             found = sorted((self.run.folder / "dart").glob("pairs-*-test.parquet"))
             names = [path.stem.removeprefix("pairs-").removesuffix("-test") for path in found]

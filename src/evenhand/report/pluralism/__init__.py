@@ -1,0 +1,1 @@
+"""The pluralism audit's part of the report."""
