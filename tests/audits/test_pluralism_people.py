@@ -268,6 +268,7 @@ def test_the_released_ratings_of_dices_350_give_their_reference_values(
         assert toy.found(result.findings, "icc", outcome, view=ALL).estimate == pytest.approx(wanted, abs=1e-4)
     alpha = toy.found(result.findings, "krippendorff_alpha", "nominal", view=ALL)
     assert alpha.estimate == pytest.approx(0.1609, abs=1e-4)
+    assert alpha.extra["tied_items"] == 2  # items 94 and 204
     straight = {"view": "without straight-lining raters"}
     assert toy.found(result.findings, "krippendorff_alpha", "nominal", **straight).estimate == pytest.approx(
         0.1774, abs=1e-4

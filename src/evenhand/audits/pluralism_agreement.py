@@ -19,7 +19,8 @@ from evenhand.statistics.krippendorff import krippendorff
 from evenhand.statistics.pooling import partial_pooling
 from evenhand.statistics.rank_agreement import RHO_DRAWS, mean_spearman
 from evenhand.statistics.rater_checks import polarity
-from evenhand.statistics.rater_permutation import grasp
+from evenhand.statistics.rater_groups import tied_items
+from evenhand.statistics.rater_permutation import GroupMeasure, grasp
 
 __all__ = [
     "ALPHA", "ASSOCIATION", "GRASP", "ICC", "POLARITY", "POOLED", "RHO", "agreement_findings", "grasp_findings",
@@ -65,6 +66,7 @@ def agreement_findings(
             reason=alpha.reason, clusters={"items": alpha.items, "raters": panel.values.shape[1]},
             extra={
                 "observed": alpha.observed, "expected": alpha.expected, "bootstrap_bias": alpha.bias, "rater": panel.what,
+                "tied_items": int(tied_items(panel.labels, len(OPTIONS)).size),
             },
         )  # fmt: skip
     if panel.values.shape[1] < 2:
@@ -93,7 +95,10 @@ def grasp_findings(
             GRASP, row.measure, row.value, "nats" if "negentropy" in row.measure else COEFFICIENT, group=row.group,
             part={"axis": row.axis, **part}, rows=_selected(maker, rows, row.axis, row.group), n=row.raters, reason=row.reason,
             test=permutation_record(row.p, permutations, family, "rater profiles"),
-            extra={"others": row.others, "null_median": row.null_median, "p_one_sided": row.p_one_sided},
+            extra={
+                "others": row.others, "null_median": row.null_median, "p_one_sided": row.p_one_sided,
+                **({"tied_items": _ties(panel, row)} if row.measure == "voting_agreement" and not row.reason else {}),
+            },
         )  # fmt: skip
     for axis in found.axes:
         yield maker.make(
@@ -103,6 +108,13 @@ def grasp_findings(
                 "null_median": axis.null_median, "left_out": dict(axis.left_out), "suppressed": dict(axis.suppressed),
             },
         )  # fmt: skip
+
+
+def _ties(panel: Panel, row: GroupMeasure) -> int:
+    """Items on which two labels are equally common in a group: the more unsafe one counts as its plurality label."""
+    groups = panel.groups(row.axis)
+    mine = panel.labels[:, groups.codes == groups.names.index(row.group)]
+    return int(tied_items(mine, len(OPTIONS)).size)
 
 
 def _selected(maker: Maker, rows: Mapping[str, Any], axis: str, group: str) -> dict[str, Any]:

@@ -59,8 +59,9 @@ def methods(config: PluralismConfig, plan: RatingPlan | None, frame: pl.DataFram
     ]  # fmt: skip
     if plan is None or plan.people is not None:
         told.append(
-            ("Groups of people", f"under {config.least_raters} raters without figures; GRASP measures by permuted profiles; "
-             "intersections by partial pooling; with all raters, without those their authors removed, and without straight-liners")
+            ("Groups of people", f"under {config.least_raters} raters without figures; GRASP measures by permuted profiles "
+             "(of equally common labels the more unsafe one is the plurality; such texts are counted); intersections by partial "
+             "pooling; with all raters, without those their authors removed, and without straight-liners")
         )  # fmt: skip
     if plan is not None and plan.people is not None:
         told.append(
