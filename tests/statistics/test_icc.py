@@ -161,6 +161,16 @@ def test_undefined_with_a_reason(table: np.ndarray, reason: str) -> None:
     assert {(form.coefficient, form.reason) for form in found.forms} == {(None, reason)}
 
 
+def test_items_that_do_not_vary_have_no_consistency_and_no_agreement() -> None:
+    """Every rater gives one answer, each another: nothing tells items apart, and only the forms that divide by 0 are undefined."""
+    found = icc(np.tile([0.0, 0.5, 1.0], (5, 1)), draws=0)
+    assert found.of("ICC(1,1)").coefficient == pytest.approx(-0.5)
+    assert found.of("ICC(2,1)").coefficient == pytest.approx(0)
+    for form in ("ICC(3,1)", "ICC(3,k)"):
+        assert found.of(form).coefficient is None
+        assert "do not vary" in found.of(form).reason
+
+
 def test_items_and_raters_without_any_rating_are_counted() -> None:
     table = np.full((4, 4), np.nan)
     table[:3, :3] = [[1, 2, 3], [2, 3, 5], [4, 4, 6]]

@@ -34,6 +34,8 @@ def test_a_constant_rater_is_undefined_not_0() -> None:
     table = np.array([[0.0, 0.0, 1.0], [0.5, 1.0, 1.0], [1.0, 2.0, 1.0], [2.0, 3.0, 1.0]])
     found = mean_spearman(table, draws=0)
     assert (found.rho, found.pairs, found.undefined_pairs) == (pytest.approx(1), 1, 2)
+    each = mean_spearman(np.tile([0.0, 0.5, 1.0], (5, 1)))
+    assert (each.rho, each.pairs, each.undefined_pairs) == (None, 0, 3)
     flat = mean_spearman(np.ones((5, 3)))
     assert (flat.rho, flat.pairs, flat.undefined_pairs) == (None, 0, 3)
     assert "varies" in flat.reason

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evenhand.errors import BadInput
-from evenhand.statistics.krippendorff import tally
+from evenhand.statistics.krippendorff import krippendorff, tally
 from evenhand.statistics.rater_groups import MEASURES, cross_reliability, measures_of_tallies, plurality, tied_items
 
 Table = list[list[int]]
@@ -179,6 +179,28 @@ def test_distances_of_xrr(seed: int) -> None:
     observed = np.mean((ranks[x][:, :, None] - ranks[y][:, None, :]) ** 2)
     expected = np.mean((ranks[x].ravel()[:, None] - ranks[y].ravel()[None, :]) ** 2)
     assert cross_reliability(x, y, distance="ordinal").coefficient == pytest.approx(1 - observed / expected)
+
+
+def test_products_of_totals_beyond_32_bits() -> None:
+    """60,000 labels a side, given as single bytes: 60,000 squared does not fit 32 bits. Exact whole numbers beside it."""
+    generator = np.random.default_rng(4)
+    tables = [generator.integers(0, 3, (300, 200), dtype=np.int8) for _ in range(2)]
+    x, y = ([[int((row == label).sum()) for label in range(3)] for row in table] for table in tables)
+    totals = [[sum(row[label] for row in side) for label in range(3)] for side in (x, y)]
+    size = 60_000
+    apart = sum(
+        size // 300 * size // 300 - sum(a * b for a, b in zip(*pair, strict=True)) for pair in zip(x, y, strict=True)
+    )
+    expected = size * size - sum(a * b for a, b in zip(*totals, strict=True))
+    assert expected > 2**31
+    found = cross_reliability(*tables)
+    assert found.observed == pytest.approx(apart / (300 * 200 * 200), rel=1e-12)
+    assert found.expected == pytest.approx(expected / size**2, rel=1e-12)
+    alpha = krippendorff(np.concatenate(tables, axis=1), draws=0)
+    both = [a + b for a, b in zip(*totals, strict=True)]
+    assert alpha.expected == pytest.approx(
+        (4 * size**2 - sum(n * n for n in both)) / (2 * size * (2 * size - 1)), rel=1e-12
+    )
 
 
 def test_undefined_with_a_reason() -> None:
