@@ -13,9 +13,18 @@ from evenhand.datasets.rating_table import RatingTable
 from evenhand.datasets.table import as_table, resolve
 from evenhand.errors import BadInput
 
-__all__ = ["SETS", "RatedItem", "RatedItems", "items_of_table", "open_rated_items", "read_rated_items", "shipped_items"]
+__all__ = [
+    "SETS",
+    "RatedItem",
+    "RatedItems",
+    "grammar_items",
+    "items_of_table",
+    "open_rated_items",
+    "read_rated_items",
+    "shipped_items",
+]
 
-SETS = ("shipped", "dices", "dices-350", "dices-990", "demo_safetybench")
+SETS = ("shipped", "grammar", "dices", "dices-350", "dices-990", "demo_safetybench")
 _ALIASES = {
     "id": ("item_id", "item", "prompt_id"),
     "text": ("prompt", "query", "context", "question"),
@@ -83,6 +92,8 @@ def open_rated_items(
         raise BadInput(f"The set '{name}' takes no column names.", do="Map columns of a file of your own alone.")
     if name == "shipped":
         return shipped_items()
+    if name == "grammar":
+        return grammar_items()
     from evenhand.datasets.base import Sources
 
     public = name.split("-")[0]
@@ -96,19 +107,31 @@ def open_rated_items(
 
 def shipped_items() -> RatedItems:
     """140 placeholder texts in 14 domains; the harmless and the grave ones have an expert label by their wording."""
-    from xxhash import xxh3_128_hexdigest
-
     from evenhand.datasets.shipped_ratings import GRADES, shipped_texts
 
     gold = {GRADES[0]: 0.0, GRADES[1]: 0.0, GRADES[3]: 1.0, GRADES[4]: 1.0}
     items = tuple(RatedItem(t.id, t.text, "", t.domain, gold.get(t.grade)) for t in shipped_texts())
+    return _placeholders("shipped", "shipped_ratings", items)
+
+
+def grammar_items() -> RatedItems:
+    """310 placeholder prompts of `shipped_lines`: many of some domains, few of others, none of one."""
+    from evenhand.datasets.shipped_lines import grammar_lines
+
+    items = tuple(RatedItem(line.id, line.text, "", line.domain) for line in grammar_lines())
+    return _placeholders("grammar", "shipped_lines", items)
+
+
+def _placeholders(name: str, source: str, items: tuple[RatedItem, ...]) -> RatedItems:
+    from xxhash import xxh3_128_hexdigest
+
     whole = "\n".join("\t".join((item.id, item.domain, item.text)) for item in items)
     return RatedItems(
-        "shipped",
+        name,
         items,
         "written for Evenhand",
         "Apache-2.0",
-        {"shipped_ratings": f"xxh128:{xxh3_128_hexdigest(whole.encode())}"},
+        {source: f"xxh128:{xxh3_128_hexdigest(whole.encode())}"},
         ("The texts are placeholders: they test the instrument on the organisms, and say nothing of a real model.",),
     )
 
