@@ -20,6 +20,7 @@ from evenhand.corpus.classify_text import NONE
 from evenhand.corpus.profiles import PromptSet
 from evenhand.corpus.quality import spot_sample
 from evenhand.corpus.split import SPLITS
+from evenhand.corpus.validation import validation_facts
 from evenhand.errors import EvenhandError
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def build_facts(
             "all": diversity(row["rows"] for row in domains),
         },
         "classification": classification_facts(real),
+        "validation": validation_facts({row.key: row for row in real}, found.known),
         "mode": mode,
         "floor": config.floor_of(sum(counts.values())),
         "expansion": expansion_facts(attempts, lacking, counts, config.floor_of(sum(counts.values()))),

@@ -12,16 +12,16 @@ from evenhand.corpus.classify import STATUSES, Classified
 from evenhand.corpus.classify_text import DOMAIN_OF, NONE, SLUGS
 from evenhand.corpus.quality import REASONS
 from evenhand.corpus.split import SPLITS
+from evenhand.corpus.validation import FEW
 from evenhand.errors import EvenhandError
 from evenhand.safe_text import terminal_safe
-from evenhand.wording import count, is_organism, number, percent
+from evenhand.wording import DASH, between, count, is_organism, number, percent
 
 if TYPE_CHECKING:
     import polars as pl
 
 __all__ = [
     "CLASSES",
-    "FEW",
     "ORGANISM_LABELS",
     "card_text",
     "checked_counts",
@@ -33,8 +33,6 @@ __all__ = [
 
 CLASSES: tuple[str, ...] = (*SLUGS, NONE)
 """What a row can be counted under."""
-FEW = 30
-"""Rows of a domain below which nothing should be claimed about it (spec pluralism, 7.8)."""
 ORGANISM_LABELS = (
     "The classifier is a tiny test model that is shipped with Evenhand: its labels are not real labels, and no count by domain on "
     "this card says anything about the texts."
@@ -213,8 +211,39 @@ def card_text(facts: Mapping[str, Any], config: BuildConfig) -> str:
         ["domain", "mean distance of the two wordings"],
         [(_name(slug), number(gap)) for slug, gap in found["mean_gap"].items()],
     )
-    lines += _expansion_lines(facts) + _rest_lines(facts, config)
+    lines += _validation_lines(facts["validation"]) + _expansion_lines(facts) + _rest_lines(facts, config)
     return "\n".join(lines)
+
+
+def _validation_lines(found: Mapping[str, Any] | None) -> list[str]:
+    lines = ["## Classifier beside known labels", ""]
+    if found is None:
+        return [*lines, "The source names no class of its texts: how often the classifier is right is not known.", ""]
+    lines += [
+        f"Of {count(found['texts'])} texts with a class named by the source, {_right(found['accuracy'])} got it (or one of them). "
+        f"Intervals are Wilson's at 95 %, over texts; a share of fewer than {FEW} texts stands in brackets.",
+        "",
+    ]
+    return lines + _table(
+        ["domain", "named", "labelled", "right", "precision", "recall"],
+        [
+            (
+                _name(row["domain"]),
+                *(count(row[key]) for key in ("known", "labelled", "right")),
+                _right(row["precision"]),
+                _right(row["recall"]),
+            )
+            for row in found["domains"]
+            if row["known"] or row["labelled"]
+        ],
+    )
+
+
+def _right(share: Mapping[str, Any] | None) -> str:
+    if share is None:
+        return DASH
+    told = f"{percent(share['value'])}, {between(share['low'], share['high'])}"
+    return told if share["claimed"] else f"({told})"
 
 
 def _expansion_lines(facts: Mapping[str, Any]) -> list[str]:
