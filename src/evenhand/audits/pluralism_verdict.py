@@ -227,13 +227,13 @@ def people_verdict(findings: Sequence[Finding], *, identified: bool) -> Verdict:
     agreed = f"Krippendorff's alpha of these raters is {scale_number(alpha.estimate)} ({_ends(alpha)})" if alpha else ""
     detail = _detail(findings, PEOPLE, measured)
     if not any(f.test is not None for f in measured):
-        why = (
-            "the raters of this copy are not known"
-            if not identified
-            else "no field of the raters has two groups large enough"
-        )
-        return Verdict(PEOPLE, "unknown", f"Whether groups of people rate differently cannot be told: {why}.",
-                       f"{agreed}. {detail}".strip(". ") + ".", unknowns=(why,))  # fmt: skip
+        why = "no field of the raters has two groups large enough"
+        if not identified:
+            why = "the raters of this copy are not known"
+        elif not _sensitivity(findings, PEOPLE, PEOPLE):
+            why = "nothing is told of who the raters are"
+        told = f"Whether groups of people rate differently cannot be told: {why}."
+        return Verdict(PEOPLE, "unknown", told, f"{agreed}. {detail}".strip(". ") + ".")
     moved = moving(findings, PEOPLE, PEOPLE)
     if not moved:
         return Verdict(

@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 _SHOWN = 2_000  # characters of one response
+_SHORT = 32  # characters of a cell that is not broken
 _MARKS = {"worse": ("●", "red"), "even": ("●", "green"), "unknown": ("●", "yellow"), "provisional": ("◐", "yellow")}
 
 
@@ -73,10 +74,14 @@ def progress_bars() -> Iterator[Progress]:
 def print_table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "", *, sentences: bool = False
 ) -> None:
-    """A plain table; every cell is made safe for the terminal. With ``sentences`` the first column folds, not the others."""
+    """A plain table; every cell is made safe for the terminal.
+
+    With ``sentences`` the first column folds, and others only where a cell is one itself, such as why a number is undefined.
+    """
     table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for position, column in enumerate(columns):
-        table.add_column(column, overflow="fold", no_wrap=(position == 0) is not sentences)
+        short = position > 0 and all(len(row[position]) <= _SHORT for row in rows)
+        table.add_column(column, overflow="fold", no_wrap=short if sentences else position == 0)
     for row in rows:
         table.add_row(*(Text(terminal_safe(cell)) for cell in row))
     console().print(table)
