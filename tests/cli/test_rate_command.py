@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,23 +12,10 @@ import polars as pl
 import pytest
 
 from evenhand.audits import pluralism_rate
-from evenhand.cli import main
-from evenhand.cli.rate import rate
 
 Command = Callable[..., tuple[int, str, str]]
 FEW = ("--draws", "200", "--permutations", "199", "--reml-draws", "0")
 HOSTILE = "<script>alert(1)</script>\x1b[31m\u202e"
-
-
-@pytest.fixture
-def go(command: Command) -> Iterator[Command]:
-    """The command line with `evenhand rate`, whether or not it is registered yet."""
-    commands = main.app.registered_commands
-    before = list(commands)
-    if "rate" not in {entry.name for entry in commands}:
-        main.app.command("rate")(rate)
-    yield command
-    commands[:] = before
 
 
 @pytest.fixture
@@ -53,9 +40,9 @@ def own_file(path: Path, *, bad: int = 0, group: str = "Woman") -> None:
 WORDS = ("--map", "rater=worker", "--value", "yes=unsafe", "--value", "no=safe")
 
 
-def test_a_file_of_ratings_needs_no_model(go: Command, tmp_path: Path) -> None:
+def test_a_file_of_ratings_needs_no_model(command: Command, tmp_path: Path) -> None:
     own_file(tmp_path / "own.csv")
-    code, out, err = go("rate", "--ratings", "own.csv", *WORDS, *FEW, "--out", "run")
+    code, out, err = command("rate", "--ratings", "own.csv", *WORDS, *FEW, "--out", "run")
     assert (code, err) == (0, "")
     assert "distance of two groups, gender" in out
     assert "Krippendorff's alpha" in out
@@ -64,32 +51,32 @@ def test_a_file_of_ratings_needs_no_model(go: Command, tmp_path: Path) -> None:
     assert {f["config"] for f in found["findings"]} == {"people"}
 
 
-def test_rows_that_cannot_be_read_are_told_and_end_with_3(go: Command, tmp_path: Path) -> None:
+def test_rows_that_cannot_be_read_are_told_and_end_with_3(command: Command, tmp_path: Path) -> None:
     own_file(tmp_path / "own.csv", bad=20)
-    code, _, err = go("rate", "--ratings", "own.csv", *WORDS, *FEW, "--out", "run", "--json")
+    code, _, err = command("rate", "--ratings", "own.csv", *WORDS, *FEW, "--out", "run", "--json")
     assert code == 3
     assert "6.9% of ratings" in err
     found = json.loads((tmp_path / "run" / "findings.json").read_text())["audits"]["pluralism"]
     assert any("20 rows were left out, the first because" in text and "perhaps" in text for text in found["caveats"])
 
 
-def test_words_without_a_meaning_are_refused(go: Command, tmp_path: Path) -> None:
+def test_words_without_a_meaning_are_refused(command: Command, tmp_path: Path) -> None:
     own_file(tmp_path / "own.csv")
-    code, _, err = go("rate", "--ratings", "own.csv", "--map", "rater=worker", "--out", "run")
+    code, _, err = command("rate", "--ratings", "own.csv", "--map", "rater=worker", "--out", "run")
     assert code == 2
     assert "neither a known word nor a number" in err
 
 
-def test_a_hostile_group_is_made_safe(go: Command, tmp_path: Path) -> None:
+def test_a_hostile_group_is_made_safe(command: Command, tmp_path: Path) -> None:
     own_file(tmp_path / "own.csv", group=HOSTILE)
-    code, out, _ = go("rate", "--ratings", "own.csv", *WORDS, *FEW, "--out", "run")
+    code, out, _ = command("rate", "--ratings", "own.csv", *WORDS, *FEW, "--out", "run")
     assert code == 0
     assert "\x1b[31m" not in out
     assert "<script>alert(1)" not in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_a_model_is_asked_estimated_and_resumed(
-    go: Command, toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: Command, toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engines: list[Any] = []
 
@@ -101,34 +88,34 @@ def test_a_model_is_asked_estimated_and_resumed(
 
     monkeypatch.setattr(pluralism_rate, "_opened", opened)
     asked = ("rate", "organism/aligned", "--rating-items", "14", "--rating-axes", "race", *FEW)
-    code, out, _ = go(*asked, "--estimate", "--json")
+    code, out, _ = command(*asked, "--estimate", "--json")
     assert code == 0
     assert json.loads(out)[0]["calls"] == 14 * 6 * 8
     assert engines[-1].chosen == 0
     assert not (tmp_path / "runs").exists()
-    code, out, err = go(*asked, "--out", "run")
+    code, out, err = command(*asked, "--out", "run")
     assert (code, err) == (0, "")
     assert "Ratings move with the rater's race" in " ".join(out.split())
     assert engines[-1].chosen == 14 * 6 * 8
-    code, _, err = go(*asked, "--out", "run")
+    code, _, err = command(*asked, "--out", "run")
     assert code == 2
     assert "already holds a run" in err
-    code, _, _ = go(*asked, "--out", "run", "--resume")
+    code, _, _ = command(*asked, "--out", "run", "--resume")
     assert code == 0
     assert engines[-1].chosen == 0
 
 
-def test_nothing_to_rate_is_said(go: Command, tmp_path: Path) -> None:
-    code, _, err = go("rate", "--out", "run")
+def test_nothing_to_rate_is_said(command: Command, tmp_path: Path) -> None:
+    code, _, err = command("rate", "--out", "run")
     assert code == 2
     assert "Name a model, or a file with --ratings." in err
-    code, _, err = go("rate", "openai/x", "--out", "run")
+    code, _, err = command("rate", "openai/x", "--out", "run")
     assert code == 2
     assert "no text to be rated" in err
     assert not (tmp_path / "run").exists()
-    code, _, err = go("rate", "organism/sft", "--resume", "--out", "gone")
+    code, _, err = command("rate", "organism/sft", "--resume", "--out", "gone")
     assert code == 2
     assert "no run to resume" in err
-    code, _, err = go("rate", "organism/sft", "--resume")
+    code, _, err = command("rate", "organism/sft", "--resume")
     assert code == 2
     assert "--out" in err
