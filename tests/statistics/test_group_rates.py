@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -43,6 +45,24 @@ def test_values_equal_the_loops(seed: int, count: int, missing: float) -> None:
     assert found.eod.value == pytest.approx(max(gaps))
     assert found.eod.given == ("truly safe" if gaps[0] >= gaps[1] else "truly unsafe")
     assert found.items + found.items_left_out == 10
+
+
+def test_the_null_of_both_is_that_of_all_arrangements() -> None:
+    """Six raters in two groups of three: 20 arrangements, each by the loops; EOD takes the larger range in each of them."""
+    table = np.random.default_rng(3).choice([0.0, 1.0], (8, 6))
+    truth = np.array([0.0, 1.0] * 4)
+    strata = [list(range(0, 8, 2)), list(range(1, 8, 2))]
+    arrangements = [np.isin(np.arange(6), chosen).astype(int) for chosen in itertools.combinations(range(6), 3)]
+    both = [max(plain_gap(table, codes, stratum) for stratum in strata) for codes in arrangements]
+    all_items = [plain_gap(table, codes, list(range(8))) for codes in arrangements]
+    groups = rater_groups(["a"] * 3 + ["b"] * 3, least=3)
+    found = disparities(table, groups, truth=truth, truth_name="expert", draws=0, permutations=4_000)
+    assert found.eod is not None
+    for one, exact in ((found.dpd, all_items), (found.eod, both)):
+        assert one.null_mean == pytest.approx(np.mean(exact), rel=0.04)
+        assert one.value is not None
+        assert one.p == pytest.approx(np.mean([gap >= one.value - 1e-9 for gap in exact]), abs=0.03)
+    assert found.eod.null_mean > 1.2 * found.dpd.null_mean  # type: ignore[operator]
 
 
 def test_half_unsafe_is_not_unsafe() -> None:

@@ -54,6 +54,29 @@ def test_every_permuted_value_is_the_measure_of_permuted_profiles() -> None:
         assert (row.raters, row.others) == (8, 9)
 
 
+def test_the_index_of_an_axis_is_tested_by_the_largest_index_of_each_shuffle() -> None:
+    labels, draws = rated(3, items=60), 40
+    found = grasp(labels, {"race": RACES}, count=3, draws=draws, seed=6)
+    race = np.array([x if x in ("a", "b", "c") else "" for x in RACES])
+
+    def index(order: np.ndarray) -> float:
+        values = []
+        for group in ("a", "b"):  # c is suppressed, and among the others
+            ours, theirs = labels[:, race[order] == group], labels[:, (race[order] != group) & (race[order] != "")]
+            alpha, cross = krippendorff(ours, count=3, draws=0).coefficient, cross_reliability(ours, theirs).coefficient
+            assert alpha is not None
+            assert cross is not None
+            values.append(alpha / cross)
+        return max(values)
+
+    orders = np.concatenate(list(shuffled_codes(np.arange(20), draws=draws, seed=6, chunk=draws)))
+    observed, drawn = index(np.arange(20)), np.array([index(order) for order in orders])
+    (axis,) = found.axes
+    assert axis.index == pytest.approx(observed)
+    assert axis.null_median == pytest.approx(np.median(drawn))
+    assert axis.p == pytest.approx((1 + (drawn >= observed).sum()) / (draws + 1))
+
+
 def test_counts_suppression_and_totals() -> None:
     found = grasp(rated(1), {"race": RACES}, count=3, draws=0)
     small = found.of("race", "c", "irr")
