@@ -81,6 +81,35 @@ def test_the_intervals_cover() -> None:
     assert (np.mean(hits, axis=0) >= 0.85).all()
 
 
+def test_intervals_add_the_jackknife_over_items_and_over_the_raters_of_each_group() -> None:
+    """Each item and each rater left out in turn, written out; raters of their own lenience make the second part matter."""
+    people, groups, model, _ = planted(2, slope=0.5, own=0.2, items=25, raters=5)
+    people = people + 0.4 * np.random.default_rng(7).normal(size=(1, 15))
+
+    def slope(table: np.ndarray, answers: np.ndarray) -> float:
+        found = calibrated_sensitivity(table, groups, answers, permutations=0, splits=1).slope
+        assert found is not None
+        return found
+
+    def part(values: list[float]) -> float:
+        return (len(values) - 1) * float(np.var(values))
+
+    by_item = part([slope(np.delete(people, i, axis=0), np.delete(model, i, axis=0)) for i in range(25)])
+    by_rater = 0.0
+    for code in range(3):
+        without = []
+        for rater in np.flatnonzero(groups.codes == code):
+            table = people.copy()
+            table[:, rater] = np.nan
+            without.append(slope(table, model))
+        by_rater += part(without)
+    assert by_rater > 0.2 * by_item
+    found = calibrated_sensitivity(people, groups, model, permutations=0, splits=1)
+    assert found.slope_interval is not None
+    half = (found.slope_interval.high - found.slope_interval.low) / 2
+    assert half == pytest.approx(1.959964 * (by_item + by_rater) ** 0.5, rel=1e-6)
+
+
 def test_the_permutation_test_tells_people_from_noise() -> None:
     people, groups, model, _ = planted(1, slope=0.5)
     assert calibrated_sensitivity(people, groups, model, permutations=199, splits=5).p == pytest.approx(2 / 200)

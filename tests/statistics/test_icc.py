@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from evenhand.errors import BadInput
 from evenhand.statistics.icc import FORMS, icc, icc_draws, spearman_brown
 from evenhand.statistics.two_way import resampled_indices
+from evenhand.statistics.variance_components import variance_components
 
 # Shrout and Fleiss 1979, table 2: six targets, four judges.
 SHROUT_FLEISS = np.array([[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]])
@@ -126,6 +127,29 @@ def test_a_missing_rating_makes_it_a_fit_by_reml() -> None:
         assert one.interval is not None
         assert one.interval.low < one.interval.high
     assert found.of("ICC(2,k)").averaged_over == pytest.approx(1 / np.mean(1 / np.isfinite(holes).sum(axis=1)))
+
+
+def test_the_forms_of_an_incomplete_table_are_ratios_of_its_variance_components() -> None:
+    """Between 3 and 12 ratings an item, as in a set where not all rate all; k is the harmonic mean of the ratings of an item."""
+    generator = np.random.default_rng(6)
+    table = generator.normal(size=(30, 1)) + 0.7 * generator.normal(size=(1, 12)) + generator.normal(size=(30, 12))
+    for item in range(30):
+        table[item, generator.permutation(12)[: int(generator.integers(0, 10))]] = np.nan
+    item, rater = (x.tolist() for x in np.nonzero(np.isfinite(table)))
+    values = table[np.isfinite(table)]
+    one = variance_components(values, {"item": item})
+    two = variance_components(values, {"item": item, "rater": rater})
+    k = 1 / np.mean(1 / np.isfinite(table).sum(axis=1))
+    a, within = one.of("item").variance, one.residual.variance
+    v, r, e = (two.of(name).variance for name in ("item", "rater", "residual"))
+    assert None not in (a, within, v, r, e)
+    expected = [
+        a / (a + within), v / (v + r + e), v / (v + e),  # type: ignore[operator]
+        a / (a + within / k), v / (v + (r + e) / k), v / (v + e / k),  # type: ignore[operator]
+    ]  # fmt: skip
+    found = icc(table, reml_draws=0)
+    assert [form.coefficient for form in found.forms] == pytest.approx(expected, rel=1e-6)
+    assert found.ratings == values.size
 
 
 def test_one_missing_rating_of_the_123_raters_changes_nothing_to_speak_of(ratings: np.ndarray) -> None:
