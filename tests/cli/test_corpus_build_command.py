@@ -67,6 +67,7 @@ def test_build_and_sweep(prompts: Path, tmp_path: Path) -> None:
     assert ["0.5", "10", "22", "20", "published", "point"] in lines
     assert ["0.95", "3", "12", "0"] in lines
     assert (out / "sweep" / "sweep.csv").is_file()
+    assert "keep 22 rows; over the grid it is 12 to 22." in (out / "sweep" / "sweep.html").read_text(encoding="utf-8")
     table = json.loads(corpus("sweep", str(out), "--out", str(tmp_path / "s"), "--json").stdout)
     assert sum(row["published"] for row in table) == 1
 

@@ -67,13 +67,14 @@ def sweep(
     settings: dict[str, Any],
     folder: Annotated[Path, typer.Argument(help="Run folder of a finished build.")],
     out: Annotated[
-        Path | None, typer.Option(help="Folder for sweep.csv and sweep.json (default: FOLDER/sweep).")
+        Path | None, typer.Option(help="Folder for sweep.csv, sweep.json and sweep.html (default: FOLDER/sweep).")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
 ) -> None:
     """Rows, domains, ICC and DS over a grid of thresholds, from what a build has stored; no model is asked."""
     from evenhand.config import checked
     from evenhand.corpus.sweep import run_sweep, sweep_frame, write_sweep
+    from evenhand.report.corpus_sweep import write_sweep_page
     from evenhand.wording import count, number
 
     config = checked(SweepConfig, **settings)
@@ -81,6 +82,7 @@ def sweep(
         result = run_sweep(folder, config, progress=progress)
     target = out or folder / "sweep"
     write_sweep(result, target)
+    page = write_sweep_page(folder, result, target / "sweep.html")
     if json:
         sys.stdout.write(json_text.dumps(sweep_frame(result).to_dicts(), indent=1) + "\n")
         return
@@ -98,4 +100,4 @@ def sweep(
     )  # fmt: skip
     for note in result.notes:
         screens.console().print(f"Note: {note}", soft_wrap=True)
-    typer.echo(f"\nTable and figure data: {target}")
+    typer.echo(f"\nTable and figure data: {target}; page: {page}")
