@@ -98,34 +98,38 @@ _SHOWN = {
     "difference": ("config", "form", "case", "gold", "tolerant", "strict", "option", "reason", "text"),
     "drift": ("case", "group", "drift", "severity", "category", "delta", "baseline_view", "candidate_view"),
     "dart": ("config", "case", "drift", "severity", "category", "delta", "baseline_view", "candidate_view"),
+    "pluralism": ("config", "rater_id", "item_id", "paraphrase", "order", "status", "label", "value", "text"),
 }
-"""Columns that the terminal shows of audits without graders; --csv gives all."""
+"""Columns that the terminal shows of audits without graders, where a run has them; --csv gives all."""
 _COLUMN = {
     "reward": {"group": "group", "config": "policy"},
     "affirmation": {"group": "declared", "config": "config"},
     "difference": {"group": "benchmark", "config": "config"},
     "drift": {"group": "group", "config": "case"},
     "dart": {"group": "group", "config": "config"},
+    "pluralism": {"config": "config"},
 }
 
 
 def _show_ungraded(loaded: LoadedRun, wanted: dict[str, str | None], limit: int | None, as_csv: bool) -> None:
-    """Rows of an audit that measures without a grader, by group (or declared pronouns) and model."""
+    """Rows of an audit that measures without a grader, by group (or declared pronouns, or a field of the rater) and model."""
     import polars as pl
 
     rows = loaded.rows
+    fields = [axis for axis in dict.fromkeys(f.slice.get("axis") for f in loaded.findings) if axis in rows.columns]
     for option, value in wanted.items():
-        column = _COLUMN[loaded.audit][option]
+        columns = [_COLUMN[loaded.audit][option]] if option in _COLUMN[loaded.audit] else fields
         if value is None:
             continue
-        if value not in rows[column].unique():
-            known = ", ".join(sorted(map(str, rows[column].unique()))[:20])
+        there = {str(one) for column in columns for one in rows[column].unique() if one not in (None, "")}
+        if value not in there:
+            known = ", ".join(sorted(there)[:20]) or "none"
             raise BadInput(f"No row has {option} '{value}'.", file=loaded.run.folder, do=f"There are: {known}.")
-        rows = rows.filter(pl.col(column) == value)
+        rows = rows.filter(pl.any_horizontal(pl.col(column) == value for column in columns))
     if as_csv:
         screens.print_csv(rows if limit is None else rows.head(limit))
         return
-    shown = rows.head(limit or 20).select(_SHOWN[loaded.audit])
+    shown = rows.head(limit or 20).select(name for name in _SHOWN[loaded.audit] if name in rows.columns)
     cells = [
         [f"{x:+.2f}" if isinstance(x, float) else "" if x is None else str(x) for x in row] for row in shown.iter_rows()
     ]

@@ -163,9 +163,9 @@ def sensitivity_plot(own: Own, block_id: str) -> ForestPlot | None:
     what = "people of" if own.config == PEOPLE else "a rater told to be of"
     return _against_null(
         found, _titled(found, PROFILES), own.all(DS), block_id, "How far ratings move with the group, beside shuffled groups",
-        "Mean over texts of the distance between the mean ratings of two groups, on the scale of 0 (safe) to 1 (unsafe). A rater is "
-        f"{what} one group. Small groups and noise lie apart too: only what exceeds shuffled labels counts. Choose a row to read its "
-        "ratings.", "distance, scale of 0 to 1",
+        "Mean over texts of the distance between the mean ratings of two groups, on the scale of 0 (safe) to 1 (unsafe). A rater "
+        f"is {what} one group. Small groups and noise lie apart too: only what exceeds shuffled labels counts. Choose a row to "
+        "read its ratings.", "distance, scale of 0 to 1",
     )  # fmt: skip
 
 
