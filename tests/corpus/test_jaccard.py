@@ -45,4 +45,3 @@ def test_texts_come_back_and_sets_are_held_up_to_a_limit(tmp_path: Path) -> None
         assert similarity(0, 2) == 0
         assert similarity(2, 2) == 1
         assert similarity(1, 0) == 1 / 3
-        assert similarity.compared == 4

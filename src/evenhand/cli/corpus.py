@@ -5,6 +5,7 @@ from __future__ import annotations
 import json as json_text
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -44,9 +45,17 @@ def dedup(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads of the search; the result does not depend on them.")
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Search with the workers of a Ray cluster: local (--threads of them here), auto, or HOST:PORT. Same result.",
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Remove near-duplicates of short prompts: SimHash, exact search within a distance, verified by Jaccard similarity."""
+    from evenhand.bridges.ray_dedup import find_duplicates_on_ray
     from evenhand.config import checked
     from evenhand.corpus.dedup import find_duplicates
     from evenhand.corpus.dedup_files import check_folder, write_result
@@ -63,7 +72,8 @@ def dedup(
         sys.stderr.write(f"Search of {count(texts)} different texts: {how.words()}.\n")
 
     with screens.progress_bars() as progress:
-        result = find_duplicates(source, config, threads=threads or cpu_threads(), progress=progress, planned=planned)
+        find = partial(find_duplicates_on_ray, address=ray) if ray else find_duplicates
+        result = find(source, config, threads=threads or cpu_threads(), progress=progress, planned=planned)
     facts = write_result(source, config, result, out)
     if json:
         sys.stdout.write(json_text.dumps(facts, indent=1) + "\n")

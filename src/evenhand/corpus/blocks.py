@@ -37,8 +37,10 @@ def block_cost(rows: int, bits: int, effective: float, distance: int, blocks: in
     return tables * (rows * 5e-8 + 1e-4 + rows * bucket / 2 * pair * bits / 64)
 
 
-def block_batches(cols: Columns, distance: int, blocks: int, threads: int, most: int | None = None) -> Iterator[Pairs]:
-    """All pairs within ``distance`` bits, one batch a table; raises Crowded where one holds more than ``most``.
+def block_batches(
+    cols: Columns, distance: int, blocks: int, threads: int, most: int | None, span: range
+) -> Iterator[Pairs]:
+    """All pairs within ``distance`` bits, one batch a table of ``span``; raises Crowded where one holds more than ``most``.
 
     Raises BadInput where there are no more blocks than ``distance``, since pairs would be lost, or more than bits.
     """
@@ -49,7 +51,7 @@ def block_batches(cols: Columns, distance: int, blocks: int, threads: int, most:
             do=f"Choose {distance + 1} to {bits} blocks, or leave the choice to the plan.",
         )
     edges = block_edges(bits, blocks)
-    tables = itertools.combinations(range(blocks), blocks - distance)
+    tables = itertools.islice(itertools.combinations(range(blocks), blocks - distance), span.start, span.stop)
     return in_order(lambda shared: joined(_table(cols, distance, edges, shared), most), tables, threads)
 
 

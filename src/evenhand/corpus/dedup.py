@@ -13,8 +13,9 @@ from __future__ import annotations
 import hashlib
 import itertools
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,18 +23,43 @@ from numpy.typing import NDArray
 from evenhand.corpus.config import DedupConfig
 from evenhand.corpus.dedup_warnings import Seen, warnings_of
 from evenhand.corpus.hamming import Plan, batch_count, chance_pairs, pair_batches, plan
-from evenhand.corpus.jaccard import Similarity, TextStore
+from evenhand.corpus.jaccard import Similarity, Texts, TextStore
 from evenhand.corpus.pairs import Index, Pairs, columns, in_order, near
 from evenhand.corpus.reading import RowFile
 from evenhand.corpus.removal import components, first_come
-from evenhand.corpus.simhash import GRAM, Fingerprints, fingerprints, normalise, speaker_tags
+from evenhand.corpus.simhash import GRAM, fingerprints, normalise, speaker_tags
 from evenhand.errors import BadInput
 
-__all__ = ["DedupConfig", "DedupResult", "Dropped", "find_duplicates"]
+__all__ = [
+    "MOST_AT_ONCE",
+    "Chunk",
+    "DedupConfig",
+    "DedupResult",
+    "Dropped",
+    "decide",
+    "find_duplicates",
+    "gathered",
+    "measured",
+    "raw_texts",
+]
 
 Progress = Callable[[str, int, int], None]
 _CHUNK = 8192
-_MOST_AT_ONCE = 4_000_000
+MOST_AT_ONCE = 4_000_000
+"""Near pairs of one batch of a search; where one has more, rows are compared block by block."""
+
+
+class Chunk(NamedTuple):
+    """What is kept of n rows: fingerprints (n, words), numbers of features, digests (n, 2), which texts are shorter than a
+    4-gram, which have several speaker tags, and the normalised texts.
+    """
+
+    words: NDArray[np.uint64]
+    counts: NDArray[np.int64]
+    digests: NDArray[np.uint64]
+    short: NDArray[np.bool_]
+    tagged: NDArray[np.bool_]
+    texts: list[bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,32 +113,102 @@ def find_duplicates(
         raise BadInput("There must be a thread at least.")
     report = progress or (lambda what, done, total: None)
     with TextStore() as store:
-        seen = _read(source, config, store, report, threads)
-        first, unique = _exact_repeats(seen)
-        cols = columns(seen.prints[unique])
-        how = plan(seen.prints[unique], config.distance, method=config.method)
-        if planned is not None:
-            planned(how, unique.size)
-        similarity = Similarity(store, unique)
-        confirmed: dict[tuple[int, int], float] = {}
 
-        def similar(first: int, second: int) -> bool:
-            if config.verify == 0:
-                return True
-            value = similarity(first, second)
-            if value >= config.verify:
-                confirmed[first, second] = value
-            return value >= config.verify
+        def stored(texts: Iterator[list[str]]) -> Iterator[Chunk]:
+            for chunk in in_order(lambda raw: measured(raw, config), texts, threads):
+                store.extend(chunk.texts)
+                yield chunk
 
-        batches = _reported(
-            pair_batches(seen.prints[unique], config.distance, how, threads=threads, most=_MOST_AT_ONCE),
-            batch_count(seen.prints[unique], config.distance, how),
-            report,
-        )
-        remove = first_come if config.keep == "first" else components
-        keeper, crowded = remove(batches, cols, config.distance, similar)
-        compared = similarity.compared
-        dropped = _dropped(seen, first, unique, keeper, lambda i, j: confirmed.get((i, j)) or similarity(i, j))
+        def search(prints: NDArray[np.uint64], how: Plan, _: Index) -> Iterator[Pairs]:
+            total = batch_count(prints, config.distance, how)
+            found = pair_batches(prints, config.distance, how, threads=threads, most=MOST_AT_ONCE)
+            for done, batch in enumerate(found, 1):
+                yield batch
+                report("searching", done, total)
+
+        rest = array("Q")
+        seen = gathered(stored(raw_texts(source, rest, report)), rest)
+        return decide(seen, config, store, search, {}, planned)
+
+
+def raw_texts(source: RowFile, rest: array[int], report: Progress) -> Iterator[list[str]]:
+    """The texts of a file, some at a time; the hashes of the other columns go to the end of ``rest``."""
+    rows = source.rows(lambda done, total: report("reading", done, total))
+    while some := list(itertools.islice(rows, _CHUNK)):
+        rest.extend([row.rest for row in some])
+        yield [row.text for row in some]
+
+
+def measured(raw: list[str], config: DedupConfig) -> Chunk:
+    """Normalised texts, and what is kept of each."""
+    texts = [normalise(text, speakers=not config.strip_speakers) for text in raw]
+    found = fingerprints(
+        raw if config.interop else texts, features=config.features, bits=config.bits, interop=config.interop
+    )
+    encoded = [text.encode() for text in texts]
+    digests = b"".join([hashlib.blake2b(text, digest_size=16).digest() for text in encoded])
+    return Chunk(
+        found.words,
+        found.counts,
+        np.frombuffer(digests, dtype=np.uint64).reshape(-1, 2),
+        np.array([len(text) < GRAM for text in texts]) & (found.counts > 0),
+        np.array([speaker_tags(text) > 1 for text in raw]),
+        encoded,
+    )
+
+
+def gathered(chunks: Iterable[Chunk], rest: array[int]) -> Seen:
+    """What one pass over the rows leaves; ``rest`` may grow until the last chunk has come."""
+    words, counts, digests, short, tagged = map(list, zip(*(chunk[:5] for chunk in chunks), strict=True))
+    return Seen(
+        prints=np.concatenate(words),
+        counts=np.concatenate(counts),
+        digests=np.concatenate(digests),
+        rest=np.frombuffer(rest, dtype=np.uint64),
+        short=sum(int(part.sum()) for part in short),
+        tagged=sum(int(part.sum()) for part in tagged),
+    )
+
+
+def decide(
+    seen: Seen,
+    config: DedupConfig,
+    texts: Texts,
+    search: Callable[[NDArray[np.uint64], Plan, Index], Iterator[Pairs]],
+    known: dict[tuple[int, int], float],
+    planned: Callable[[Plan, int], None] | None,
+) -> DedupResult:
+    """Which rows go, given what was read of them and how pairs are searched.
+
+    ``search(prints, plan, rows)`` gives the near pairs of the different texts, by their places in ``rows``, which lists the
+    first row (from 0) with each text. ``known`` holds Jaccard similarities of such pairs; where a search has not put them
+    there, they are computed from ``texts`` when they are needed.
+    """
+    first, unique = _exact_repeats(seen)
+    prints = seen.prints[unique]
+    how = plan(prints, config.distance, method=config.method)
+    if planned is not None:
+        planned(how, unique.size)
+    computed = Similarity(texts, unique)
+    compared = 0
+
+    def similarity(first: int, second: int) -> float:
+        value = known.get((first, second))
+        return computed(first, second) if value is None else value
+
+    def similar(first: int, second: int) -> bool:
+        nonlocal compared
+        if config.verify == 0:
+            return True
+        compared += 1
+        value = similarity(first, second)
+        if value >= config.verify:
+            known[first, second] = value
+        return value >= config.verify
+
+    remove = first_come if config.keep == "first" else components
+    keeper, crowded = remove(search(prints, how, unique), columns(prints), config.distance, similar)
+    dropped = _dropped(seen, first, unique, keeper, similarity)
     kept = np.ones(seen.rows, dtype=np.bool_)
     kept[dropped.row - 1] = False
     chance = chance_pairs(unique.size, config.bits, config.distance)
@@ -125,44 +221,6 @@ def find_duplicates(
         compared=compared,
         plan=how,
         warnings=warnings_of(config, seen, first, chance=chance, crowded=crowded),
-    )
-
-
-def _read(source: RowFile, config: DedupConfig, store: TextStore, report: Progress, threads: int) -> Seen:
-    """One pass over the file: fingerprints, digests of the normalised texts, and the texts into the store."""
-    words: list[NDArray[np.uint64]] = []
-    counts: list[NDArray[np.int64]] = []
-    digests, rest = bytearray(), array("Q")
-    short = tagged = 0
-
-    def chunks() -> Iterator[list[str]]:
-        rows = source.rows(lambda done, total: report("reading", done, total))
-        while some := list(itertools.islice(rows, _CHUNK)):
-            rest.extend([row.rest for row in some])
-            yield [row.text for row in some]
-
-    def work(raw: list[str]) -> tuple[Fingerprints, list[bytes], int, int]:
-        texts = [normalise(text, speakers=not config.strip_speakers) for text in raw]
-        found = fingerprints(
-            raw if config.interop else texts, features=config.features, bits=config.bits, interop=config.interop
-        )
-        few = sum(len(text) < GRAM for text, features in zip(texts, found.counts.tolist(), strict=True) if features)
-        return found, [text.encode() for text in texts], few, sum(speaker_tags(text) > 1 for text in raw)
-
-    for found, texts, few, tags in in_order(work, chunks(), threads):
-        words.append(found.words)
-        counts.append(found.counts)
-        store.extend(texts)
-        digests += b"".join([hashlib.blake2b(text, digest_size=16).digest() for text in texts])
-        short += few
-        tagged += tags
-    return Seen(
-        prints=np.concatenate(words),
-        counts=np.concatenate(counts),
-        digests=np.frombuffer(digests, dtype=np.uint64).reshape(-1, 2),
-        rest=np.frombuffer(rest, dtype=np.uint64),
-        short=short,
-        tagged=tagged,
     )
 
 
@@ -202,10 +260,3 @@ def _dropped(
             known[one] = similarity(int(target[at]), one)
         jaccard[at] = known[one]
     return Dropped(row + 1, stays[row] + 1, distance.astype(np.int64), jaccard, exact)
-
-
-def _reported(batches: Iterator[Pairs], total: int, report: Progress) -> Iterator[Pairs]:
-    """The batches, with progress."""
-    for done, batch in enumerate(batches, 1):
-        yield batch
-        report("searching", done, total)

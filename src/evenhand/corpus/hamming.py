@@ -107,21 +107,29 @@ def batch_count(prints: NDArray[np.uint64], distance: int, how: Plan) -> int:
 
 
 def pair_batches(
-    prints: NDArray[np.uint64], distance: int, how: Plan, *, threads: int = 1, most: int | None = None
+    prints: NDArray[np.uint64],
+    distance: int,
+    how: Plan,
+    *,
+    threads: int = 1,
+    most: int | None = None,
+    span: range | None = None,
 ) -> Iterator[Pairs]:
     """Every pair of rows within ``distance`` bits, once, in batches whose order depends on the plan alone.
 
+    ``span`` names the batches that are wanted, of 0 to ``batch_count`` - 1; all of them where it is None.
     Raises ``Crowded`` where one batch would hold more than ``most`` pairs.
     """
+    span = range(batch_count(prints, distance, how)) if span is None else span
     check_distance(64 * prints.shape[1], distance)
     if len(prints) >= 1 << 31:
         raise BadInput(f"{len(prints)} rows are more than one search takes.", do="Split the file.")
     cols = columns(prints)
     if how.method == "blocks":
-        return block_batches(cols, distance, how.parts, threads, most)
+        return block_batches(cols, distance, how.parts, threads, most, span)
     if how.method == "multi-index":
-        return multi_index_batches(cols, distance, how.parts, threads, most)
-    return _brute_batches(cols, distance, threads, most, fast=how.compiled)
+        return multi_index_batches(cols, distance, how.parts, threads, most, span)
+    return _brute_batches(cols, distance, threads, most, span, fast=how.compiled)
 
 
 def near_pairs(
@@ -138,19 +146,21 @@ def near_pairs(
     return Pairs(found.first[order], found.second[order], found.distance[order])
 
 
-def _brute_batches(cols: Columns, distance: int, threads: int, most: int | None, *, fast: bool) -> Iterator[Pairs]:
+def _brute_batches(
+    cols: Columns, distance: int, threads: int, most: int | None, span: range, *, fast: bool
+) -> Iterator[Pairs]:
     rows = cols[0].size
     words = np.stack(cols)
     if fast:
         compiled.prepare()
 
-    def work(start: int) -> Pairs:
-        stop = min(start + _ROWS, rows)
+    def work(batch: int) -> Pairs:
+        start, stop = batch * _ROWS, min((batch + 1) * _ROWS, rows)
         if fast:
             return compiled.tile_pairs(words, start, stop, distance, most)
         return joined(tile_pairs(cols, (start, stop), (start, rows), distance), most)
 
-    return in_order(work, range(0, rows, _ROWS), threads)
+    return in_order(work, span, threads)
 
 
 def _entropy(prints: NDArray[np.uint64]) -> float:

@@ -6,12 +6,13 @@ import tempfile
 from array import array
 from collections import OrderedDict
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from evenhand.corpus.simhash import GRAM
 
-__all__ = ["Similarity", "TextStore", "gram_set", "jaccard"]
+__all__ = ["Similarity", "TextStore", "Texts", "gram_set", "jaccard"]
 
 _LONGEST_HELD = 4096
 
@@ -29,6 +30,14 @@ def jaccard(first: frozenset[str], second: frozenset[str]) -> float:
         raise ValueError("the Jaccard similarity of two empty sets is undefined")
     shared = len(first & second)
     return shared / (len(first) + len(second) - shared)
+
+
+class Texts(Protocol):
+    """Texts by their numbers from 0."""
+
+    def __getitem__(self, number: int, /) -> str:
+        """One text."""
+        ...
 
 
 class TextStore:
@@ -65,14 +74,12 @@ class TextStore:
 class Similarity:
     """Jaccard similarity of stored texts by their numbers; remembers the sets of the latest ones."""
 
-    def __init__(self, store: TextStore, numbers: np.ndarray[tuple[int], np.dtype[np.int64]], held: int = 2048) -> None:
+    def __init__(self, store: Texts, numbers: np.ndarray[tuple[int], np.dtype[np.int64]], held: int = 2048) -> None:
         self._store, self._numbers, self._held = store, numbers, held
         self._sets: OrderedDict[int, frozenset[str]] = OrderedDict()
-        self.compared = 0
 
     def __call__(self, first: int, second: int) -> float:
         """Similarity of the texts at these two places of ``numbers``, 0 to 1."""
-        self.compared += 1
         return jaccard(self._grams(first), self._grams(second))
 
     def _grams(self, place: int) -> frozenset[str]:

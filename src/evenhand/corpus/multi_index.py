@@ -66,18 +66,20 @@ class _Lookup:
 
 def multi_index_count(bits: int, distance: int, substrings: int) -> int:
     """How many batches ``multi_index_batches`` gives."""
-    edges = block_edges(bits, substrings)
+    return _ends(block_edges(bits, substrings), radii(distance, substrings))[-1]
+
+
+def _ends(edges: list[int], limits: list[int]) -> list[int]:
+    """How many batches there are up to and with each substring."""
     widths = [high - low for low, high in itertools.pairwise(edges)]
-    return sum(
-        -(-_mask_count(width, radius) // _MASKS)
-        for width, radius in zip(widths, radii(distance, substrings), strict=True)
-    )
+    counts = (-(-_mask_count(width, radius) // _MASKS) for width, radius in zip(widths, limits, strict=True))
+    return list(itertools.accumulate(counts))
 
 
 def multi_index_batches(
-    cols: Columns, distance: int, substrings: int, threads: int, most: int | None = None
+    cols: Columns, distance: int, substrings: int, threads: int, most: int | None, span: range
 ) -> Iterator[Pairs]:
-    """All pairs within ``distance`` bits, in batches; raises Crowded where one holds more than ``most``.
+    """All pairs within ``distance`` bits, in the batches of ``span``; raises Crowded where one holds more than ``most``.
 
     Raises BadInput where the substrings are wider than 24 bits or more than the bits.
     """
@@ -89,8 +91,10 @@ def multi_index_batches(
         )
     edges = block_edges(bits, substrings)
     limits = radii(distance, substrings)
-    for number, radius in enumerate(limits):
-        if radius < 0:
+    begin = 0
+    for number, end in enumerate(_ends(edges, limits)):
+        first, last, begin = max(span.start - begin, 0), min(span.stop, end) - begin, end
+        if first >= last:
             continue
         lookup = _lookup(cols, edges, number)
 
@@ -98,7 +102,8 @@ def multi_index_batches(
             found = (part for mask in masks for part in _turned(lookup, mask, distance, edges, limits))
             return joined(found, most)
 
-        yield from in_order(work, _masks(edges[number + 1] - edges[number], radius), threads)
+        masks = _masks(edges[number + 1] - edges[number], limits[number])
+        yield from in_order(work, itertools.islice(masks, first, last), threads)
 
 
 def _lookup(cols: Columns, edges: list[int], number: int) -> _Lookup:
