@@ -23,6 +23,7 @@ from evenhand.statistics.sensitivity import (
     SENSITIVITY_FORMS,
     GroupMeans,
     group_means,
+    item_forms,
     sensitivities,
     whole_items,
 )
@@ -67,12 +68,9 @@ def _centred(panel: Panel) -> FloatArray:
 
 def _per_item(found: GroupMeans) -> FloatArray:
     """Distance of two groups, deviation, range and surplus variance of each item, (items, 4), NaN where undefined."""
-    means = found.means[..., 0]
-    groups = means.shape[1]
-    order = np.sort(means, axis=1)
-    ranks = (2 * np.arange(1, groups + 1) - groups - 1) / (groups * (groups - 1) / 2)
-    surplus = means.var(axis=1, ddof=1) - found.noise[..., 0].mean(axis=1)
-    return np.stack([order @ ranks, means.std(axis=1), order[:, -1] - order[:, 0], surplus], axis=1)
+    values, whole, quiet = item_forms(found)
+    known = np.stack([whole, whole, whole, quiet])
+    return np.where(known, values, np.nan)[..., 0].T
 
 
 def _four(per_item: FloatArray, weights: FloatArray) -> FloatArray:

@@ -28,6 +28,7 @@ __all__ = [
     "Sensitivity",
     "SensitivityForm",
     "group_means",
+    "item_forms",
     "permutation_draws",
     "permuted_means",
     "sensitivities",
@@ -130,23 +131,29 @@ def _mean_over(values: FloatArray, kept: NDArray[np.bool_]) -> FloatArray:
     return quotient(np.where(kept, values, 0.0).sum(axis=0), count, count > 0)
 
 
-def _forms(found: GroupMeans) -> FloatArray:
-    """The five forms of each set, (5, sets), in the order of `SENSITIVITY_FORMS`."""
+def item_forms(found: GroupMeans) -> tuple[FloatArray, NDArray[np.bool_], NDArray[np.bool_]]:
+    """Of each item the mean distance of two groups, the deviation, the range and the surplus variance, (4, items, sets).
+
+    Beside it where the first three are defined, and where the last is, (items, sets) each; elsewhere a value means nothing.
+    """
     groups = found.means.shape[1]
     whole = whole_items(found.means)
     means = np.where(whole[:, None], found.means, 0.0)
     order = np.sort(means, axis=1)
     ranks = 2 * np.arange(1, groups + 1) - groups - 1
-    pairs = groups * (groups - 1) / 2
-    absolute = np.asarray(np.einsum("igs,g->is", order, ranks / pairs))
+    absolute = np.einsum("igs,g->is", order, ranks / (groups * (groups - 1) / 2))
     quiet = whole_items(found.noise) & whole
-    noise = np.where(quiet, np.where(quiet[:, None], found.noise, 0.0).mean(axis=1), 0.0)
-    surplus = np.asarray(means.var(axis=1, ddof=1) - noise)
+    noise = np.where(quiet[:, None], found.noise, 0.0).mean(axis=1)
+    surplus = means.var(axis=1, ddof=1) - noise
+    return np.stack([absolute, means.std(axis=1), order[:, -1] - order[:, 0], surplus]), whole, quiet
+
+
+def _forms(found: GroupMeans) -> FloatArray:
+    """The five forms of each set, (5, sets), in the order of `SENSITIVITY_FORMS`."""
+    (*plain, surplus), whole, quiet = item_forms(found)
     return np.stack(
         [
-            _mean_over(absolute, whole),
-            _mean_over(np.asarray(means.std(axis=1)), whole),
-            _mean_over(order[:, -1] - order[:, 0], whole),
+            *(_mean_over(values, whole) for values in plain),
             np.sqrt(np.maximum(_mean_over(surplus, quiet), 0.0)),
             np.sqrt(_mean_over(np.maximum(surplus, 0.0), quiet)),
         ]
