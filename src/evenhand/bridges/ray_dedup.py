@@ -103,7 +103,7 @@ def _cluster(address: str, threads: int | None) -> Iterator[Any]:
         workers: dict[str, Any] = {"num_cpus": threads, "include_dashboard": False} if address == "local" else {}
         try:
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **workers)
-        except (ConnectionError, ValueError) as error:
+        except (ConnectionError, RuntimeError, ValueError) as error:
             raise BadInput(f"No Ray cluster answers at '{address}': {error}") from None
     context, log = ray.data.DataContext.get_current(), logging.getLogger("ray.data")
     before = context.execution_options.preserve_order, context.enable_progress_bars, log.level
