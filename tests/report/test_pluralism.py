@@ -227,6 +227,8 @@ def test_thin_domains_are_shown_without_a_claim(both: Path, part: Part) -> None:
     assert LEAST_RATINGS > 16
     assert cells["All texts", "Woman"].strong
     assert (cells["All texts", "Woman"].shade or 0) > 0 > (cells["All texts", "Man"].shade or 0)
+    assert cells["All texts", "Woman"].classes.startswith("ring bad h")
+    assert cells["All texts", "Man"].classes.startswith("ring good h")
     of_people = cells_of(part, "pluralism-contrasts-2")
     assert not any(cell.faint for cell in of_people.values())
     grid = blocks(part)["pluralism-contrasts-0"]
