@@ -60,18 +60,7 @@ def pluralism_part(loaded: LoadedRun) -> Part:
         refusals(owned, "pluralism-refusals"),
         suppressed_table(owned, "pluralism-suppressed"),
     )
-    more: list[Block] = []
-    for k, own in enumerate(owned):
-        more += _there(
-            moved_table(own, f"pluralism-moved-{k}"),
-            status_table(own, f"pluralism-status-{k}"),
-            fit_table(own, f"pluralism-fit-{k}"),
-            grasp_table(own, f"pluralism-grasp-{k}"),
-        )
-    more += _there(share_table(owned, "pluralism-shares"))
-    blocks.append(
-        Details(summary="Order and wording, questions without a rating, labels by group, checks", blocks=tuple(more))
-    )
+    blocks += _folded("Shares rated unsafe, and checks", share_table(owned, "pluralism-shares"))
     return Part(
         verdicts=[_verdict(loaded, owned)],
         section=Section("pluralism", "Pluralism", LEDE, tuple(blocks)),
@@ -87,15 +76,31 @@ def _there(*blocks: Block | None) -> list[Block]:
 
 def _figures(own: Own, k: str) -> list[Block]:
     """The figures of one configuration; what is not measured of it is not there."""
-    return _there(
-        sensitivity_plot(own, f"pluralism-sensitivity-{k}"),
-        contrast_grid(own, f"pluralism-contrasts-{k}"),
-        calibration_plot(own, f"pluralism-calibration-{k}"),
-        contrast_scatter(own, f"pluralism-beside-{k}"),
-        *(agreement_plot(own, raters, f"pluralism-agreement-{k}-{n}") for n, raters in enumerate(own.kinds())),
-        intersection_plot(own, f"pluralism-intersections-{k}"),
-        disparity_plot(own, f"pluralism-disparity-{k}"),
-    )
+    return [
+        *_there(
+            sensitivity_plot(own, f"pluralism-sensitivity-{k}"),
+            contrast_grid(own, f"pluralism-contrasts-{k}"),
+            calibration_plot(own, f"pluralism-calibration-{k}"),
+            contrast_scatter(own, f"pluralism-beside-{k}"),
+            *(agreement_plot(own, raters, f"pluralism-agreement-{k}-{n}") for n, raters in enumerate(own.kinds())),
+            intersection_plot(own, f"pluralism-intersections-{k}"),
+            disparity_plot(own, f"pluralism-disparity-{k}"),
+        ),
+        *_folded(
+            "Agreement inside groups"
+            if own.config == PEOPLE
+            else "Order, wording, questions without a rating, labels by group",
+            moved_table(own, f"pluralism-moved-{k}"),
+            status_table(own, f"pluralism-status-{k}"),
+            fit_table(own, f"pluralism-fit-{k}"),
+            grasp_table(own, f"pluralism-grasp-{k}"),
+        ),
+    ]
+
+
+def _folded(summary: str, *blocks: Block | None) -> list[Block]:
+    inside = _there(*blocks)
+    return [Details(summary=summary, blocks=tuple(inside))] if inside else []
 
 
 def _ordered(loaded: LoadedRun) -> list[Mapping[str, Any]]:
