@@ -192,6 +192,10 @@ def test_findings_hold_the_same_figures_under_three_views_of_the_raters(
         f.slice["view"]: f.clusters["raters"] for f in result.findings if (f.estimand, f.outcome) == ("icc", "ICC(2,1)")
     }
     assert raters == dict(zip(VIEWS, (123, 104, 120), strict=True))
+    table = read_dices(file, drop_removed=True).matrix()[0]
+    squared = [f for f in result.findings if (f.estimand, f.outcome) == ("krippendorff_alpha", "squared difference")]
+    alpha = 1 - table.var(axis=1, ddof=1).mean() / table.var(ddof=1)  # of squared differences, all rating all
+    assert {f.slice["view"]: f.estimate for f in squared}[VIEWS[1]] == pytest.approx(alpha, abs=1e-9)
     found = [f for f in result.findings if f.estimand == "grasp" and f.slice["view"] == VIEWS[1]]
     assert len(found) == 22 * len(MEASURES)
     for f in found:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 import pytest
 
+from evenhand.audits.pluralism_contrasts import ALL_DOMAINS, MACRO_DOMAINS, contrast_findings
 from evenhand.audits.pluralism_groups import disparity_findings, sensitivity_findings
 from evenhand.audits.pluralism_make import Maker
 from evenhand.audits.pluralism_table import Panel
@@ -20,15 +22,17 @@ ITEMS = 40
 NAMES = ["a"] * 8 + ["b"] * 6 + ["c"] * 10
 GROUPS = rater_groups(NAMES)
 TRUTH = np.tile([0.0, 1.0], ITEMS // 2)
+LACKING = [5, 6, 11, 20, 21, 22]
 FORMS = ("absolute", "deviation", "range", "adjusted")
 
 
 def panel(people: bool) -> Panel:
-    """Three groups that differ more on truly unsafe items; one item lacks a group."""
+    """Three groups that differ more on truly unsafe items, raters of their own lenience; one group lacks some of the items."""
     draw = np.random.default_rng(3)
     shift = np.repeat([0.0, 0.1, 0.3], [8, 6, 10]) * (0.5 + TRUTH[:, None])
-    values = np.clip(0.3 + draw.normal(0, 0.15, (ITEMS, 1)) + shift + draw.normal(0, 0.2, (ITEMS, 24)), 0, 1)
-    values[5, :8] = np.nan
+    lenience = draw.normal(0, 0.15, 24)
+    values = np.clip(0.3 + draw.normal(0, 0.15, (ITEMS, 1)) + shift + lenience + draw.normal(0, 0.2, (ITEMS, 24)), 0, 1)
+    values[LACKING, :8] = np.nan
     ids = tuple(f"i{at:02}" for at in range(ITEMS))
     raters = tuple(f"r{at:02}" for at in range(24))
     labels = np.ones(values.shape, dtype=np.int64)
@@ -36,7 +40,7 @@ def panel(people: bool) -> Panel:
 
 
 def maker() -> Maker:
-    rows = pl.DataFrame({"config": ["m"], "item_id": ["i"], "rater_id": ["r"]})
+    rows = pl.DataFrame({"config": ["m"], "item_id": ["i"], "rater_id": ["r"], "domain": ["d"]})
     return Maker.of(rows, "ratings", "m", draws=2_000, seed=1)
 
 
@@ -86,7 +90,7 @@ def test_intervals_of_a_models_disparities() -> None:
     own = panel(people=False)
     rows = disparity_findings(maker(), own, "axis", TRUTH, "the truth", permutations=99, part={}, rows={})
     found = {(f.estimand, f.group): f for f in rows}
-    draw, kept = np.random.default_rng(6), np.delete(np.arange(ITEMS), 5)
+    draw, kept = np.random.default_rng(6), np.delete(np.arange(ITEMS), LACKING)
     sides = [kept[TRUTH[kept] == label] for label in (0, 1)]
 
     def both(items: np.ndarray, raters: np.ndarray) -> float:
@@ -102,3 +106,21 @@ def test_intervals_of_a_models_disparities() -> None:
     close(found["odds_difference", None], inside)
     shares = {name: found["unsafe_share", name].estimate for name in "abc"}
     assert found["parity_difference", None].estimate == pytest.approx(max(shares.values()) - min(shares.values()))
+
+
+def test_the_mean_of_the_domains_weighs_every_domain_alike() -> None:
+    """Thirty texts of one domain and ten of another: over all texts the first weighs three times as much."""
+    domains = ("d",) * 30 + ("e",) * 10
+    own = replace(panel(people=False), domains=domains, values=np.nan_to_num(panel(people=False).values, nan=0.4))
+    found = {
+        (f.slice["domain"], f.group): f.estimate
+        for f in contrast_findings(maker(), own, "axis", permutations=0, part={}, rows={})
+    }
+    means = np.stack([own.values[:, GROUPS.codes == code].mean(axis=1) for code in range(3)], axis=1)
+    contrasts = means - means.mean(axis=1, keepdims=True)
+    for at, group in enumerate("abc"):
+        of_d, of_e = contrasts[:30, at].mean(), contrasts[30:, at].mean()
+        assert found["d", group] == pytest.approx(of_d)
+        assert found["e", group] == pytest.approx(of_e)
+        assert found[ALL_DOMAINS, group] == pytest.approx(0.75 * of_d + 0.25 * of_e)
+        assert found[MACRO_DOMAINS, group] == pytest.approx((of_d + of_e) / 2)
