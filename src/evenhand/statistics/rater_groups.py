@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from evenhand.errors import BadInput
 from evenhand.statistics.cells import FloatArray, IntArray, quotient
@@ -126,13 +126,16 @@ def cross_reliability(
     return CrossReliability(value, None, observed, expected, items, reasons)
 
 
-def plurality(tallies: FloatArray, ties: Ties = "severe") -> IntArray:
+def plurality(tallies: FloatArray, ties: Ties = "severe") -> NDArray[np.int16]:
     """The most common label of each item, (items, sets), -1 where it has no rating."""
     if ties not in ("severe", "mild"):
         raise BadInput(f"No rule for ties is called '{ties}'.", do="Known: severe, mild.")
-    last = tallies.shape[1] - 1
-    winner = tallies.argmax(axis=1) if ties == "mild" else last - tallies[:, ::-1].argmax(axis=1)
-    return np.where(tallies.sum(axis=1) > 0, winner, -1).astype(np.int64)
+    most, codes = tallies.max(axis=1, initial=0), range(tallies.shape[1])
+    winner = np.full(most.shape, -1, dtype=np.int16)
+    for label in codes if ties == "severe" else reversed(codes):
+        np.putmask(winner, tallies[:, label] == most, label)
+    np.putmask(winner, most == 0, -1)
+    return winner
 
 
 def tied_items(labels: ArrayLike, count: int | None = None) -> IntArray:
@@ -142,16 +145,11 @@ def tied_items(labels: ArrayLike, count: int | None = None) -> IntArray:
     return np.flatnonzero(((counts == most[:, None]).sum(axis=1) > 1) & (most > 0)).astype(np.int64)
 
 
-def _item_mean(values: FloatArray, kept: FloatArray) -> FloatArray:
-    """Mean over the items kept, (sets,)."""
-    count = kept.sum(axis=0)
-    return quotient(np.where(kept > 0, values, 0.0).sum(axis=0), count, count > 0)
-
-
-def _xlogy(share: FloatArray, other: FloatArray) -> FloatArray:
-    """share * ln(other), 0 where the share is 0 or the other is 0."""
-    logs = np.log(np.where(other > 0, other, 1.0))
-    return np.asarray(share * logs)
+def _nominal_alpha(within: FloatArray, totals: FloatArray) -> FloatArray:
+    """Alpha, (sets,), from the summed within / (ratings - 1) of all items and the label totals (labels, sets)."""
+    size = totals.sum(axis=0)
+    between = size**2 - (totals**2).sum(axis=0)
+    return 1 - quotient(within * (size - 1), between, between > 0)
 
 
 def measures_of_tallies(
@@ -162,30 +160,46 @@ def measures_of_tallies(
     The cross-negentropy of ours given theirs is ln(labels) plus the mean over items of sum p ln q, p being our shares
     and q theirs. The association index is undefined where xRR is not positive. Every measure is a mean over the items
     that have what it needs.
+
+    This is the inner loop of a permutation test: alpha and xRR are those of `alpha_of_tallies` and `xrr_of_tallies` with
+    the sums over items and labels written as products.
     """
     if zero_terms not in ("smooth", "drop"):
         raise BadInput(f"No rule for zero terms is called '{zero_terms}'.", do="Known: smooth, drop.")
     labels = ours.shape[1]
-    most = math.log(labels) if labels else 0.0
-    r, s = ours.sum(axis=1), theirs.sum(axis=1)
-    rated, both = (r > 0).astype(np.float64), ((r > 0) & (s > 0)).astype(np.float64)
-    p = ours / np.maximum(r, 1.0)[:, None]
+    log_labels = math.log(labels) if labels else 0.0
+    r, s = (np.einsum("ils->is", side) for side in (ours, theirs))
+    rated, both = r > 0, (r > 0) & (s > 0)
+    items, shared = rated.sum(axis=0), both.sum(axis=0)
+    share, other = 1 / np.maximum(r, 1.0), np.maximum(s, 1.0)
+    logs = np.log(np.maximum(ours, 1.0))
+    own = np.einsum("ils,ils->is", ours, logs) * share - np.log(np.maximum(r, 1.0))
     extra = SMOOTHING if zero_terms == "smooth" else 0.0
-    q = (theirs + extra) / np.maximum(s + extra * labels, 1e-300)[:, None]
-    irr = alpha_of_tallies(ours)
-    observed, expected = xrr_of_tallies(ours, theirs)
-    xrr = 1 - quotient(observed, expected, expected > 1e-12)
-    codes = np.arange(labels)[None, :, None]
-    votes = sum((plurality(side, ties)[:, None] == codes).astype(np.float64) for side in (ours, theirs))
-    voting = alpha_of_tallies(np.asarray(votes) * both[:, None])
+    counted = ours if extra else np.where(theirs > 0, ours, 0.0)
+    logs = np.log(theirs + extra if extra else np.maximum(theirs, 1.0))
+    cross = np.einsum("ils,ils->is", counted, logs) - np.einsum("ils->is", counted) * np.log(other + extra * labels)
+
+    several = (r >= 2).astype(np.float64)
+    within = (r * r - np.einsum("ils,ils->is", ours, ours)) * several / np.maximum(r - 1, 1.0)
+    irr = _nominal_alpha(within.sum(axis=0), np.einsum("ils,is->ls", ours, several))
+
+    agreeing = np.einsum("ils,ils->is", ours, theirs) * (share + 1 / other)
+    x, y = (np.einsum("ils,is->ls", side, both.astype(np.float64)) for side in (ours, theirs))
+    size, pairs = x.sum(axis=0) + y.sum(axis=0), x.sum(axis=0) * y.sum(axis=0)
+    expected = 1 - quotient((x * y).sum(axis=0), pairs, pairs > 0)
+    xrr = 1 - quotient(1 - quotient(agreeing.sum(axis=0), size, size > 0), expected, expected > 1e-12)
+
+    votes = [np.where(both, plurality(side, ties), np.int16(-1)) for side in (ours, theirs)]
+    given = np.stack([sum((vote == label).sum(axis=0) for vote in votes) for label in range(labels)]).astype(np.float64)
+    voting = _nominal_alpha(2.0 * (votes[0] != votes[1]).sum(axis=0), given)
     return np.stack(
         [
             irr,
-            _item_mean(p.max(axis=1), rated),
-            _item_mean(most + _xlogy(p, p).sum(axis=1), rated),
+            quotient((ours.max(axis=1) * share).sum(axis=0), items, items > 0),
+            log_labels + quotient(own.sum(axis=0), items, items > 0),
             xrr,
             voting,
-            _item_mean(most + _xlogy(p, q).sum(axis=1), both),
+            log_labels + quotient((cross * share * both).sum(axis=0), shared, shared > 0),
             quotient(irr, xrr, xrr > 0),
         ]
     )

@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from evenhand.errors import BadInput
 from evenhand.statistics.cells import FloatArray, IntArray
@@ -103,7 +103,7 @@ class GraspTable:
 class _Plan:
     """Membership of raters, (raters, sides): the groups of all axes, then one side with the known raters of each axis."""
 
-    sides: FloatArray
+    sides: NDArray[np.float32]
     names: tuple[tuple[str, str], ...]
     base: IntArray
 
@@ -137,21 +137,22 @@ def _plan(axes: Mapping[str, RaterGroups]) -> _Plan:
             names.append((axis, name))
             base.append(at)
     known = [groups.known for groups in axes.values()]
-    table = np.stack([*sides, *known], axis=1).astype(np.float64)
+    table = np.stack([*sides, *known], axis=1).astype(np.float32)
     return _Plan(table, tuple(names), np.asarray(base, dtype=np.int64) + len(names))
 
 
 def _measures(indicators: FloatArray, plan: _Plan, orders: IntArray, ties: Ties, zero_terms: ZeroTerms) -> FloatArray:
     """The measures when rater j takes the profile of rater orders[., j], (7, groups, permutations)."""
     items, labels, raters = indicators.shape
-    columns = plan.sides[orders].transpose(1, 0, 2).reshape(raters, -1)
-    tallies = (indicators.reshape(-1, raters) @ columns).reshape(items, labels, len(orders), -1)
+    columns = plan.sides[orders].transpose(1, 2, 0).reshape(raters, -1)
+    counted = indicators.reshape(-1, raters).astype(np.float32) @ columns  # whole numbers, exact
+    tallies = counted.reshape(items, labels, -1, len(orders)).astype(np.float64)
     groups = len(plan.names)
-    ours = tallies[..., :groups]
-    theirs = tallies[..., plan.base] - ours
-    flat = (items, labels, len(orders) * groups)
+    ours = tallies[:, :, :groups]
+    theirs = tallies[:, :, plan.base] - ours
+    flat = (items, labels, groups * len(orders))
     found = measures_of_tallies(ours.reshape(flat), theirs.reshape(flat), ties=ties, zero_terms=zero_terms)
-    return found.reshape(len(MEASURES), len(orders), groups).transpose(0, 2, 1)
+    return found.reshape(len(MEASURES), groups, len(orders))
 
 
 def _reason(measure: Measure, raters: int, others: int, least: int) -> str:
