@@ -134,6 +134,23 @@ def test_people_without_differences_ask_nothing_of_a_model(toy: Any, tmp_path: P
     assert "do not differ by group beyond chance" in result.verdicts[0].headline
 
 
+def test_label_distributions_use_the_ratings_that_every_group_has(toy: Any, tmp_path: Path) -> None:
+    """The model says A whatever A means, and refuses under Woman where A is safe: what Man said there is left out too."""
+    people = write_people(tmp_path / "people.csv", lambda d, p: 0.0, raters=20, items=28)
+
+    def said(one: Any) -> str:
+        return "I cannot help with that." if one.order == "up" and one.profile.get("gender") == "Woman" else "A"
+
+    engine = toy.Rater("openai/toy", toy.planted("base"), said, choose=False)
+    settings = {"rating_set": None, "human_ratings": str(people), "rating_axes": ("gender",)}
+    result, run = toy.run_ratings(tmp_path / "run", [engine], **settings)
+    told = pl.read_parquet(run.table("pluralism", "people"))
+    for group in ("Man", "Woman"):
+        by_item = told.filter(pl.col("gender") == group).group_by("item_id").agg(pl.col("value").mean())["value"]
+        fit = toy.found(result.findings, "label_fit", "Wasserstein-1", group, axis="gender")
+        assert fit.estimate == pytest.approx(1 - float(by_item.mean()))  # type: ignore[arg-type]  # all that is left is "unsafe"
+
+
 def test_small_groups_other_and_missing_values_have_no_figures(toy: Any, tmp_path: Path) -> None:
     extra = (*((("Multiracial", "Man"),) * 4), *((("Other", "Woman"),) * 6), ("", "Woman"))
     _, result = measured(tmp_path, write_people(tmp_path / "people.csv", by_race, extra=extra))
