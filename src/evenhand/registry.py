@@ -188,6 +188,11 @@ SECTIONS = Registry(
     ("difference", "evenhand.report.difference.build:difference_part", "decisions beside their baselines, and choices"),
     ("transfer", "evenhand.report.transfer.build:transfer_part", "response classes by domain, controls apart"),
     ("safety", "evenhand.report.safety.build:safety_part", "safety by category, compliance, the shift of the openers"),
+    (
+        "pluralism",
+        "evenhand.report.pluralism.build:pluralism_part",
+        "ratings by profile and by people, beside their nulls",
+    ),
     ("drift", "evenhand.report.drift.build:drift_part", "harm drift under every rule, beside its null"),
     ("dart", "evenhand.report.dart.build:dart_part", "a DART repair: accuracy and drift step by step"),
     ("tsdi", "evenhand.report.tsdi.build:tsdi_part", "a TSDI estimate: refusal openers by position, tokens moved most"),

@@ -164,6 +164,9 @@ def test_small_groups_other_and_missing_values_have_no_figures(toy: Any, tmp_pat
     assert shown == set(RACE)
     crossed = {f.group for f in result.findings if f.slice.get("axis") == "race x gender" and f.estimate is not None}
     assert not any(group and ("Multiracial" in group or "Other" in group) for group in crossed)
+    for estimand in ("group_contrast", "unsafe_share", "pooled_mean"):  # an intersection leads to its own rows alone
+        one = next(f for f in result.findings if (f.estimand, f.group) == (estimand, "White, Man"))
+        assert (one.evidence["race"], one.evidence["gender"]) == (["White"], ["Man"])
     whole = toy.found(result.findings, "icc", "ICC(2,1)", view=ALL)
     assert whole.clusters["raters"] == 51  # they stay in the totals
 

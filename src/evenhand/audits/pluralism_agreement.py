@@ -93,7 +93,7 @@ def grasp_findings(
     for row in found.rows:
         yield maker.make(
             GRASP, row.measure, row.value, "nats" if "negentropy" in row.measure else COEFFICIENT, group=row.group,
-            part={"axis": row.axis, **part}, rows=_selected(maker, rows, row.axis, row.group), n=row.raters, reason=row.reason,
+            part={"axis": row.axis, **part}, rows=maker.of_group(rows, row.axis, row.group), n=row.raters, reason=row.reason,
             test=permutation_record(row.p, permutations, family, "rater profiles"),
             extra={
                 "others": row.others, "null_median": row.null_median, "p_one_sided": row.p_one_sided,
@@ -115,16 +115,6 @@ def _ties(panel: Panel, row: GroupMeasure) -> int:
     groups = panel.groups(row.axis)
     mine = panel.labels[:, groups.codes == groups.names.index(row.group)]
     return int(tied_items(mine, len(OPTIONS)).size)
-
-
-def _selected(maker: Maker, rows: Mapping[str, Any], axis: str, group: str) -> dict[str, Any]:
-    """The rows of a group of one axis, or of an intersection ("race x gender": "White, Man"), which is told by its parts."""
-    parts, values = axis.split(" x "), group.split(", ")
-    if len(parts) > 1:
-        # A value may hold the separator itself: the last part is the last axis.
-        values = [", ".join(values[: len(values) - len(parts) + 1]), *values[len(values) - len(parts) + 1 :]]
-    chosen = {name: [value] for name, value in zip(parts, values, strict=False) if name in maker.rows.columns}
-    return {**rows, **chosen}
 
 
 def pooled_findings(
@@ -149,7 +139,7 @@ def pooled_findings(
             interval = Interval(one.pooled - half, one.pooled + half, 0.95, "normal, variances taken as known")
         yield maker.make(
             POOLED, "mean rating", one.pooled, RATING, group=one.group, against="all raters of an item",
-            part={"axis": axis, **part}, rows=_selected(maker, rows, axis, one.group), interval=interval,
+            part={"axis": axis, **part}, rows=maker.of_group(rows, axis, one.group), interval=interval,
             standard_error=one.error, n=one.raters, reason=found.reason,
             extra={
                 "plain": one.mean, "weight": one.weight, "common_mean": found.mean, "between": found.between,

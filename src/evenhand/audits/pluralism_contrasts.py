@@ -83,7 +83,7 @@ def contrast_findings(
             yield maker.make(
                 CONTRAST, "mean rating", value, RATING, group=name, against="mean of the groups",
                 part={"axis": axis, "domain": cells[d], **part},
-                rows={**chosen, axis: [name]} if axis in maker.rows.columns else chosen,
+                rows=maker.of_group(chosen, axis, name),
                 interval=interval, n=n, clusters={"items": items, "raters": groups.sizes[g]}, standard_error=se,
                 test=test if n >= LEAST_RATINGS else None,
                 reason="" if n >= LEAST_RATINGS else f"fewer than {LEAST_RATINGS} ratings: nothing is claimed",

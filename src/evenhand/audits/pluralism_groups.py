@@ -187,7 +187,7 @@ def disparity_findings(
     for share in found.shares:
         yield maker.make(
             UNSAFE, "unsafe", share.share, PROBABILITY, group=share.group, part=told,
-            rows={**rows, axis: [share.group]} if axis in maker.rows.columns else rows,
+            rows=maker.of_group(rows, axis, share.group),
             interval=share.interval or intervals.get(share.group), n=found.items, clusters={"raters": share.raters},
         )  # fmt: skip
     pairs: list[tuple[str, Disparity]] = [(DPD, found.dpd)]

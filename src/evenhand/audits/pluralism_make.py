@@ -78,6 +78,14 @@ class Maker:
         own = own.with_columns(__id=pl.concat_str(*(pl.col(c).cast(pl.String) for c in parts), separator="#"))
         return cls(own.sort("__id"), table, config, draws, seed)
 
+    def of_group(self, rows: Mapping[str, Any], axis: str, group: str) -> dict[str, Any]:
+        """``rows`` of one group of an axis, or of an intersection ("race x gender": "White, Man"), which is told by its parts."""
+        parts, values = axis.split(" x "), group.split(", ")
+        # A value may hold the separator itself: the last part is the last axis.
+        values = [", ".join(values[: len(values) - len(parts) + 1]), *values[len(values) - len(parts) + 1 :]]
+        chosen = {name: [value] for name, value in zip(parts, values, strict=True) if name in self.rows.columns}
+        return {**rows, **chosen}
+
     def make(
         self, estimand: str, outcome: str, estimate: float | None, unit: str = RATING, *, group: str | None = None,
         part: Mapping[str, str] | None = None, rows: Mapping[str, Sequence[str]] | None = None, against: str | None = None,

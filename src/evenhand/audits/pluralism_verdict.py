@@ -13,6 +13,7 @@ from evenhand.audits.pluralism_human import CALIBRATION, RELIABILITY
 from evenhand.audits.pluralism_make import LEVEL, is_shown
 from evenhand.audits.pluralism_table import PEOPLE
 from evenhand.datasets.rating_table import VIEWS
+from evenhand.datasets.safety_prompts import category_name
 from evenhand.records import Finding
 from evenhand.wording import DASH, between, count, p_value, percent, point_range, points
 
@@ -196,7 +197,7 @@ def _also(findings: Sequence[Finding], config: str) -> Iterator[str]:
     cells.sort(key=lambda f: -abs(f.estimate or 0.0))
     if cells:
         named = [
-            f"{f.group} in {f.slice['domain']} {points(f.estimate)} points"
+            f"{f.group} in {category_name(f.slice['domain'])} {points(f.estimate)} points"
             + (f" ({point_range(f.interval.low, f.interval.high)})" if f.interval else "")
             for f in cells[:_TOLD]
         ]  # fmt: skip
