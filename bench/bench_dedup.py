@@ -202,10 +202,10 @@ def plot(times: dict[int, float], path: Path) -> None:
     axes.loglog(rows, seconds, marker="o", label="measured")
     axes.loglog(rows, seconds[0] * rows / rows[0], linestyle=":", color="grey", label="linear growth")
     for row, second in zip(rows, seconds, strict=True):
-        axes.annotate(f"{second:.3g} s", (row, second), xytext=(-4, 6), textcoords="offset points", ha="right")
+        axes.annotate(f"{second:.3g} s", (row, second), xytext=(6, -11), textcoords="offset points")
     axes.set(xlabel="prompts", ylabel="seconds, end to end", title="Near-duplicates within 10 of 64 bits, two cores")
     axes.margins(x=0.15, y=0.12)
-    axes.legend(loc="lower right")
+    axes.legend(loc="upper left")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
 

@@ -107,6 +107,9 @@ def main(folder: Path) -> None:
     except BadInput as error:
         found["broken"] = str(error)
     ray.shutdown()
+    removal.MOST_HELD = 20_000_000
+    alone = ray_dedup.find_duplicates_on_ray(RowFile(csv), dedup.DedupConfig(), address="local", threads=2)
+    found["alone"] = {"dropped": int((~alone.dropped.exact).sum()), "left connected": ray.is_initialized()}
     print(json.dumps(found))
 
 

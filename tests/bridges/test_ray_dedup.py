@@ -51,7 +51,12 @@ def test_a_worker_was_killed_at_the_search_and_a_broken_row_is_named(found: dict
     assert "broken.csv, row 2: The row has 3 cells, the header 2." in found["broken"]
 
 
-def test_without_ray_or_without_a_cluster_the_error_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@needs_ray
+def test_a_ray_that_was_started_here_is_ended_here(found: dict[str, Any]) -> None:
+    assert found["alone"] == {"dropped": found["csv"]["dropped"], "left connected": False}
+
+
+def test_without_ray_the_error_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.csv"
     path.write_text("text\na garden chair\n", encoding="utf-8")
     monkeypatch.setitem(sys.modules, "ray", None)

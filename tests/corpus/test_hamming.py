@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -87,6 +89,9 @@ def test_any_number_of_parts_is_exact(values: list[int], distance: int, extra: i
         batches = list(pair_batches(prints, distance, how))
         assert sorted(triple for batch in batches for triple in listed(batch)) == expected
         assert len(batches) == batch_count(prints, distance, how)
+        cut = [0, len(batches) // 3, len(batches) // 2, len(batches)]
+        spans = [pair_batches(prints, distance, how, span=range(*ends)) for ends in itertools.pairwise(cut)]
+        assert [listed(batch) for span in spans for batch in span] == [listed(batch) for batch in batches]
 
 
 @pytest.mark.parametrize("method", METHODS)
