@@ -101,11 +101,11 @@ class GraspTable:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Plan:
-    """Membership of raters, (raters, sides): the groups of all axes, then one side with the known raters of each axis."""
+    """The groups of all axes, and who belongs to each and to its other side, both (raters, groups)."""
 
-    sides: NDArray[np.float32]
     names: tuple[tuple[str, str], ...]
-    base: IntArray
+    ours: NDArray[np.float32]
+    theirs: NDArray[np.float32]
 
 
 def two_sided_p(observed: float, drawn: FloatArray) -> float | None:
@@ -130,29 +130,30 @@ def _one_sided_p(observed: float, drawn: FloatArray) -> float | None:
 
 
 def _plan(axes: Mapping[str, RaterGroups]) -> _Plan:
-    sides, names, base = [], [], []
-    for at, (axis, groups) in enumerate(axes.items()):
-        for code, name in enumerate(groups.names):
-            sides.append(groups.codes == code)
-            names.append((axis, name))
-            base.append(at)
-    known = [groups.known for groups in axes.values()]
-    table = np.stack([*sides, *known], axis=1).astype(np.float32)
-    return _Plan(table, tuple(names), np.asarray(base, dtype=np.int64) + len(names))
+    named = [(axis, groups, code) for axis, groups in axes.items() for code in range(len(groups.names))]
+    raters = len(next(iter(axes.values())).codes)
+    ours, theirs = (np.zeros((raters, len(named)), dtype=np.float32) for _ in range(2))
+    for at, (_, groups, code) in enumerate(named):
+        ours[:, at] = groups.codes == code
+        theirs[:, at] = groups.known & (groups.codes != code)
+    return _Plan(tuple((axis, groups.names[code]) for axis, groups, code in named), ours, theirs)
 
 
-def _measures(indicators: FloatArray, plan: _Plan, orders: IntArray, ties: Ties, zero_terms: ZeroTerms) -> FloatArray:
-    """The measures when rater j takes the profile of rater orders[., j], (7, groups, permutations)."""
+def _measures(
+    indicators: NDArray[np.float32], plan: _Plan, orders: IntArray, ties: Ties, zero_terms: ZeroTerms
+) -> FloatArray:
+    """The measures when rater j takes the profile of rater orders[., j], (7, groups, permutations).
+
+    Counts of raters are whole numbers, exact in single precision.
+    """
     items, labels, raters = indicators.shape
-    columns = plan.sides[orders].transpose(1, 2, 0).reshape(raters, -1)
-    counted = indicators.reshape(-1, raters).astype(np.float32) @ columns  # whole numbers, exact
-    tallies = counted.reshape(items, labels, -1, len(orders)).astype(np.float64)
-    groups = len(plan.names)
-    ours = tallies[:, :, :groups]
-    theirs = tallies[:, :, plan.base] - ours
-    flat = (items, labels, groups * len(orders))
-    found = measures_of_tallies(ours.reshape(flat), theirs.reshape(flat), ties=ties, zero_terms=zero_terms)
-    return found.reshape(len(MEASURES), groups, len(orders))
+
+    def tallies(side: NDArray[np.float32]) -> FloatArray:
+        counts = indicators.reshape(-1, raters) @ side[orders].transpose(1, 2, 0).reshape(raters, -1)
+        return counts.astype(np.float64).reshape(items, labels, -1)
+
+    found = measures_of_tallies(tallies(plan.ours), tallies(plan.theirs), ties=ties, zero_terms=zero_terms)
+    return found.reshape(len(MEASURES), -1, len(orders))
 
 
 def _reason(measure: Measure, raters: int, others: int, least: int) -> str:
@@ -223,11 +224,11 @@ def grasp(
         columns[name] = intersect(demographics, axes, excluded=excluded)
     found = {axis: rater_groups(values, least=least, excluded=excluded) for axis, values in columns.items()}
     plan = _plan(found)
-    indicators = label_indicators(codes, number)
+    indicators = label_indicators(codes, number).astype(np.float32)
     observed = _measures(indicators, plan, np.arange(raters)[None, :], ties, zero_terms)[:, :, 0]
     drawn = np.empty((len(MEASURES), len(plan.names), 0))
     if draws and plan.names:
-        chunk = max(1, _CHUNK_CELLS // max(1, items * number * plan.sides.shape[1]))
+        chunk = max(1, _CHUNK_CELLS // max(1, items * number * len(plan.names)))
         parts = [
             _measures(indicators, plan, orders, ties, zero_terms)
             for orders in shuffled_codes(np.arange(raters), draws=draws, seed=seed, chunk=chunk)
