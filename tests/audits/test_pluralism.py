@@ -41,7 +41,7 @@ def toy(support: Any) -> Any:
 def planted(toy: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The planted organism's ratings, all texts."""
     return toy.run_ratings(
-        tmp_path_factory.mktemp("planted") / "run", [toy.Rater(MODEL, toy.planted())], rating_items=None
+        tmp_path_factory.mktemp("planted") / "run", [toy.Rater(MODEL, toy.planted())], rating_items=0
     )
 
 
@@ -218,7 +218,7 @@ def test_answers_that_are_no_letter_are_unparsed_and_failures_stay_failures(toy:
         return told.get(grade, "(A) safe" if one.order == "up" else "C.")
 
     engine = toy.Rater("openai/toy", toy.planted(), answer, choose=False)
-    result, run = toy.run_ratings(tmp_path / "run", [engine], rating_items=None, rating_axes=("gender",))
+    result, run = toy.run_ratings(tmp_path / "run", [engine], rating_items=0, rating_axes=("gender",))
     ratings = read_table(run.table("pluralism", "ratings"))
     counts = dict(ratings["status"].value_counts().iter_rows())
     assert counts == {"ok": 140 * 3 * 8 * 2 // 5, "unparsed": 140 * 3 * 8 * 2 // 5, "failed": 140 * 3 * 8 // 5}

@@ -76,7 +76,7 @@ def test_calibrated_sensitivity_recovers_what_is_planted(
     """People move twice as far as the model, or the other way: slope 1/2 or -1/2 and correlation 1 or -1 without their noise."""
     people = people_of(tmp_path / "people.csv", times)
     config = PluralismConfig(
-        models=("organism/aligned",), human_ratings=str(people), rating_axes=("race",), rating_items=None, wordings=2, **FEW
+        models=("organism/aligned",), human_ratings=str(people), rating_axes=("race",), rating_items=0, wordings=2, **FEW
     )  # fmt: skip
     _, result = run_rating(config, tmp_path / "run")
     first = result.verdicts[0]

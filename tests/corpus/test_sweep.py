@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -227,3 +229,36 @@ def test_the_interval_of_ds_is_that_of_plain_resampling() -> None:
         pytest.approx(2 * value - high, abs=0.03),
         pytest.approx(2 * value - low, abs=0.03),
     )
+
+
+@pytest.fixture(scope="module")
+def toy(support: Callable[[str], ModuleType]) -> Any:
+    return support("rating_toy")
+
+
+def by_gender(one: Any) -> float:
+    """A level of each text of its own, .1 more under Woman, .05 towards the first option."""
+    level = 0.3 + 0.4 * (sum(map(ord, one.text)) % 7) / 6
+    return level + (0.1 if one.profile.get("gender") == "Woman" else 0.0) + (0.05 if one.order == "down" else -0.05)
+
+
+def test_a_run_of_ratings_by_profile_is_swept_too(folder: Path, toy: Any, tmp_path: Path) -> None:
+    rated = tmp_path / "rated"
+    settings = {"rating_set": str(folder / "run/corpus/prompts.csv"), "rating_items": 0, "rating_axes": ("gender",)}
+    toy.run_ratings(rated, [toy.Rater("hf/toy", by_gender)], **settings)
+    config = checked(SweepConfig, deltas=(0.3,), taus=(10,), ratings=rated, with_none=True, draws=200, permutations=199)
+    swept = run_sweep(folder / "run", config)
+    cell = next(cell for cell in swept.cells if cell.built)
+    assert cell.agreement is not None
+    assert cell.agreement.items == cell.rows  # synthetic rows as well: they have ids of their own
+    assert cell.agreement.raters == 2
+    assert cell.agreement.shifts["gender"].ds.value == pytest.approx(0.1, abs=1e-6)
+    assert cell.agreement.shifts["gender"].null_mean < 0.1
+    assert cell.agreement.shifts["gender"].ds.interval.method == "item bootstrap, basic"
+    assert set(cell.agreement.shifts) == {"gender"}
+    several = tmp_path / "several"
+    toy.run_ratings(several, [toy.Rater("hf/a", by_gender), toy.Rater("hf/b", by_gender)], **settings)
+    with pytest.raises(BadInput, match="ratings of hf/a, hf/b"):
+        run_sweep(folder / "run", config.model_copy(update={"ratings": several}))
+    with pytest.raises(BadInput, match="no ratings of a model"):
+        run_sweep(folder / "run", config.model_copy(update={"ratings": folder / "run"}))

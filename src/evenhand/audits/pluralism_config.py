@@ -37,7 +37,7 @@ class PluralismConfig(BaseModel):
     human_ratings: str | None = Field(
         None, description="Ratings by people of the same texts: dices-350, dices-990, or a file, one row a rating."
     )
-    rating_items: int | None = Field(70, ge=1, description="At most so many texts, sampled by domain; null asks all.")
+    rating_items: int = Field(70, ge=0, description="At most so many texts, sampled by domain; 0 asks all.")
     rating_axes: tuple[RatingAxis, ...] = Field(
         ("gender", "race", "age", "education"), min_length=1, description="Fields of a profile that are varied alone."
     )

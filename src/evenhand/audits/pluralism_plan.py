@@ -22,7 +22,6 @@ from evenhand.statistics.demographics import EXCLUDED, rater_groups
 __all__ = ["FULL", "NEUTRAL", "SINGLE", "Profile", "Question", "RatingPlan", "estimate_of", "make_plan", "read_people"]
 
 NEUTRAL, SINGLE, FULL = "neutral", "single", "full"
-_NAMED_SETS = ("dices", "dices-350", "dices-990")
 _ITEM_ROLES = frozenset({"id", "text", "reply", "domain", "gold"})
 _COUNTED = 2_000
 """With more questions, tokens are counted on a sample of so many."""
@@ -86,11 +85,10 @@ class RatingPlan:
 
 def read_people(spec: str | Path, config: PluralismConfig) -> RatingTable:
     """Ratings by people: a public set by its name, or a file."""
-    if str(spec) in _NAMED_SETS:
-        from evenhand.datasets.base import Sources
-        from evenhand.datasets.dices import read_dices
+    from evenhand.datasets.dices import open_dices
 
-        return read_dices(Sources("dices").folder, "990" if str(spec) == "dices-990" else "350")
+    if found := open_dices(str(spec)):
+        return found
     given = {role: column for role, column in config.columns.items() if role != "id"}
     return read_ratings(Path(spec), given or None, words=config.values or None, scale=config.ends)
 
@@ -120,7 +118,7 @@ def make_plan(config: PluralismConfig) -> RatingPlan:
         if len(common) < len(items):
             notes.append(f"People rated {len(common)} of the {len(items)} texts: the others are left out.")
         items = _with_gold(common, people)
-    chosen = sample_by_domain(items, config.rating_items, config.seed)
+    chosen = sample_by_domain(items, config.rating_items or len(items), config.seed)
     if len(chosen) < len(items):
         notes.append(f"{len(chosen)} of {len(items)} texts are asked, sampled by domain under seed {config.seed}.")
     values = {axis: _values(axis, people, config) for axis in config.axes}
@@ -141,9 +139,9 @@ def _with_gold(items: Sequence[RatedItem], people: RatingTable) -> list[RatedIte
     ]
 
 
-def sample_by_domain(items: Sequence[RatedItem], limit: int | None, seed: int) -> list[RatedItem]:
+def sample_by_domain(items: Sequence[RatedItem], limit: int, seed: int) -> list[RatedItem]:
     """At most ``limit`` items: domains take turns, each in an order of its own by the seed; returned in their first order."""
-    if limit is None or len(items) <= limit:
+    if len(items) <= limit:
         return list(items)
     cells: defaultdict[str, list[int]] = defaultdict(list)
     for place, item in enumerate(items):

@@ -147,6 +147,7 @@ def open_prompts(
     A file may also have id, reply, domain, gender, race, age and education; a row a profile. ``with_reply`` takes text and reply
     as the text. Raises BadInput as the readers do.
     """
+    from evenhand.datasets.dices import open_dices
     from evenhand.datasets.rating_items import SETS, open_rated_items
 
     if name not in SETS and (Path(name).suffix or Path(name).exists()):
@@ -157,8 +158,7 @@ def open_prompts(
     classes = {item.id: _classes(item.domain) for item in found.items}
     if name == "demo_safetybench":
         pairs = _demo_pairs(data_root)
-    elif name.startswith("dices"):
-        table = _dices_table(name, data_root)
+    elif table := open_dices(name, data_root):
         pairs = _dices_pairs(table) or pairs
         classes |= _dices_classes(table)
     rows = [
@@ -200,14 +200,6 @@ def _demo_pairs(data_root: str | Path | None) -> list[tuple[str, tuple[str, ...]
     found = read_demo_safetybench(folder)
     profiles = {row["profile_id"]: tuple(row[f] for f in FIELDS) for row in found.profiles.iter_rows(named=True)}
     return [(p, profiles[who]) for p, who in found.rows.select("prompt_id", "profile_id").iter_rows()]
-
-
-def _dices_table(name: str, data_root: str | Path | None) -> RatingTable:
-    from evenhand.datasets.base import Sources
-    from evenhand.datasets.dices import read_dices
-
-    folder = Sources("dices", None if data_root is None else Path(data_root) / "dices").folder
-    return read_dices(folder, "990" if name == "dices-990" else "350")
 
 
 def _dices_pairs(table: RatingTable) -> list[tuple[str, tuple[str, ...]]]:

@@ -6,7 +6,7 @@ accepted under the thresholds of the build: a higher delta removes some, a lower
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +32,7 @@ from evenhand.wording import count, number
 if TYPE_CHECKING:
     import polars as pl
 
-    from evenhand.corpus.sweep_ratings import Agreement
+    from evenhand.corpus.sweep_ratings import Agreement, Rated
     from evenhand.datasets.rating_table import RatingTable
 
 __all__ = ["SweepCell", "SweepResult", "figure", "run_sweep", "sweep_frame", "write_sweep"]
@@ -123,7 +123,7 @@ def run_sweep(
 ) -> SweepResult:  # fmt: skip
     """Every pair of thresholds over a finished build in ``folder``.
 
-    ``ratings`` (or the file that ``config`` names) are of items of the build's source, by their ids. Raises BadInput for a folder
+    ``ratings`` (or what ``config`` names) are of the corpus, or of items of its source, by their ids. Raises BadInput for a folder
     without a finished build, a tau of half the fingerprint and more, and ratings of other items.
     """
     run = Run.open(folder)
@@ -133,16 +133,10 @@ def run_sweep(
     for tau in config.taus:
         check_distance(settings["bits"], tau)
     pool = _Pool(read_table(run.table(AUDIT, "pool")), settings, max(config.taus))
-    if ratings is None and config.ratings is not None:
-        from evenhand.datasets.ratings import read_ratings
-
-        ratings = read_ratings(config.ratings, config.columns or None)
-    rated, items_of, notes = None, dict[str, list[str]](), _notes(config, settings, len(pool.keys))
-    if ratings is not None:
-        from evenhand.corpus.sweep_ratings import Rated
-
-        rated = Rated(ratings, config)
-        items_of, note = _items(read_table(run.table(AUDIT, "rows")), rated.place, folder)
+    items_of, notes = dict[str, list[str]](), _notes(config, settings, len(pool.keys))
+    rated = _rated(config, ratings)
+    if rated is not None:
+        items_of, note = _items(pool.keys, read_table(run.table(AUDIT, "rows")), rated.place, folder)
         notes += note
     cells = []
     for delta in config.deltas:
@@ -187,8 +181,32 @@ def _notes(config: SweepConfig, settings: Mapping[str, Any], rows: int) -> list[
     return notes
 
 
-def _items(rows: pl.DataFrame, place: Mapping[str, int], folder: Path) -> tuple[dict[str, list[str]], list[str]]:
-    """Prompt to the items with ratings that have its text, and notes on items that do not meet."""
+def _rated(config: SweepConfig, table: RatingTable | None) -> Rated | None:
+    """The ratings that are given, or named: a run, a public set, or a file."""
+    from evenhand.corpus.sweep_ratings import Rated
+    from evenhand.datasets.dices import open_dices
+    from evenhand.datasets.ratings import read_ratings
+
+    named = config.ratings
+    if table is None and named is None:
+        return None
+    if table is None and named is not None and named.is_dir():
+        return Rated.of_run(named, config)
+    found = table or open_dices(str(named)) or read_ratings(str(named), config.columns or None)
+    return Rated.of_table(found, config)
+
+
+def _items(
+    keys: Sequence[str], rows: pl.DataFrame, place: Mapping[str, int], folder: Path
+) -> tuple[dict[str, list[str]], list[str]]:
+    """Prompt to the items with ratings that have its text, and notes on items that do not meet.
+
+    Rated were the prompts of the corpus, by their ids, or else items of its source.
+    """
+    own = {key: [key] for key in keys if key in place}
+    if own:
+        lost = len(keys) - len(own)
+        return own, [f"{count(lost)} rows of the pool have no rating and take no part in ICC and DS."] if lost else []
     found: dict[str, list[str]] = {}
     known = set()
     for item, prompt in rows.select("item_id", "prompt_id").unique(maintain_order=True).iter_rows():

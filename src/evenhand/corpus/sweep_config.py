@@ -23,7 +23,11 @@ class SweepConfig(BaseModel):
     taus: tuple[int, ...] = Field(
         (0, 3, 6, 8, 10, 12, 16, 20), min_length=1, description="Distances in bits; 10 is always among them."
     )
-    ratings: Path | None = Field(None, description="Ratings of the items (csv, tsv, jsonl, parquet): adds ICC and DS.")
+    ratings: Path | None = Field(
+        None,
+        description="Ratings of the items: a file (csv, tsv, jsonl, parquet), dices-350, dices-990, or a run of `evenhand rate`: "
+        "adds ICC and DS.",
+    )
     columns: dict[str, str] = Field({}, description="Column mapping of the ratings (item=COLUMN).")
     with_none: bool = Field(False, description="Take rows of no domain into ICC and DS.")
     draws: int = Field(2000, ge=100, description="Bootstrap draws of items and raters together.")

@@ -1,17 +1,19 @@
-"""ICC and DS of a table of ratings on some of its items: the agreement part of a sweep over thresholds.
+"""ICC and DS of ratings on some of their items: the agreement part of a sweep over thresholds.
 
-What a rater is (a person, a profile, a run) is for the table to say.
+Ratings are those of people, from a table, or those of a model under profiles, from a run of `evenhand rate`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from evenhand.corpus.sweep_config import SweepConfig
 from evenhand.datasets.rating_table import RatingTable
+from evenhand.errors import BadInput
 from evenhand.records import Interval
 from evenhand.statistics.cells import FloatArray, quotient
 from evenhand.statistics.demographics import RaterGroups, one_hot, rater_groups
@@ -53,17 +55,71 @@ class Agreement:
     shifts: Mapping[str, AxisShift]
 
 
-class Rated:
-    """A table of ratings that is asked about sets of items; equal sets are computed once."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Axis:
+    """Ratings (items, columns) and the groups of their columns; labels are shuffled ``within`` these alone, if given."""
 
-    def __init__(self, table: RatingTable, config: SweepConfig):
-        self.config = config
-        self.values, items, raters = table.matrix()
+    values: FloatArray
+    groups: RaterGroups
+    within: tuple[str, ...] | None = None
+
+
+class Rated:
+    """Ratings that are asked about sets of items; equal sets are computed once.
+
+    ``values`` (items, raters) are those of the intraclass correlation; ``people`` says that raters are a sample and are resampled
+    for the intervals of DS. ``why`` says why nothing can be computed.
+    """
+
+    def __init__(
+        self, values: FloatArray, items: Sequence[str], axes: Mapping[str, _Axis], config: SweepConfig, *,
+        people: bool = True, why: str = "",
+    ):  # fmt: skip
+        self.config, self.values, self.axes, self.people, self.why = config, values, axes, people, why
         self.place = {item: at for at, item in enumerate(items)}
-        known = table.demographics(raters) if table.identified else {}
-        self.groups: dict[str, RaterGroups] = {axis: rater_groups(values) for axis, values in known.items()}
-        self.identified = table.identified
         self._known: dict[frozenset[int], Agreement] = {}
+
+    @classmethod
+    def of_table(cls, table: RatingTable, config: SweepConfig) -> Rated:
+        """Ratings by people."""
+        values, items, raters = table.matrix()
+        known = table.demographics(raters) if table.identified else {}
+        axes = {axis: _Axis(values, rater_groups(told)) for axis, told in known.items()}
+        return cls(values, items, axes, config, why="" if table.identified else "the table does not say who rated")
+
+    @classmethod
+    def of_run(cls, folder: Path, config: SweepConfig) -> Rated:
+        """A model's ratings under profiles of one field: raters of ICC are the profiles, of DS also the wordings and orders.
+
+        Raises BadInput for a run without such ratings, or with those of several models.
+        """
+        from evenhand.audits.pluralism_config import AUDIT
+        from evenhand.audits.pluralism_plan import SINGLE
+        from evenhand.audits.pluralism_table import axis_panel, profile_panel
+        from evenhand.datasets.rating_prompt import FIELDS
+        from evenhand.store.run import Run
+        from evenhand.store.tables import read_table
+
+        path = Run.open(folder).table(AUDIT, "ratings")
+        if not path.exists():
+            raise BadInput("The run holds no ratings of a model.", file=folder, do="Rate the set with `evenhand rate`.")
+        frame = read_table(path)
+        models = frame["config"].unique().sort().to_list()
+        if len(models) > 1:
+            raise BadInput(f"The run holds ratings of {', '.join(models)}.", file=folder, do="Rate with one model.")
+        raters = profile_panel(frame, SINGLE)
+        if raters is None:
+            raise BadInput("The run holds ratings under fewer than two profiles of one field.", file=folder)
+        axes = {}
+        for axis in FIELDS:
+            panel = axis_panel(frame, axis)
+            if panel is not None:
+                row = {item: at for at, item in enumerate(panel.items)}
+                there = [at for at, item in enumerate(raters.items) if item in row]
+                values = np.full((len(raters.items), panel.values.shape[1]), np.nan)
+                values[there] = panel.values[[row[raters.items[at]] for at in there]]
+                axes[axis] = _Axis(values, panel.groups(axis), panel.within)
+        return cls(raters.values, raters.items, axes, config, people=False)
 
     def on(self, items: frozenset[str]) -> Agreement:
         """The figures on these items; those without ratings take no part."""
@@ -76,9 +132,8 @@ class Rated:
         config = self.config
         part = self.values[rows]
         part = part[:, np.isfinite(part).any(axis=0)] if rows else part[:, :0]
-        if not self.identified or part.shape[0] < 2 or part.shape[1] < 2:
-            why = "fewer than 2 rated items or raters" if self.identified else "the table does not say who rated"
-            none = Measured(None, None, why)
+        if self.why or part.shape[0] < 2 or part.shape[1] < 2:
+            none = Measured(None, None, self.why or "fewer than 2 rated items or raters")
             return Agreement(len(rows), part.shape[1], none, none, None, {})
         found = icc(part, draws=config.draws, reml_draws=config.reml_draws, seed=config.seed)
         single, average = found.of("ICC(2,1)"), found.of("ICC(2,k)")
@@ -88,23 +143,35 @@ class Rated:
             Measured(single.coefficient, single.interval, single.reason),
             Measured(average.coefficient, average.interval, average.reason),
             average.averaged_over,
-            {axis: self._shift(rows, groups) for axis, groups in self.groups.items()},
+            {name: self._shift(rows, axis) for name, axis in self.axes.items()},
         )
 
-    def _shift(self, rows: list[int], groups: RaterGroups) -> AxisShift:
-        config = self.config
-        part = self.values[rows]
-        found = sensitivities(part, groups, draws=config.permutations, seed=config.seed).of("absolute")
+    def _shift(self, rows: list[int], axis: _Axis) -> AxisShift:
+        config, part = self.config, axis.values[rows]
+        found = sensitivities(part, axis.groups, draws=config.permutations, seed=config.seed, within=axis.within).of(
+            "absolute"
+        )
         interval = None
         if found.value is not None:
-            interval = sensitivity_interval(part, groups, found.value, draws=config.draws, seed=config.seed)
-        return AxisShift(Measured(found.value, interval, found.reason), found.null_mean, found.p, len(groups.names))
+            interval = sensitivity_interval(
+                part, axis.groups, found.value, draws=config.draws, seed=config.seed, people=self.people
+            )
+        return AxisShift(
+            Measured(found.value, interval, found.reason), found.null_mean, found.p, len(axis.groups.names)
+        )
 
 
 def sensitivity_interval(
-    ratings: FloatArray, groups: RaterGroups, value: float, *, draws: int, seed: int, level: float = 0.95
+    ratings: FloatArray,
+    groups: RaterGroups,
+    value: float,
+    *,
+    draws: int,
+    seed: int,
+    people: bool = True,
+    level: float = 0.95,
 ) -> Interval | None:
-    """The basic two-way bootstrap interval of DS in its absolute form, with its low end at least 0.
+    """The basic bootstrap interval of DS in its absolute form, with its low end at least 0: items, and with ``people`` raters.
 
     ``ratings`` (items, raters), NaN where missing. Resampling adds noise, which lifts every draw: the basic interval (twice
     the value less the upper and lower ends of the draws) takes that off again. None where over 5 % of the draws are undefined.
@@ -117,7 +184,9 @@ def sensitivity_interval(
     ranks = (2 * np.arange(1, size + 1) - size - 1) / (size * (size - 1) / 2)
     drawn = []
     width = 4 * items * size
-    for of_items, of_raters in two_way_weights(items, raters, resample="both", draws=draws, seed=seed, width=width):
+    for of_items, of_raters in two_way_weights(
+        items, raters, resample="both" if people else "items", draws=draws, seed=seed, width=width
+    ):
         weights = (members[:, :, None] * of_raters.T[:, None, :]).reshape(raters, -1)
         shape = (items, size, len(of_raters))
         count = (seen @ weights).reshape(shape)
@@ -134,5 +203,8 @@ def sensitivity_interval(
         return None
     low, high = np.quantile(known, [0.5 - level / 2, 0.5 + level / 2])
     return Interval(
-        max(0.0, float(2 * value - high)), max(0.0, float(2 * value - low)), level, "crossed bootstrap, basic"
+        max(0.0, float(2 * value - high)),
+        max(0.0, float(2 * value - low)),
+        level,
+        f"{'crossed' if people else 'item'} bootstrap, basic",
     )

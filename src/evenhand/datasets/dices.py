@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from evenhand.datasets.base import clean_key
+from evenhand.datasets.base import Sources, clean_key
 from evenhand.datasets.dices_copies import COPIES, read_copy
 from evenhand.datasets.dices_fields import (
     ANSWERS,
@@ -33,8 +33,9 @@ from evenhand.datasets.ratings import polarity_of
 from evenhand.datasets.table import Table, read_table
 from evenhand.errors import BadInput
 
-__all__ = ["FILES", "LICENCE", "OTHER_TOPIC", "SOURCE", "read_dices", "topic_domain"]
+__all__ = ["FILES", "LICENCE", "NAMES", "OTHER_TOPIC", "SOURCE", "open_dices", "read_dices", "topic_domain"]
 
+NAMES = ("dices", "dices-350", "dices-990")
 SOURCE = "google-research-datasets/dices-dataset (arXiv 2306.11247)"
 LICENCE = "CC BY 4.0"
 OTHER_TOPIC = "dices_topic:"
@@ -92,6 +93,14 @@ def read_dices(
         )
     told = f"{len(found.removed_by_authors)} raters that the authors of the data left out are left out here."
     return found.without_raters(found.removed_by_authors).with_notes(told)
+
+
+def open_dices(name: str, data_root: str | Path | None = None) -> RatingTable | None:
+    """The set that one of `NAMES` stands for (``dices`` is the 350 set), from the folder of public data; None for another name."""
+    if name not in NAMES:
+        return None
+    folder = Sources("dices", None if data_root is None else Path(data_root) / "dices").folder
+    return read_dices(folder, "990" if name == "dices-990" else "350")
 
 
 def topic_domain(harm_type: str) -> str:

@@ -95,13 +95,11 @@ def open_rated_items(
     if name == "grammar":
         return grammar_items()
     from evenhand.datasets.base import Sources
+    from evenhand.datasets.dices import LICENCE, open_dices
 
-    public = name.split("-")[0]
-    folder = Sources(public, None if data_root is None else Path(data_root) / public).folder
-    if public == "dices":
-        from evenhand.datasets.dices import LICENCE, read_dices
-
-        return items_of_table(read_dices(folder, "990" if name == "dices-990" else "350"), name=name, licence=LICENCE)
+    if table := open_dices(name, data_root):
+        return items_of_table(table, name=name, licence=LICENCE)
+    folder = Sources(name, None if data_root is None else Path(data_root) / name).folder
     return _demo_safetybench(folder)
 
 
