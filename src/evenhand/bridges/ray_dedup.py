@@ -1,6 +1,6 @@
 """Near-duplicates by the machines of a Ray cluster, through Ray Data; the files are those of one machine, byte for byte.
 
-This machine reads the file, holds some 100 bytes a row and 200 a near pair, and decides which rows go. The others normalise
+This machine reads the file, holds some 100 bytes a row and 250 a near pair, and decides which rows go. The others normalise
 and fingerprint blocks of texts, which stay in the cluster's memory (and spill to its disks); then each takes some batches
 of the exact search, computes the Jaccard similarity of the pairs that it finds, and draws the texts that this needs from
 the others. Every batch of the search is worked exactly once, so no pair is missed, whatever the number of machines; each
@@ -78,7 +78,7 @@ def find_duplicates_on_ray(
                 batch_size=1,
                 fn_kwargs={"shared": [shared], "distance": config.distance, "how": how, "most": MOST_AT_ONCE},
             )
-            with _own_errors():
+            with _unwrapped():
                 for done, part in enumerate(found.iter_batches(batch_size=None, batch_format="numpy"), 1):
                     pairs = zip(part["first"].tolist(), part["second"].tolist(), strict=True)
                     known.update(zip(pairs, part["jaccard"].tolist(), strict=True))
@@ -119,15 +119,15 @@ def _cluster(address: str, threads: int | None) -> Iterator[Any]:
 
 
 @contextmanager
-def _own_errors() -> Iterator[None]:
-    """A worker's signal of too many pairs, and what it says of bad input, without Ray's wrapping."""
+def _unwrapped() -> Iterator[None]:
+    """A worker's signal of too many pairs without Ray's wrapping, so that the removal hears of it."""
     try:
         yield
     except Exception as error:
         cause: BaseException | None = error
         while cause is not None:
-            if isinstance(cause, (BadInput, Crowded)):
-                raise cause from None
+            if isinstance(cause, Crowded):
+                raise Crowded from None
             cause = getattr(cause, "cause", None) or cause.__cause__
         raise
 
