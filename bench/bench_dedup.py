@@ -204,7 +204,7 @@ def plot(times: dict[int, float], path: Path) -> None:
     for row, second in zip(rows, seconds, strict=True):
         axes.annotate(f"{second:.3g} s", (row, second), xytext=(6, -11), textcoords="offset points")
     axes.set(xlabel="prompts", ylabel="seconds, end to end", title="Near-duplicates within 10 of 64 bits, two cores")
-    axes.margins(x=0.15, y=0.12)
+    axes.margins(x=0.2, y=0.12)
     axes.legend(loc="upper left")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
