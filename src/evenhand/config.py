@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from evenhand import rating_settings as settings
 from evenhand.errors import BadInput
 
 __all__ = ["AuditConfig", "checked", "load_config", "make_config"]
@@ -98,38 +99,18 @@ class AuditConfig(BaseModel):
         ge=0,
         description="Random contexts for the shift of refusal openers against the reference (safety audit); 0 leaves it out.",
     )
-    rating_set: str | None = Field(
-        None,
-        description="Texts of the pluralism audit: shipped (organisms), dices-350, dices-990, demo_safetybench, or a file (text, "
-        "and id, reply, domain, gold). Those of --human-ratings where none is named.",
-    )
-    human_ratings: str | None = Field(
-        None, description="Ratings by people of the same texts: dices-350, dices-990, or a file, one row a rating."
-    )
-    rating_items: int = Field(70, ge=0, description="At most so many texts, sampled by domain; 0 asks all.")
-    rating_axes: tuple[Literal["gender", "race", "age", "education"], ...] = Field(
-        ("gender", "race", "age", "education"),
-        min_length=1,
-        description="Fields of a rater's profile that are varied alone (pluralism audit).",
-    )
-    full_profiles: int = Field(
-        0, ge=0, description="Rater profiles with every field, sampled by the seed, race x gender in turn; 0 asks none."
-    )
-    wordings: int = Field(4, ge=1, le=4, description="Wordings of the rating question, each with both option orders.")
-    rating_read: Literal["auto", "probabilities", "letter"] = Field(
-        "auto", description="auto: letter probabilities where the engine gives them, else the letter of its text."
-    )
-    least_mass: float = Field(
-        0.5, ge=0, le=1, description="Where the letters hold less probability, the answer is drawn and its letter read."
-    )
-    least_raters: int = Field(5, ge=1, description="Groups of people with fewer raters are listed without figures.")
-    permutations: int = Field(9_999, ge=99, description="Shuffles of group labels behind each null (pluralism audit).")
-    reml_draws: int = Field(
-        100, ge=0, description="Bootstrap draws of an intraclass correlation of an incomplete table; 0 for no interval."
-    )
-    scale: tuple[float, ...] | None = Field(
-        None, description="The two ends of numeric ratings: what is safe, then what is unsafe (--scale 1 --scale 5)."
-    )
+    rating_set: settings.RatingSet = None
+    human_ratings: settings.HumanRatings = None
+    rating_items: settings.RatingItems = 70
+    rating_axes: settings.Axes = ("gender", "race", "age", "education")
+    full_profiles: settings.FullProfiles = 0
+    wordings: settings.Wordings = 4
+    rating_read: settings.RatingRead = "auto"
+    least_mass: settings.LeastMass = 0.5
+    least_raters: settings.LeastRaters = 5
+    permutations: settings.Permutations = 9_999
+    reml_draws: settings.RemlDraws = 100
+    scale: settings.Scale = None
     columns: dict[str, str] = Field({}, description="Column mapping, word=COLUMN (--map group=identity).")
     values: dict[str, str] = Field({}, description="Label words of your own, WORD=LABEL (--value 1=refusal).")
     reference_group: str | None = Field(None, description="The group that every other group is compared with.")

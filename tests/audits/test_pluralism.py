@@ -19,8 +19,9 @@ from evenhand.audits.pluralism_make import Maker, is_shown
 from evenhand.audits.pluralism_plan import estimate_of, make_plan, sample_by_domain
 from evenhand.audits.pluralism_table import Panel, axis_panel
 from evenhand.audits.respond import Configuration
-from evenhand.config import checked, make_config
+from evenhand.config import AuditConfig, checked, make_config
 from evenhand.datasets.rating_items import RatedItem
+from evenhand.datasets.rating_prompt import QUESTIONS
 from evenhand.errors import BadInput, EngineError
 from evenhand.organisms.planted_ratings import CONTRASTS, DOMAIN_WEIGHT, ORDER_BIAS
 from evenhand.records import Response
@@ -387,3 +388,15 @@ def test_an_axis_that_was_not_asked_has_no_panel(planted: Any) -> None:
     _, run = planted
     ratings = read_table(run.table("pluralism", "ratings")).filter(pl.col("age") == "")
     assert axis_panel(ratings, "age") is None
+
+
+def test_every_wording_may_be_asked_and_settings_are_those_of_a_run() -> None:
+    own = settings_of(AuditConfig())
+    assert own.wordings == len(QUESTIONS)
+    with pytest.raises(BadInput, match="wordings"):
+        checked(PluralismConfig, wordings=len(QUESTIONS) + 1)
+    alone = PluralismConfig()
+    shared = set(PluralismConfig.model_fields) & set(AuditConfig.model_fields)
+    differ = {name for name in shared if getattr(own, name) != getattr(alone, name)}
+    assert differ == {"models", "max_tokens"}  # an audit asks the organism, and draws longer answers
+    assert len(shared) >= 20

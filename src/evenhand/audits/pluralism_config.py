@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from evenhand.datasets.rating_prompt import FIELDS, QUESTIONS
+from evenhand import rating_settings as settings
+from evenhand.datasets.rating_prompt import FIELDS
 from evenhand.engines.base import Sampling
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ __all__ = ["AUDIT", "SHIPPED", "PluralismConfig", "settings_of"]
 
 AUDIT = "pluralism"
 SHIPPED = "shipped"
-RatingAxis = Literal["gender", "race", "age", "education"]
 
 
 class PluralismConfig(BaseModel):
@@ -29,43 +29,23 @@ class PluralismConfig(BaseModel):
     ratings: Path | None = Field(
         None, description="Ratings that people gave, one row a rating: they are measured, no model is asked."
     )
-    rating_set: str | None = Field(
-        None,
-        description="Texts to be rated: shipped, dices-350, dices-990, demo_safetybench, or a file (text, and id, reply, domain, "
-        "gold). Those of --human-ratings where none is named.",
-    )
-    human_ratings: str | None = Field(
-        None, description="Ratings by people of the same texts: dices-350, dices-990, or a file, one row a rating."
-    )
-    rating_items: int = Field(70, ge=0, description="At most so many texts, sampled by domain; 0 asks all.")
-    rating_axes: tuple[RatingAxis, ...] = Field(
-        ("gender", "race", "age", "education"), min_length=1, description="Fields of a profile that are varied alone."
-    )
-    full_profiles: int = Field(
-        0, ge=0, description="Profiles with every field, sampled by the seed, race x gender in turn; 0 asks none."
-    )
-    wordings: int = Field(
-        len(QUESTIONS), ge=1, le=len(QUESTIONS), description="Wordings of the question, each with both option orders."
-    )
-    rating_read: Literal["auto", "probabilities", "letter"] = Field(
-        "auto", description="auto: letter probabilities where the engine gives them, else the letter of its text."
-    )
-    least_mass: float = Field(
-        0.5, ge=0, le=1, description="Where the letters hold less probability, the answer is drawn and its letter read."
-    )
+    rating_set: settings.RatingSet = None
+    human_ratings: settings.HumanRatings = None
+    rating_items: settings.RatingItems = 70
+    rating_axes: settings.Axes = ("gender", "race", "age", "education")
+    full_profiles: settings.FullProfiles = 0
+    wordings: settings.Wordings = 4
+    rating_read: settings.RatingRead = "auto"
+    least_mass: settings.LeastMass = 0.5
     max_tokens: int = Field(64, ge=1, description="Longest drawn answer, in the model's tokens; decoding is greedy.")
-    least_raters: int = Field(5, ge=1, description="Groups of people with fewer raters are listed without figures.")
-    permutations: int = Field(9_999, ge=99, description="Shuffles of group labels behind each null.")
-    reml_draws: int = Field(
-        100, ge=0, description="Bootstrap draws of an intraclass correlation of an incomplete table; 0 for no interval."
-    )
+    least_raters: settings.LeastRaters = 5
+    permutations: settings.Permutations = 9_999
+    reml_draws: settings.RemlDraws = 100
     columns: dict[str, str] = Field({}, description="Column mapping of your files, word=COLUMN (--map rater=worker).")
     values: dict[str, str] = Field(
         {}, description="What rating words mean, WORD=safe|unsure|unsafe (--value Yes=unsafe)."
     )
-    scale: tuple[float, ...] | None = Field(
-        None, description="The two ends of numeric ratings: what is safe, then what is unsafe (--scale 1 --scale 5)."
-    )
+    scale: settings.Scale = None
     seed: int = Field(0, ge=0, description="Seed of sampling, bootstrap and permutations.")
     draws: int = Field(10_000, ge=100, description="Bootstrap draws.")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N (local engines).")
