@@ -101,6 +101,7 @@ def print_estimate(rows: Sequence[tuple[str, Estimate]], *, as_json: bool) -> No
             [what, f"{cost.calls:,}", f"{about[cost.exact]}{cost.prompt_tokens:,}", f"{cost.max_completion_tokens:,}"]
             for what, cost in rows
         ],
+        sentences=True,
     )
 
 
