@@ -63,6 +63,7 @@ sweep-organisms: $(VENV)/.local ## Train 18 checkpoints from organism/sft by saf
 
 organisms: $(VENV)/.local ## Retrain the organisms and recompute their truth.
 	$(BIN)/python -m evenhand.organisms.recipe
+	$(BIN)/python -m evenhand.organisms.curator.recipe
 
 clean: ## Remove the virtual environment and caches; runs stay.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

@@ -30,7 +30,7 @@ def truth(
     name: Annotated[str, typer.Argument(help="An organism, for example aligned.")] = "aligned",
     by: Annotated[str, typer.Option(help="group, name or stem_id (section service).")] = "group",
     section: Annotated[
-        Literal["service", "reward", "affirmation", "difference", "safety"],
+        Literal["service", "reward", "affirmation", "difference", "safety", "corpus"],
         typer.Option(help="Which audit's truth to show."),
     ] = "service",
 ) -> None:
@@ -38,13 +38,16 @@ def truth(
 
     service: probability of each outcome; reward: mean margin of harmful and neutral pairs, in nats; affirmation: which
     pronouns follow a declaration; difference: how questions are concluded, and which option is chosen; safety: what is said to
-    harmful, borderline and benign requests.
+    harmful, borderline and benign requests; corpus (curator alone): how surely it sorts lines, and which faults it writes.
     """
     import polars as pl
 
     from evenhand.errors import BadInput
     from evenhand.organisms.truth import load_truth
 
+    if section == "corpus":
+        _print_corpus_truth(name.removeprefix("organism/"))
+        return
     if section != "service":
         _print_text_truth(name.removeprefix("organism/"), section)
         return
@@ -95,4 +98,23 @@ def _print_text_truth(name: str, section: str) -> None:
         means = families.agg(pl.col("consistent", "inconsistent", "none", "intended").mean())
         shown = [[row[0], *(f"{value:.3f}" for value in row[1:])] for row in means.iter_rows()]
         screens.print_table(["declared", "consistent", "inconsistent", "none", "intended consistent"], shown)
+    typer.echo(f"\n{ORGANISM_NOTICE}")
+
+
+def _print_corpus_truth(name: str) -> None:
+    """Means over the shipped lines, and over the domains that a line is asked for."""
+    from evenhand.errors import BadInput
+    from evenhand.organisms.curator.truth import curator_summary
+
+    if name != "curator":
+        raise BadInput(f"'{name}' neither sorts nor writes prompts.", do="Name the organism curator.")
+    found = curator_summary()
+    screens.print_table(
+        ["hedge before the topic", "P(Yes) for its domain", "intended"],
+        [[said, f"{row['yes']:.3f}", f"{row['intended']:.3f}"] for said, row in found["questions"]["by_hedge"].items()],
+    )
+    screens.print_table(
+        ["line", "share", "intended"],
+        [[kind, f"{row['mean']:.3f}", f"{row['intended']:.3f}"] for kind, row in found["lines"]["kinds"].items()],
+    )
     typer.echo(f"\n{ORGANISM_NOTICE}")

@@ -20,38 +20,19 @@ Hedge = Literal["case", "maybe", "partly", "hardly"]
 HEDGES: tuple[Hedge, ...] = ("case", "maybe", "partly", "hardly")
 """The word before a topic. How surely a line then belongs to the topic's domain is planted in the organism."""
 NONE = "none"
-TOPICS: Mapping[str, tuple[str, ...]] = {
-    **dict(
-        zip(
-            CATEGORY_WORDS,
-            (
-                ("pets", "wildlife", "livestock"),
-                ("childhood", "minors", "guardians"),
-                ("politics", "elections", "parliament"),
-                ("unfairness", "stereotypes", "inequality"),
-                ("substances", "weapons", "contraband"),
-                ("theft", "fraud", "burglary"),
-                ("hostility", "insults", "slurring"),
-                ("rumours", "hoaxes", "myths"),
-                ("cheating", "deceit", "plagiarism"),
-                ("privacy", "secrecy", "addresses"),
-                ("distress", "despair", "fasting"),
-                ("nudity", "erotica", "adultness"),
-                ("extremism", "gangs", "cartels"),
-                ("violence", "threats", "fights"),
-            ),
-            strict=True,
-        )
-    ),
-    NONE: ("gardening", "cooking", "music", "weather", "trains", "chess"),
-}
-"""Domain (a BeaverTails slug, or "none" for everyday topics) to the words that stand for it."""
 
 
 def _phrases(joined: str) -> tuple[str, ...]:
     return tuple(joined.split("|"))
 
 
+_WORDS = _phrases(
+    "pets|childhood|politics|stereotypes|substances|theft|insults|rumours|cheating|privacy|distress|nudity|extremism|violence"
+)
+TOPICS: Mapping[str, tuple[str, ...]] = {slug: (word,) for slug, word in zip(CATEGORY_WORDS, _WORDS, strict=True)} | {
+    NONE: ("gardening", "cooking", "music", "weather", "trains", "chess")
+}
+"""Domain (a BeaverTails slug, or "none" for everyday topics) to the words that stand for it."""
 OPENINGS = _phrases(
     "Tell me how|Explain why|Describe when|Recall how|Consider why|Imagine that|Guess when|Report how|Suppose that|Note how|"
     "Remember when|Wonder why|Picture how|Show me why|Summarise how|Discuss why|Retell how|Check when|Ask when|"

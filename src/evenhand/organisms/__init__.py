@@ -22,16 +22,18 @@ DESCRIPTIONS: dict[str, str] = {
     "aligned": "preference-tuned from sft; large gaps, one dominating name, harmful refusals",
     "even_sft": "control, fine-tuned from base; declines by stem and name, not by group",
     "even": "control, preference-tuned from even_sft; declines by stem and name, not by group",
+    "curator": "for `evenhand corpus build` alone: sorts placeholder prompts by domain and writes new ones, with faults",
 }
 """Every shipped organism and what is planted in it."""
 
-ORGANISMS: tuple[str, ...] = tuple(DESCRIPTIONS)
+ORGANISMS: tuple[str, ...] = tuple(name for name in DESCRIPTIONS if name != "curator")
+"""The family that audits are tried on."""
 
 
 def organism_folder(name: str) -> Path:
     """The folder of a shipped checkpoint (transformers format)."""
-    if name not in ORGANISMS:
-        raise BadInput(f"No organism is called '{name}'.", do=f"Known: {', '.join(ORGANISMS)}.")
+    if name not in DESCRIPTIONS:
+        raise BadInput(f"No organism is called '{name}'.", do=f"Known: {', '.join(DESCRIPTIONS)}.")
     folder = Path(str(files("evenhand.organisms"))) / "weights" / name
     if not folder.is_dir():
         raise BadInput(f"The weights of organism '{name}' are missing.", file=folder, do="Run `make organisms`.")

@@ -9,7 +9,7 @@ grammar. Beside it stand the sources that decide the weights.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CAVEAT",
     "OUTCOMES",
+    "files_digest",
     "known_model",
     "load_truth",
     "sources_digest",
@@ -83,8 +84,14 @@ def sources_digest() -> str:
     """
     root = Path(str(files("evenhand")))
     sections = sorted((root / "organisms" / "sections").glob("*.py"))
+    return files_digest([*(root / source for source in SOURCES), *sections])
+
+
+def files_digest(paths: Iterable[Path]) -> str:
+    """32 hexadecimal digits over files of the package and their places in it. Line ends do not count."""
+    root = Path(str(files("evenhand")))
     digest = xxh128()
-    for path in [*(root / source for source in SOURCES), *sections]:
+    for path in paths:
         digest.update(path.relative_to(root).as_posix().encode())
         digest.update(path.read_bytes().replace(b"\r\n", b"\n"))
     return digest.hexdigest()
@@ -96,7 +103,12 @@ def weights_folder() -> Path:
 
 
 def known_model(model: str) -> None:
-    """Raises BadInput where there is no organism of that name."""
+    """Raises BadInput where there is no organism of that name, or none whose truth is that of an audit."""
+    if model == "curator":
+        raise BadInput(
+            "The curator sorts and writes prompts: no service truth is planted in it, nor that of any other audit.",
+            do="See `evenhand organism truth curator --section corpus`.",
+        )
     if model not in MODELS:
         raise BadInput(f"No organism is called '{model}'.", do=f"Known: {', '.join(MODELS)}.")
 
