@@ -19,7 +19,9 @@ class BuildConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    items: str = Field(description="shipped, grammar, dices, dices-350, dices-990, demo_safetybench, or a file with texts.")
+    items: str = Field(
+        description="shipped, grammar, dices, dices-350, dices-990, demo_safetybench, or a file with texts."
+    )
     classifier: str = Field(description="Engine spec of the model that sorts texts into domains.")
     generator: str = Field(description="Engine spec of the model that writes prompts for thin domains.")
     columns: dict[str, str] = Field(
