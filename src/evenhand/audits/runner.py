@@ -141,8 +141,10 @@ def _without_secrets(value: Any) -> Any:
     return parse_spec(value if "#" in value else f"{value}#model").text
 
 
-def plan_of(config: AuditConfig, audits: Sequence[Audit], engines: dict[str, Engine]) -> dict[str, Any]:
-    """All that decides the numbers of a run, as plain values."""
+def plan_of(
+    config: AuditConfig, audits: Sequence[Audit], engines: dict[str, Engine], sources: dict[str, Any]
+) -> dict[str, Any]:
+    """All that decides the numbers of a run, as plain values; ``sources`` is audit name to where its items come from."""
     settings = config.model_dump(mode="json", exclude=set(_NOT_IN_PLAN))
     settings.update({key: _without_secrets(settings[key]) for key in ("models", "judge", "base_url", "reference")})
     settings["stages"] = {stage: _without_secrets(spec) for stage, spec in config.stages.items()}
@@ -164,7 +166,7 @@ def plan_of(config: AuditConfig, audits: Sequence[Audit], engines: dict[str, Eng
         "audits": [audit.name for audit in audits],
         "identities": identities,
         "inputs": [input_checksum(path) for path in [*files, *config.system_prompt] if path is not None],
-        "sources": {audit.name: audit.inputs(config) for audit in audits},
+        "sources": {audit.name: sources[audit.name] for audit in audits},
     }
 
 
@@ -197,10 +199,13 @@ def run_audits(
     """
     config = with_organism_stages(config)
     audits, left_out = chosen_audits(config)
+    sources = {
+        audit.name: audit.inputs(config) for audit in audits
+    }  # refuses what cannot be used, before a model is loaded
     verbs = frozenset().union(*(audit.verbs(config) for audit in audits))
     with _opened(config, cache, verbs) as opened:
         audits = _served(audits, config, opened, left_out)
-        run = Run.start(folder, plan_of(config, audits, opened.by_role()), resume=resume)
+        run = Run.start(folder, plan_of(config, audits, opened.by_role(), sources), resume=resume)
         try:
             run.manifest["left_out"] = left_out
             results = []
