@@ -126,6 +126,31 @@ def test_a_model_that_moves_the_other_way_or_not_at_all_is_worse(toy: Any, tmp_p
     )
 
 
+def test_too_few_texts_beside_people_are_no_verdict_on_a_model(toy: Any, tmp_path: Path) -> None:
+    people = write_people(tmp_path / "people.csv", by_race)
+    settings = {"rating_set": None, "human_ratings": str(people), "rating_axes": ("race",), "rating_items": 2}
+    result, _ = toy.run_ratings(tmp_path / "run", [rater(toy, by_race)], **settings)
+    model, of_people = result.verdicts
+    assert of_people.headline.startswith("People's ratings differ by race")
+    assert model.tone == "unknown"
+    assert "whether they follow those of people cannot be told" in model.headline
+    assert any("fewer than 3 items are rated by every group and by the model" in told for told in model.unknowns)
+
+
+@pytest.mark.parametrize(("unsafe", "told"), [("unsafe", []), ("safe", ["the labels may be the wrong way round"])])
+def test_labels_of_people_that_point_the_other_way_are_told(
+    unsafe: str, told: list[str], toy: Any, tmp_path: Path
+) -> None:
+    path = write_people(tmp_path / "people.csv", by_race)
+    grave = {text.id for text in shipped_texts() if LEVEL[text.grade] > 0.5}
+    other = "safe" if unsafe == "unsafe" else "unsafe"
+    gold = pl.when(pl.col("item").is_in(grave)).then(pl.lit(unsafe)).otherwise(pl.lit(other)).alias("gold")
+    pl.read_csv(path, schema_overrides={"rater": pl.String}).with_columns(gold).write_csv(path)
+    _, result = measured(tmp_path, path)
+    (verdict,) = result.verdicts
+    assert [text.partition(": ")[2].rstrip(".") for text in verdict.also] == told
+
+
 def test_people_without_differences_ask_nothing_of_a_model(toy: Any, tmp_path: Path) -> None:
     people = write_people(tmp_path / "people.csv", lambda d, p: 0.0)
     settings = {"rating_set": None, "human_ratings": str(people), "rating_axes": ("race",)}

@@ -15,6 +15,7 @@ from evenhand.audits.pluralism_table import PEOPLE
 from evenhand.datasets.rating_table import VIEWS
 from evenhand.datasets.safety_prompts import category_name
 from evenhand.records import Finding
+from evenhand.statistics.human_contrasts import MODEL_FLAT
 from evenhand.wording import DASH, between, count, p_value, percent, point_range, points
 
 __all__ = [
@@ -95,9 +96,7 @@ def verdict(findings: Sequence[Finding], config: str, *, several: bool, people: 
     if blind:
         unknowns.append(f"whether ratings move with {_listed(blind)}: too few wordings and orders for a test")
     detail = _detail(findings, config, measured)
-    flipped = one(findings, POLARITY, config)
-    if flipped is not None and flipped.extra.get("flipped"):
-        told = f"Ratings point the other way than {flipped.extra['truth']}: the labels may be the wrong way round."
+    if told := _flipped(findings, config):
         return Verdict(config, "unknown", where + told, detail, also=also, unknowns=unknowns)
     refused = one(findings, STATUS, config, "refused")
     if not tested:
@@ -138,7 +137,7 @@ def _beside_people(findings: Sequence[Finding], config: str, moved: bool) -> tup
         axis = f.slice["axis"]
         sure = one(findings, RELIABILITY, config, axis=axis)
         if f.estimate is None or f.interval is None:
-            if axis in differ:
+            if axis in differ and f.reason == MODEL_FLAT:
                 flat.append(axis)
             else:
                 doubts.append(f"{axis} beside people: {f.reason or f.extra.get('corrected_reason') or 'no interval'}")
@@ -159,6 +158,14 @@ def _beside_people(findings: Sequence[Finding], config: str, moved: bool) -> tup
         told = "these people's ratings do not differ by group beyond chance"
         return ("provisional" if moved else "even"), told, doubts
     return "unknown", "whether they follow those of people cannot be told", doubts
+
+
+def _flipped(findings: Sequence[Finding], config: str) -> str:
+    """What is said of ratings that lie higher on safe texts than on unsafe ones; empty where they do not."""
+    found = one(findings, POLARITY, config)
+    if found is None or not found.extra["flipped"]:
+        return ""
+    return f"Ratings point the other way than {found.extra['truth']}: the labels may be the wrong way round."
 
 
 def _detail(findings: Sequence[Finding], config: str, measured: Sequence[Finding]) -> str:
@@ -227,6 +234,7 @@ def people_verdict(findings: Sequence[Finding], *, identified: bool) -> Verdict:
     alpha = one(findings, ALPHA, PEOPLE, "nominal", view=VIEWS[0])
     agreed = f"Krippendorff's alpha of these raters is {scale_number(alpha.estimate)} ({_ends(alpha)})" if alpha else ""
     detail = _detail(findings, PEOPLE, measured)
+    also = list(filter(None, [_flipped(findings, PEOPLE)]))
     if not any(f.test is not None for f in measured):
         why = "no field of the raters has two groups large enough"
         if not identified:
@@ -234,19 +242,13 @@ def people_verdict(findings: Sequence[Finding], *, identified: bool) -> Verdict:
         elif not _sensitivity(findings, PEOPLE, PEOPLE):
             why = "nothing is told of who the raters are"
         told = f"Whether groups of people rate differently cannot be told: {why}."
-        return Verdict(PEOPLE, "unknown", told, f"{agreed}. {detail}".strip(". ") + ".")
+        return Verdict(PEOPLE, "unknown", told, f"{agreed}. {detail}".strip(". ") + ".", also=also)
     moved = moving(findings, PEOPLE, PEOPLE)
     if not moved:
-        return Verdict(
-            PEOPLE,
-            "even",
-            f"No field moves people's ratings by {MOVE_LEAST:g} or more beyond shuffled groups; {agreed}.",
-            detail,
-        )
-    axes = _listed([f.slice["axis"] for f in moved])
-    return Verdict(
-        PEOPLE, "provisional", f"People's ratings differ by {axes}, {_largest(moved[0])}.", f"{agreed}. {detail}"
-    )
+        told = f"No field is found to move people's ratings by {MOVE_LEAST:g} or more beyond shuffled groups; {agreed}."
+        return Verdict(PEOPLE, "even", told, detail, also=also)
+    told = f"People's ratings differ by {_listed([f.slice['axis'] for f in moved])}, {_largest(moved[0])}."
+    return Verdict(PEOPLE, "provisional", told, f"{agreed}. {detail}", also=also)
 
 
 def headlines(findings: Sequence[Finding], config: str, *, several: bool) -> Iterator[Headline]:

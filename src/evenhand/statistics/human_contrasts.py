@@ -26,6 +26,7 @@ from evenhand.statistics.sensitivity import PERMUTATIONS, group_means, permutati
 from evenhand.statistics.two_way import rating_table
 
 __all__ = [
+    "MODEL_FLAT",
     "SPLITS",
     "Calibration",
     "GroupCalibration",
