@@ -197,6 +197,16 @@ def test_folders_and_ratings_that_do_not_fit_are_refused(folder: Path, tmp_path:
     (tmp_path / "r.csv").write_text("item,rater,rating\nelse,r1,0\nelse,r2,1\n", encoding="utf-8")
     with pytest.raises(BadInput, match="None of the rated items"):
         run_sweep(folder / "run", SweepConfig(ratings=tmp_path / "r.csv"))
+    text = pl.read_parquet(folder / "run" / "corpus" / "pool.parquet")["text"][0]
+    for said, refused in ((text.upper(), False), ("A text of another build.", True)):
+        rows = [f'p000001,r{at},{at},"{said}"' for at in range(2)]
+        (tmp_path / "r.csv").write_text("\n".join(["item,rater,rating,text", *rows]) + "\n", encoding="utf-8")
+        config = SweepConfig(deltas=(0.5,), taus=(10,), ratings=tmp_path / "r.csv")
+        if refused:
+            with pytest.raises(BadInput, match="rated text of 'p000001' is not that of the corpus"):
+                run_sweep(folder / "run", config)
+        else:
+            assert "rows of the pool have no rating" in run_sweep(folder / "run", config).notes[-1]
     manifest = json.loads((folder / "run" / "manifest.json").read_text())
     (tmp_path / "half").mkdir()
     (tmp_path / "half" / "manifest.json").write_text(json.dumps({**manifest, "state": "started"}))

@@ -6,7 +6,7 @@ accepted under the thresholds of the build: a higher delta removes some, a lower
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from evenhand.corpus.removal import MOST_HELD, first_come
 from evenhand.corpus.simhash import normalise
 from evenhand.corpus.sweep_config import PUBLISHED_DELTA, PUBLISHED_TAU, SweepConfig
 from evenhand.errors import BadInput, EvenhandError
+from evenhand.safe_text import csv_restore
 from evenhand.store.files import write_json
 from evenhand.store.run import Run
 from evenhand.store.tables import read_table
@@ -136,7 +137,7 @@ def run_sweep(
     items_of, notes = dict[str, list[str]](), _notes(config, settings, len(pool.keys))
     rated = _rated(config, ratings)
     if rated is not None:
-        items_of, note = _items(pool.keys, read_table(run.table(AUDIT, "rows")), rated.place, folder)
+        items_of, note = _items(pool, read_table(run.table(AUDIT, "rows")), rated, folder)
         notes += note
     cells = []
     for delta in config.deltas:
@@ -196,14 +197,18 @@ def _rated(config: SweepConfig, table: RatingTable | None) -> Rated | None:
     return Rated.of_table(found, config)
 
 
-def _items(
-    keys: Sequence[str], rows: pl.DataFrame, place: Mapping[str, int], folder: Path
-) -> tuple[dict[str, list[str]], list[str]]:
+def _items(pool: _Pool, rows: pl.DataFrame, rated: Rated, folder: Path) -> tuple[dict[str, list[str]], list[str]]:
     """Prompt to the items with ratings that have its text, and notes on items that do not meet.
 
-    Rated were the prompts of the corpus, by their ids, or else items of its source.
+    Rated were the prompts of the corpus, by their ids, or else items of its source. All builds have prompts of the same ids, so
+    that their texts are compared where they are told.
     """
+    keys, place = pool.keys, rated.place
     own = {key: [key] for key in keys if key in place}
+    for key, text in zip(keys, pool.texts, strict=True):
+        told = rated.texts.get(key) if key in own else None
+        if told is not None and text not in (normalise(told), normalise(csv_restore(told))):
+            raise BadInput(f"The rated text of '{key}' is not that of the corpus.", file=folder, do="Rate this corpus.")
     if own:
         lost = len(keys) - len(own)
         return own, [f"{count(lost)} rows of the pool have no rating and take no part in ICC and DS."] if lost else []

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +21,9 @@ from evenhand.statistics.demographics import RaterGroups, one_hot, rater_groups
 from evenhand.statistics.icc import icc
 from evenhand.statistics.sensitivity import sensitivities, whole_items
 from evenhand.statistics.two_way import two_way_weights
+
+if TYPE_CHECKING:
+    import polars as pl
 
 __all__ = ["Agreement", "AxisShift", "Measured", "Rated", "sensitivity_interval"]
 
@@ -68,14 +72,16 @@ class Rated:
     """Ratings that are asked about sets of items; equal sets are computed once.
 
     ``values`` (items, raters) are those of the intraclass correlation; ``people`` says that raters are a sample and are resampled
-    for the intervals of DS. ``why`` says why nothing can be computed.
+    for the intervals of DS. ``texts`` is item to the text that was rated, as far as it is told. ``why`` says why nothing can be
+    computed.
     """
 
     def __init__(
-        self, values: FloatArray, items: Sequence[str], axes: Mapping[str, _Axis], config: SweepConfig, *,
-        people: bool = True, why: str = "",
+        self, values: FloatArray, items: Sequence[str], axes: Mapping[str, _Axis], config: SweepConfig,
+        texts: pl.DataFrame, *, people: bool = True, why: str = "",
     ):  # fmt: skip
         self.config, self.values, self.axes, self.people, self.why = config, values, axes, people, why
+        self.texts = {item: text for item, text in texts.select("item_id", "text").iter_rows() if text}
         self.place = {item: at for at, item in enumerate(items)}
         self._known: dict[frozenset[int], Agreement] = {}
 
@@ -85,7 +91,8 @@ class Rated:
         values, items, raters = table.matrix()
         known = table.demographics(raters) if table.identified else {}
         axes = {axis: _Axis(values, rater_groups(told)) for axis, told in known.items()}
-        return cls(values, items, axes, config, why="" if table.identified else "the table does not say who rated")
+        why = "" if table.identified else "the table does not say who rated"
+        return cls(values, items, axes, config, table.items, why=why)
 
     @classmethod
     def of_run(cls, folder: Path, config: SweepConfig) -> Rated:
@@ -100,7 +107,8 @@ class Rated:
         from evenhand.store.run import Run
         from evenhand.store.tables import read_table
 
-        path = Run.open(folder).table(AUDIT, "ratings")
+        run = Run.open(folder)
+        path = run.table(AUDIT, "ratings")
         if not path.exists():
             raise BadInput("The run holds no ratings of a model.", file=folder, do="Rate the set with `evenhand rate`.")
         frame = read_table(path)
@@ -119,7 +127,7 @@ class Rated:
                 values = np.full((len(raters.items), panel.values.shape[1]), np.nan)
                 values[there] = panel.values[[row[raters.items[at]] for at in there]]
                 axes[axis] = _Axis(values, panel.groups(axis), panel.within)
-        return cls(raters.values, raters.items, axes, config, people=False)
+        return cls(raters.values, raters.items, axes, config, read_table(run.table(AUDIT, "items")), people=False)
 
     def on(self, items: frozenset[str]) -> Agreement:
         """The figures on these items; those without ratings take no part."""

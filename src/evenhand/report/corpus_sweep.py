@@ -54,7 +54,7 @@ def _measures(result: SweepResult) -> dict[str, tuple[str, Read]]:
     agreements = [cell.agreement for cell in result.cells if cell.agreement is not None]
     if not agreements:
         return found
-    raters = "A rater is what the file of ratings calls one. Below each value its 95 % interval."
+    raters = "A rater is a person, or a profile of one field where a model rated. Below each value its 95 % interval."
     found["ICC(2,1)"] = (
         f"Agreement of one rater with another. {raters}",
         lambda c: c.agreement.single if c.agreement else None,
@@ -183,6 +183,6 @@ def _methods(published: SweepCell) -> list[tuple[str, str]]:
         ("Published point", f"delta {PUBLISHED_DELTA:g}, tau {PUBLISHED_TAU}; the ablations behind it were not published"),
     ]  # fmt: skip
     if published.agreement is not None:
-        told.append(("ICC and DS", "on the rated items whose text is kept; items and raters are resampled together; DS stands "
-                     "beside its mean over shuffled group labels"))  # fmt: skip
+        told.append(("ICC and DS", "on the rated items whose text is kept; items and raters are resampled together, for DS of a model "
+                     "items alone; DS stands beside its mean over shuffled group labels"))  # fmt: skip
     return told
