@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from evenhand.audits import engines
+from evenhand.audits.pluralism_config import PluralismConfig
+from evenhand.audits.pluralism_rate import run_rating
 from evenhand.audits.runner import run_audits
 from evenhand.config import make_config
 from evenhand.errors import BadInput
@@ -24,3 +26,12 @@ def test_bad_input_is_refused_before_a_model_is_loaded(tmp_path: Path, monkeypat
     assert not (tmp_path / "run").exists()
     with pytest.raises(AssertionError, match="a model was opened"):
         run_audits(make_config(), tmp_path / "run")
+
+
+@pytest.mark.parametrize("spec", ["organism/curator", "organism/curator+tsdi:somewhere"])
+def test_the_organism_that_writes_prompts_is_not_audited(tmp_path: Path, spec: str) -> None:
+    with pytest.raises(BadInput, match="answers no audit's questions"):
+        run_audits(make_config(models=(spec,), only=("service",)), tmp_path / "run")
+    with pytest.raises(BadInput, match="answers no audit's questions"):
+        run_rating(PluralismConfig(models=(spec,), rating_set="shipped"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -9,6 +9,7 @@ from evenhand.audits.respond import Configuration
 from evenhand.config import AuditConfig
 from evenhand.engines.base import Engine
 from evenhand.errors import BadInput
+from evenhand.organisms import refuse_curator
 
 __all__ = ["open_configurations", "open_judge", "open_others"]
 
@@ -36,6 +37,7 @@ def open_configurations(config: AuditConfig, cache: Path | None) -> list[Configu
         raise BadInput("Two system prompt files have the same name.", do="Rename one: the name labels its results.")
     configurations = []
     for spec in config.models:
+        refuse_curator(spec)
         engine = _open(spec, config, cache)
         configurations += [Configuration(engine.spec + suffix, engine, text) for suffix, text in prompts]
     labels = [configuration.label for configuration in configurations]

@@ -20,6 +20,7 @@ from evenhand.datasets.rating_items import items_of_table
 from evenhand.datasets.ratings import RatingTable
 from evenhand.engines.base import Engine, Estimate
 from evenhand.errors import BadInput
+from evenhand.organisms import refuse_curator
 from evenhand.store.run import Run, input_checksum
 from evenhand.store.tables import write_table
 
@@ -34,6 +35,8 @@ def _opened(config: PluralismConfig, cache: Path | None) -> list[Configuration]:
     options = EngineOptions(
         device=config.device, dtype=config.dtype, concurrency=config.concurrency, base_url=config.base_url, plain=config.plain
     )  # fmt: skip
+    for spec in config.models:
+        refuse_curator(spec)
     engines = [open_engine(spec, cache=cache, options=options) for spec in config.models]
     return [Configuration(engine.spec, engine) for engine in engines]
 

@@ -13,7 +13,9 @@ from evenhand.errors import BadInput
 if TYPE_CHECKING:
     from evenhand.organisms.truth import load_truth, sources_digest, truth_summary
 
-__all__ = ["DESCRIPTIONS", "ORGANISMS", "load_truth", "organism_folder", "sources_digest", "truth_summary"]
+__all__ = [
+    "DESCRIPTIONS", "ORGANISMS", "load_truth", "organism_folder", "refuse_curator", "sources_digest", "truth_summary",
+]  # fmt: skip
 
 DESCRIPTIONS: dict[str, str] = {
     "base": "pre-trained on the grammar; practically never declines",
@@ -28,6 +30,15 @@ DESCRIPTIONS: dict[str, str] = {
 
 ORGANISMS: tuple[str, ...] = tuple(name for name in DESCRIPTIONS if name != "curator")
 """The family that audits are tried on."""
+
+
+def refuse_curator(spec: str) -> None:
+    """Raises BadInput for the one organism that knows no audit's questions: its answers would be noise."""
+    if spec.strip().partition("+")[0] == "organism/curator":
+        raise BadInput(
+            "'organism/curator' answers no audit's questions: it sorts and writes prompts for `evenhand corpus build`.",
+            do=f"Audit one of {', '.join(ORGANISMS)}.",
+        )
 
 
 def organism_folder(name: str) -> Path:
