@@ -46,6 +46,9 @@ def test_build_and_sweep(prompts: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     words = ["build", str(prompts), "--classifier", "a/b", "--generator", "c/d", "--out", str(out), "--floor", "6"]
     words += ["--expand", "discrimination,stereotype,injustice", "--expand", "self_harm", "--attempts", "3"]
+    with pytest.raises(BadInput, match="no run to resume"):
+        corpus(*words, "--resume")
+    assert not out.exists()
     result = corpus(*words)
     assert result.exit_code == 0, result.output
     rows = [line.split() for line in result.stdout.splitlines()]

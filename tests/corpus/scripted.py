@@ -50,13 +50,14 @@ class ScriptedClassifier(TextOnly):
         self.spec, self.verbs = spec, verbs
         self.asked: list[str] = []
         self.calls = 0
+        self.fails = "BROKEN"
 
     def identity(self) -> Identity:
         """The identity of the script."""
         return Identity(self.spec, "none")
 
     def choose(self, questions: Sequence[Question]) -> Iterator[Choice]:
-        """One answer a question; a text with the word BROKEN fails."""
+        """One answer a question; a text with the word ``fails`` (BROKEN) has none."""
         self.calls += 1
         for question in questions:
             content = question.chat[-1].content
@@ -66,7 +67,7 @@ class ScriptedClassifier(TextOnly):
             name = re.match(r"The domain (.+) covers:", task)
             assert name is not None
             number = 1 + [domain.name for domain in DOMAINS].index(name[1])
-            if "BROKEN" in text:
+            if self.fails and self.fails in text:
                 yield Choice(question.key, (), (), None, "planted failure")
                 continue
             p = planted(text, number, int("By the definition" in content))

@@ -204,6 +204,25 @@ def test_unlabelled_texts_are_counted_and_left_out(tmp_path: Path) -> None:
     assert found.facts["rows"]["synthetic"] == 0
 
 
+def test_what_failed_is_asked_again_on_resume(tmp_path: Path) -> None:
+    texts = write_prompts(tmp_path / "in.csv", {3: 20}, extra=["BROKEN one two three area03"])
+    config = settings(tmp_path / "in.csv", expand=(SLUGS[2],), floor=24)
+
+    def build(classifier: ScriptedClassifier, *, resume: bool) -> Any:
+        engines = {"classifier": classifier, "generator": ScriptedGenerator()}
+        return run_build(config, tmp_path / "run", resume=resume, engines=engines).facts["rows"]
+
+    first = build(ScriptedClassifier(), resume=False)
+    assert (first["unlabelled"], first["real"], first["synthetic"]) == (1, 20, 4)
+    mended = ScriptedClassifier()
+    mended.fails = ""
+    again = build(mended, resume=True)
+    assert (again["unlabelled"], again["real"], again["synthetic"]) == (0, len(texts), 3)
+    mended.calls = 0
+    assert build(mended, resume=True) == again
+    assert mended.calls == 0
+
+
 def test_no_label_at_all_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text("prompt\nBROKEN one\n", encoding="utf-8")
     engines = {"classifier": ScriptedClassifier(), "generator": ScriptedGenerator()}

@@ -30,13 +30,13 @@ def build(
 ) -> None:
     """Sort prompts into 14 harm domains, write more for thin ones, remove near-duplicates, split, and write a data card."""
     from evenhand.cli.audit import cache_path
-    from evenhand.cli.drift import resumable, time_folder
+    from evenhand.cli.drift import resumable, run_folder
     from evenhand.config import checked
     from evenhand.corpus.build import run_build
     from evenhand.wording import count
 
     chosen = checked(BuildConfig, items=items, classifier=classifier, generator=generator, **settings)
-    folder = out or time_folder("corpus")
+    folder = run_folder(out, "corpus", resume=resume)
     began = time.monotonic()
     with resumable(folder, named=out is not None) as progress:
         built = run_build(chosen, folder, resume=resume, cache=cache_path(), progress=progress)

@@ -15,12 +15,13 @@ import typer
 from evenhand.audits.drift_config import DriftConfig
 from evenhand.cli.audit import RUNS, cache_path
 from evenhand.cli.options import with_model_options
+from evenhand.errors import BadInput
 
 if TYPE_CHECKING:
     from evenhand.audits.base import AuditResult
     from evenhand.store.run import Run
 
-__all__ = ["conclude", "drift", "resumable", "time_folder"]
+__all__ = ["conclude", "drift", "resumable", "run_folder", "time_folder"]
 
 
 def time_folder(name: str) -> Path:
@@ -28,6 +29,15 @@ def time_folder(name: str) -> Path:
     from datetime import datetime
 
     return RUNS / f"{datetime.now().astimezone():%Y%m%d-%H%M%S}-{name}"
+
+
+def run_folder(out: Path | None, name: str, *, resume: bool) -> Path:
+    """``out``, or ``runs/TIME-NAME``. Raises BadInput where the run that is to be continued is not named, or not there."""
+    if resume and out is None:
+        raise BadInput("It is not known which run is to be continued.", do="Name its folder with --out.")
+    if resume and out is not None and not (out / "manifest.json").exists():
+        raise BadInput("There is no run to resume here.", file=out)
+    return out or time_folder(name)
 
 
 @contextmanager

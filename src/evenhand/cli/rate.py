@@ -11,9 +11,8 @@ import typer
 
 from evenhand.audits.pluralism_config import PluralismConfig
 from evenhand.cli.audit import cache_path
-from evenhand.cli.drift import conclude, resumable, time_folder
+from evenhand.cli.drift import conclude, resumable, run_folder
 from evenhand.cli.options import with_model_options
-from evenhand.errors import BadInput
 
 __all__ = ["rate"]
 
@@ -38,11 +37,7 @@ def rate(
     if estimate:
         screens.print_estimate(estimate_rating(chosen, cache_path()), as_json=json)
         return
-    if resume and out is None:
-        raise BadInput("It is not known which run is to be continued.", do="Name its folder with --out.")
-    if resume and out is not None and not (out / "manifest.json").exists():
-        raise BadInput("There is no run to resume here.", file=out)
-    folder = out or time_folder("rate")
+    folder = run_folder(out, "rate", resume=resume)
     began = time.monotonic()
     with resumable(folder, named=out is not None) as progress:
         run, result = run_rating(chosen, folder, resume=resume, cache=cache_path(), progress=progress)

@@ -153,12 +153,23 @@ def _plan(config: BuildConfig, engines: Mapping[str, Engine], found: PromptSet, 
     }
 
 
+def _reopen(work: _Work) -> None:
+    """Where a classification failed it is asked for again, from the journals, and what hangs on it is made anew."""
+    from evenhand.store.tables import read_table
+
+    real = work.run.table(AUDIT, "classified")
+    if real.exists() and (read_table(real)["status"] == "failed").any():
+        for name in ("pool", "attempts", "attempts_classified", "classified"):
+            work.run.table(AUDIT, name).unlink(missing_ok=True)
+
+
 def _carried_out(work: _Work, classifier: Classifier) -> dict[str, Any]:
     """Every stage in its order; returns the content of ``card.json``."""
     from evenhand.corpus.build_files import search
 
     config, found = work.config, work.found
     stage = work.folder / "stages"
+    _reopen(work)
     real = work.table(
         "classified",
         lambda: classified_frame(classifier.classify(found.prompts, stage, "real", work.progress).values()),
