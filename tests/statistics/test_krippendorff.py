@@ -129,6 +129,12 @@ def test_undefined_with_a_reason(table: list[list[int]], reason: str) -> None:
     assert (found.coefficient, found.reason) == (None, reason)
 
 
+def test_one_item_has_no_interval_over_items() -> None:
+    found = krippendorff([[0, 1, 2, 0, 0, 1]], draws=100)
+    assert (found.coefficient, found.interval, found.reason) == (0.0, None, "one item: no interval")
+    assert krippendorff([[0, 1, 2, 0, 0, 1]], draws=100, resample="raters").interval is not None
+
+
 def test_perfect_disagreement_stays_negative() -> None:
     found = krippendorff([[0, 1], [1, 0], [0, 1]], draws=0)
     assert found.coefficient is not None

@@ -157,6 +157,8 @@ def krippendorff(
     value = 1 - observed / expected
     if not draws:
         return Alpha(value, None, observed, expected, items, ratings)
+    if items < 2 and resample != "raters":
+        return Alpha(value, None, observed, expected, items, ratings, reason="one item: no interval")
     drawn = []
     seen = (used >= 0).astype(np.float64)
     flat = marks.reshape(items * number, raters)
