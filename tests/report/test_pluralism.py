@@ -315,6 +315,9 @@ def test_agreement_says_what_a_rater_is_under_every_choice_of_raters(part: Part)
         views = {row[1].text for row in plot.data.rows}
         assert len(views) == (2 if block_id == "2-0" else 1)
     assert "without straight-lining raters" in views
+    grasp = blocks(part)["pluralism-grasp-2"]
+    assert isinstance(grasp, Table)
+    assert {row[3].text for row in grasp.rows} == {"all raters", "without straight-lining raters"}
 
 
 def test_the_first_screen_is_the_gravest_verdict_on_a_model(both: Path, part: Part) -> None:

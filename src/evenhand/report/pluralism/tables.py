@@ -10,6 +10,7 @@ from evenhand.audits.pluralism_groups import SUPPRESSED, UNSAFE
 from evenhand.audits.pluralism_plan import NEUTRAL, SINGLE
 from evenhand.audits.pluralism_table import PEOPLE
 from evenhand.audits.pluralism_verdict import scale_number
+from evenhand.datasets.rating_table import VIEWS
 from evenhand.records import Finding
 from evenhand.report.blocks import Bar, BarGroup, Bars, Block, Cell, Column, Note, Table
 from evenhand.report.pluralism.evidence import behind, domain_name
@@ -219,16 +220,17 @@ def share_table(found: Sequence[Own], block_id: str) -> Table | None:
 
 
 def grasp_table(own: Own, block_id: str) -> Table | None:
-    """Agreement inside and across groups of people (GRASP), with permuted profiles as the null."""
+    """Agreement inside and across groups of people (GRASP), with permuted profiles as the null; under every view of the raters."""
     rows = [
         (
-            Cell(f.slice["axis"]), Cell(str(f.group), evidence=behind(f)), Cell(f.outcome), number_cell(f),
+            Cell(f.slice["axis"]), Cell(str(f.group), evidence=behind(f)), Cell(f.outcome), Cell(view), number_cell(f),
             Cell(scale_number(f.extra["null_median"])), Cell(adjusted_p(f)), Cell(count(f.n), sort=f.n),
         )
-        for f in (*own.all(ASSOCIATION), *own.all(GRASP))
+        for view in VIEWS
+        for f in (*own.all(ASSOCIATION, view=view), *own.all(GRASP, view=view))
     ]  # fmt: skip
     columns = (
-        Column("field"), Column("group"), Column("measure", wide=True), Column("value", numeric=True),
+        Column("field"), Column("group"), Column("measure", wide=True), Column("of"), Column("value", numeric=True),
         Column("permuted", numeric=True, help="median over permuted profiles"),
         Column("adjusted p", numeric=True, help="Benjamini-Hochberg over measures x groups; of the largest GAI, of its own test"),
         Column("raters", numeric=True),
