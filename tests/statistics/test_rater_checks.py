@@ -64,3 +64,14 @@ def test_polarity_needs_both_labels() -> None:
     assert error.value.row == 2
     with pytest.raises(BadInput, match="as many true labels"):
         polarity([[0.0], [1.0]], [0])
+
+
+def test_an_area_below_one_half_may_be_chance() -> None:
+    few = polarity([[0.2], [0.4], [0.3], [0.5]], [1, 1, 0, 0])
+    assert few.auc == 0.25
+    assert few.flipped
+    assert few.p == pytest.approx(2 / 6)  # of the 6 orders of two and two, 2 are as low or lower
+    many = polarity(np.arange(20.0)[:, None] / 20, [1] * 10 + [0] * 10)
+    assert (many.auc, many.flipped) == (0.0, True)
+    assert many.p < 0.001
+    assert polarity(np.arange(4.0)[:, None], [0, 0, 1, 1]).p == 1.0

@@ -167,6 +167,7 @@ def polarity_finding(
         POLARITY, "area under the curve", found.auc, "probability", part=dict(part), rows=rows,
         n=found.unsafe_items + found.safe_items, reason=found.reason,
         extra={
-            "unsafe_items": found.unsafe_items, "safe_items": found.safe_items, "flipped": found.flipped, "truth": truth_name,
+            "unsafe_items": found.unsafe_items, "safe_items": found.safe_items, "flipped": found.flipped, "flipped_p": found.p,
+            "truth": truth_name,
         },
     )  # fmt: skip

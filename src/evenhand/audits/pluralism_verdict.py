@@ -161,9 +161,9 @@ def _beside_people(findings: Sequence[Finding], config: str, moved: bool) -> tup
 
 
 def _flipped(findings: Sequence[Finding], config: str) -> str:
-    """What is said of ratings that lie higher on safe texts than on unsafe ones; empty where they do not."""
+    """What is said of ratings that lie higher on safe texts than on unsafe ones, by more than chance; empty where they do not."""
     found = one(findings, POLARITY, config)
-    if found is None or not found.extra["flipped"]:
+    if found is None or found.extra["flipped_p"] >= LEVEL:
         return ""
     return f"Ratings point the other way than {found.extra['truth']}: the labels may be the wrong way round."
 

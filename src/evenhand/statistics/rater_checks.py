@@ -26,7 +26,8 @@ STRAIGHT_LINE = 0.95
 class Polarity:
     """The probability that an item which an expert calls unsafe has a higher mean rating than one called safe.
 
-    Ties count half. ``flipped`` says that it is below 0.5: the labels probably mean the opposite of what is assumed.
+    Ties count half. ``flipped`` says that it is below 0.5: the labels may mean the opposite of what is assumed. ``p`` is then the
+    one-sided p of Mann and Whitney that it is so by chance; 1 where it is not below.
     """
 
     auc: float | None
@@ -34,6 +35,7 @@ class Polarity:
     safe_items: int
     flipped: bool
     reason: str = ""
+    p: float = 1.0
 
 
 def one_answer_share(labels: ArrayLike) -> FloatArray:
@@ -71,4 +73,7 @@ def polarity(ratings: ArrayLike, truth: ArrayLike) -> Polarity:
         return Polarity(None, unsafe.size, safe.size, False, "no rated item of each true label")
     above = float(stats.mannwhitneyu(unsafe, safe).statistic)
     auc = above / (unsafe.size * safe.size)
-    return Polarity(auc, unsafe.size, safe.size, auc < 0.5)
+    if auc >= 0.5:
+        return Polarity(auc, unsafe.size, safe.size, False)
+    p = float(stats.mannwhitneyu(unsafe, safe, alternative="less").pvalue)
+    return Polarity(auc, unsafe.size, safe.size, True, p=p)
