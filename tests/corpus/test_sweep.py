@@ -207,6 +207,15 @@ def test_folders_and_ratings_that_do_not_fit_are_refused(folder: Path, tmp_path:
                 run_sweep(folder / "run", config)
         else:
             assert "rows of the pool have no rating" in run_sweep(folder / "run", config).notes[-1]
+    rows = [f"p00000{at},r{at % 2},{word}" for at, word in enumerate(("Yes", "No", "5", "Maybe", "Yes"), start=1)]
+    (tmp_path / "r.csv").write_text("\n".join(["item,rater,rating", *rows, "else,r1,1"]) + "\n", encoding="utf-8")
+    words = {"values": {"Yes": "unsafe", "No": "safe"}, "scale": (1, 5)}
+    config = checked(SweepConfig, deltas=(0.5,), taus=(10,), ratings=tmp_path / "r.csv", **words)
+    *_, left_out, unrated, foreign = run_sweep(folder / "run", config).notes
+    assert left_out.startswith("1 ratings were left out, the first because")
+    assert "row 4: The rating 'Maybe'" in left_out
+    assert unrated.endswith("rows of the pool have no rating and take no part.")
+    assert foreign == "1 rated items are not in the corpus and take no part."
     manifest = json.loads((folder / "run" / "manifest.json").read_text())
     (tmp_path / "half").mkdir()
     (tmp_path / "half" / "manifest.json").write_text(json.dumps({**manifest, "state": "started"}))

@@ -127,6 +127,8 @@ def run_sweep(
     ``ratings`` (or what ``config`` names) are of the corpus, or of items of its source, by their ids. Raises BadInput for a folder
     without a finished build, a tau of half the fingerprint and more, and ratings of other items.
     """
+    from evenhand.corpus.sweep_ratings import Rated
+
     run = Run.open(folder)
     if run.manifest["plan"].get("audits") != [AUDIT] or run.manifest["state"] != "done":
         raise BadInput("The folder holds no finished corpus.", file=folder, do="Build one, or end it with --resume.")
@@ -135,10 +137,10 @@ def run_sweep(
         check_distance(settings["bits"], tau)
     pool = _Pool(read_table(run.table(AUDIT, "pool")), settings, max(config.taus))
     items_of, notes = dict[str, list[str]](), _notes(config, settings, len(pool.keys))
-    rated = _rated(config, ratings)
+    rated = Rated.of_table(ratings, config) if ratings is not None else Rated.named(config)
     if rated is not None:
         items_of, note = _items(pool, read_table(run.table(AUDIT, "rows")), rated, folder)
-        notes += note
+        notes += [*rated.notes, *note]
     cells = []
     for delta in config.deltas:
         labels = [label_of(values, delta) for values in pool.values]
@@ -182,21 +184,6 @@ def _notes(config: SweepConfig, settings: Mapping[str, Any], rows: int) -> list[
     return notes
 
 
-def _rated(config: SweepConfig, table: RatingTable | None) -> Rated | None:
-    """The ratings that are given, or named: a run, a public set, or a file."""
-    from evenhand.corpus.sweep_ratings import Rated
-    from evenhand.datasets.dices import open_dices
-    from evenhand.datasets.ratings import read_ratings
-
-    named = config.ratings
-    if table is None and named is None:
-        return None
-    if table is None and named is not None and named.is_dir():
-        return Rated.of_run(named, config)
-    found = table or open_dices(str(named)) or read_ratings(str(named), config.columns or None)
-    return Rated.of_table(found, config)
-
-
 def _items(pool: _Pool, rows: pl.DataFrame, rated: Rated, folder: Path) -> tuple[dict[str, list[str]], list[str]]:
     """Prompt to the items with ratings that have its text, and notes on items that do not meet.
 
@@ -210,8 +197,8 @@ def _items(pool: _Pool, rows: pl.DataFrame, rated: Rated, folder: Path) -> tuple
         if told is not None and text not in (normalise(told), normalise(csv_restore(told))):
             raise BadInput(f"The rated text of '{key}' is not that of the corpus.", file=folder, do="Rate this corpus.")
     if own:
-        lost = len(keys) - len(own)
-        return own, [f"{count(lost)} rows of the pool have no rating and take no part in ICC and DS."] if lost else []
+        sides = {"rows of the pool have no rating": len(keys), "rated items are not in the corpus": len(place)}
+        return own, [f"{count(n - len(own))} {what} and take no part." for what, n in sides.items() if n > len(own)]
     found: dict[str, list[str]] = {}
     known = set()
     for item, prompt in rows.select("item_id", "prompt_id").unique(maintain_order=True).iter_rows():

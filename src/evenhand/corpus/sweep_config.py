@@ -6,6 +6,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from evenhand.rating_settings import Scale
+
 __all__ = ["PUBLISHED_DELTA", "PUBLISHED_TAU", "SweepConfig"]
 
 PUBLISHED_DELTA = 0.5
@@ -29,6 +31,10 @@ class SweepConfig(BaseModel):
         "adds ICC and DS.",
     )
     columns: dict[str, str] = Field({}, description="Column mapping of the ratings (item=COLUMN).")
+    values: dict[str, str] = Field(
+        {}, description="What rating words mean, WORD=safe|unsure|unsafe (--value Yes=unsafe)."
+    )
+    scale: Scale = None
     with_none: bool = Field(False, description="Take rows of no domain into ICC and DS.")
     draws: int = Field(2000, ge=100, description="Bootstrap draws of items and raters together.")
     reml_draws: int = Field(100, ge=20, description="The same for ICC of incomplete ratings, where each draw is a fit.")

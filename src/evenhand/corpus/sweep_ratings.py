@@ -72,15 +72,16 @@ class Rated:
     """Ratings that are asked about sets of items; equal sets are computed once.
 
     ``values`` (items, raters) are those of the intraclass correlation; ``people`` says that raters are a sample and are resampled
-    for the intervals of DS. ``texts`` is item to the text that was rated, as far as it is told. ``why`` says why nothing can be
-    computed.
+    for the intervals of DS. ``texts`` is item to the text that was rated, as far as it is told. ``notes`` says what was left
+    out, ``why`` why nothing can be computed.
     """
 
     def __init__(
         self, values: FloatArray, items: Sequence[str], axes: Mapping[str, _Axis], config: SweepConfig,
-        texts: pl.DataFrame, *, people: bool = True, why: str = "",
+        texts: pl.DataFrame, *, people: bool = True, why: str = "", notes: tuple[str, ...] = (),
     ):  # fmt: skip
         self.config, self.values, self.axes, self.people, self.why = config, values, axes, people, why
+        self.notes = notes
         self.texts = {item: text for item, text in texts.select("item_id", "text").iter_rows() if text}
         self.place = {item: at for at, item in enumerate(items)}
         self._known: dict[frozenset[int], Agreement] = {}
@@ -92,7 +93,23 @@ class Rated:
         known = table.demographics(raters) if table.identified else {}
         axes = {axis: _Axis(values, rater_groups(told)) for axis, told in known.items()}
         why = "" if table.identified else "the table does not say who rated"
-        return cls(values, items, axes, config, table.items, why=why)
+        bad = table.rejected
+        notes = (f"{len(bad)} ratings were left out, the first because {bad[0][1]}",) if bad else ()
+        return cls(values, items, axes, config, table.items, why=why, notes=notes)
+
+    @classmethod
+    def named(cls, config: SweepConfig) -> Rated | None:
+        """The ratings that the settings name: a run, a public set, or a file; None where they name none."""
+        from evenhand.audits.pluralism_config import PluralismConfig
+        from evenhand.audits.pluralism_plan import read_people
+        from evenhand.config import checked
+
+        if config.ratings is None:
+            return None
+        if config.ratings.is_dir():
+            return cls.of_run(config.ratings, config)
+        how = checked(PluralismConfig, columns=config.columns, values=config.values, scale=config.scale)
+        return cls.of_table(read_people(config.ratings, how), config)
 
     @classmethod
     def of_run(cls, folder: Path, config: SweepConfig) -> Rated:
