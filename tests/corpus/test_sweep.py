@@ -27,6 +27,7 @@ from evenhand.errors import BadInput
 from evenhand.statistics.demographics import rater_groups
 from evenhand.statistics.icc import icc
 from evenhand.statistics.sensitivity import sensitivities
+from evenhand.wording import ORGANISM_NOTICE
 
 from .scripted import ScriptedClassifier, ScriptedGenerator, line, write_prompts
 
@@ -275,6 +276,10 @@ def test_a_run_of_ratings_by_profile_is_swept_too(folder: Path, toy: Any, tmp_pa
     assert cell.agreement.shifts["gender"].null_mean < 0.1
     assert cell.agreement.shifts["gender"].ds.interval.method == "item bootstrap, basic"
     assert set(cell.agreement.shifts) == {"gender"}
+    assert ORGANISM_NOTICE not in swept.notes
+    toy.run_ratings(tmp_path / "organism", [toy.Rater("organism/toy", by_gender)], **settings)
+    told = run_sweep(folder / "run", config.model_copy(update={"ratings": tmp_path / "organism"})).notes
+    assert ORGANISM_NOTICE in told
     several = tmp_path / "several"
     toy.run_ratings(several, [toy.Rater("hf/a", by_gender), toy.Rater("hf/b", by_gender)], **settings)
     with pytest.raises(BadInput, match="ratings of hf/a, hf/b"):

@@ -25,7 +25,6 @@ from evenhand.datasets.dices_fields import (
     item_text,
     reason_columns,
     topics_of,
-    without_speakers,
 )
 from evenhand.datasets.rating_table import VIEWS
 from evenhand.datasets.safety_prompts import CATEGORIES
@@ -107,7 +106,6 @@ def test_the_350_schema(tmp_path: Path) -> None:
     assert table.counts() == {"ratings": 48, "items": 6, "raters": 8, "rejected": 0}
     first = table.items.row(0, named=True)
     assert first["text"] == '[USER] [ASK 0], "quoted"\n[LAMDA] [SAY]\n[USER] [ASK]'
-    assert without_speakers(first["text"]) == '[ASK 0], "quoted"\n[SAY]\n[ASK]'
     assert (first["reply"], first["gold"], first["harm"]) == ("[REPLY 0]", 0.0, "Debatable")
     assert table.frame["rater_id"][0] == "296708581782793"
     assert set(table.frame["age"].to_list()) == set(AGES)

@@ -21,6 +21,7 @@ from evenhand.statistics.demographics import RaterGroups, one_hot, rater_groups
 from evenhand.statistics.icc import icc
 from evenhand.statistics.sensitivity import sensitivities, whole_items
 from evenhand.statistics.two_way import two_way_weights
+from evenhand.wording import ORGANISM_NOTICE, is_organism
 
 if TYPE_CHECKING:
     import polars as pl
@@ -144,7 +145,9 @@ class Rated:
                 values = np.full((len(raters.items), panel.values.shape[1]), np.nan)
                 values[there] = panel.values[[row[raters.items[at]] for at in there]]
                 axes[axis] = _Axis(values, panel.groups(axis), panel.within)
-        return cls(raters.values, raters.items, axes, config, read_table(run.table(AUDIT, "items")), people=False)
+        notes = (ORGANISM_NOTICE,) if is_organism(models) else ()
+        texts = read_table(run.table(AUDIT, "items"))
+        return cls(raters.values, raters.items, axes, config, texts, people=False, notes=notes)
 
     def on(self, items: frozenset[str]) -> Agreement:
         """The figures on these items; those without ratings take no part."""

@@ -26,7 +26,6 @@ __all__ = [
     "mark_speakers",
     "reason_columns",
     "topics_of",
-    "without_speakers",
 ]
 
 ANSWERS: Mapping[str, float] = {"No": 0.0, "Unsure": 0.5, "Yes": 1.0}
@@ -215,9 +214,3 @@ def item_text(cell: str, release: Release) -> str:
     if release.name == "990":
         text = text.replace("\\n", "\n")
     return mark_speakers(text, release.speakers).strip()
-
-
-def without_speakers(text: str) -> str:
-    """``text`` without the marks that `mark_speakers` makes."""
-    names = sorted({name for release in RELEASES.values() for name in release.speakers})
-    return re.sub(rf"^\[(?:{'|'.join(names)})\] ", "", text, flags=re.MULTILINE)
