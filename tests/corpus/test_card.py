@@ -13,7 +13,8 @@ import pytest
 from evenhand.config import checked
 from evenhand.corpus.build import run_build
 from evenhand.corpus.build_config import BuildConfig
-from evenhand.corpus.card import ORGANISM_LABELS, ORGANISM_LINES, card_text, checked_counts, diversity
+from evenhand.corpus.card import ORGANISM_LABELS, ORGANISM_LINES, checked_counts, diversity
+from evenhand.corpus.card_text import card_text
 from evenhand.corpus.classify_text import NONE, SLUGS
 from evenhand.errors import EvenhandError
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from evenhand.corpus.build_config import BuildConfig
 from evenhand.corpus.build_facts import build_facts
-from evenhand.corpus.card import card_text
+from evenhand.corpus.card_text import card_text
 from evenhand.corpus.classify import Classified, Classifier
 from evenhand.corpus.classify_table import classified_frame, classified_from
 from evenhand.corpus.classify_text import SLUGS
