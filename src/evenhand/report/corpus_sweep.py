@@ -183,6 +183,6 @@ def _methods(published: SweepCell) -> list[tuple[str, str]]:
         ("Published point", f"delta {PUBLISHED_DELTA:g}, tau {PUBLISHED_TAU}; the ablations behind it were not published"),
     ]  # fmt: skip
     if published.agreement is not None:
-        told.append(("ICC and DS", "on the rated items whose text is kept; items and raters are resampled together, for DS of a model "
+        told.append(("ICC and DS", "on the rated items whose text is kept; items and raters are resampled, for DS of a model "
                      "items alone; DS stands beside its mean over shuffled group labels"))  # fmt: skip
     return told
