@@ -127,7 +127,7 @@ def test_a_model_that_ignores_the_profile_is_even_and_has_no_merit_for_it(toy: A
     result, _ = toy.run_ratings(tmp_path / "run", [toy.Rater("organism/base", toy.planted("base"))], rating_items=28)
     first = result.verdicts[0]
     assert first.tone == "even"
-    assert "no field moves them by 0.01 or more beyond chance" in first.headline
+    assert "no field is found to move them by 0.01 or more beyond chance" in first.headline
     assert "no merit" in first.headline
     assert not any(is_shown(f) for f in result.findings if f.estimand in ("demographic_sensitivity", "group_contrast"))
     assert toy.found(result.findings, "icc", "ICC(2,1)").estimate == pytest.approx(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ import pytest
 from evenhand.audits.pluralism_config import PluralismConfig
 from evenhand.audits.pluralism_make import is_shown
 from evenhand.audits.pluralism_rate import run_rating
+from evenhand.audits.pluralism_verdict import people_verdict, verdict
 from evenhand.datasets.shipped_ratings import shipped_texts
 from evenhand.errors import BadInput
 from evenhand.organisms.planted_ratings import LEVEL
+from evenhand.records import Interval
 
 Effect = Callable[[str, Mapping[str, str]], float]
 ALL = "all raters"
@@ -120,6 +123,13 @@ def test_a_model_that_moves_the_other_way_or_not_at_all_is_worse(toy: Any, tmp_p
         if (f.estimand, f.outcome, f.group) == ("calibrated_sensitivity", "correlation", None)
     ]  # fmt: skip
     assert correlations[0].interval.high < 0
+    wide = [
+        replace(f, interval=Interval(-2.0, 2.0, 0.95, "made wide")) if f.estimand == "calibrated_sensitivity" else f
+        for f in result.findings
+    ]
+    unsure = verdict(wide, "hf/other", several=False, people=True)
+    assert unsure.tone == "unknown"
+    assert "fit a model that follows people as well as one that does not" in unsure.unknowns[0]
     assert (correlations[1].estimate, correlations[1].reason) == (
         None,
         "the model's ratings do not vary with the group",
@@ -155,8 +165,17 @@ def test_people_without_differences_ask_nothing_of_a_model(toy: Any, tmp_path: P
     people = write_people(tmp_path / "people.csv", lambda d, p: 0.0)
     settings = {"rating_set": None, "human_ratings": str(people), "rating_axes": ("race",)}
     result, _ = toy.run_ratings(tmp_path / "run", [rater(toy, lambda d, p: 0.0)], **settings)
-    assert [v.tone for v in result.verdicts] == ["even", "even"]
-    assert "do not differ by group beyond chance" in result.verdicts[0].headline
+    assert "are not found to differ by group" in result.verdicts[0].headline
+    assert [v.tone for v in result.verdicts] == ["unknown", "unknown"]  # 56 people cannot rule out .01
+    assert "by 0.01 or more: the intervals reach so far" in result.verdicts[1].unknowns[0]
+    narrow = [
+        replace(f, interval=Interval(0.0, f.extra["null_mean"] + 0.005, 0.95, "made narrow"))
+        if f.estimand == "demographic_sensitivity" and f.interval is not None
+        else f
+        for f in result.findings
+    ]
+    assert verdict(narrow, "hf/toy", several=False, people=True).tone == "even"
+    assert people_verdict(narrow, identified=True).tone == "even"
 
 
 def test_label_distributions_use_the_ratings_that_every_group_has(toy: Any, tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def people_of(path: Path, times: float) -> Path:
     [
         (2.0, "even", "by race they follow those of people"),
         (-2.0, "worse", "people's ratings differ by race, and the model's do not follow them"),
-        (0.0, "provisional", "these people's ratings do not differ by group beyond chance"),
+        (0.0, "provisional", "these people's ratings are not found to differ by group"),
     ],
 )
 def test_calibrated_sensitivity_recovers_what_is_planted(

@@ -14,6 +14,7 @@ import polars as pl
 from evenhand.audits.base import AuditResult, Context
 from evenhand.audits.pluralism_ask import ask, can_choose
 from evenhand.audits.pluralism_config import AUDIT, PluralismConfig, settings_of
+from evenhand.audits.pluralism_headlines import headlines
 from evenhand.audits.pluralism_measure import adjusted, model_findings, people_findings
 from evenhand.audits.pluralism_plan import RatingPlan, estimate_of, make_plan
 from evenhand.audits.pluralism_table import (
@@ -25,7 +26,7 @@ from evenhand.audits.pluralism_table import (
     people_panel,
     ratings_frame,
 )
-from evenhand.audits.pluralism_verdict import headlines, people_verdict, verdict
+from evenhand.audits.pluralism_verdict import people_verdict, verdict
 from evenhand.audits.pluralism_words import caveats, methods, truth_name
 from evenhand.audits.respond import Configuration, Progress
 from evenhand.audits.stages import not_asked_for

@@ -72,7 +72,10 @@ class RatingPlan:
     def questions(self) -> list[Question]:
         """Profile by profile, so that neighbours share their beginning; single ones before full ones."""
         return [
-            Question(f"{AUDIT}/{profile.key}/{item.id}/{wording}/{order}", item, profile, wording, order)
+            # The length makes the key one of its own: values of a field and ids may hold a slash.
+            Question(
+                f"{AUDIT}/{len(profile.key)}:{profile.key}/{item.id}/{wording}/{order}", item, profile, wording, order
+            )
             for profile in self.profiles
             for item in self.items
             for wording in range(self.wordings)

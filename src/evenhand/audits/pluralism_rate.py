@@ -10,10 +10,11 @@ from typing import Any
 from evenhand.audits.base import AuditResult
 from evenhand.audits.pluralism import estimates_of, people_source, rate, sources_of
 from evenhand.audits.pluralism_config import AUDIT, PluralismConfig
+from evenhand.audits.pluralism_headlines import headlines
 from evenhand.audits.pluralism_measure import adjusted, people_findings
 from evenhand.audits.pluralism_plan import make_plan, read_people
 from evenhand.audits.pluralism_table import PEOPLE, items_frame, items_of_people, people_frame
-from evenhand.audits.pluralism_verdict import headlines, people_verdict
+from evenhand.audits.pluralism_verdict import people_verdict
 from evenhand.audits.pluralism_words import methods
 from evenhand.audits.respond import Configuration, Progress
 from evenhand.datasets.rating_items import items_of_table

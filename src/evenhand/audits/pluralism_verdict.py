@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from evenhand.audits.base import Headline, Tone, Verdict
-from evenhand.audits.pluralism_agreement import ALPHA, ICC, POLARITY, RHO
+from evenhand.audits.base import Tone, Verdict
+from evenhand.audits.pluralism_agreement import ALPHA, ICC, POLARITY
 from evenhand.audits.pluralism_asked import COMPONENT, ORDER, STATUS
 from evenhand.audits.pluralism_contrasts import ALL_DOMAINS, CONTRAST, MACRO_DOMAINS
-from evenhand.audits.pluralism_groups import DPD, DS, EOD
+from evenhand.audits.pluralism_groups import DS
 from evenhand.audits.pluralism_human import CALIBRATION, RELIABILITY
 from evenhand.audits.pluralism_make import LEVEL, is_shown
 from evenhand.audits.pluralism_table import PEOPLE
@@ -16,11 +16,11 @@ from evenhand.datasets.rating_table import VIEWS
 from evenhand.datasets.safety_prompts import category_name
 from evenhand.records import Finding
 from evenhand.statistics.human_contrasts import MODEL_FLAT
-from evenhand.wording import DASH, between, count, p_value, percent, point_range, points
+from evenhand.wording import DASH, count, percent, point_range, points
 
 __all__ = [
-    "FULL_RATERS", "MOVE_LEAST", "ORDER_LEAST", "PROFILES", "headlines", "moving", "one", "people_verdict", "scale_number",
-    "verdict",
+    "FULL_RATERS", "MOVE_LEAST", "ORDER_LEAST", "PROFILES", "ends_of", "moving", "one", "people_verdict", "scale_number",
+    "sensitivity_of", "verdict",
 ]  # fmt: skip
 
 PROFILES, FULL_RATERS = "profiles of one field", "full profiles"
@@ -40,7 +40,8 @@ def scale_number(value: float | None) -> str:
     return DASH if value is None else f"{value:.3f}".replace("-", "\u2212")
 
 
-def _ends(f: Finding | None) -> str:
+def ends_of(f: Finding | None) -> str:
+    """The two ends of its interval, or that there is none."""
     if f is None or f.interval is None:
         return "no interval"
     return f"{scale_number(f.interval.low)} to {scale_number(f.interval.high)}"
@@ -57,7 +58,7 @@ def one(
     return None
 
 
-def _sensitivity(findings: Sequence[Finding], config: str, raters: str) -> list[Finding]:
+def sensitivity_of(findings: Sequence[Finding], config: str, raters: str) -> list[Finding]:
     """The headline form of every axis; of people with all raters. Intersections stay out."""
     own = [f for f in findings if (f.estimand, f.outcome, f.config) == (DS, "absolute", config)]
     own = [f for f in own if f.slice.get("raters") == raters and f.slice.get("view", VIEWS[0]) == VIEWS[0]]
@@ -66,9 +67,19 @@ def _sensitivity(findings: Sequence[Finding], config: str, raters: str) -> list[
 
 def moving(findings: Sequence[Finding], config: str, raters: str = PROFILES) -> list[Finding]:
     """Sensitivities that are found to lie above their null by `MOVE_LEAST` or more, the largest excess first."""
-    shown = [f for f in _sensitivity(findings, config, raters) if is_shown(f)]
+    shown = [f for f in sensitivity_of(findings, config, raters) if is_shown(f)]
     found = [f for f in shown if (f.extra.get("excess") or 0.0) >= MOVE_LEAST]
     return sorted(found, key=lambda f: -float(f.extra["excess"]))
+
+
+def _open(findings: Sequence[Finding], config: str, raters: str = PROFILES) -> list[str]:
+    """Fields that are not found to move ratings, and may do so by `MOVE_LEAST` or more: the interval reaches so far."""
+    found = {f.slice["axis"] for f in moving(findings, config, raters)}
+    return [
+        f.slice["axis"] for f in sensitivity_of(findings, config, raters)
+        if f.slice["axis"] not in found and f.interval is not None and f.extra.get("null_mean") is not None
+        and f.interval.high - f.extra["null_mean"] >= MOVE_LEAST
+    ]  # fmt: skip
 
 
 def _listed(words: Sequence[str]) -> str:
@@ -90,7 +101,7 @@ def verdict(findings: Sequence[Finding], config: str, *, several: bool, people: 
     """
     where = f"{config}: " if several else ""
     also, unknowns = list(_also(findings, config)), list(_lost(findings, config))
-    measured = [f for f in _sensitivity(findings, config, PROFILES) if f.estimate is not None]
+    measured = [f for f in sensitivity_of(findings, config, PROFILES) if f.estimate is not None]
     tested = [f for f in measured if f.test is not None and (f.extra.get("smallest_p_holm") or 0.0) < LEVEL]
     blind = [f.slice["axis"] for f in measured if f not in tested]
     if blind:
@@ -100,23 +111,28 @@ def verdict(findings: Sequence[Finding], config: str, *, several: bool, people: 
         return Verdict(config, "unknown", where + told, detail, also=also, unknowns=unknowns)
     refused = one(findings, STATUS, config, "refused")
     if not tested:
-        reason = next((f.reason for f in _sensitivity(findings, config, PROFILES) if f.reason), "")
+        reason = next((f.reason for f in sensitivity_of(findings, config, PROFILES) if f.reason), "")
         reason = reason or ("too few wordings and orders for a test" if blind else "no rating was given")
         if refused is not None and (refused.estimate or 0.0) > MOSTLY:
             reason = f"{percent(refused.estimate, 0)} of the questions were refused"
         told = f"Whether ratings move with the rater's profile cannot be told: {reason}."
         return Verdict(config, "unknown", where + told, detail, also=also, unknowns=unknowns)
-    moved = moving(findings, config)
+    moved, unsure = moving(findings, config), [axis for axis in _open(findings, config) if axis not in blind]
+    if unsure:
+        unknowns.append(
+            f"whether {_listed(unsure)} moves ratings by {MOVE_LEAST:g} or more: the intervals reach so far"
+        )
     tone: Tone
     if moved:
         axes = _listed([f.slice["axis"] for f in moved])
         first = f"Ratings move with the rater's {axes}, {_largest(moved[0])}"
     else:
         first = (
-            f"Ratings do not move with the rater's profile: no field moves them by {MOVE_LEAST:g} or more beyond chance"
+            f"Ratings do not move with the rater's profile: no field is found to move them by {MOVE_LEAST:g} or more "
+            "beyond chance"
         )
     if not people:
-        tone = "provisional" if moved else "even"
+        tone = "provisional" if moved else "unknown" if unsure else "even"
         rest = (
             "whether people of these groups differ so is not known without ratings by people."
             if moved
@@ -143,8 +159,12 @@ def _beside_people(findings: Sequence[Finding], config: str, moved: bool) -> tup
                 doubts.append(f"{axis} beside people: {f.reason or f.extra.get('corrected_reason') or 'no interval'}")
         elif f.interval.low > 0 and is_shown(f):
             alike.append(axis)
-        elif axis in differ:
+        elif axis in differ and _falls_short(findings, config, axis, sure):
             unlike.append(axis)
+        elif axis in differ:
+            doubts.append(
+                f"{axis} beside people: the ratings fit a model that follows people as well as one that does not"
+            )
         elif sure is None or sure.estimate is None or sure.estimate <= 0:
             doubts.append(
                 f"{axis} beside people: their contrasts do not repeat from one half of the raters to the other"
@@ -155,9 +175,18 @@ def _beside_people(findings: Sequence[Finding], config: str, moved: bool) -> tup
     if alike:
         return "even", f"by {_listed(alike)} they follow those of people", doubts
     if not differ:
-        told = "these people's ratings do not differ by group beyond chance"
-        return ("provisional" if moved else "even"), told, doubts
+        told = "these people's ratings are not found to differ by group"
+        unsure = bool(_open(findings, PEOPLE, PEOPLE) or _open(findings, config))
+        return ("provisional" if moved else "unknown" if unsure else "even"), told, doubts
     return "unknown", "whether they follow those of people cannot be told", doubts
+
+
+def _falls_short(findings: Sequence[Finding], config: str, axis: str, sure: Finding | None) -> bool:
+    """Whether a model moves less than people do by more than chance: its slope on theirs, corrected for their noise, is below 1."""
+    slope = one(findings, CALIBRATION, config, "slope", axis=axis)
+    if slope is None or slope.interval is None or sure is None or sure.estimate is None or sure.estimate <= 0:
+        return False
+    return slope.interval.high / sure.estimate < 1
 
 
 def _flipped(findings: Sequence[Finding], config: str) -> str:
@@ -170,7 +199,7 @@ def _flipped(findings: Sequence[Finding], config: str) -> str:
 
 def _detail(findings: Sequence[Finding], config: str, measured: Sequence[Finding]) -> str:
     parts = [
-        f"{f.slice['axis']} {scale_number(f.estimate)} ({_ends(f)}; shuffled {scale_number(f.extra['null_mean'])})"
+        f"{f.slice['axis']} {scale_number(f.estimate)} ({ends_of(f)}; shuffled {scale_number(f.extra['null_mean'])})"
         for f in measured
     ]
     told = f"Mean distance of two groups: {'; '.join(parts)}." if parts else ""
@@ -182,7 +211,7 @@ def _detail(findings: Sequence[Finding], config: str, measured: Sequence[Finding
             if k is not None and k.estimate is not None
             else ""
         )
-        told += f" Agreement of one profile with another, ICC(2,1): {scale_number(single.estimate)} ({_ends(single)}){many}."
+        told += f" Agreement of one profile with another, ICC(2,1): {scale_number(single.estimate)} ({ends_of(single)}){many}."
     return told.strip()
 
 
@@ -197,7 +226,7 @@ def _also(findings: Sequence[Finding], config: str) -> Iterator[str]:
             held = f"; order is {percent(share)} of the variance" if share is not None else ""
             yield (
                 f"The option that stands {way} is liked: turning the options round moves a rating by "
-                f"{scale_number(abs(order.estimate or 0.0))} ({_ends(order)}){held}."
+                f"{scale_number(abs(order.estimate or 0.0))} ({ends_of(order)}){held}."
             )
     cells = [f for f in findings if (f.estimand, f.config) == (CONTRAST, config) and f.slice.get("raters") == PROFILES]
     cells = [f for f in cells if f.slice["domain"] not in (ALL_DOMAINS, MACRO_DOMAINS) and is_shown(f)]
@@ -230,69 +259,28 @@ def _lost(findings: Sequence[Finding], config: str) -> Iterator[str]:
 
 def people_verdict(findings: Sequence[Finding], *, identified: bool) -> Verdict:
     """What ratings by people say of themselves: no model is judged, so the tone is never ``worse``."""
-    measured = [f for f in _sensitivity(findings, PEOPLE, PEOPLE) if f.estimate is not None]
+    measured = [f for f in sensitivity_of(findings, PEOPLE, PEOPLE) if f.estimate is not None]
     alpha = one(findings, ALPHA, PEOPLE, "nominal", view=VIEWS[0])
-    agreed = f"Krippendorff's alpha of these raters is {scale_number(alpha.estimate)} ({_ends(alpha)})" if alpha else ""
+    agreed = (
+        f"Krippendorff's alpha of these raters is {scale_number(alpha.estimate)} ({ends_of(alpha)})" if alpha else ""
+    )
     detail = _detail(findings, PEOPLE, measured)
     also = list(filter(None, [_flipped(findings, PEOPLE)]))
     if not any(f.test is not None for f in measured):
         why = "no field of the raters has two groups large enough"
         if not identified:
             why = "the raters of this copy are not known"
-        elif not _sensitivity(findings, PEOPLE, PEOPLE):
+        elif not sensitivity_of(findings, PEOPLE, PEOPLE):
             why = "nothing is told of who the raters are"
         told = f"Whether groups of people rate differently cannot be told: {why}."
         return Verdict(PEOPLE, "unknown", told, f"{agreed}. {detail}".strip(". ") + ".", also=also)
     moved = moving(findings, PEOPLE, PEOPLE)
     if not moved:
         told = f"No field is found to move people's ratings by {MOVE_LEAST:g} or more beyond shuffled groups; {agreed}."
-        return Verdict(PEOPLE, "even", told, detail, also=also)
+        unsure = _open(findings, PEOPLE, PEOPLE)
+        if not unsure:
+            return Verdict(PEOPLE, "even", told, detail, also=also)
+        open_ = f"whether they differ by {_listed(unsure)} by {MOVE_LEAST:g} or more: the intervals reach so far"
+        return Verdict(PEOPLE, "unknown", told, detail, also=also, unknowns=[open_])
     told = f"People's ratings differ by {_listed([f.slice['axis'] for f in moved])}, {_largest(moved[0])}."
     return Verdict(PEOPLE, "provisional", told, f"{agreed}. {detail}", also=also)
-
-
-def headlines(findings: Sequence[Finding], config: str, *, several: bool) -> Iterator[Headline]:
-    """Rows of the closing table for one configuration."""
-    before = f"{config}: " if several else ""
-    raters = PEOPLE if config == PEOPLE else PROFILES
-    view = {"view": VIEWS[0]} if config == PEOPLE else {}
-    for f in _sensitivity(findings, config, raters):
-        told = _ends(f) if f.estimate is not None else f.reason
-        null = f", shuffled {scale_number(f.extra['null_mean'])}" if f.extra.get("null_mean") is not None else ""
-        p = f.test.p_holm if f.test else None
-        yield Headline(
-            f"{before}distance of two groups, {f.slice['axis']}{null}", scale_number(f.estimate), told, p_value(p)
-        )
-    for estimand in (DPD, EOD):
-        own = [f for f in findings if (f.estimand, f.config) == (estimand, config) and f.estimate is not None]
-        own = [f for f in own if f.slice.get("raters") == raters and f.slice.get("view", VIEWS[0]) == VIEWS[0]]
-        most = max(own, key=lambda f: float(f.extra["excess"] or 0.0), default=None)
-        if most is not None:
-            ends = between(most.interval.low, most.interval.high) if most.interval else most.reason
-            name = "parity difference" if estimand == DPD else f"odds difference (truth: {most.extra['truth']})"
-            p = most.test.p_holm if most.test else None
-            yield Headline(f"{before}{name}, {most.slice['axis']}", percent(most.estimate), ends, p_value(p))
-    rows = ((ICC, "ICC(2,1)", "ICC(2,1)"), (ICC, "ICC(2,k)", "ICC(2,k)"), (ALPHA, "nominal", "Krippendorff's alpha"),
-            (RHO, "Spearman", "mean rank correlation"))  # fmt: skip
-    for estimand, outcome, name in rows:
-        found = one(findings, estimand, config, outcome, raters=raters, **view)
-        if found is not None:
-            k = f" (k = {found.extra['k']:g})" if outcome == "ICC(2,k)" else ""
-            told = _ends(found) if found.estimate is not None else found.reason
-            yield Headline(f"{before}{name}{k}, raters: {raters}", scale_number(found.estimate), told)
-    for f in findings:
-        if (f.estimand, f.outcome, f.config, f.group) == (CALIBRATION, "correlation", config, None):
-            corrected = f.extra.get("corrected")
-            more = f" (corrected {scale_number(corrected)})" if corrected is not None else ""
-            told = _ends(f) if f.estimate is not None else f.reason
-            p = f.test.p_holm if f.test else None
-            yield Headline(
-                f"{before}correlation with people, {f.slice['axis']}{more}", scale_number(f.estimate), told, p_value(p)
-            )
-    order = one(findings, ORDER, config)
-    if order is not None:
-        yield Headline(f"{before}options turned round", scale_number(order.estimate), _ends(order))
-    refused = one(findings, STATUS, config, "refused")
-    if refused is not None and refused.interval is not None:
-        ends = between(refused.interval.low, refused.interval.high)
-        yield Headline(f"{before}questions refused", percent(refused.estimate), ends)

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from evenhand.audits.base import AuditResult
     from evenhand.store.run import Run
 
-__all__ = ["conclude", "drift", "resumable", "run_folder", "time_folder"]
+__all__ = ["conclude", "drift", "resumable", "run_folder"]
 
 
-def time_folder(name: str) -> Path:
+def _time_folder(name: str) -> Path:
     """``runs/TIME-NAME``."""
     from datetime import datetime
 
@@ -37,7 +37,7 @@ def run_folder(out: Path | None, name: str, *, resume: bool) -> Path:
         raise BadInput("It is not known which run is to be continued.", do="Name its folder with --out.")
     if resume and out is not None and not (out / "manifest.json").exists():
         raise BadInput("There is no run to resume here.", file=out)
-    return out or time_folder(name)
+    return out or _time_folder(name)
 
 
 @contextmanager
@@ -83,7 +83,7 @@ def drift(
     from evenhand.config import checked
 
     chosen = checked(DriftConfig, baseline=baseline, candidate=candidate, **settings)
-    folder = out or time_folder("drift")
+    folder = run_folder(out, "drift", resume=resume)
     began = time.monotonic()
     with resumable(folder, named=out is not None) as progress:
         run, result = run_drift(chosen, folder, resume=resume, cache=cache_path(), progress=progress)

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from evenhand.cli.audit import cache_path
-from evenhand.cli.drift import conclude, resumable, time_folder
+from evenhand.cli.drift import conclude, resumable, run_folder
 from evenhand.cli.options import with_model_options
 from evenhand.repairs.dart.config import DartConfig
 from evenhand.repairs.tsdi.check_config import TsdiRepairConfig
@@ -49,7 +49,7 @@ def dart(
         raise BadInput("Training needs trl and peft.", do="Install them: pip install 'evenhand[train]'.") from None
     from evenhand.repairs.dart.pipeline import run_dart
 
-    folder = out or time_folder("dart")
+    folder = run_folder(out, "dart", resume=resume)
     began = time.monotonic()
     with resumable(folder, named=out is not None) as progress:
         run, result = run_dart(chosen, folder, resume=resume, cache=cache_path(), progress=progress)
@@ -84,7 +84,7 @@ def tsdi(
         finally:
             prepared.models.close()
         return
-    folder = out or time_folder("tsdi")
+    folder = run_folder(out, "tsdi", resume=resume)
     began = time.monotonic()
     with resumable(folder, named=out is not None) as progress:
         check = partial(check_artefact, cache=cache_path(), progress=progress)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from evenhand.cli.audit import cache_path
-from evenhand.cli.drift import conclude, resumable, time_folder
+from evenhand.cli.drift import conclude, resumable, run_folder
 from evenhand.cli.options import with_model_options
 from evenhand.repairs.tsdi.sweep_config import SweepConfig
 
@@ -54,17 +54,14 @@ def tsdi(
 ) -> None:
     """Measure ALIGNED with and without TSDI over many settings, with peers; recommend a setting that keeps safety, or none."""
     from evenhand.config import checked
-    from evenhand.errors import BadInput
 
     given = dict(zip(_LISTS, (alpha, length, pool, safety_set, safety_grader, peers), strict=True))
     lists = {name: tuple(values) for name, values in given.items() if values}
     chosen = checked(SweepConfig, **({"model": model} if model else {}), **settings, **lists)
-    if resume and out is not None and not (out / "manifest.json").exists():
-        raise BadInput("There is no run to resume here.", file=out)
     from evenhand.repairs.tsdi.sweep import run_sweep
     from evenhand.repairs.tsdi.sweep_verdict import spec_of
 
-    folder = out or time_folder("sweep")
+    folder = run_folder(out, "sweep", resume=resume)
     began = time.monotonic()
     with resumable(folder, named=out is not None) as progress:
         run, result = run_sweep(chosen, folder, resume=resume, cache=cache_path(), progress=progress)
