@@ -11,7 +11,7 @@ from scipy import stats
 from evenhand.errors import BadInput
 from evenhand.statistics import resampling
 from evenhand.statistics.cells import Cells, group_rate
-from evenhand.statistics.resampling import calibrate, cluster_weights, crossed_bootstrap, percentile
+from evenhand.statistics.resampling import calibrate, cluster_weights, crossed_bootstrap, less_bias, percentile
 
 
 def make(names: tuple[int, ...] = (4, 3), stems: int = 5, seed: int = 0, missing: float = 0.0) -> Cells:
@@ -144,3 +144,16 @@ def test_bad_input() -> None:
     empty = Cells(np.full((2, 2), np.nan), np.zeros((2, 2), dtype=np.int64), np.array([0, 0]))
     with pytest.raises(BadInput, match="has no cell"):
         crossed_bootstrap(empty)
+
+
+def test_a_distance_loses_the_bias_of_its_draws() -> None:
+    draws = np.random.default_rng(1).normal(0.30, 0.01, 4_000)  # the estimate is .20: resampling added .10
+    interval, bias = less_bias(draws, 0.20, method="made")
+    assert interval is not None
+    assert bias == pytest.approx(0.10, abs=1e-3)
+    assert interval.low == pytest.approx(0.20 - 1.96 * 0.01, abs=2e-3)
+    assert interval.high == pytest.approx(0.20 + 1.96 * 0.01, abs=2e-3)
+    near_zero, _ = less_bias(draws, 0.005, method="made")
+    assert near_zero is not None
+    assert near_zero.low == 0.0
+    assert less_bias(np.full(9, np.nan), 0.2, method="made") == (None, None)

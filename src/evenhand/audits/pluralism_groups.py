@@ -18,7 +18,7 @@ from evenhand.records import Finding, Interval
 from evenhand.statistics.cells import FloatArray
 from evenhand.statistics.demographics import RaterGroups
 from evenhand.statistics.group_rates import UNSAFE_ABOVE, Disparity, disparities
-from evenhand.statistics.resampling import percentile
+from evenhand.statistics.resampling import less_bias, percentile
 from evenhand.statistics.sensitivity import (
     SENSITIVITY_FORMS,
     GroupMeans,
@@ -104,15 +104,6 @@ def _ds_draws(values: FloatArray, groups: RaterGroups, *, people: bool, draws: i
     return out
 
 
-def _shifted(drawn: FloatArray, estimate: float, method: str) -> tuple[Interval | None, float | None]:
-    """The percentile interval less the bootstrap's bias (resampled raters add noise, which a distance only grows by)."""
-    found = percentile(drawn, method=method)
-    if found is None:
-        return None, None
-    bias = float(np.nanmean(drawn)) - estimate
-    return Interval(max(0.0, found.low - bias), max(0.0, found.high - bias), found.level, method), bias
-
-
 def sensitivity_findings(
     maker: Maker, panel: Panel, axis: str, *, permutations: int, part: Mapping[str, str], rows: Mapping[str, Any]
 ) -> Iterator[Finding]:
@@ -130,7 +121,7 @@ def sensitivity_findings(
         one = found.of(form)
         interval, bias = None, None
         if drawn is not None and one.value is not None and at < len(drawn):
-            interval, bias = _shifted(drawn[at], one.value, method)
+            interval, bias = less_bias(drawn[at], one.value, method=method)
         null = one.null_range
         family = (
             f"{AUDIT}|{maker.config}|{DS}|{part.get('raters', '')}|{part.get('view', '')}" if form == "absolute" else ""

@@ -18,7 +18,7 @@ from evenhand.errors import BadInput
 from evenhand.records import Interval
 from evenhand.statistics.cells import Cells, FloatArray, IntArray, quotient
 from evenhand.statistics.demographics import RaterGroups
-from evenhand.statistics.resampling import DRAWS, crossed_bootstrap, percentile
+from evenhand.statistics.resampling import DRAWS, crossed_bootstrap, less_bias, percentile
 from evenhand.statistics.sensitivity import PERMUTATIONS, GroupMeans, group_means, permutation_draws, whole_items
 from evenhand.statistics.two_way import rating_table
 
@@ -43,7 +43,7 @@ class UnsafeShare:
 
 @dataclass(frozen=True, slots=True)
 class Disparity:
-    """A difference of shares (probability): value, percentile interval, bootstrap bias, and the permutation null.
+    """A difference of shares (probability): value, percentiles less the bootstrap's bias, that bias, and the permutation null.
 
     ``excess`` is value minus ``null_mean``; ``p`` is the share of shuffles, with the observed one, that reach the value.
     ``highest`` and ``lowest`` are the groups at the ends, ``given`` the truth at which the range is largest (EOD).
@@ -196,8 +196,7 @@ def _disparity(
         np.stack([draw.max(axis=1) - draw.min(axis=1) for _, draw in rates]).max(axis=0) if len(rates[0][1]) else None
     )
     if drawn is not None:
-        interval = percentile(drawn, level)
-        bias = float(np.nanmean(drawn)) - value if interval else None
+        interval, bias = less_bias(drawn, value, level, method="crossed bootstrap, percentiles less the bias")
         reasons = [] if interval else ["over 5 % of the bootstrap draws are undefined"]
     null_mean, null_range, excess, p = None, None, None, None
     if null is None:

@@ -20,7 +20,16 @@ from evenhand.errors import BadInput
 from evenhand.statistics.cells import Cells, FloatArray, IntArray, quotient
 from evenhand.statistics.intervals import Interval
 
-__all__ = ["DRAWS", "Draws", "calibrate", "cluster_weights", "crossed_bootstrap", "per_stem_draws", "percentile"]
+__all__ = [
+    "DRAWS",
+    "Draws",
+    "calibrate",
+    "cluster_weights",
+    "crossed_bootstrap",
+    "less_bias",
+    "per_stem_draws",
+    "percentile",
+]
 
 DRAWS = 10_000
 """Draws of the crossed bootstrap: the least that service_quality section 5.2 asks for."""
@@ -151,6 +160,21 @@ def percentile(
         return None
     low, high = np.quantile(known, [0.5 - level / 2, 0.5 + level / 2])
     return Interval(float(low), float(high), level, method)
+
+
+def less_bias(
+    draws: FloatArray, estimate: float, level: float = 0.95, *, method: str
+) -> tuple[Interval | None, float | None]:
+    """The percentile interval of a distance (0 at the least), less the bootstrap's bias, and that bias.
+
+    Resampled units add noise, and noise can only make a distance or a range grow: the draws lie too high by their mean less the
+    estimate.
+    """
+    found = percentile(draws, level, method=method)
+    if found is None:
+        return None, None
+    bias = float(np.nanmean(draws)) - estimate
+    return Interval(max(0.0, found.low - bias), max(0.0, found.high - bias), level, method), bias
 
 
 def calibrate(draws: FloatArray, estimate: float, standard_error: float, df: float) -> FloatArray:
