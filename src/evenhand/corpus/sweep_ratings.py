@@ -19,6 +19,7 @@ from evenhand.records import Interval
 from evenhand.statistics.cells import FloatArray, quotient
 from evenhand.statistics.demographics import RaterGroups, one_hot, rater_groups
 from evenhand.statistics.icc import icc
+from evenhand.statistics.resampling import less_bias
 from evenhand.statistics.sensitivity import sensitivities, whole_items
 from evenhand.statistics.two_way import two_way_weights
 from evenhand.wording import ORGANISM_NOTICE, is_organism
@@ -199,10 +200,9 @@ def sensitivity_interval(
     people: bool = True,
     level: float = 0.95,
 ) -> Interval | None:
-    """The basic bootstrap interval of DS in its absolute form, with its low end at least 0: items, and with ``people`` raters.
+    """The bootstrap interval of DS in its absolute form, less the bias: items are resampled, and with ``people`` raters.
 
-    ``ratings`` (items, raters), NaN where missing. Resampling adds noise, which lifts every draw: the basic interval (twice
-    the value less the upper and lower ends of the draws) takes that off again. None where over 5 % of the draws are undefined.
+    ``ratings`` (items, raters), NaN where missing. None where over 5 % of the draws are undefined.
     """
     size = len(groups.names)
     members = one_hot(groups.codes[None, :], size)[:, :, 0]
@@ -225,14 +225,6 @@ def sensitivity_interval(
         used = of_items.T * whole
         total = used.sum(axis=0)
         drawn.append(quotient((used * apart).sum(axis=0), total, total > 0))
-    every = np.concatenate(drawn)
-    known = every[np.isfinite(every)]
-    if known.size < 0.95 * every.size:
-        return None
-    low, high = np.quantile(known, [0.5 - level / 2, 0.5 + level / 2])
-    return Interval(
-        max(0.0, float(2 * value - high)),
-        max(0.0, float(2 * value - low)),
-        level,
-        f"{'crossed' if people else 'item'} bootstrap, basic",
-    )
+    what = "items and people" if people else "items"
+    method = f"bootstrap of {what}, percentiles less the bias"
+    return less_bias(np.concatenate(drawn), value, level, method=method)[0]
