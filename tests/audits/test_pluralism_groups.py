@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from evenhand.audits.pluralism_agreement import pooled_findings
 from evenhand.audits.pluralism_contrasts import ALL_DOMAINS, MACRO_DOMAINS, contrast_findings
 from evenhand.audits.pluralism_groups import disparity_findings, sensitivity_findings
 from evenhand.audits.pluralism_make import Maker
@@ -124,3 +125,13 @@ def test_the_mean_of_the_domains_weighs_every_domain_alike() -> None:
         assert found["e", group] == pytest.approx(of_e)
         assert found[ALL_DOMAINS, group] == pytest.approx(0.75 * of_d + 0.25 * of_e)
         assert found[MACRO_DOMAINS, group] == pytest.approx((of_d + of_e) / 2)
+
+
+def test_pooled_groups_with_a_rater_who_said_nothing_are_undefined_with_a_reason() -> None:
+    own = panel(people=True)
+    whole = list(pooled_findings(maker(), own, "axis", part={}, rows={}))
+    assert all(f.estimate is not None for f in whole)
+    own.values[:, 0] = np.nan
+    torn = list(pooled_findings(maker(), own, "axis", part={}, rows={}))
+    assert [(f.group, f.n) for f in torn] == [("a", 8), ("b", 6), ("c", 10)]
+    assert {(f.estimate, f.reason) for f in torn} == {(None, "raters without any rating: 1")}

@@ -127,9 +127,15 @@ def pooled_findings(
     groups = panel.groups(axis)
     deviation = _deviations(panel.values)
     known = np.isfinite(deviation)
-    if not groups.names or not known[groups.codes >= 0].any():
+    silent = int((~known[groups.codes >= 0]).sum())
+    if silent:
+        for name, size in zip(groups.names, groups.sizes, strict=True):
+            yield maker.make(
+                POOLED, "mean rating", None, RATING, group=name, against="all raters of an item", part={"axis": axis, **part},
+                rows=maker.of_group(rows, axis, name), n=size, reason=f"raters without any rating: {silent}",
+            )  # fmt: skip
         return
-    if not known[groups.codes >= 0].all():
+    if not groups.names:
         return
     found = partial_pooling(deviation, groups)
     for one in found.groups:
