@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 import sys
 import time
 from pathlib import Path
@@ -12,18 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from evenhand.cli.options import with_model_options
+from evenhand.cli.running import RUNS, cache_path, check_there, resumable, show_outcome
 from evenhand.config import AuditConfig, load_config
-from evenhand.errors import BadInput
 
-__all__ = ["audit", "cache_path", "carry_out"]
-
-RUNS = Path("runs")
-
-
-def cache_path(runs: Path = RUNS) -> Path | None:
-    """Where requests are cached: EVENHAND_CACHE (empty turns the cache off), else ``runs/cache.sqlite``."""
-    named = os.environ.get("EVENHAND_CACHE")
-    return runs / "cache.sqlite" if named is None else Path(named) if named else None
+__all__ = ["audit", "carry_out"]
 
 
 @with_model_options(AuditConfig, argument="models")
@@ -54,28 +44,16 @@ def carry_out(chosen: AuditConfig, *, out: Path | None, resume: bool, estimate: 
     if estimate:
         screens.print_estimate(estimate_audits(chosen, cache_path()), as_json=json)
         return
-    if resume and out is not None and not (out / "manifest.json").exists():
-        raise BadInput("There is no run to resume here.", file=out)
+    if resume and out is not None:
+        check_there(out)
     folder = out or (unfinished_folder(RUNS) if resume else default_folder(chosen, RUNS))
     began = time.monotonic()
-    try:
-        with screens.progress_bars() as progress:
-            outcome = run_audits(chosen, folder, resume=resume, cache=cache_path(), progress=progress)
-            from evenhand.report.build import build_report
+    with resumable(folder, named=out is not None) as progress:
+        outcome = run_audits(chosen, folder, resume=resume, cache=cache_path(), progress=progress)
+        from evenhand.report.build import build_report
 
-            page = build_report(folder)
-    except KeyboardInterrupt:
-        words = [word for word in sys.argv[1:] if word != "--resume"]
-        if out is None:
-            words += ["--out", str(folder)]
-        sys.stderr.write(
-            f"\nInterrupted; nothing that was finished is lost. Continue with:\n  evenhand {shlex.join(words)} --resume\n"
-        )
-        raise typer.Exit(130) from None
-    if json:
-        sys.stdout.write(outcome.run.findings_path.read_text(encoding="ascii"))
-    else:
-        screens.print_outcome(outcome, page, time.monotonic() - began)
+        page = build_report(folder)
+    show_outcome(outcome, page, began, json=json)
     if outcome.failed_share > chosen.max_failed:
         sys.stderr.write(
             f"evenhand: {outcome.failed_share:.1%} of rows failed or have no label, more than --max-failed "

@@ -29,8 +29,7 @@ def build(
     json: Annotated[bool, typer.Option("--json", help="Print the data card as JSON.")] = False,
 ) -> None:
     """Sort prompts into 14 harm domains, write more for thin ones, remove near-duplicates, split, and write a data card."""
-    from evenhand.cli.audit import cache_path
-    from evenhand.cli.drift import resumable, run_folder
+    from evenhand.cli.running import cache_path, resumable, run_folder
     from evenhand.config import checked
     from evenhand.corpus.build import run_build
     from evenhand.wording import count

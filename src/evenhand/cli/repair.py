@@ -11,9 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from evenhand.cli.audit import cache_path
-from evenhand.cli.drift import conclude, resumable, run_folder
 from evenhand.cli.options import with_model_options
+from evenhand.cli.running import cache_path, conclude, resumable, run_folder
 from evenhand.repairs.dart.config import DartConfig
 from evenhand.repairs.tsdi.check_config import TsdiRepairConfig
 

@@ -10,9 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from evenhand.cli.audit import cache_path
-from evenhand.cli.drift import conclude, resumable, run_folder
 from evenhand.cli.options import with_model_options
+from evenhand.cli.running import cache_path, conclude, resumable, run_folder
 from evenhand.repairs.tsdi.sweep_config import SweepConfig
 
 __all__ = ["app", "tsdi"]

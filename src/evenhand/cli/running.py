@@ -1,0 +1,82 @@
+"""What every command that makes a run shares: its folder, its cache, an interrupt, and what is shown at the end."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from evenhand.errors import BadInput
+
+if TYPE_CHECKING:
+    from evenhand.audits.base import AuditResult
+    from evenhand.audits.runner import Outcome
+    from evenhand.store.run import Run
+
+__all__ = ["RUNS", "cache_path", "check_there", "conclude", "resumable", "run_folder", "show_outcome"]
+
+RUNS = Path("runs")
+
+
+def cache_path(runs: Path = RUNS) -> Path | None:
+    """Where requests are cached: EVENHAND_CACHE (empty turns the cache off), else ``runs/cache.sqlite``."""
+    named = os.environ.get("EVENHAND_CACHE")
+    return runs / "cache.sqlite" if named is None else Path(named) if named else None
+
+
+def check_there(out: Path) -> None:
+    """Raises BadInput where a folder holds no run that could be continued."""
+    if not (out / "manifest.json").exists():
+        raise BadInput("There is no run to resume here.", file=out)
+
+
+def run_folder(out: Path | None, name: str, *, resume: bool) -> Path:
+    """``out``, or ``runs/TIME-NAME``. Raises BadInput where the run that is to be continued is not named, or not there."""
+    from datetime import datetime
+
+    if resume:
+        if out is None:
+            raise BadInput("It is not known which run is to be continued.", do="Name its folder with --out.")
+        check_there(out)
+    return out or RUNS / f"{datetime.now().astimezone():%Y%m%d-%H%M%S}-{name}"
+
+
+@contextmanager
+def resumable(folder: Path, *, named: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """Progress bars; an interrupt says how to go on and ends with exit code 130."""
+    from evenhand.cli import screens
+
+    try:
+        with screens.progress_bars() as progress:
+            yield progress
+    except KeyboardInterrupt:
+        words = [word for word in sys.argv[1:] if word != "--resume"] + ([] if named else ["--out", str(folder)])
+        sys.stderr.write(
+            f"\nInterrupted; nothing that was finished is lost. Continue with:\n  evenhand {shlex.join(words)} --resume\n"
+        )
+        raise typer.Exit(130) from None
+
+
+def show_outcome(outcome: Outcome, page: Path, began: float, *, json: bool) -> None:
+    """Print what was found: the findings as JSON, or verdicts and tables."""
+    from evenhand.cli import screens
+
+    if json:
+        sys.stdout.write(outcome.run.findings_path.read_text(encoding="ascii"))
+    else:
+        screens.print_outcome(outcome, page, time.monotonic() - began)
+
+
+def conclude(run: Run, results: list[AuditResult], began: float, *, json: bool) -> None:
+    """Write the report, and print what was found."""
+    from evenhand.audits.runner import Outcome
+    from evenhand.report.build import build_report
+
+    show_outcome(Outcome(run, results), build_report(run.folder), began, json=json)
