@@ -32,7 +32,8 @@ class Planted(LlamaForCausalLM):  # type: ignore[misc]
     def forward(self, *args: Any, **given: Any) -> Any:
         out = super().forward(*args, **given)
         if self.bias is not None:
-            kept, total = out.logits.shape[1], out.past_key_values.get_seq_length()
+            cache = out.cache if "cache" in out else out.past_key_values  # its name before transformers 5.24
+            kept, total = out.logits.shape[1], cache.get_seq_length()
             position = torch.arange(total - kept + 1, total + 1) - self.start + 1
             inside = ((position >= 1) & (position <= len(self.bias)))[:, None]
             rows = torch.from_numpy(self.bias)[position.clamp(1, len(self.bias)) - 1]

@@ -15,7 +15,7 @@ import torch
 
 from evenhand.bridges.serve_text import TextStream
 from evenhand.engines.base import Sampling
-from evenhand.engines.kv import SlotCache, cache_layout
+from evenhand.engines.kv import SlotCache, cache_argument, cache_layout
 from evenhand.engines.sampler import draw, stream
 from evenhand.engines.token_bias import BiasKernel
 from evenhand.errors import EngineError
@@ -131,6 +131,7 @@ class StepLoop:
         self._model, self._tokenizer = model, tokenizer
         self._layout = cache_layout(model)
         self._keywords = frozenset(inspect.signature(model.forward).parameters)
+        self._cache_argument = cache_argument(model)
         self._device = next(model.parameters()).device
 
     def decode(self, tokens: list[int]) -> str:
@@ -244,7 +245,7 @@ class StepLoop:
     def _forward(self, cache: SlotCache, tokens: list[list[int]], start: int, *, every: bool = False) -> Any:
         """Logits, float32 or wider, shape ``[rows, positions, vocabulary]``; of the last position alone unless ``every``."""
         ids = torch.tensor(tokens, device=self._device)
-        given: dict[str, Any] = {"input_ids": ids, "past_key_values": cache, "use_cache": True}
+        given: dict[str, Any] = {"input_ids": ids, self._cache_argument: cache, "use_cache": True}
         if "position_ids" in self._keywords:
             positions = torch.arange(start, start + ids.shape[1], device=self._device)
             given["position_ids"] = positions.expand(ids.shape[0], -1)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from evenhand.engines.base import Sampling
 from evenhand.engines.bias_kernel import BiasKernel
-from evenhand.engines.kv import SlotCache, cache_layout
+from evenhand.engines.kv import SlotCache, cache_argument, cache_layout
 from evenhand.engines.sampler import draw
 
 __all__ = ["Completion", "DecodeBatch", "Decoder", "StopCheck"]
@@ -69,11 +69,13 @@ class Decoder:
     layout: tuple[str, ...] = field(init=False)
     kept: list[dict[str, Any]] = field(init=False, repr=False)
     _keywords: frozenset[str] = field(init=False)
+    _cache_argument: str = field(init=False)
 
     def __post_init__(self) -> None:
         self.layout = cache_layout(self.model)
         self.kept = [{} for _ in self.layout]
         self._keywords = frozenset(inspect.signature(self.model.forward).parameters)
+        self._cache_argument = cache_argument(self.model)
 
     def run(
         self,
@@ -99,7 +101,7 @@ class Decoder:
 
     def forward(self, cache: SlotCache, tokens: Any, positions: Any, mask: Any) -> Any:
         """Logits of the last position, float32 or wider, shape ``[slots in focus, vocabulary]``."""
-        given: dict[str, Any] = {"input_ids": tokens, "past_key_values": cache, "use_cache": True}
+        given: dict[str, Any] = {"input_ids": tokens, self._cache_argument: cache, "use_cache": True}
         if mask is not None:
             given["attention_mask"] = mask
         if "position_ids" in self._keywords:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -17,7 +18,7 @@ from transformers.cache_utils import (
 
 from evenhand.errors import EngineError
 
-__all__ = ["SlotCache", "cache_layout", "kv_bytes_per_token"]
+__all__ = ["SlotCache", "cache_argument", "cache_layout", "kv_bytes_per_token"]
 
 _GROWTH = 1.5
 
@@ -160,6 +161,14 @@ def cache_layout(model: Any) -> tuple[str, ...]:
     if not layout:
         raise EngineError(f"{name} does not say which layers it caches. Serve it behind an OpenAI-style endpoint.")
     return layout
+
+
+def cache_argument(model: Any) -> str:
+    """The name under which a transformers model's ``forward`` takes its cache.
+
+    It is ``cache`` from transformers 5.24 on and ``past_key_values`` before; the signature says which.
+    """
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
 def kv_bytes_per_token(config: Any, bytes_per_number: int) -> int:

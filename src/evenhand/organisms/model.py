@@ -59,9 +59,12 @@ def place_log_probs(model: Any, arrays: Arrays, opening: list[int]) -> Any:
     import torch
     from transformers import DynamicCache
 
+    from evenhand.engines.kv import cache_argument
+
     rows = arrays.tokens.shape[0]
+    argument = cache_argument(model.model)
     shared = DynamicCache()
-    model.model(input_ids=torch.tensor([opening]), past_key_values=shared, use_cache=True)
+    model.model(input_ids=torch.tensor([opening]), use_cache=True, **{argument: shared})
     expanded = DynamicCache()
     for index, layer in enumerate(shared.layers):
         expanded.update(layer.keys.expand(rows, -1, -1, -1), layer.values.expand(rows, -1, -1, -1), index)
@@ -72,8 +75,8 @@ def place_log_probs(model: Any, arrays: Arrays, opening: list[int]) -> Any:
         input_ids=torch.from_numpy(arrays.tokens),
         position_ids=torch.from_numpy(arrays.positions),
         attention_mask=mask,
-        past_key_values=expanded,
         use_cache=True,
+        **{argument: expanded},
     ).last_hidden_state
     picked = hidden.reshape(-1, hidden.shape[-1])[torch.from_numpy(arrays.place)]
     return torch.log_softmax(model.lm_head(picked).float(), dim=-1)
