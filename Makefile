@@ -2,14 +2,17 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Every environment but .venv-newest holds the tested versions of constraints.txt. Modules are compiled when they are first
+# imported: compiling all of torch and transformers while installing takes longer than downloading them.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
+TESTED := --constraint constraints.txt
 # Waiting threads that spin slow each other down on busy machines.
 export OMP_WAIT_POLICY ?= PASSIVE
 # pytest workers; each runs torch on one thread.
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help audit demo-dart sweep-organisms test test-slow lint format bench organisms clean
+.PHONY: help audit demo-dart sweep-organisms test test-slow test-newest lock lint format bench organisms clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-15s %s\n", $$1, $$2}'
@@ -19,16 +22,16 @@ $(VENV)/.made:
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-$(VENV)/.local: $(VENV)/.made pyproject.toml
-	$(PIP) -e '.[local]'
+$(VENV)/.local: $(VENV)/.made pyproject.toml constraints.txt
+	$(PIP) $(TESTED) -e '.[local]'
 	@touch $@
 
-$(VENV)/.train: $(VENV)/.local pyproject.toml
-	$(PIP) -e '.[local,train]'
+$(VENV)/.train: $(VENV)/.local pyproject.toml constraints.txt
+	$(PIP) $(TESTED) -e '.[local,train]'
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.local pyproject.toml
-	$(PIP) -e '.[local,train,dev]'
+$(VENV)/.dev: $(VENV)/.local pyproject.toml constraints.txt
+	$(PIP) $(TESTED) -e '.[local,train,dev]'
 	@touch $@
 
 audit: $(VENV)/.local ## Audit the organism and write an HTML report.
@@ -43,6 +46,17 @@ test: $(VENV)/.dev ## Run the fast tests.
 
 test-slow: $(VENV)/.dev ## Run training recipes and long simulations.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --timeout 7200 $(ARGS)
+
+test-newest: ## Run the fast tests against the newest release of every dependency, in an environment of its own.
+	$(PYTHON) -m venv --clear $(VENV)-newest
+	$(VENV)-newest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(VENV)-newest/bin/python -m pip install --quiet --no-compile --upgrade --upgrade-strategy eager -e '.[local,train,dev]'
+	OMP_NUM_THREADS=1 $(VENV)-newest/bin/python -m pytest -n $(JOBS) -m "not slow" -o filterwarnings=default $(ARGS)
+
+lock: ## Resolve the tested versions again after a change of pyproject.toml (all to their newest: make lock ARGS=--upgrade).
+	test -x $(VENV)-lock/bin/uv || { $(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'; }
+	$(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-annotate \
+		--custom-compile-command "make lock" --output-file constraints.txt pyproject.toml $(ARGS)
 
 lint: $(VENV)/.dev ## Check style and types.
 	$(BIN)/ruff check src tests bench
@@ -66,5 +80,5 @@ organisms: $(VENV)/.local ## Retrain the organisms and recompute their truth.
 	$(BIN)/python -m evenhand.organisms.curator.recipe
 
 clean: ## Remove the virtual environment and caches; runs stay.
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	rm -rf $(VENV) $(VENV)-newest $(VENV)-lock .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
