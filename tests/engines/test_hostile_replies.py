@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evenhand.counts import MOST_TOKENS
@@ -230,6 +230,7 @@ REPLIES = st.fixed_dictionaries(
 )  # fmt: skip
 
 
+@settings(max_examples=40)
 @given(st.lists(REPLIES, min_size=1, max_size=4))
 def test_whatever_a_reply_holds_it_fits_journal_cache_and_table(
     tmp_path_factory: pytest.TempPathFactory, payloads: list[Any]

@@ -31,9 +31,11 @@ _BOMB = 1 << 30
 
 
 def _bomb(layers: int) -> bytes:
-    """1 GiB of spaces, compressed once or more: about 1 MB, or a few kilobytes."""
-    pack, piece = zlib.compressobj(9, wbits=31), b" " * (1 << 20)
-    raw = b"".join(pack.compress(piece) for _ in range(_BOMB >> 20)) + pack.flush()
+    """1 GiB of spaces, compressed once or more: about 1 MB, or a few kilobytes. Its end, never reached, is left out."""
+    pack = zlib.compressobj(9, wbits=31)
+    first = pack.compress(b" " * (1 << 20)) + pack.flush(zlib.Z_FULL_FLUSH)
+    again = pack.compress(b" " * (1 << 20)) + pack.flush(zlib.Z_FULL_FLUSH)  # needs nothing before it, so it may repeat
+    raw = first + again * ((_BOMB >> 20) - 1)
     for _ in range(1, layers):
         raw = gzip.compress(raw)
     return raw

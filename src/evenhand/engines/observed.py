@@ -35,7 +35,8 @@ def on_new_facts(engine: Any, tell: Callable[[], None]) -> None:
 def merged_facts(earlier: Any, now: Any) -> Any:
     """Facts of the same engine from two processes.
 
-    Lists of texts are united, of counts the larger one stays, of anything else the earlier one. What is stated once, such as the noise of a self-test, so keeps the value of the process that first stated it.
+    Lists of texts are united, of counts the larger one stays, of anything else the earlier one. What is stated once, such
+    as the noise of a self-test, so keeps the value of the process that first stated it.
     """
     if isinstance(earlier, Mapping) and isinstance(now, Mapping):
         return {
