@@ -114,6 +114,17 @@ def test_damage_found_later_is_named_too(tiny: SimpleNamespace, tmp_path: Path) 
         tiny.run(CachedEngine(Counting("request"), path), tiny.ask("row 1"), SAMPLING)
 
 
+def test_a_full_disk_is_named_and_loses_no_row(tmp_path: Path) -> None:
+    cache = RequestCache(tmp_path / "c.sqlite")
+    cache.put("me", [(b"first", Response("", "i", 0, "text", "stop"))])
+    (pages,) = cache._database.execute("PRAGMA page_count").fetchone()
+    cache._database.execute(f"PRAGMA max_page_count={pages}")  # SQLite reports it as a full disk
+    with pytest.raises(BadInput, match=r"The disk is full.*--resume"):
+        cache.put("me", [(b"%d" % n, Response("", "i", n, "text" * 100, "stop")) for n in range(100)])
+    assert cache.get([b"first", b"1"]).keys() == {b"first"}
+    cache.close()
+
+
 def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "theirs.sqlite"
     with sqlite3.connect(path) as database:

@@ -16,13 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evenhand.counts import MOST_TOKENS
-from evenhand.engines.base import Request, Sampling
+from evenhand.engines.base import Question, Request, Sampling, Span
 from evenhand.engines.cache import CachedEngine, RequestCache
 from evenhand.engines.http import HttpEngine, open_http
+from evenhand.engines.http_scoring import read_echo, score_row
 from evenhand.engines.network_errors import NETWORK_ERRORS, network_fault
 from evenhand.engines.reply_body import LONGEST, BodyError, TooLong, read_body
 from evenhand.engines.spec import EngineOptions, parse_spec
-from evenhand.engines.wire import WireError, read_reply
+from evenhand.engines.wire import WireError, read_choice, read_reply
 from evenhand.records import Message, Response
 from evenhand.store.journal import Journal
 from evenhand.store.tables import read_table, responses_frame, responses_from, write_table
@@ -291,3 +292,48 @@ def test_an_unreadable_list_of_models_names_none(reply: httpx.Response, monkeypa
     monkeypatch.setattr(endpoint.time, "sleep", lambda _: None)
     with httpx.Client(transport=httpx.MockTransport(lambda _: reply)) as client:
         assert endpoint.model_entry(client, "http://host/v1", "mock", str) == {}
+
+
+NUMBERS = (
+    st.none() | st.booleans() | st.floats() | st.integers() | st.sampled_from([10**400, -(10**400), "-1", [0], {}])
+)
+TOKENS = st.sampled_from(["Yes", "No", " Yes", "", "\ud800", "\0", "bytes:\\xff", None, 5, ["Yes"]])
+LISTED: st.SearchStrategy[Any] = st.lists(
+    st.fixed_dictionaries({"token": TOKENS, "logprob": NUMBERS}) | NUMBERS, max_size=4
+)
+CHOICES = st.fixed_dictionaries({
+    "message": st.just({"content": "Yes"}) | JSON,
+    "logprobs": st.fixed_dictionaries({
+        "content": st.lists(st.fixed_dictionaries({"top_logprobs": LISTED | JSON}), max_size=2),
+    }) | JSON,
+})  # fmt: skip
+ECHOES = st.fixed_dictionaries({
+    "text": st.just("a b"),
+    "logprobs": st.fixed_dictionaries({
+        "tokens": st.lists(st.sampled_from(["a", " b"]) | TOKENS, max_size=4) | st.just(["a", " b"]),
+        "token_logprobs": st.lists(NUMBERS, min_size=2, max_size=2) | NUMBERS,
+        "text_offset": st.lists(NUMBERS, max_size=3) | NUMBERS,
+    }) | JSON,
+})  # fmt: skip
+
+
+@given(CHOICES)
+def test_whatever_log_probabilities_a_chat_states_a_choice_is_probable_or_failed(choice: Any) -> None:
+    question = Question("q", (Message("user", "Is it?"),), ("Yes", "No"))
+    try:
+        found = read_choice({"choices": [choice]}, question)
+    except WireError:
+        return
+    assert found.error or (
+        sum(found.probabilities) == pytest.approx(1) and all(value <= 0 for value in found.log_probs)
+    )
+
+
+@given(ECHOES)
+def test_whatever_log_probabilities_an_echo_states_its_score_is_a_number_or_failed(choice: Any) -> None:
+    try:
+        found = read_echo({"choices": [choice]}, "a b", 0)
+    except WireError:
+        return
+    row = score_row(Span("s", " b", "a"), found, "none")
+    assert row.error or (row.total is not None and -2000 <= row.total <= 0)

@@ -127,6 +127,12 @@ class RequestCache:
                 return
 
     def _unusable(self, error: Exception) -> BadInput:
+        if getattr(error, "sqlite_errorname", "") == "SQLITE_FULL":
+            return BadInput(
+                "The disk is full: the request cache takes no more rows. What it holds is kept.",
+                file=self.path,
+                do="Free some space, then continue with --resume.",
+            )
         return BadInput(
             f"The request cache cannot be used ({error}).",
             file=self.path,
@@ -180,7 +186,7 @@ class RequestCache:
             try:
                 self._database.executemany(_PUT, values)
             except BaseException:
-                self._database.execute("ROLLBACK")
+                self._database.rollback()  # SQLite itself may have done so, where the disk is full
                 raise
             self._database.execute("COMMIT")
         except sqlite3.Error as error:
