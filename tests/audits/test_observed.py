@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from types import ModuleType, SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from evenhand.audits.observed import Observations
 from evenhand.audits.runner import run_audits
 from evenhand.config import make_config
 from evenhand.engines.observed import merged_facts
 from evenhand.store.journal import RowJournal
+from evenhand.store.run import Run
 
 
 class Killed(BaseException):
@@ -99,6 +101,16 @@ def test_a_backend_seen_before_the_kill_is_in_the_manifest(
         run_audits(config, tmp_path / "run", resume=True)  # every row is there: nothing is asked, and no fact is lost
         assert len(calls) == asked
         assert json.loads((tmp_path / "run" / "manifest.json").read_bytes())["observed"] == manifest["observed"]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[1]"])
+def test_damage_to_the_kept_facts_does_not_stop_a_resumption(tmp_path: Path, content: bytes) -> None:
+    run = Run.start(tmp_path / "run", {}, resume=False)
+    (run.folder / "observed.json").write_bytes(content)
+    engine = SimpleNamespace(observed=lambda: {"start": "bos"})
+    Observations(run, {"m": cast(Any, engine)}).to_manifest()
+    run.release()
+    assert run.manifest["observed"] == {"m": {"start": "bos"}}
 
 
 def test_facts_of_two_processes() -> None:

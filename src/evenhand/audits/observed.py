@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Mapping
 from typing import Any
 
 from evenhand.engines.base import Engine
 from evenhand.engines.observed import merged_facts, on_new_facts
+from evenhand.errors import BadInput
 from evenhand.store.files import read_json, write_json
 from evenhand.store.run import Run
 
 __all__ = ["Observations"]
 
 _FILE = "observed.json"
+_LOG = logging.getLogger(__name__)
 
 
 class Observations:
@@ -30,11 +33,21 @@ class Observations:
         self._path = run.folder / _FILE
         self._lock = threading.Lock()
         self._facts: dict[str, Any] = dict(run.manifest.get("observed", {}))
-        if self._path.exists():
-            self._facts = merged_facts(self._facts, read_json(self._path))
+        self._facts = merged_facts(self._facts, self._kept())
         for engine in self._engines.values():
             on_new_facts(engine, self.note)
         self.note()
+
+    def _kept(self) -> dict[str, Any]:
+        """What an unfinished process wrote down; nothing, with a warning, where the file was damaged since."""
+        if not self._path.exists():
+            return {}
+        try:
+            found = read_json(self._path)
+        except BadInput as error:
+            _LOG.warning("%s Facts that engines observed before this resumption are lost.", error)
+            return {}
+        return found if isinstance(found, dict) else {}
 
     def note(self) -> None:
         """Write down what is new since the last time."""
