@@ -61,7 +61,7 @@ def serving(model: ServedModel, key: str | None = None) -> Iterator[SimpleNamesp
     """A real server in a thread on a free port."""
     bound = listen(model.config)
     app = create_app(model, key=key)
-    server = make_server(app)
+    server = make_server(app, model.config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
     thread.start()
     try:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 import sqlite3
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -112,6 +114,17 @@ def test_damage_found_later_is_named_too(tiny: SimpleNamespace, tmp_path: Path) 
         tiny.run(CachedEngine(Counting("request"), path), tiny.ask("row 1"), SAMPLING)
 
 
+def test_a_full_disk_is_named_and_loses_no_row(tmp_path: Path) -> None:
+    cache = RequestCache(tmp_path / "c.sqlite")
+    cache.put("me", [(b"first", Response("", "i", 0, "text", "stop"))])
+    (pages,) = cache._database.execute("PRAGMA page_count").fetchone()
+    cache._database.execute(f"PRAGMA max_page_count={pages}")  # SQLite reports it as a full disk
+    with pytest.raises(BadInput, match=r"The disk is full.*--resume"):
+        cache.put("me", [(b"%d" % n, Response("", "i", n, "text" * 100, "stop")) for n in range(100)])
+    assert cache.get([b"first", b"1"]).keys() == {b"first"}
+    cache.close()
+
+
 def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "theirs.sqlite"
     with sqlite3.connect(path) as database:
@@ -121,6 +134,137 @@ def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="another program"):
         RequestCache(path)
     assert path.read_bytes() == before
+
+
+def altered(path: Path, statement: str, *values: Any) -> None:
+    """Change a cache file behind its back."""
+    database = sqlite3.connect(path)
+    with database:
+        database.execute(statement, values)
+    database.close()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "response = replace(response, 'row 2 was', 'row 2 was not')",
+        "response = replace(response, '\"stop\"', '\"length\"')",
+        "response = x'ff00fe'",
+        "response = 7",
+        "checksum = x'0000000000000000'",
+        "checksum = NULL",
+        "checksum = x''",
+        "checksum = 'text'",
+    ],
+)
+def test_an_altered_row_is_dropped_asked_again_and_replaced(
+    tmp_path: Path, change: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, rows = tmp_path / "c.sqlite", {b"%d" % n: Response("", "i", n, f"row {n} was", "stop") for n in range(4)}
+    cache = RequestCache(path)
+    cache.put("me", rows.items())
+    cache.close()
+    altered(path, f"UPDATE responses SET {change} WHERE key = ?", b"2")
+    caches = [RequestCache(path), RequestCache(path)]
+    assert [cache.get(list(rows)).keys() for cache in caches] == [rows.keys() - {b"2"}] * 2
+    assert caches[0].damaged == {b"2"}
+    assert caplog.text.count("1 rows of the request cache do not match their checksums") == 1
+    caches[0].put(
+        "me", [(b"1", Response("", "i", 1, "another", "stop")), (b"2", Response("", "i", 2, "mended", "stop"))]
+    )
+    found = caches[1].get(list(rows))
+    assert [found[b"%d" % n]["text"] for n in range(4)] == ["row 0 was", "row 1 was", "mended", "row 3 was"]
+    for cache in caches:
+        cache.close()
+
+
+@pytest.mark.parametrize("unit", ["request", "batch"])
+def test_an_altered_text_never_reaches_a_run(tiny: SimpleNamespace, tmp_path: Path, unit: str) -> None:
+    path, requests = tmp_path / "c.sqlite", tiny.ask(*"abcdefgh")
+    first = CachedEngine(Counting(unit), path)
+    before = tiny.run(first, requests, SAMPLING)
+    first.close()
+    altered(path, "UPDATE responses SET response = replace(response, '1 ', '1000 ') WHERE item_id = 'item-0'")
+    altered(path, "UPDATE responses SET response = replace(response, '5 ', '5000 ') WHERE item_id = 'item-0'")
+    inner = Counting(unit)
+    engine = CachedEngine(inner, path)
+    after = tiny.run(engine, requests, SAMPLING)
+    assert inner.calls == (1 if unit == "request" else 4)  # the row, or its batch
+    assert not [row.text for row in after.values() if "000" in row.text]
+    assert all(after[f"item-{n}", 0].text == before[f"item-{n}", 0].text for n in range(4, 8))
+    assert engine.observed() == {"damaged_cache_rows": 1}
+    engine.close()
+    again = Counting(unit)
+    engine = CachedEngine(again, path)
+    assert tiny.run(engine, requests, SAMPLING)["item-0", 0].text == after["item-0", 0].text
+    assert (again.calls, engine.observed()) == (0, {})
+    engine.close()
+
+
+def version_1(path: Path, *rows: tuple[bytes, str]) -> None:
+    """A cache file as the version without checksums wrote it."""
+    database = sqlite3.connect(path)
+    with database:
+        database.execute("PRAGMA application_id=1163284040")
+        database.execute("PRAGMA user_version=1")
+        database.execute(
+            "CREATE TABLE responses (key BLOB PRIMARY KEY, identity TEXT NOT NULL, item_id TEXT NOT NULL, "
+            "repetition INTEGER NOT NULL, response TEXT NOT NULL, stored REAL NOT NULL) WITHOUT ROWID"
+        )
+        database.executemany("INSERT INTO responses VALUES (?, 'me', 'i', 0, ?, 0.0)", rows)
+    database.close()
+
+
+def test_a_cache_without_checksums_is_upgraded_in_place(tmp_path: Path) -> None:
+    path = tmp_path / "c.sqlite"
+    version_1(path, (b"a", '{"text": "kept"}'), (b"b", '{"text": "kept too", "prompt_tokens": 99999999999}'))
+    cache = RequestCache(path)
+    assert cache.get([b"a", b"b"]) == {
+        b"a": {"text": "kept"}, b"b": {"text": "kept too", "prompt_tokens": None},
+    }  # fmt: skip
+    cache.close()
+    altered(path, "UPDATE responses SET response = replace(response, 'kept', 'changed') WHERE key = ?", b"a")
+    cache = RequestCache(path)
+    assert cache.get([b"a", b"b"]).keys() == {b"b"}
+    cache.close()
+
+
+def test_a_cache_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "c.sqlite"
+    RequestCache(path).close()
+    altered(path, "PRAGMA user_version=3")
+    before = path.read_bytes()
+    with pytest.raises(BadInput, match="another version"):
+        RequestCache(path)
+    assert path.read_bytes() == before
+
+
+def test_no_flipped_byte_of_the_file_gives_another_text(tmp_path: Path) -> None:
+    path, keys = tmp_path / "c.sqlite", [b"key-%05d" % n for n in range(60)]
+    rows = {key: Response("", f"item-{n}", n, f"the text of row {n}", "stop") for n, key in enumerate(keys)}
+    cache = RequestCache(path)
+    cache.put("me", rows.items())
+    cache._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    cache.close()
+    raw, draw, outcomes = path.read_bytes(), random.Random(5), Counter[str]()
+    for turn in range(150):
+        spoilt = bytearray(raw)
+        spoilt[draw.randrange(len(raw))] ^= 1 << draw.randrange(8)
+        other = tmp_path / f"{turn}.sqlite"
+        other.write_bytes(spoilt)
+        refused, found = "", {}
+        try:
+            cache = RequestCache(other)
+            try:
+                found = cache.get(keys)
+            finally:
+                cache.close()
+        except BadInput as error:
+            refused = str(error)
+        assert not refused or "move" in refused  # it says what to do
+        assert all(found[key]["text"] == rows[key].text for key in found)
+        outcomes["refused" if refused else "dropped" if len(found) < len(keys) else "whole"] += 1
+    assert outcomes["dropped"] > 10
 
 
 def test_two_processes_write_at_a_time(tmp_path: Path) -> None:

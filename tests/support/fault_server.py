@@ -7,6 +7,7 @@ lost or answered twice.
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 import random
@@ -22,9 +23,53 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from typing import Any
 
-__all__ = ["FaultServer", "ToyModel", "reply"]
+__all__ = ["COMPRESSED", "ODD_COUNTS", "FaultServer", "ToyModel", "reply"]
 
 _FAULTS = re.compile(r"faults=(\S+)")
+_BOMB = 1 << 30
+"""Bytes that a bomb unpacks to."""
+
+
+def _bomb(layers: int) -> bytes:
+    """1 GiB of spaces, compressed once or more: about 1 MB, or a few kilobytes. Its end, never reached, is left out."""
+    pack = zlib.compressobj(9, wbits=31)
+    first = pack.compress(b" " * (1 << 20)) + pack.flush(zlib.Z_FULL_FLUSH)
+    again = pack.compress(b" " * (1 << 20)) + pack.flush(zlib.Z_FULL_FLUSH)  # needs nothing before it, so it may repeat
+    raw = first + again * ((_BOMB >> 20) - 1)
+    for _ in range(1, layers):
+        raw = gzip.compress(raw)
+    return raw
+
+
+class _Compressed(dict[str, tuple[str, bytes]]):
+    """Replies by kind: the encoding that the header states, and the body. The bombs are made when first asked for."""
+
+    def __missing__(self, kind: str) -> tuple[str, bytes]:
+        layers = {"bomb": 1, "bombs": 2}[kind]
+        self[kind] = ", ".join(["gzip"] * layers), _bomb(layers)
+        return self[kind]
+
+    def __contains__(self, kind: object) -> bool:
+        return kind in ("bomb", "bombs") or super().__contains__(kind)
+
+
+_RAW_HEADS = {
+    "nohttp": b"SSH-2.0-OpenSSH_9.6\r\n",
+    "badstatus": b"HTTP/1.1 two hundred OK\r\n\r\n",
+    "badheader": b"HTTP/1.1 200 OK\r\nna me: x\r\n: y\r\n\r\n",
+    "badlength": b"HTTP/1.1 200 OK\r\nContent-Length: minus one\r\n\r\n",
+    "badchunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "badredirect": b"HTTP/1.1 302 Found\r\nLocation: http://[::1/\r\nContent-Length: 0\r\n\r\n",
+    "oddredirect": b"HTTP/1.1 302 Found\r\nLocation: http://xn--\xff\xfe.\xc3\xa9/\r\nContent-Length: 0\r\n\r\n",
+    "redirect": b"HTTP/1.1 307 Temporary Redirect\r\nLocation: gopher://elsewhere/\r\nContent-Length: 0\r\n\r\n",
+    "longhead": b"HTTP/1.1 200 OK\r\nX: " + b"x" * 300_000 + b"\r\n\r\n",
+}
+"""Whole replies that are no HTTP, or odd HTTP."""
+ODD_COUNTS: dict[str, Any] = {
+    "huge": 10**30, "int32": 2**31, "negative": -1, "fraction": 7.5, "nan": math.nan, "infinite": math.inf, "text": "7",
+    "nested": {"cached": 1}, "boolean": True,
+}  # fmt: skip
+"""Values of ``prompt_tokens`` that no table can hold, or that are no count."""
 
 
 def reply(text: str | None, *, finish: str | None = "stop", **message: Any) -> dict[str, Any]:
@@ -39,6 +84,33 @@ def reply(text: str | None, *, finish: str | None = "stop", **message: Any) -> d
         ],
         "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10},
     }
+
+
+def _deflated(raw: bytes, wbits: int) -> bytes:
+    pack = zlib.compressobj(wbits=wbits)
+    return pack.compress(raw) + pack.flush()
+
+
+_PLAIN = json.dumps(reply("packed")).encode()
+_GZIPPED = gzip.compress(_PLAIN)
+COMPRESSED = _Compressed(
+    {
+        "gzip": ("gzip", _GZIPPED),
+        "xgzip": ("X-GZIP", _GZIPPED),
+        "deflate": ("deflate", _deflated(_PLAIN, 15)),
+        "baredeflate": ("deflate", _deflated(_PLAIN, -15)),
+        "twice": ("deflate, gzip", gzip.compress(zlib.compress(_PLAIN))),
+        "members": ("gzip", gzip.compress(_PLAIN[:50]) + gzip.compress(_PLAIN[50:])),
+        "identity": ("identity", _PLAIN),
+        "notgzip": ("gzip", _PLAIN),
+        "notdeflate": ("deflate", _PLAIN),
+        "brotli": ("br", _PLAIN),
+        "unknown": ("zip-of-mine", _PLAIN),
+        "halfgzip": ("gzip", _GZIPPED[: len(_GZIPPED) // 2]),
+        "layers": (", ".join(["gzip"] * 9), _GZIPPED),
+        "badutf8": ("identity", b'{"choices": [{"message": {"content": "\xff\xfe"}}]}'),
+    }
+)
 
 
 @dataclass
@@ -215,6 +287,18 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
             self.connection.close()
             self.close_connection = True
+        elif kind in COMPRESSED:
+            encoding, raw = COMPRESSED[kind]
+            self._raw(200, raw, headers={"Content-Encoding": encoding})
+        elif kind in _RAW_HEADS:
+            self.wfile.write(_RAW_HEADS[kind])
+            self.close_connection = True
+        elif kind == "deep":
+            self._raw(200, b'{"choices": ' + b"[" * 200_000 + b"]" * 200_000 + b"}")
+        elif kind in ODD_COUNTS:
+            proper = reply("miscounted")
+            proper["usage"]["prompt_tokens"] = ODD_COUNTS[kind]
+            self._send(200, proper)
         elif kind == "429":
             self._send(429, {"error": {"message": "slow down"}}, {"Retry-After": self.owner.retry_after})
         else:

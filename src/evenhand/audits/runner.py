@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from evenhand.audits.base import Audit, AuditResult, Context
+from evenhand.audits.observed import Observations
 from evenhand.audits.respond import Configuration, Progress
 from evenhand.audits.stages import with_organism_stages
 from evenhand.config import AuditConfig
@@ -207,6 +208,7 @@ def run_audits(
         audits = _served(audits, config, opened, left_out)
         run = Run.start(folder, plan_of(config, audits, opened.by_role(), sources), resume=resume)
         try:
+            observed = Observations(run, opened.by_role())
             run.manifest["left_out"] = left_out
             results = []
             for audit in audits:
@@ -215,11 +217,9 @@ def run_audits(
                 results.append(result)
                 run.record(result, time.monotonic() - began)
                 run.save()
-            for role, engine in opened.by_role().items():
-                facts: dict[str, Any] = getattr(engine, "observed", dict)()
-                if facts:
-                    run.manifest.setdefault("observed", {})[role] = facts
+            observed.to_manifest()
             run.finish(results)
+            observed.finish()
         finally:
             run.release()
     return Outcome(run, results, left_out)

@@ -26,14 +26,13 @@ from evenhand.bridges.serve_config import LOOPBACK, ServeConfig
 from evenhand.bridges.serve_generate import Piece, Work
 from evenhand.bridges.serve_http import error_reply, json_reply, read_within, unforeseen, unknown_address
 from evenhand.bridges.serve_model import ServedModel
+from evenhand.bridges.serve_protocol import bounded_protocol
 from evenhand.bridges.serve_queue import Closed, Done, Event, Failed, Overloaded, Ticket, Worker
 from evenhand.bridges.serve_replies import Reply
 from evenhand.bridges.serve_wire import ApiError, ChatBody, CompletionBody, read_body
 from evenhand.errors import BadInput
 
 __all__ = ["create_app", "listen", "make_server"]
-
-_CONNECTIONS = 512
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -65,12 +64,13 @@ def listen(config: ServeConfig) -> socket.socket:
     return found
 
 
-def make_server(app: Starlette) -> uvicorn.Server:
+def make_server(app: Starlette, config: ServeConfig) -> uvicorn.Server:
     """The HTTP server; run it with ``server.run(sockets=[listen(config)])``."""
     return uvicorn.Server(
         uvicorn.Config(
-            app, http="h11", ws="none", loop="asyncio", lifespan="on", log_level="warning", access_log=False,
-            server_header=False, proxy_headers=False, timeout_graceful_shutdown=5, limit_concurrency=_CONNECTIONS,
+            app, http=bounded_protocol(config.header_timeout, config.connections),
+            ws="none", loop="asyncio", lifespan="on", log_level="warning", access_log=False,
+            server_header=False, proxy_headers=False, timeout_graceful_shutdown=5,
         )
     )  # fmt: skip
 

@@ -42,6 +42,14 @@ class ServeConfig(BaseModel):
     max_tokens_limit: int = Field(1024, ge=1, description="Most tokens that a request may ask for, each choice.")
     active: int = Field(4, ge=1, le=256, description="Requests that are generated at a time, a token each in turn.")
     queue: int = Field(32, ge=0, description="Requests that may wait; further ones are answered with 429.")
+    header_timeout: float = Field(
+        10.0,
+        gt=0,
+        le=3600,
+        allow_inf_nan=False,
+        description="Seconds that a client may take to send the headers of a request.",
+    )
+    connections: int = Field(512, ge=1, description="Maximum number of open connections; further ones are refused.")
     device: str = Field(
         "auto", description="Where the model runs: auto (cuda if there is one), cpu, cuda, cuda:1, mps."
     )

@@ -55,7 +55,7 @@ def serve(settings: dict[str, Any]) -> None:
                 "yellow",
             )
         say(f"base URL {address}/v1   (Ctrl-C ends)")
-        make_server(create_app(model, key=key)).run(sockets=[found])
+        make_server(create_app(model, key=key), config).run(sockets=[found])
     finally:
         found.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,8 +11,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from xxhash import xxh128_digest
+from xxhash import xxh64_digest, xxh128_digest
 
+from evenhand.counts import mended_counts
 from evenhand.engines.base import (
     Batch,
     Choice,
@@ -30,25 +32,58 @@ from evenhand.records import LogProb, Response
 
 __all__ = ["CachedEngine", "RequestCache"]
 
-_APPLICATION, _VERSION = 0x45564E48, 1
+_LOG = logging.getLogger(__name__)
+_APPLICATION, _VERSION = 0x45564E48, 2
 _TABLE = """CREATE TABLE IF NOT EXISTS responses (
     key BLOB PRIMARY KEY, identity TEXT NOT NULL, item_id TEXT NOT NULL, repetition INTEGER NOT NULL,
-    response TEXT NOT NULL, stored REAL NOT NULL) WITHOUT ROWID"""
+    response TEXT NOT NULL, stored REAL NOT NULL, checksum BLOB) WITHOUT ROWID"""
+_FROM_VERSION_1 = (
+    "ALTER TABLE responses ADD COLUMN checksum BLOB",
+    "UPDATE responses SET checksum = nullif(row_sum(key, CAST(response AS BLOB)), x'')",
+)
+"""Version 1 had no checksums. Its rows get one as they are: damage from before the upgrade cannot be seen any more."""
+_PUT = """INSERT INTO responses VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET
+    identity = excluded.identity, item_id = excluded.item_id, repetition = excluded.repetition,
+    response = excluded.response, stored = excluded.stored, checksum = excluded.checksum
+    WHERE responses.checksum IS NOT row_sum(responses.key, CAST(responses.response AS BLOB))"""
+"""The first response stored for a key stays, unless it is damaged."""
 _WAIT_SECONDS = 60.0
 _LOOKUP = 500
 
 
+_reported: set[Path] = set()
+"""Files whose damage was reported: each engine of a run opens the cache for itself."""
+
+
+def _row_sum(key: Any, response: Any) -> bytes:
+    """The checksum of a row, of its key and of what it gives back; empty where damage has made either no bytes at all."""
+    return xxh64_digest(key + response) if isinstance(key, bytes) and isinstance(response, bytes) else b""
+
+
 class RequestCache:
-    """A file of responses. Several processes may use it at a time; the first response stored for a key stays."""
+    """A file of responses. Several processes may use it at a time; the first response stored for a key stays.
+
+    Every row has a checksum of its key and response. A row that fails it counts as missing: it is asked for again and then
+    replaced. ``damaged`` holds the keys of those rows.
+    """
 
     def __init__(self, path: Path):
         self.path = path
+        self.damaged: set[bytes] = set()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(path, timeout=_WAIT_SECONDS, isolation_level=None)
-            self._open()
         except sqlite3.Error as error:
             raise self._unusable(error) from error
+        try:
+            self._database.create_function("row_sum", 2, _row_sum, deterministic=True)
+            self._open()
+        except sqlite3.Error as error:
+            self._database.close()
+            raise self._unusable(error) from error
+        except BaseException:
+            self._database.close()
+            raise
 
     def _open(self) -> None:
         run = self._database.execute
@@ -61,6 +96,10 @@ class RequestCache:
                 run(f"PRAGMA application_id={_APPLICATION}")
                 run(f"PRAGMA user_version={_VERSION}")
                 run(_TABLE)
+            elif (application, version) == (_APPLICATION, 1):
+                for statement in _FROM_VERSION_1:
+                    run(statement)
+                run(f"PRAGMA user_version={_VERSION}")
             elif (application, version) != (_APPLICATION, _VERSION):
                 raise BadInput(
                     "This is a database of another program or of another version of Evenhand.",
@@ -88,6 +127,12 @@ class RequestCache:
                 return
 
     def _unusable(self, error: Exception) -> BadInput:
+        if getattr(error, "sqlite_errorname", "") == "SQLITE_FULL":
+            return BadInput(
+                "The disk is full: the request cache takes no more rows. What it holds is kept.",
+                file=self.path,
+                do="Free some space, then continue with --resume.",
+            )
         return BadInput(
             f"The request cache cannot be used ({error}).",
             file=self.path,
@@ -96,16 +141,30 @@ class RequestCache:
         )
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, dict[str, Any]]:
-        """The stored responses among ``keys``."""
+        """The stored responses among ``keys``; damaged ones are left out and reported once."""
         found: dict[bytes, dict[str, Any]] = {}
+        damaged = set[bytes]()
         try:
             for low in range(0, len(keys), _LOOKUP):
                 part = keys[low : low + _LOOKUP]
                 marks = ",".join("?" * len(part))
-                query = f"SELECT key, response FROM responses WHERE key IN ({marks})"  # noqa: S608  (marks only)
-                found.update((key, json.loads(text)) for key, text in self._database.execute(query, part))
+                query = f"SELECT key, CAST(response AS BLOB), checksum FROM responses WHERE key IN ({marks})"  # noqa: S608  (marks only)
+                for key, response, checksum in self._database.execute(query, part):
+                    if checksum and checksum == _row_sum(key, response):
+                        found[key] = mended_counts(json.loads(response))
+                    else:
+                        damaged.add(key)
         except (sqlite3.Error, ValueError) as error:
             raise self._unusable(error) from error
+        if damaged - self.damaged:
+            self.damaged |= damaged
+            if self.path not in _reported:
+                _reported.add(self.path)
+                _LOG.warning(
+                    "%s: %d rows of the request cache do not match their checksums. These and any further damaged rows are "
+                    "asked for again and replaced.",
+                    self.path, len(damaged),
+                )  # fmt: skip
         return found
 
     def put(self, identity: str, rows: Iterable[tuple[bytes, Response | LogProb]]) -> None:
@@ -120,13 +179,14 @@ class RequestCache:
             if kept:
                 stored = {name: value for name, value in asdict(row).items() if name not in ("config", "span")}
                 named = item.encode("utf-8", "backslashreplace").decode()
-                values.append((key, identity, named, repetition, json.dumps(stored), now))
+                text = json.dumps(stored)
+                values.append((key, identity, named, repetition, text, now, _row_sum(key, text.encode("ascii"))))
         try:
             self._database.execute("BEGIN IMMEDIATE")
             try:
-                self._database.executemany("INSERT OR IGNORE INTO responses VALUES (?, ?, ?, ?, ?, ?)", values)
+                self._database.executemany(_PUT, values)
             except BaseException:
-                self._database.execute("ROLLBACK")
+                self._database.rollback()  # SQLite itself may have done so, where the disk is full
                 raise
             self._database.execute("COMMIT")
         except sqlite3.Error as error:
@@ -171,9 +231,10 @@ class CachedEngine:
         return self.engine.identity()
 
     def observed(self) -> dict[str, Any]:
-        """What the engine noted while it worked (see `HttpEngine.observed`)."""
+        """What the engine noted while it worked (see `HttpEngine.observed`), and how many cached rows were damaged."""
         noted = getattr(self.engine, "observed", None)
-        return dict(noted()) if noted else {}
+        damaged = {"damaged_cache_rows": len(self.cache.damaged)} if self.cache.damaged else {}
+        return {**(noted() if noted else {}), **damaged}
 
     def plan(self, requests: Sequence[Request], sampling: Sampling) -> list[Batch]:
         """The engine's plan; the cache has no part in it."""

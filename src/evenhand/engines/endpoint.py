@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,8 @@ import httpx
 
 from evenhand.engines.base import Choice, Question, Request, Sampling
 from evenhand.engines.http_scoring import Echo, Failure, echo_body, read_echo
+from evenhand.engines.network_errors import NETWORK_ERRORS
+from evenhand.engines.reply_body import ACCEPTED, BodyError, read_body
 from evenhand.engines.sender import Job
 from evenhand.engines.wire import (
     failed_choice,
@@ -48,28 +51,46 @@ def model_entry(client: httpx.Client, base_url: str, model: str, hide: Callable[
 def _fetch(client: httpx.Client, base_url: str, model: str, hide: Callable[[str], str]) -> dict[str, Any]:
     for attempt in range(_TRIES):
         try:
-            reply = client.get(f"{base_url}/models")
-        except httpx.TransportError:
-            reply = None
-        if reply is not None and reply.status_code in (401, 403):
+            with client.stream("GET", f"{base_url}/models", headers={"Accept-Encoding": ACCEPTED}) as reply:
+                status, raw = reply.status_code, _body_of(reply)
+        except httpx.InvalidURL as error:
+            raise EngineError(f"{base_url} is not a usable address ({hide(str(error))}).") from None
+        except NETWORK_ERRORS:
+            status, raw = 0, b""
+        if status in (401, 403):
             raise EngineError(
-                f"{base_url} refuses the key (HTTP {reply.status_code}). "
+                f"{base_url} refuses the key (HTTP {status}). "
                 "Set OPENAI_API_KEY for openai/MODEL, EVENHAND_API_KEY for other endpoints."
             )
-        if reply is not None and reply.status_code < 500 and reply.status_code != 429:
-            return _entry(reply, model)
+        if status and status < 500 and status != 429:
+            return _entry(raw, model) if status == 200 else {}
         if attempt + 1 < _TRIES:
             time.sleep(0.05 * 4**attempt)
     return {}
 
 
-def _entry(reply: httpx.Response, model: str) -> dict[str, Any]:
+def _body_of(reply: httpx.Response) -> bytes:
+    """The body of a reply; empty where it cannot be read, so that it lists no model."""
     try:
-        listed = reply.json()["data"] if reply.status_code == 200 else []
+        return read_body(reply.iter_raw(), reply.headers.get("content-encoding", ""))
+    except BodyError:
+        return b""
+
+
+def _entry(raw: bytes, model: str) -> dict[str, Any]:
+    try:
+        listed = json.loads(raw)["data"]
         entry: dict[str, Any] = next((found for found in listed if found.get("id") == model), {})
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
-    return {name: entry[name] for name in _KEPT if isinstance(entry.get(name), str | int | float)}
+    return {name: entry[name] for name in _KEPT if _is_plain(entry.get(name))}
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value of an entry can be written down: a text, or a number below 2^53 (neither infinite nor NaN)."""
+    if isinstance(value, str):
+        return True
+    return isinstance(value, int | float) and abs(value) < 2**53
 
 
 _BLOCKED = "a content filter stopped the prompt"

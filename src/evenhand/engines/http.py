@@ -18,6 +18,7 @@ from evenhand.engines.echo_check import Abilities, EchoTraits, find_abilities
 from evenhand.engines.endpoint import choice_job, echo_job, generate_job, model_entry
 from evenhand.engines.http_scoring import Echo, Failure, plan_scores, score_row, settled, unscorable
 from evenhand.engines.identity import engine_version
+from evenhand.engines.observed import NotedSet
 from evenhand.engines.planning import blocks
 from evenhand.engines.sender import Job, Sender, stream
 from evenhand.engines.spec import EngineOptions, Spec, split_base_url
@@ -81,7 +82,10 @@ class HttpEngine:
     def __init__(self, spec: str, base_url: str, query: str, model: str, key: str, options: EngineOptions):
         self.spec, self.base_url, self.model, self.options = spec, base_url, model, options
         self._query, self._key = query, key
-        self._fingerprints: set[str] = set()
+        self.on_observed: Callable[[], None] = lambda: None
+        """Called, perhaps in another thread, whenever `observed` has something new."""
+        self._fingerprints: set[str] = NotedSet(lambda: self.on_observed())
+        self._reported: set[str] = set()
         self.verbs: frozenset[Verb] = frozenset({"generate"})
         self._abilities: Abilities | None = None
         self._echoes: dict[str, Echo] = {}
@@ -108,7 +112,8 @@ class HttpEngine:
         options = self.options if max_tries is None else self.options.model_copy(update={"max_tries": max_tries})
         limits = httpx.Limits(max_connections=options.concurrency)
         async with httpx.AsyncClient(**self._client_settings(), limits=limits) as client:
-            yield Sender(client, self.base_url, self.model, options, self._secrets, self._fingerprints)
+            shared = self._fingerprints, self._reported
+            yield Sender(client, self.base_url, self.model, options, self._secrets, *shared)
 
     def _stream(
         self, batches: Sequence[_Batch], jobs: Callable[[_Batch], Sequence[Job[_Row]]]
@@ -158,6 +163,7 @@ class HttpEngine:
             tries = min(_PROBE_TRIES, self.options.max_tries)
             self._abilities = find_abilities(lambda: self._sender(tries), self.model)
             self.verbs = frozenset({"generate", *self._abilities.verbs})
+            self.on_observed()
         return self.verbs
 
     def why_not(self, verb: Verb) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
@@ -78,6 +78,8 @@ class LocalEngine:
         self._model: Any = None
         self._decoder: Any = None
         self._scorer: Any = None
+        self.on_observed: Callable[[], None] = lambda: None
+        """Called when `observed` has something new."""
         self._parameters = 0
         self._stamps = file_stamps(self._files())
         _ = self.renderer  # a model without a chat template is refused here
@@ -272,6 +274,7 @@ class LocalEngine:
             with self._inside():
                 self._scorer = Scorer(self.model, pad=pad if pad is not None else 0, kernel=self._kernel)
             torch_with_threads(self._parameters)
+            self.on_observed()
         return self._scorer
 
     def plan_scores(self, spans: Sequence[Span]) -> list[ScoreBatch]:

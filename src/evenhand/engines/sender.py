@@ -15,6 +15,9 @@ from typing import Any, Generic, TypeVar
 
 import httpx
 
+from evenhand.counts import implausible_count
+from evenhand.engines.network_errors import NETWORK_ERRORS, network_fault
+from evenhand.engines.reply_body import ACCEPTED, BodyError, TooLong, read_body_async
 from evenhand.engines.retry import RETRIED, backoff, retry_after
 from evenhand.engines.spec import EngineOptions
 from evenhand.engines.wire import Dialect, WireError, error_text, filtered, redact
@@ -23,7 +26,6 @@ from evenhand.errors import EngineError
 __all__ = ["Job", "NoSuchAddress", "Sender", "stream"]
 
 _LOG = logging.getLogger(__name__)
-_LONGEST_REPLY = 32 << 20
 _Batch = TypeVar("_Batch")
 _Row = TypeVar("_Row")
 
@@ -74,9 +76,12 @@ class Sender:
         options: EngineOptions,
         secrets: tuple[str, ...],
         fingerprints: set[str],
+        reported: set[str] | None = None,
     ):
         self.client, self.base_url, self.model, self.options = client, base_url, model, options
         self.secrets, self.fingerprints = secrets, fingerprints
+        self.reported = set[str]() if reported is None else reported
+        """What was said once of the endpoint and need not be said again; an engine shares it among its senders."""
         self.dialect = Dialect()
         self._not_before = 0.0
         self._unreached = 0
@@ -132,33 +137,40 @@ class Sender:
         body = job.body(self.dialect)
         known = self.dialect.completion_tokens, frozenset(self.dialect.without)
         try:
-            reply = await self.client.post(f"{self.base_url}/{job.path}", content=body)
-        except httpx.TimeoutException as error:
-            slow_connect = isinstance(error, httpx.ConnectTimeout)
-            return _Again(f"time-out ({self.options.timeout:g} s)", unreachable=slow_connect)
-        except (httpx.ConnectError, httpx.UnsupportedProtocol) as error:
-            return _Again(f"connection refused or host not found: {self._hidden(str(error))}", unreachable=True)
-        except httpx.TransportError as error:
-            return _Again(f"connection broken: {self._hidden(str(error)) or type(error).__name__}")
-        self._unreached = 0
-        return self._read(job, reply, known)
-
-    def _read(self, job: Job[_Row], reply: httpx.Response, known: tuple[bool, frozenset[str]]) -> _Row | _Again:
-        raw, status = reply.content, reply.status_code
+            headers = {"Accept-Encoding": ACCEPTED}
+            url = f"{self.base_url}/{job.path}"
+            async with self.client.stream("POST", url, content=body, headers=headers) as reply:
+                self._unreached = 0
+                raw, fault = await _body_of(reply)
+        except NETWORK_ERRORS as error:
+            found = network_fault(error, self.options.timeout)
+            return _Again(self._hidden(found.reason), unreachable=found.unreachable)
         try:
-            payload: Any = json.loads(raw) if len(raw) <= _LONGEST_REPLY else None
+            return self._read(job, reply, raw, fault, known)
+        except RecursionError:
+            return _Again("the reply is nested too deeply")
+
+    def _read(
+        self, job: Job[_Row], reply: httpx.Response, raw: bytes, fault: BodyError | None, known: tuple[bool, frozenset[str]]
+    ) -> _Row | _Again:  # fmt: skip
+        status = reply.status_code
+        try:
+            payload: Any = json.loads(raw) if fault is None else None
         except (ValueError, RecursionError):
             payload = None
         if status == 200:
+            if isinstance(fault, TooLong):
+                return job.failed(str(fault))
             if payload is None:
-                return _Again("the reply is cut off, too long or not JSON")
+                return _Again(str(fault) if fault else "the reply is cut off or not JSON")
             try:
                 row = job.read(payload)
             except WireError as error:
                 return _Again(self._hidden(str(error)))
             self._note(payload)
+            self._doubt(payload)
             return row
-        message = self._hidden(error_text(payload, raw))
+        message = self._hidden(error_text(payload, raw) if fault is None else str(fault))
         if status in (401, 403, 404):
             kind = NoSuchAddress if status == 404 else EngineError
             raise kind(_REFUSED[status].format(url=self.base_url, model=self.model, message=message))
@@ -177,6 +189,16 @@ class Sender:
                 return _Again(f"HTTP {status}: {message}", free=True)
         return job.failed(f"HTTP {status}: {message}")
 
+    def _doubt(self, payload: Any) -> None:
+        """Report once that the endpoint states token counts which no text can have."""
+        wrong = implausible_count(payload.get("usage")) if isinstance(payload, dict) else ""
+        if wrong and "usage" not in self.reported:
+            self.reported.add("usage")
+            _LOG.warning(
+                "%s: a reply states an impossible token count (%s). Such counts are recorded as unknown.",
+                self.base_url, wrong,
+            )  # fmt: skip
+
     def _note(self, payload: Any) -> None:
         found = payload.get("system_fingerprint") if isinstance(payload, dict) else None
         if isinstance(found, str) and found and found not in self.fingerprints:
@@ -186,6 +208,14 @@ class Sender:
 
     def _hidden(self, text: str) -> str:
         return redact(text, self.secrets)
+
+
+async def _body_of(reply: httpx.Response) -> tuple[bytes, BodyError | None]:
+    """The body of a reply, or why it cannot be read."""
+    try:
+        return await read_body_async(reply.aiter_raw(), reply.headers.get("content-encoding", "")), None
+    except BodyError as fault:
+        return b"", fault
 
 
 _REFUSED = {

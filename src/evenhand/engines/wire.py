@@ -11,6 +11,7 @@ from typing import Any
 
 from xxhash import xxh32_intdigest
 
+from evenhand.counts import token_count
 from evenhand.engines.base import Choice, Question, Request, Sampling
 from evenhand.engines.reasoning import split_reasoning
 from evenhand.records import FinishReason, Response
@@ -138,8 +139,8 @@ def read_reply(payload: Any, request: Request, *, config: str) -> Response:
         finish,
         reasoning="\n\n".join(part for part in (apart, block) if part),
         provider_refusal=provider,
-        prompt_tokens=_count(counts.get("prompt_tokens")),
-        completion_tokens=_count(counts.get("completion_tokens")),
+        prompt_tokens=token_count(counts.get("prompt_tokens")),
+        completion_tokens=token_count(counts.get("completion_tokens")),
     )
 
 
@@ -262,10 +263,6 @@ def choice_of(question: Question, log_probs: list[float]) -> Choice:
 def failed_choice(question: Question, reason: str) -> Choice:
     """A failed row."""
     return Choice(question.key, (), (), None, error=reason)
-
-
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def filtered(payload: Any) -> bool:

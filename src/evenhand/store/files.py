@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evenhand.errors import BadInput
+from evenhand.store.leftovers import beside
 
 __all__ = ["read_json", "write_atomically", "write_json"]
 
@@ -15,15 +16,15 @@ __all__ = ["read_json", "write_atomically", "write_json"]
 def write_atomically(path: Path, data: bytes) -> None:
     """Write beside the target, bring it to the disk, then rename over it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    new = beside(path)
     try:
-        with beside.open("wb") as file:
+        with new.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
+        new.replace(path)
     finally:
-        beside.unlink(missing_ok=True)
+        new.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -19,6 +19,7 @@ from evenhand.errors import BadInput
 from evenhand.records import Finding
 from evenhand.store.files import read_json, write_json
 from evenhand.store.journal import Journal, ScoreJournal
+from evenhand.store.leftovers import is_leftover, remove_leftovers
 
 __all__ = ["MANIFEST_SCHEMA", "Run", "finding_from", "input_checksum", "library_versions"]
 
@@ -82,6 +83,7 @@ class Run:
                     do="Repeat the first command with --resume, or choose another --out.",
                 )
             run._hold()
+            remove_leftovers(folder)
             if library_versions() != run.manifest["versions"]:
                 run.manifest.setdefault("resumed_with_versions", []).append(library_versions())
             run.manifest["state"] = "started"
@@ -89,7 +91,7 @@ class Run:
             return run
         if folder.exists() and not folder.is_dir():
             raise BadInput("This is a file, not a folder.", file=folder, do="Choose another --out.")
-        if folder.exists() and any(folder.iterdir()):
+        if folder.exists() and not _is_fresh(folder):
             raise BadInput("The folder is not empty and holds no run.", file=folder, do="Choose another --out.")
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -110,6 +112,7 @@ class Run:
             },
         )
         run._hold()
+        remove_leftovers(folder)
         run.save()
         return run
 
@@ -181,6 +184,11 @@ class Run:
         """The findings of every audit, as plain values."""
         audits: dict[str, Any] = read_json(self.findings_path)["audits"]
         return audits
+
+
+def _is_fresh(folder: Path) -> bool:
+    """Whether a folder holds nothing but what a process leaves that is killed before it has written its manifest."""
+    return all(path.name == ".lock" or is_leftover(path) for path in folder.iterdir())
 
 
 def _plain(value: Any) -> Any:
