@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xxhash import xxh128_hexdigest
 
@@ -19,10 +17,16 @@ from evenhand.errors import BadInput
 from evenhand.records import Finding
 from evenhand.store.files import read_json, write_json
 from evenhand.store.journal import Journal, ScoreJournal
+from evenhand.store.lock import LOCK_NAME, hold
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 __all__ = ["MANIFEST_SCHEMA", "Run", "finding_from", "input_checksum", "library_versions"]
 
 MANIFEST_SCHEMA = 1
+_BEFORE_MANIFEST = frozenset({LOCK_NAME})
+"""What a process leaves that is killed before it has written its manifest."""
 _LIBRARIES = ("evenhand", "numpy", "scipy", "polars", "pyarrow", "torch", "transformers", "tokenizers", "httpx")
 
 
@@ -57,7 +61,7 @@ class Run:
     def __init__(self, folder: Path, manifest: dict[str, Any]):
         self.folder = folder
         self.manifest = manifest
-        self._lock: int | None = None
+        self._lock: BaseFileLock | None = None
 
     @classmethod
     def start(cls, folder: Path, plan: Mapping[str, Any], *, resume: bool) -> Run:
@@ -89,7 +93,7 @@ class Run:
             return run
         if folder.exists() and not folder.is_dir():
             raise BadInput("This is a file, not a folder.", file=folder, do="Choose another --out.")
-        if folder.exists() and any(folder.iterdir()):
+        if folder.exists() and any(entry.name not in _BEFORE_MANIFEST for entry in folder.iterdir()):
             raise BadInput("The folder is not empty and holds no run.", file=folder, do="Choose another --out.")
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -110,6 +114,9 @@ class Run:
             },
         )
         run._hold()
+        if path.exists():  # another process began and ended here meanwhile
+            run.release()
+            raise BadInput("The folder already holds a run.", file=folder, do="Choose another --out.")
         run.save()
         return run
 
@@ -127,18 +134,12 @@ class Run:
         return cls(folder, manifest)
 
     def _hold(self) -> None:
-        handle = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(handle)
-            raise BadInput("Another process is writing this run.", file=self.folder, do="Wait for it to end.") from None
-        self._lock = handle
+        self._lock = hold(self.folder)
 
     def release(self) -> None:
         """Let another process write the run."""
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.release()
             self._lock = None
 
     def save(self) -> None:
