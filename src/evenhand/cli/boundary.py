@@ -39,7 +39,8 @@ class _Noted:
     @property
     def kept(self) -> Path | None:
         """The folder, where it holds a run."""
-        return self.folder if self.folder is not None and (self.folder / "manifest.json").is_file() else None
+        there = self.folder is not None and os.path.isfile(self.folder / "manifest.json")  # noqa: PTH113 - a name too long is False
+        return self.folder if there else None
 
 
 _noted = _Noted()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import io
 import os
+import select
 import sys
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 __all__ = ["prepare_streams"]
 
@@ -23,17 +24,20 @@ class _Output(io.FileIO):
     _gone = False
 
     def write(self, data: Any) -> int:
-        size = memoryview(data).nbytes
-        if not self._gone:
+        left = memoryview(data).cast("B")
+        size = left.nbytes
+        while left.nbytes and not self._gone:
             try:
-                written = super().write(data)
+                written = super().write(left)
             except OSError as error:
                 self._gone = True
                 if error.errno not in _CLOSED:
                     error.filename = "standard output" if self.fileno() == 1 else "standard error"
                     raise
             else:
-                return size if written is None else written
+                if written is None:  # a pipe that does not block is full
+                    select.select([], [self], [])
+                left = left[written or 0 :]
         return size
 
 
@@ -44,11 +48,13 @@ def _prepared(stream: Any) -> Any:
         number = stream.fileno()
     except (AttributeError, OSError, ValueError):  # a stream of a test or of another program
         return stream
-    if number not in (1, 2) or not isinstance(stream, io.TextIOWrapper) or isinstance(stream.buffer, io.RawIOBase):
+    if number not in (1, 2) or not isinstance(stream, io.TextIOWrapper):
         return stream
     stream.flush()
+    output = _Output(number, "wb", closefd=False)
     return io.TextIOWrapper(
-        io.BufferedWriter(_Output(number, "wb", closefd=False)),
+        # PYTHONUNBUFFERED takes the buffer away.
+        cast(BinaryIO, output) if isinstance(stream.buffer, io.RawIOBase) else io.BufferedWriter(output),
         encoding=stream.encoding,
         errors="backslashreplace",
         line_buffering=stream.line_buffering,
