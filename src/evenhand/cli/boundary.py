@@ -24,7 +24,8 @@ from evenhand.errors import EvenhandError
 __all__ = ["after_run", "guarded", "note_run", "redacted", "say"]
 
 _SECRET_NAME = re.compile(r"(^|_)(KEY|TOKEN|SECRET|PASSWORD|PASSWD)S?$", re.I)
-_URL_SECRETS = re.compile(r"(://)[^/\s@'\"]+(?=@)|(://[^\s?#'\"]*\?)[^\s#'\"]+")
+_URL_USER = re.compile(r"(?<=://)[^/\s@'\"]+(?=@)")
+_URL_QUERY = re.compile(r"(://[^\s?#'\"]*\?)[^\s#'\"]+")
 _SHORTEST = 6  # characters of a value that is taken for a secret
 
 
@@ -56,7 +57,7 @@ def redacted(text: str) -> str:
     for name, value in os.environ.items():
         if len(value) >= _SHORTEST and _SECRET_NAME.search(name):
             text = text.replace(value, "***")
-    return _URL_SECRETS.sub(r"\1\2***", text)
+    return _URL_QUERY.sub(r"\1***", _URL_USER.sub("***", text))
 
 
 def say(text: str) -> None:
