@@ -53,26 +53,30 @@ def test_an_output_that_is_not_utf_8_gets_escapes_and_the_run_is_finished(folder
     assert state(folder / "ascii") == "done"
 
 
-@pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_a_reader_that_leaves_does_not_fail_the_command(folder: Path, unbuffered: str) -> None:
+def left_by_its_reader(folder: Path, words: list[str], unbuffered: str = "") -> None:
+    """Run a command whose output nobody reads."""
+    reading, writing = os.pipe()
+    os.close(reading)
     environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
-    for words in (
-        [*AUDIT, f"head{unbuffered}"],
-        ["show", "run"],
-        ["show", "run", "--csv"],
-        ["list", "audits"],
-        ["--help"],
-    ):
-        reading, writing = os.pipe()
-        os.close(reading)
-        done = subprocess.run(
-            [*COMMAND, *words], cwd=folder, env=environment, stdout=writing, stderr=subprocess.PIPE, check=False
-        )
-        os.close(writing)
-        assert done.returncode == 0, (words, done.stderr)
-        assert b"Broken" not in done.stderr
-        assert b"Traceback" not in done.stderr
-    assert state(folder / f"head{unbuffered}") == "done"
+    done = subprocess.run(
+        [*COMMAND, *words], cwd=folder, env=environment, stdout=writing, stderr=subprocess.PIPE, check=False
+    )
+    os.close(writing)
+    assert done.returncode == 0, (words, done.stderr)
+    assert b"Broken" not in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_reader_that_leaves_does_not_fail_a_run(folder: Path) -> None:
+    left_by_its_reader(folder, [*AUDIT, "head"])
+    assert state(folder / "head") == "done"
+    assert (folder / "head" / "report.html").exists()
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("words", [["show", "run"], ["show", "run", "--csv"], ["list", "audits"], ["--help"]])
+def test_a_reader_that_leaves_does_not_fail_a_command(folder: Path, words: list[str], unbuffered: str) -> None:
+    left_by_its_reader(folder, words, unbuffered)
 
 
 def test_a_full_disk_behind_the_output_leaves_a_finished_run(folder: Path) -> None:
