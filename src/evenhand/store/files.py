@@ -24,7 +24,9 @@ def write_atomically(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         beside.replace(path)
     except OSError as error:
-        error.filename = str(path)  # a failed write does not know its file, and the name beside it means nothing to a user
+        error.filename = str(
+            path
+        )  # a failed write does not know its file, and the name beside it means nothing to a user
         raise
     finally:
         with suppress(OSError):
