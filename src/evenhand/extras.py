@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 from evenhand.errors import BadInput
 
-__all__ = ["EXTRAS", "install_line", "missing_library", "need"]
+__all__ = ["EXTRAS", "install_line", "installed", "missing_library", "need"]
 
 EXTRAS = {
     "torch": "local",
@@ -33,7 +33,8 @@ def install_line(extra: str) -> str:
     return f"pip install 'evenhand[{extra}]'"
 
 
-def _installed(library: str) -> bool:
+def installed(library: str) -> bool:
+    """Whether a library can be found; nothing is imported."""
     if library in sys.modules:
         return sys.modules[library] is not None
     try:
@@ -48,7 +49,7 @@ def need(extra: str, *libraries: str, what: str) -> None:
     Nothing is imported. ``what`` begins the sentence, for example ``"A local model"``.
     """
     for library in libraries:
-        if not _installed(library):
+        if not installed(library):
             raise BadInput(f"{what} needs {library}, which is not installed.", do=f"Run: {install_line(extra)}")
 
 
@@ -58,7 +59,7 @@ def missing_library(error: ImportError) -> BadInput | None:
     if library not in EXTRAS:
         return None
     line = install_line(EXTRAS[library])
-    if isinstance(error, ModuleNotFoundError) and not _installed(library):
+    if isinstance(error, ModuleNotFoundError) and not installed(library):
         return BadInput(f"This needs {library}, which is not installed.", do=f"Run: {line}")
     again = line.replace("install", "install --force-reinstall", 1)
     return BadInput(f"{library} is installed but cannot be imported ({error}).", do=f"Run: {again}")
