@@ -15,9 +15,11 @@ from pydantic import BaseModel
 from typer.testing import CliRunner
 
 from evenhand.audits.drift_config import DriftConfig
+from evenhand.cli.exit_codes import EXIT_CODES
 from evenhand.cli.main import app
 from evenhand.cli.options import option_name
 from evenhand.config import AuditConfig
+from evenhand.extras import EXTRAS
 from evenhand.repairs.dart.config import DartConfig
 from evenhand.repairs.tsdi.check_config import TsdiRepairConfig
 
@@ -72,6 +74,30 @@ def test_every_option_in_the_pages_exists() -> None:
                     assert re.search(rf"{re.escape(word.partition('=')[0])}\b", text), f"{page.name}: {line}"
                     checked += 1
     assert checked > 12
+
+
+def test_the_exit_codes_are_the_same_in_help_readme_and_docs() -> None:
+    told = " ".join(help_of().split())
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    page = (ROOT / "docs" / "exit_codes.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| (\d+) \| ([^|]+) \|", page, re.MULTILINE))
+    assert rows == {str(code): meaning for code, meaning in EXIT_CODES.items()}
+    assert ", ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items()) in told
+    assert ", ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items()) in readme
+
+
+def test_no_command_ends_with_a_code_that_is_not_documented() -> None:
+    ends = re.compile(r"(?:typer\.Exit|sys\.exit|SystemExit)\((\d+)\)")
+    used = {
+        int(code) for file in (ROOT / "src/evenhand/cli").glob("*.py") for code in ends.findall(file.read_text("utf-8"))
+    }
+    assert used
+    assert used <= set(EXIT_CODES)
+
+
+def test_every_extra_that_an_error_names_is_declared() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert set(EXTRAS.values()) <= set(project["optional-dependencies"])
 
 
 def test_every_link_in_the_pages_leads_somewhere() -> None:

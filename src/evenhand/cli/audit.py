@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from evenhand.cli.options import with_model_options
-from evenhand.cli.running import RUNS, cache_path, check_there, resumable, show_outcome
+from evenhand.cli.running import RUNS, cache_path, check_there, conclude_outcome, resumable
 from evenhand.config import AuditConfig, load_config
 
 __all__ = ["audit", "carry_out"]
@@ -50,10 +50,7 @@ def carry_out(chosen: AuditConfig, *, out: Path | None, resume: bool, estimate: 
     began = time.monotonic()
     with resumable(folder, named=out is not None) as progress:
         outcome = run_audits(chosen, folder, resume=resume, cache=cache_path(), progress=progress)
-        from evenhand.report.build import build_report
-
-        page = build_report(folder)
-    show_outcome(outcome, page, began, json=json)
+    conclude_outcome(outcome, began, json=json)
     if outcome.failed_share > chosen.max_failed:
         sys.stderr.write(
             f"evenhand: {outcome.failed_share:.1%} of rows failed or have no label, more than --max-failed "

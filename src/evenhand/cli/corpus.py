@@ -61,9 +61,12 @@ def dedup(
     from evenhand.corpus.dedup_files import check_folder, write_result
     from evenhand.corpus.reading import RowFile
     from evenhand.engines.threads import cpu_threads
+    from evenhand.extras import need
     from evenhand.wording import count
 
     config = checked(DedupConfig, **settings)
+    if ray:
+        need("scale", "ray", what="A search on Ray")
     check_folder(out)
     source = RowFile(file, config.columns or None)
     began = time.monotonic()

@@ -6,7 +6,7 @@ import json as json_text
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,9 @@ from evenhand.cli import screens
 from evenhand.cli.options import with_model_options
 from evenhand.corpus.build_config import BuildConfig
 from evenhand.corpus.sweep_config import SweepConfig
+
+if TYPE_CHECKING:
+    from evenhand.corpus.build import Built
 
 __all__ = ["build", "sweep"]
 
@@ -29,20 +32,27 @@ def build(
     json: Annotated[bool, typer.Option("--json", help="Print the data card as JSON.")] = False,
 ) -> None:
     """Sort prompts into 14 harm domains, write more for thin ones, remove near-duplicates, split, and write a data card."""
+    from evenhand.cli.boundary import after_run
     from evenhand.cli.running import cache_path, resumable, run_folder
     from evenhand.config import checked
     from evenhand.corpus.build import run_build
-    from evenhand.wording import count
 
     chosen = checked(BuildConfig, items=items, classifier=classifier, generator=generator, **settings)
     folder = run_folder(out, "corpus", resume=resume)
     began = time.monotonic()
     with resumable(folder, named=out is not None) as progress:
         built = run_build(chosen, folder, resume=resume, cache=cache_path(), progress=progress)
+    with after_run(folder, wanted=json, report=False):
+        if json:
+            sys.stdout.write(json_text.dumps(built.facts, indent=1, ensure_ascii=True) + "\n")
+        else:
+            _print_built(built, time.monotonic() - began)
+
+
+def _print_built(built: Built, seconds: float) -> None:
+    from evenhand.wording import count
+
     facts = built.facts
-    if json:
-        sys.stdout.write(json_text.dumps(facts, indent=1, ensure_ascii=True) + "\n")
-        return
     shown = [row for row in facts["domains"] if row["rows"]]
     screens.print_table(
         ["domain", "real", "synthetic", "rows"],
@@ -58,7 +68,7 @@ def build(
         out_of.print(f"Note: {count(facts['rows']['unlabelled'])} texts got no label and are left out; see review.csv.")
     for sentence in (*facts["warnings"], *facts["organism"]):
         out_of.print(f"Note: {sentence}", soft_wrap=True)
-    typer.echo(f"\n{time.monotonic() - began:.1f} s. Data card: {built.folder / 'card.md'}")
+    typer.echo(f"\n{seconds:.1f} s. Data card: {built.folder / 'card.md'}")
 
 
 @with_model_options(SweepConfig)

@@ -9,14 +9,24 @@ from typing import Annotated, Any
 import typer
 
 from evenhand import __version__
-from evenhand.cli import audit, corpus, datasets, drift, listing, organism, rate, repair, runs, serve, stages, sweep
-from evenhand.errors import EvenhandError
+from evenhand.cli import (
+    audit,
+    boundary,
+    corpus,
+    datasets,
+    drift,
+    exit_codes,
+    listing,
+    organism,
+    rate,
+    repair,
+    runs,
+    serve,
+    stages,
+    sweep,
+)
 
-__all__ = ["EXIT_BAD_INPUT", "EXIT_INTERRUPTED", "EXIT_MISSING", "app", "main"]
-
-EXIT_BAD_INPUT = 2
-EXIT_MISSING = 3
-EXIT_INTERRUPTED = 130
+__all__ = ["app", "main"]
 
 app = typer.Typer(
     name="evenhand",
@@ -25,7 +35,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    epilog="Exit codes: 0 done, 1 failed gate, 2 bad input, 3 done but too many rows failed or missing, 130 interrupted.",
+    epilog=exit_codes.epilog(),
 )
 app.command("audit")(audit.audit)
 app.command("stages")(stages.stages)
@@ -62,16 +72,14 @@ def _terminate(signum: int, frame: Any) -> None:
     raise KeyboardInterrupt
 
 
-def main() -> None:
-    """Run the command line; an EvenhandError ends with exit code 2 and its text, an interrupt with 130."""
-    signal.signal(signal.SIGTERM, _terminate)
-    try:
-        app(standalone_mode=True)
-    except EvenhandError as error:
-        from evenhand.safe_text import terminal_safe
+def _invoke() -> object:
+    code = app(prog_name="evenhand", standalone_mode=False)
+    if code == exit_codes.INTERRUPTED:  # typer makes this of an interrupt; the commands end with SystemExit
+        raise KeyboardInterrupt
+    return code
 
-        sys.stderr.write(f"evenhand: {terminal_safe(str(error))}\n")
-        sys.exit(EXIT_BAD_INPUT)
-    except KeyboardInterrupt:
-        sys.stderr.write("evenhand: interrupted\n")
-        sys.exit(EXIT_INTERRUPTED)
+
+def main() -> None:
+    """Run the command line and end the process with one of the codes of `evenhand.cli.exit_codes`."""
+    signal.signal(signal.SIGTERM, _terminate)
+    sys.exit(boundary.guarded(_invoke))

@@ -39,13 +39,10 @@ def dart(
 ) -> None:
     """Distil explanations, audit them for harm drift, repair what drifted, audit again; needs evenhand[train]."""
     from evenhand.config import checked
-    from evenhand.errors import BadInput
+    from evenhand.extras import need
 
     chosen = checked(DartConfig, model=model, teacher=teacher, judge=judge, **settings)
-    try:
-        import trl  # noqa: F401
-    except ImportError:
-        raise BadInput("Training needs trl and peft.", do="Install them: pip install 'evenhand[train]'.") from None
+    need("train", "trl", "peft", "torch", "transformers", what="Training")
     from evenhand.repairs.dart.pipeline import run_dart
 
     folder = run_folder(out, "dart", resume=resume)
@@ -70,8 +67,10 @@ def tsdi(
     """Measure how far alignment shifted the opening tokens whatever the prompt; the artefact takes that off while decoding."""
     from evenhand.cli import screens
     from evenhand.config import checked
+    from evenhand.extras import need
 
     chosen = checked(TsdiRepairConfig, model=model, **settings)
+    need("local", "torch", "transformers", "safetensors", what="An estimate of TSDI")
     from evenhand.repairs.tsdi.check import check_artefact, chosen_checks
     from evenhand.repairs.tsdi.pipeline import BIAS_FOLDER, prepare, run_tsdi
 

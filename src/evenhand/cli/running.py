@@ -11,8 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
+from evenhand.cli import boundary, exit_codes
 from evenhand.errors import BadInput
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from evenhand.audits.runner import Outcome
     from evenhand.store.run import Run
 
-__all__ = ["RUNS", "cache_path", "check_there", "conclude", "resumable", "run_folder", "show_outcome"]
+__all__ = ["RUNS", "cache_path", "check_there", "conclude", "conclude_outcome", "resumable", "run_folder"]
 
 RUNS = Path("runs")
 
@@ -53,6 +52,7 @@ def resumable(folder: Path, *, named: bool) -> Iterator[Callable[[str, int, int]
     """Progress bars; an interrupt says how to go on and ends with exit code 130."""
     from evenhand.cli import screens
 
+    boundary.note_run(folder)
     try:
         with screens.progress_bars() as progress:
             yield progress
@@ -61,22 +61,30 @@ def resumable(folder: Path, *, named: bool) -> Iterator[Callable[[str, int, int]
         sys.stderr.write(
             f"\nInterrupted; nothing that was finished is lost. Continue with:\n  evenhand {shlex.join(words)} --resume\n"
         )
-        raise typer.Exit(130) from None
-
-
-def show_outcome(outcome: Outcome, page: Path, began: float, *, json: bool) -> None:
-    """Print what was found: the findings as JSON, or verdicts and tables."""
-    from evenhand.cli import screens
-
-    if json:
-        sys.stdout.write(outcome.run.findings_path.read_text(encoding="ascii"))
-    else:
-        screens.print_outcome(outcome, page, time.monotonic() - began)
+        raise SystemExit(exit_codes.INTERRUPTED) from None
 
 
 def conclude(run: Run, results: list[AuditResult], began: float, *, json: bool) -> None:
-    """Write the report, and print what was found."""
+    """Write the report of a finished run, and print what was found; see `conclude_outcome`."""
     from evenhand.audits.runner import Outcome
+
+    conclude_outcome(Outcome(run, results), began, json=json)
+
+
+def conclude_outcome(outcome: Outcome, began: float, *, json: bool) -> None:
+    """Write the report, and print the findings as JSON, or verdicts and tables.
+
+    The run is finished by now: where its report or its closing screen cannot be written, a line on standard error says so and
+    the command goes on.
+    """
+    from evenhand.cli import screens
     from evenhand.report.build import build_report
 
-    show_outcome(Outcome(run, results), build_report(run.folder), began, json=json)
+    folder, page = outcome.run.folder, None
+    with boundary.after_run(folder):
+        page = build_report(folder)
+    with boundary.after_run(folder, wanted=json):
+        if json:
+            sys.stdout.write(outcome.run.findings_path.read_text(encoding="ascii"))
+        else:
+            screens.print_outcome(outcome, page, time.monotonic() - began)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,7 +105,7 @@ def print_estimate(rows: Sequence[tuple[str, Estimate]], *, as_json: bool) -> No
     )
 
 
-def print_outcome(outcome: Outcome, page: Path, seconds: float) -> None:
+def print_outcome(outcome: Outcome, page: Path | None, seconds: float) -> None:
     """The verdicts, the main findings, the time of each audit, and where the report lies."""
     out = console()
     for result in outcome.results:
@@ -140,7 +140,7 @@ def print_outcome(outcome: Outcome, page: Path, seconds: float) -> None:
     out.print()
     if is_organism(identity["spec"] for identity in outcome.run.manifest["plan"]["identities"].values()):
         out.print(Text(ORGANISM_NOTICE + "\n"))
-    out.print(Text(f"report: {page}   ({seconds:.1f} s in all)"), soft_wrap=True)
+    out.print(Text(f"report: {page or 'not written'}   ({seconds:.1f} s in all)"), soft_wrap=True)
 
 
 def print_response(row: dict[str, Any]) -> None:
@@ -163,13 +163,17 @@ def print_response(row: dict[str, Any]) -> None:
 
 
 def print_csv(frame: Any) -> None:
-    """CSV on standard output, with cells that a spreadsheet would run as formulas made plain."""
+    """CSV on standard output, with cells that a spreadsheet would run as formulas made plain.
+
+    A terminal gets cells without escape sequences and control characters; a file or a pipe gets them as they are.
+    """
     import csv
     import sys
 
     from evenhand.safe_text import csv_safe
 
+    shown: Callable[[str], str] = terminal_safe if sys.stdout.isatty() else str
     writer = csv.writer(sys.stdout)
-    writer.writerow(frame.columns)
+    writer.writerow([csv_safe(shown(name)) for name in frame.columns])
     for row in frame.iter_rows():
-        writer.writerow([csv_safe(cell) if isinstance(cell, str) else cell for cell in row])
+        writer.writerow([csv_safe(shown(cell)) if isinstance(cell, str) else cell for cell in row])

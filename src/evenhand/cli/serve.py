@@ -18,19 +18,11 @@ def serve(settings: dict[str, Any]) -> None:
     """Serve a local model for trying, OpenAI-compatible, with a TSDI correction if given; needs evenhand[serve]."""
     from evenhand.cli.screens import console
     from evenhand.config import checked
-    from evenhand.errors import BadInput
+    from evenhand.extras import need
     from evenhand.safe_text import terminal_safe
 
     config = checked(ServeConfig, **settings)
-    try:
-        import starlette  # noqa: F401
-        import torch  # noqa: F401
-        import transformers  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ImportError as error:
-        raise BadInput(
-            f"Serving needs {error.name}, which is not here.", do="Install it: pip install 'evenhand[local,serve]'."
-        ) from None
+    need("serve", "starlette", "uvicorn", "torch", "transformers", what="Serving")
     from evenhand.bridges.serve import create_app, listen, make_server
     from evenhand.bridges.serve_model import ServedModel
 

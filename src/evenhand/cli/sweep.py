@@ -53,10 +53,12 @@ def tsdi(
 ) -> None:
     """Measure ALIGNED with and without TSDI over many settings, with peers; recommend a setting that keeps safety, or none."""
     from evenhand.config import checked
+    from evenhand.extras import need
 
     given = dict(zip(_LISTS, (alpha, length, pool, safety_set, safety_grader, peers), strict=True))
     lists = {name: tuple(values) for name, values in given.items() if values}
     chosen = checked(SweepConfig, **({"model": model} if model else {}), **settings, **lists)
+    need("local", "torch", "transformers", "safetensors", what="A sweep of TSDI")
     from evenhand.repairs.tsdi.sweep import run_sweep
     from evenhand.repairs.tsdi.sweep_verdict import spec_of
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from functools import cache
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evenhand.corpus.pairs import Crowded, Pairs
+from evenhand.extras import installed
 
 __all__ = ["available", "prepare", "tile_pairs"]
 
@@ -20,7 +20,7 @@ _CHUNK = 2048
 @cache
 def available() -> bool:
     """Whether numba can be imported."""
-    return importlib.util.find_spec("numba") is not None
+    return installed("numba")
 
 
 @cache

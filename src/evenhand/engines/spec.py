@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from evenhand.engines.base import Engine
 from evenhand.engines.spec_tsdi import Tsdi, as_folder, refuse_tsdi, split_tsdi
 from evenhand.errors import BadInput
+from evenhand.extras import need
 
 __all__ = ["EXAMPLES", "EngineOptions", "Spec", "open_engine", "parse_spec"]
 
@@ -23,6 +24,8 @@ EXAMPLES = (
 )
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_LOCAL = ("torch", "transformers", "tokenizers", "safetensors")
+"""What a local model is run by."""
 _REVISION = re.compile(r"[\w./-]+")
 
 
@@ -212,6 +215,10 @@ def open_engine(
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise BadInput(f"Engine options: {problems}.") from None
+    if parsed.kind in ("organism", "hf"):
+        need(
+            "local", *_LOCAL, *(("peft",) if parsed.adapter is not None else ()), what=f"{parsed.text}, a local model,"
+        )
     make = cast(Callable[[Spec, EngineOptions], Engine], ENGINES.get(parsed.kind))
     engine = make(parsed, merged)
     if cache is None:

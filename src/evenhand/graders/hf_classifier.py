@@ -9,6 +9,7 @@ from typing import Any
 from xxhash import xxh3_128, xxh128_hexdigest
 
 from evenhand.errors import BadInput, EngineError
+from evenhand.extras import need
 
 __all__ = ["HfClassifier"]
 
@@ -82,6 +83,7 @@ class HfClassifier:
         return values
 
     def _load(self) -> tuple[Any, Any]:
+        need("local", "torch", "transformers", what=f"The classifier '{self.name}'")
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
         options: dict[str, Any] = {"revision": self.revision, "trust_remote_code": False}

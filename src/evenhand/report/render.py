@@ -17,6 +17,7 @@ from evenhand.report.blocks import Block, Filter
 from evenhand.report.evidence import pack, script_json
 from evenhand.report.page import Page, all_blocks
 from evenhand.report.words import clean
+from evenhand.store.files import write_atomically
 from evenhand.wording import count, number
 
 if TYPE_CHECKING:
@@ -69,10 +70,7 @@ def render(page: Page) -> str:
 def write(page: Page, path: Path) -> Path:
     """Write the report, whole or not at all, and return its path."""
     text = render(page)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8", newline="\n")
-    part.replace(path)
+    write_atomically(path, text.encode("utf-8"))
     return path
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xxhash import xxh128_hexdigest
 
@@ -20,6 +18,10 @@ from evenhand.records import Finding
 from evenhand.store.files import read_json, write_json
 from evenhand.store.journal import Journal, ScoreJournal
 from evenhand.store.leftovers import is_leftover, remove_leftovers
+from evenhand.store.lock import LOCK_NAME, hold
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 __all__ = ["MANIFEST_SCHEMA", "Run", "finding_from", "input_checksum", "library_versions"]
 
@@ -58,7 +60,7 @@ class Run:
     def __init__(self, folder: Path, manifest: dict[str, Any]):
         self.folder = folder
         self.manifest = manifest
-        self._lock: int | None = None
+        self._lock: BaseFileLock | None = None
 
     @classmethod
     def start(cls, folder: Path, plan: Mapping[str, Any], *, resume: bool) -> Run:
@@ -112,6 +114,9 @@ class Run:
             },
         )
         run._hold()
+        if path.exists():  # another process began and ended here meanwhile
+            run.release()
+            raise BadInput("The folder already holds a run.", file=folder, do="Choose another --out.")
         remove_leftovers(folder)
         run.save()
         return run
@@ -130,18 +135,12 @@ class Run:
         return cls(folder, manifest)
 
     def _hold(self) -> None:
-        handle = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(handle)
-            raise BadInput("Another process is writing this run.", file=self.folder, do="Wait for it to end.") from None
-        self._lock = handle
+        self._lock = hold(self.folder)
 
     def release(self) -> None:
         """Let another process write the run."""
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.release()
             self._lock = None
 
     def save(self) -> None:
@@ -188,7 +187,7 @@ class Run:
 
 def _is_fresh(folder: Path) -> bool:
     """Whether a folder holds nothing but what a process leaves that is killed before it has written its manifest."""
-    return all(path.name == ".lock" or is_leftover(path) for path in folder.iterdir())
+    return all(path.name == LOCK_NAME or is_leftover(path) for path in folder.iterdir())
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,8 @@
+"""``python -m evenhand`` is the command ``evenhand``."""
+
+from __future__ import annotations
+
+from evenhand.cli.main import main
+
+if __name__ == "__main__":
+    main()

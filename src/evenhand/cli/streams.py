@@ -1,0 +1,72 @@
+"""Standard output and error that cannot end a finished run: any encoding, a closed pipe, a full disk behind them."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import select
+import sys
+from typing import Any, BinaryIO, cast
+
+__all__ = ["prepare_streams"]
+
+_CLOSED = {errno.EPIPE} | ({errno.EINVAL} if os.name == "nt" else set())
+
+
+class _Output(io.FileIO):
+    """A file descriptor whose reader may leave: from then on, what is written to it is dropped.
+
+    Any other error (such as a full disk) is raised once, and later writes are dropped, so that the interpreter does not fail
+    again when it flushes at its end.
+    """
+
+    _gone = False
+
+    def write(self, data: Any) -> int:
+        left = memoryview(data).cast("B")
+        size = left.nbytes
+        while left.nbytes and not self._gone:
+            try:
+                written = super().write(left)
+            except OSError as error:
+                self._gone = True
+                if error.errno not in _CLOSED:
+                    error.filename = "standard output" if self.fileno() == 1 else "standard error"
+                    raise
+            else:
+                if written is None:  # a pipe that does not block is full
+                    select.select([], [self], [])
+                left = left[written or 0 :]
+        return size
+
+
+def _prepared(stream: Any) -> Any:
+    if stream is None:  # the descriptor was closed by whoever started this process
+        return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123
+    try:
+        number = stream.fileno()
+    except (AttributeError, OSError, ValueError):  # a stream of a test or of another program
+        return stream
+    if number not in (1, 2) or not isinstance(stream, io.TextIOWrapper):
+        return stream
+    stream.flush()
+    output = _Output(number, "wb", closefd=False)
+    return io.TextIOWrapper(
+        # PYTHONUNBUFFERED takes the buffer away.
+        cast(BinaryIO, output) if isinstance(stream.buffer, io.RawIOBase) else io.BufferedWriter(output),
+        encoding=stream.encoding,
+        errors="backslashreplace",
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )
+
+
+def prepare_streams() -> None:
+    """Make ``sys.stdout`` and ``sys.stderr`` safe to write to.
+
+    A character that the encoding lacks is written as an escape (``\\u25cf``). A closed pipe is no error: the rest of the output
+    is dropped and the work goes on to its end.
+    """
+    sys.stdout = _prepared(sys.stdout)
+    sys.stderr = _prepared(sys.stderr)
