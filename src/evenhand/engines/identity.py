@@ -11,6 +11,7 @@ from typing import Any
 from xxhash import xxh128
 
 from evenhand import __version__
+from evenhand.text_input import read_json_file
 
 __all__ = [
     "adapter_files",
@@ -77,7 +78,7 @@ def read_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
     path = folder / name
     if not path.is_file():
         return {}
-    loaded = json.loads(path.read_text(encoding="utf-8"))
+    loaded = read_json_file(path)
     return loaded if isinstance(loaded, dict) else {}
 
 
