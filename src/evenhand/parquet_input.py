@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from evenhand.errors import BadInput
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["read_parquet"]
+__all__ = ["native_errors", "read_parquet"]
 
 _MAGIC = b"PAR1"
 _FETCH = "Fetch or write it again."
@@ -35,42 +34,61 @@ def read_parquet(data: bytes, file: str | Path) -> pl.DataFrame:
             file=file,
             do=_FETCH,
         )
+    with native_errors("The file is not readable Parquet", file):
+        return _frame(data)
+
+
+@contextmanager
+def native_errors(what: str, file: str | Path) -> Iterator[None]:
+    """Whatever native code raises within the block, panics too, as a BadInput that begins with ``what``."""
     import polars as pl
 
-    why = ""
     with _native_messages() as forget:
         try:
-            _check_metadata(data)
-            frame = pl.read_parquet(io.BytesIO(data))
+            yield
+        except BadInput:
+            raise
         except Exception as error:  # polars, pyarrow and the codecs raise many kinds for damaged bytes
             forget()
-            why = _first_line(error)
+            raise BadInput(f"{what}: {_first_line(error)}.", file=file, do=_FETCH) from None
         except BaseException as error:
             if not isinstance(error, pl.exceptions.PanicException):
                 raise
             forget()
-            why = _first_line(error)
-    if why:
-        raise BadInput(f"The file is not readable Parquet: {why}.", file=file, do=_FETCH)
-    if frame.width == 0:
-        raise BadInput("The table has no columns.", file=file)
-    return frame
+            raise BadInput(f"{what}: {_first_line(error)}.", file=file, do=_FETCH) from None
 
 
-def _check_metadata(data: bytes) -> None:
-    """ValueError where the footer promises more than the file can hold (a reader would take the memory first)."""
+def _frame(data: bytes) -> pl.DataFrame:
+    """The table, read by pyarrow: the reader of polars ends the process where a damaged page asks for too much memory."""
+    import polars as pl
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    found = pq.ParquetFile(io.BytesIO(data)).metadata
+    with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as opened:
+        _check_metadata(opened.metadata, len(data))
+        table = opened.read(use_threads=False)
+    table.validate(full=True)
+    if not table.column_names:
+        raise ValueError("it has no columns")
+    if len(set(table.column_names)) < len(table.column_names):
+        twice = sorted({name for name in table.column_names if table.column_names.count(name) > 1})
+        raise ValueError(f"it names these columns more than once: {', '.join(twice)}")
+    found = pl.from_arrow(table)
+    assert isinstance(found, pl.DataFrame)
+    return found
+
+
+def _check_metadata(found: Any, size: int) -> None:
+    """ValueError where the footer promises more than the file can hold (a reader would take the memory first)."""
     groups = [found.row_group(at) for at in range(found.num_row_groups)]
     if sum(group.num_rows for group in groups) != found.num_rows or any(group.num_rows < 0 for group in groups):
         raise ValueError("its row counts disagree")
     for group in groups:
         for at in range(group.num_columns):
             column = group.column(at)
-            if not 0 <= column.total_compressed_size <= len(data):
+            if not 0 <= column.total_compressed_size <= size:
                 raise ValueError("a column is longer than the file")
-            if column.num_values < 0 or not 0 <= column.total_uncompressed_size <= max(1 << 20, 2000 * len(data)):
+            if column.num_values < 0 or not 0 <= column.total_uncompressed_size <= max(1 << 20, 2000 * size):
                 raise ValueError("the size of a column is not plausible")
 
 

@@ -65,12 +65,19 @@ def read_text(path: Path) -> str:
     return decoded(data, path)
 
 
-def parse_json(text: str, *, file: str | Path | None = None, row: int | None = None, what: str = "The text") -> Any:
+def parse_json(
+    text: str,
+    *,
+    file: str | Path | None = None,
+    row: int | None = None,
+    what: str = "The text",
+    finite: bool = True,
+) -> Any:
     """The value of a JSON text.
 
     ``what`` begins the sentence of an error ("The line", "The file"). Raises BadInput, with file and row, for text that is
     not JSON, nesting beyond ``DEEPEST`` levels, numbers beyond the range of a 64-bit float, NaN and infinity, and a name that an
-    object gives twice.
+    object gives twice. With ``finite=False`` NaN and infinity are read.
     """
     text = surrogate_free(text)
     try:
@@ -80,8 +87,8 @@ def parse_json(text: str, *, file: str | Path | None = None, row: int | None = N
             text,
             object_pairs_hook=lambda pairs: _once(pairs, what),
             parse_int=lambda digits: _whole(digits, what),
-            parse_float=lambda digits: _finite(digits, what),
-            parse_constant=lambda name: _finite(name, what),
+            parse_float=(lambda digits: _finite(digits, what)) if finite else None,
+            parse_constant=(lambda name: _finite(name, what)) if finite else None,
         )
     except json.JSONDecodeError as error:
         where = f" at character {error.pos}" if error.lineno == 1 else f" at line {error.lineno}, column {error.colno}"
@@ -93,9 +100,9 @@ def parse_json(text: str, *, file: str | Path | None = None, row: int | None = N
     return json_safe(value) if "\\u" in text else value
 
 
-def read_json_file(path: Path) -> Any:
+def read_json_file(path: Path, *, finite: bool = True) -> Any:
     """The value of a JSON file. Raises BadInput as ``read_text`` and ``parse_json`` do."""
-    return parse_json(read_text(path), file=path, what="The file")
+    return parse_json(read_text(path), file=path, what="The file", finite=finite)
 
 
 def json_or(text: str, default: Any) -> Any:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evenhand.errors import BadInput
+from evenhand.parquet_input import native_errors
 from evenhand.safe_text import surrogate_free
 
 if TYPE_CHECKING:
@@ -77,7 +78,10 @@ def text_columns(frame: pl.DataFrame, file: str | Path) -> pl.DataFrame:
     if frame.width == 0 or frame.height == 0:
         raise BadInput("The table has no rows.", file=file)
     _check_names(frame.columns, file)
-    return pl.DataFrame([_text_column(frame.get_column(name), file) for name in frame.columns])
+    if all(kind == pl.String for kind in frame.schema.values()):
+        return frame
+    with native_errors("A column cannot be read as text", file):
+        return pl.DataFrame([_text_column(frame.get_column(name), file) for name in frame.columns])
 
 
 def _text_column(column: pl.Series, file: str | Path) -> pl.Series:
@@ -92,6 +96,8 @@ def _text_column(column: pl.Series, file: str | Path) -> pl.Series:
         return pl.Series(name, [_bytes_text(v, name, file, at) for at, v in enumerate(column, 1)], dtype=pl.String)
     if kind == pl.Object:
         raise _no_text(name, "Python objects", file, 1)
+    if kind.is_temporal():
+        _check_years(column, file)
     try:
         if kind.is_numeric() or kind.is_temporal() or kind in (pl.Boolean, pl.Categorical, pl.Enum):
             return column.cast(pl.String)
@@ -105,6 +111,23 @@ def _text_column(column: pl.Series, file: str | Path) -> pl.Series:
         except (TypeError, ValueError, RecursionError) as error:
             raise _no_text(name, f"values of the type {kind}", file, number) from error
     return pl.Series(name, cells, dtype=pl.String)
+
+
+def _check_years(column: pl.Series, file: str | Path) -> None:
+    """Refuse dates outside the years 1 to 9999 and times outside a day, which have no text form."""
+    import polars as pl
+
+    kind = column.dtype
+    if kind == pl.Date:
+        low, high = -719_162, 2_932_896
+    elif kind == pl.Time:
+        low, high = 0, 86_400 * 10**9 - 1
+    else:
+        scale = {"ms": 10**3, "us": 10**6, "ns": 10**9}[getattr(kind, "time_unit", "us")]
+        low, high = -62_135_596_800 * scale, 253_402_300_800 * scale - 1
+    for row, value in enumerate(column.to_physical(), start=1):
+        if value is not None and not low <= value <= high:
+            raise _no_text(column.name, "a time outside the years 1 to 9999", file, row)
 
 
 def _bytes_text(value: bytes | None, name: str, file: str | Path, row: int) -> str | None:

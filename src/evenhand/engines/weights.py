@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from evenhand.engines.identity import read_config, weight_files
+from evenhand.engines.plausible import check_plausible
 from evenhand.engines.spec import Spec
 from evenhand.errors import BadInput, EngineError
 
@@ -85,6 +86,7 @@ def _checked(checkpoint: Checkpoint) -> Checkpoint:
         raise EngineError(
             f"{adapter} holds no adapter_model.safetensors; weights in other formats are never unpickled."
         )
+    check_plausible(folder, adapter)
     return checkpoint
 
 
