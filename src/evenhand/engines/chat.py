@@ -156,8 +156,9 @@ class ChatRenderer:
         except Exception as error:  # an expression of a template raises any kind
             roles = ", ".join(message.role for message in chat)
             hint = " Leave the system prompt out, or put it into the user's message." if "system" in roles else ""
+            why = " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
             raise EngineError(
-                f"The chat template of {self.name} cannot take a chat of ({roles}): {error}.{hint}"
+                f"The chat template of {self.name} cannot take a chat of ({roles}): {why}.{hint}"
             ) from error
         for message in chat:
             if message.role != "assistant" and "".join(message.content.split()) not in "".join(text.split()):
