@@ -99,7 +99,7 @@ class _Reader:
                 if documents > 1:
                     raise self._bad("A second document begins; a settings file holds one.", line)
             elif isinstance(event, kinds.AliasEvent):
-                self._alias(event.anchor, line)
+                self._alias(str(event.anchor), line)
             elif isinstance(event, kinds.ScalarEvent):
                 self._tag(event, line)
                 self._add(event.value if event.style else self._plain(event.value, line), event.anchor, 1, line)

@@ -104,7 +104,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         self.finalize = _take
 
     @staticmethod
-    def concat(parts: Iterable[str]) -> str:  # type: ignore[override]
+    def concat(parts: Iterable[str]) -> str:
         """Join what a macro or block wrote, if it is not too large."""
         pieces = list(parts)
         meter = current()
@@ -174,7 +174,9 @@ def _take(value: Any) -> Any:
 def _measured(node: nodes.Expr) -> nodes.Expr:
     if isinstance(node, (nodes.Const, nodes.TemplateData)):
         return node
-    return nodes.Filter(node, _MEASURED, [], [], None, None).set_lineno(node.lineno)
+    measured = nodes.Filter(node, _MEASURED, [], [], None, None)
+    measured.set_lineno(node.lineno)
+    return measured
 
 
 class _Generation(jinja2.ext.Extension):
