@@ -28,9 +28,9 @@ def read_parquet(data: bytes, file: str | Path) -> pl.DataFrame:
     if not data.startswith(_MAGIC) or not data.endswith(_MAGIC) or len(data) < 12:
         cut = data.startswith(_MAGIC)
         raise BadInput(
-            "The Parquet file is cut short: its end is missing."
+            "The file is not readable Parquet: it is cut short."
             if cut
-            else "The file is not Parquet: it does not begin with PAR1.",
+            else "The file is not readable Parquet: it does not begin with PAR1.",
             file=file,
             do=_FETCH,
         )
