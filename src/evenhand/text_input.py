@@ -59,7 +59,7 @@ def read_text(path: Path) -> str:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise BadInput("The file cannot be read: it is not there.", file=path) from None
+        raise BadInput("The file is not there.", file=path) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL character in the path
         raise BadInput(f"The file cannot be read: {getattr(error, 'strerror', None) or error}.", file=path) from None
     return decoded(data, path)
