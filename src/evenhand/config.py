@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -9,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from evenhand import rating_settings as settings
 from evenhand.errors import BadInput
+from evenhand.yaml_input import read_yaml
 
 __all__ = ["AuditConfig", "checked", "load_config", "make_config"]
 
@@ -18,7 +20,7 @@ _Model = TypeVar("_Model", bound=BaseModel)
 class AuditConfig(BaseModel):
     """Everything that decides what an audit measures. Every field has a command-line option of the same name."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     models: tuple[str, ...] = Field(
         ("organism/aligned",),
@@ -193,31 +195,35 @@ def checked(model: type[_Model], /, **values: Any) -> _Model:
     try:
         return model(**values)
     except ValidationError as error:
-        known = ", ".join(model.model_fields)
-        parts = [f"{'.'.join(map(str, item['loc'])) or 'settings'}: {_why(item, known)}" for item in error.errors()]
-        raise BadInput("; ".join(parts) + ".") from None
+        raise BadInput(_problems(model, error, {})) from None
 
 
 def load_config(path: Path | None, overrides: dict[str, Any]) -> AuditConfig:
     """A YAML file's settings under those given on the command line."""
-    values: dict[str, Any] = {}
-    if path is not None:
-        import yaml
-
-        try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except FileNotFoundError:
-            raise BadInput("The config file is not there.", file=path) from None
-        except OSError as error:
-            raise BadInput(f"The file cannot be read ({error.strerror}).", file=path) from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise BadInput(f"The config file is not valid YAML ({error}).", file=path) from error
-        if not isinstance(values, dict):
-            raise BadInput("The config file must hold settings by name.", file=path)
+    if path is None:
+        return make_config(**overrides)
+    if not path.exists():
+        raise BadInput("The config file is not there.", file=path)
+    found = read_yaml(path)
+    values = {} if found.value is None else found.value
+    if not isinstance(values, dict):
+        raise BadInput("The config file must hold settings by name.", file=path)
+    lines = {name: line for name, line in found.lines.items() if name not in overrides}
     try:
-        return make_config(**{**values, **overrides})
-    except BadInput as error:
-        raise BadInput(error.what, file=path) if path is not None else error from None
+        return AuditConfig(**{**values, **overrides})
+    except ValidationError as error:
+        raise BadInput(_problems(AuditConfig, error, lines), file=path) from None
+
+
+def _problems(model: type[BaseModel], error: ValidationError, lines: Mapping[str, int]) -> str:
+    """Each wrong field and what it takes; ``lines`` gives the line of a setting that a file holds."""
+    known = ", ".join(model.model_fields)
+    parts = []
+    for item in error.errors():
+        line = lines.get(str(item["loc"][0])) if item["loc"] else None
+        place = f" (line {line})" if line else ""
+        parts.append(f"{'.'.join(map(str, item['loc'])) or 'settings'}{place}: {_why(item, known)}")
+    return "; ".join(parts) + "."
 
 
 def _why(item: Any, known: str) -> str:

@@ -98,7 +98,7 @@ def test_other_lines_of_json_stay_as_they_are(tmp_path: Path) -> None:
         ("a.jsonl", b'{"text": "a"}\n{"n": 1}\n', "row 2: The column 'text' is missing"),
         ("a.jsonl", b'{"text": "a", "text": "b"}\n', "row 1: .*more than once"),
         ("a.jsonl", b'{"text": "a"}\n\xfe\n', "not UTF-8: byte 0xfe"),
-        ("a.jsonl", b'{"text": "a"}\n' + b"[" * 100_000 + b"\n", "row 2: The line is not"),
+        ("a.jsonl", b'{"text": "a"}\n' + b"[" * 100_000 + b"\n", "row 2: The line is nested"),
         ("a.parquet", b"no parquet at all", "not readable Parquet"),
     ],
 )

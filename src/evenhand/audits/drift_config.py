@@ -18,7 +18,7 @@ FILES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 class DriftConfig(BaseModel):
     """Everything that decides what a drift audit measures."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     baseline: str = Field(description="Engine spec of the model before tuning, or a file of its responses.")
     candidate: str = Field(description="Engine spec of the tuned model, or a file of its responses.")

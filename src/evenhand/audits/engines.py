@@ -10,6 +10,7 @@ from evenhand.config import AuditConfig
 from evenhand.engines.base import Engine
 from evenhand.errors import BadInput
 from evenhand.organisms import refuse_curator
+from evenhand.text_input import read_text
 
 __all__ = ["open_configurations", "open_judge", "open_others"]
 
@@ -68,11 +69,4 @@ def open_judge(config: AuditConfig, cache: Path | None) -> Engine | None:
 
 
 def _prompt(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
-        raise BadInput("The system prompt file is not there.", file=path) from None
-    except OSError as error:
-        raise BadInput(f"The file cannot be read ({error.strerror}).", file=path) from None
-    except UnicodeDecodeError as error:
-        raise BadInput(f"The file is not UTF-8 (byte {error.start}).", file=path) from None
+    return read_text(path).strip()

@@ -23,7 +23,7 @@ SHIPPED = "shipped"
 class PluralismConfig(BaseModel):
     """Everything that decides what the pluralism audit measures. No default here is the published study's."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     models: tuple[str, ...] = Field((), description="Engine specs of the models that rate (see `evenhand audit`).")
     ratings: Path | None = Field(

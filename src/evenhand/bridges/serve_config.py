@@ -17,7 +17,7 @@ LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 class ServeConfig(BaseModel):
     """What is served, how it is corrected, and how much one client may ask for."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     model: str = Field(description="Local model to serve: organism/NAME or hf/ID-or-FOLDER[@REVISION][+ADAPTER].")
     tsdi: Path | None = Field(

@@ -17,7 +17,7 @@ PUBLISHED = ("delta", "distance", "temperature", "top_p", "max_tokens", "seed")
 class BuildConfig(BaseModel):
     """Everything that decides which prompts are in the corpus, and how engines are run."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     items: str = Field(
         description="shipped, grammar, dices, dices-350, dices-990, demo_safetybench, or a file with texts."

@@ -12,7 +12,7 @@ __all__ = ["DedupConfig"]
 class DedupConfig(BaseModel):
     """Everything that decides which rows are dropped; the number of threads does not."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     bits: int = Field(64, description="Width of a fingerprint, 64 or 128.")
     distance: int = Field(10, description="Largest Hamming distance of a pair, in bits (20 suits 128 bits).")

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,9 +17,10 @@ from numpy.typing import NDArray
 from xxhash import xxh3_64_intdigest, xxh3_128
 
 from evenhand.corpus.writing import RowWriter
+from evenhand.datasets.cells import LONGEST_CELL, NUL, SAVE_AS_TEXT, cell_text, csv_header
 from evenhand.datasets.table import SUFFIXES, Table, resolve
 from evenhand.errors import BadInput
-from evenhand.safe_text import surrogate_free
+from evenhand.text_input import parse_json
 
 __all__ = ["Row", "RowFile"]
 
@@ -136,15 +135,11 @@ class RowFile:
         return self._csv_names()
 
     def _csv_names(self) -> list[str]:
-        names = [name.strip() for name in self._header]
-        if names[0] == "":  # the row numbers that a data frame was saved with
-            names[0] = "index"
-        if "" in names:
-            raise BadInput(f"Column {names.index('') + 1} of the header has no name.", file=self.path)
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise BadInput(f"The header names these columns more than once: {', '.join(twice)}.", file=self.path)
-        return names
+        return csv_header(self._header, self.path, self._delimiter)
+
+    @property
+    def _delimiter(self) -> str:
+        return "\t" if self.kind == ".tsv" else ","
 
     def _records(self, progress: Callable[[int, int], None] | None) -> Iterator[tuple[int, dict[str, str | None], Any]]:
         """Number, cells and the row as it stands in the file."""
@@ -157,12 +152,12 @@ class RowFile:
     @contextmanager
     def _csv(self, progress: Callable[[int, int], None] | None) -> Iterator[tuple[Any, list[int]]]:
         """A reader of rows, and a place where its user counts them; errors of the file become BadInput."""
-        limit = csv.field_size_limit(sys.maxsize)  # responses of a megabyte are cells too
+        limit = csv.field_size_limit(LONGEST_CELL)
         count = [0]
         try:
             with self.path.open("rb") as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as file:
                 lines = _reporting(file, lambda: progress(raw.tell(), self.bytes) if progress else None)
-                yield csv.reader(lines, delimiter="\t" if self.kind == ".tsv" else ",", strict=True), count
+                yield csv.reader(lines, delimiter=self._delimiter, strict=True), count
         except csv.Error as error:
             raise BadInput(f"The quotes of this row are broken: {error}.", file=self.path, row=count[0] + 1) from error
         except UnicodeDecodeError as error:
@@ -189,6 +184,8 @@ class RowFile:
                         row=count[0],
                         do="Quote cells that hold commas or line breaks.",
                     )
+                if any("\0" in cell for cell in row):
+                    raise BadInput(NUL, file=self.path, row=count[0], do=SAVE_AS_TEXT)
                 yield count[0], dict(zip(names, row, strict=True)), row
 
     def _json_records(
@@ -201,19 +198,15 @@ class RowFile:
                     continue
                 number += 1
                 try:
-                    row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"), object_pairs_hook=_unique)
+                    text = line.decode("utf-8-sig" if number == 1 else "utf-8")
                 except UnicodeDecodeError as error:
                     raise self._not_utf8(error, number - 1) from error
-                except json.JSONDecodeError as error:
-                    why = f"The line is not JSON: {error.msg} at character {error.pos}."
-                    raise BadInput(why, file=self.path, row=number) from error
-                except (ValueError, RecursionError) as error:
-                    raise BadInput(f"The line is not usable JSON: {error}", file=self.path, row=number) from error
+                row = parse_json(text, file=self.path, row=number, what="The line")
                 if not isinstance(row, dict):
                     raise BadInput(
                         "The line is not a JSON object.", file=self.path, row=number, do="Write one object per line."
                     )
-                yield number, {name: _text(value) for name, value in row.items()}, line
+                yield number, {name: cell_text(value) for name, value in row.items()}, line
 
     def _parquet_records(
         self, progress: Callable[[int, int], None] | None
@@ -223,9 +216,23 @@ class RowFile:
             for batch in file.iter_batches(batch_size=_BATCH):
                 for place, row in enumerate(batch.to_pylist()):
                     number += 1
-                    yield number, {name: _text(value) for name, value in row.items()}, (batch, place)
+                    yield number, self._cells(row, number), (batch, place)
                 if progress:
                     progress(number, file.metadata.num_rows)
+
+    def _cells(self, row: Mapping[str, Any], number: int) -> dict[str, str | None]:
+        try:
+            return {
+                name: value.decode("utf-8") if isinstance(value, bytes) else cell_text(value)
+                for name, value in row.items()
+            }
+        except (TypeError, UnicodeDecodeError) as error:
+            raise BadInput(
+                "A column holds binary data, which cannot be read as text.",
+                file=self.path,
+                row=number,
+                do="Leave the column out, or write it as text.",
+            ) from error
 
     def _not_utf8(self, error: UnicodeDecodeError, rows: int) -> BadInput:
         return BadInput(
@@ -243,8 +250,9 @@ def _parquet(path: Path) -> Iterator[Any]:
     try:
         with pq.ParquetFile(path) as file:
             yield file
-    except (pa.ArrowException, OSError) as error:
-        raise BadInput(f"The file is not readable Parquet: {error}", file=path) from error
+    except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
+        why = (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
+        raise BadInput(f"The file is not readable Parquet: {why}.", file=path) from error
 
 
 def _reporting(lines: Iterable[Any], report: Callable[[], None]) -> Iterator[Any]:
@@ -252,19 +260,3 @@ def _reporting(lines: Iterable[Any], report: Callable[[], None]) -> Iterator[Any
         if number % 20_000 == 0:
             report()
         yield line
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a name is given more than once.")
-    return found
-
-
-def _text(value: Any) -> str | None:
-    """A cell as text; a nested value as JSON."""
-    if value is None or isinstance(value, str):
-        return surrogate_free(value) if value else value
-    if isinstance(value, (bool, dict, list)):
-        return surrogate_free(json.dumps(value, ensure_ascii=False, default=str))
-    return str(value)

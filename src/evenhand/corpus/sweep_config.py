@@ -17,7 +17,7 @@ PUBLISHED_TAU = 10
 class SweepConfig(BaseModel):
     """Which thresholds are tried on a built corpus, and on whose ratings."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     deltas: tuple[float, ...] = Field(
         (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9), min_length=1, description="Domain thresholds; 0.5 is always among them."

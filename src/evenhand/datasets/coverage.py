@@ -6,7 +6,6 @@ unclear (see `evenhand.datasets.identity_terms`) is counted apart and never as c
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,6 +15,7 @@ from typing import Any
 from evenhand.datasets.identity_terms import TermList, read_terms, searchable
 from evenhand.datasets.table import SUFFIXES, Table, as_table
 from evenhand.errors import BadInput
+from evenhand.text_input import json_or
 
 __all__ = ["PLACES", "Column", "Coverage", "IdentityCount", "TermCount", "coverage"]
 
@@ -265,10 +265,7 @@ def _strings(cell: str) -> Iterator[str]:
     """The cell, or the strings in it where it is a JSON list or object."""
     value: Any = cell
     if cell.lstrip()[:1] in ("[", "{"):
-        try:
-            value = json.loads(cell)
-        except (ValueError, RecursionError):
-            value = cell
+        value = json_or(cell, cell)
     waiting = [value]
     while waiting:
         value = waiting.pop()

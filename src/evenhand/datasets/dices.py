@@ -32,6 +32,7 @@ from evenhand.datasets.rating_table import RatingTable
 from evenhand.datasets.ratings import polarity_of
 from evenhand.datasets.table import Table, read_table
 from evenhand.errors import BadInput
+from evenhand.text_input import read_text
 
 __all__ = ["FILES", "LICENCE", "NAMES", "OTHER_TOPIC", "SOURCE", "open_dices", "read_dices", "topic_domain"]
 
@@ -246,10 +247,7 @@ def _with_removed(
     found: RatingTable, release: Release, removed: str | Path | Sequence[str] | None, *, partial: bool
 ) -> RatingTable:
     if isinstance(removed, (str, Path)):
-        try:
-            listed: Sequence[str] = Path(removed).read_text(encoding="utf-8-sig").split()
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadInput(f"The list of raters cannot be read: {error}", file=removed) from error
+        listed: Sequence[str] = read_text(Path(removed)).split()
     else:
         listed = (REMOVED_350 if release.name == "350" else ()) if removed is None else removed
     present = set(found.frame["rater_id"].unique().to_list())

@@ -6,7 +6,6 @@ Shapes: a table of items with counts beside a matrix of answers (350), and items
 from __future__ import annotations
 
 import gzip
-import json
 import re
 import zlib
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from evenhand.datasets.rating_table import RatingTable
 from evenhand.datasets.table import Table, read_table
 from evenhand.errors import BadInput
 from evenhand.safe_text import surrogate_free
+from evenhand.text_input import decoded, parse_json
 
 __all__ = ["COPIES", "read_copy"]
 
@@ -131,8 +131,8 @@ def _strings(file: Path, partial: bool) -> RatingTable:
 
 
 def _line(line: bytes, file: Path, number: int) -> tuple[str, tuple[str, str], str, list[int]]:
+    cells: Any = parse_json(decoded(line, file), file=file, row=number, what="The line")
     try:
-        cells: Any = json.loads(line)
         letters = cells["ratings"]
         item, texts, counts = str(cells["item_id"]), (cells["context"], cells["response"]), [cells[n] for n in _COUNTS]
     except (ValueError, KeyError, TypeError) as error:

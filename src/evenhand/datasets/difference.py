@@ -7,7 +7,6 @@ published answer field is ignored; the prompt is the published text with its opt
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evenhand.datasets.base import Sources
-from evenhand.datasets.table import Table, as_table, resolve
+from evenhand.datasets.table import Table, as_table, read_table, resolve
 from evenhand.errors import BadInput
 
 __all__ = [
@@ -271,6 +270,16 @@ def _check_together(origin: str, rows: Iterable[tuple[int | None, Case]]) -> Non
 
 
 def read_split_table(path: Path) -> dict[tuple[str, str, int], str]:
-    """A published table of splits: (benchmark, condition, index) -> train, val or test."""
-    with path.open(encoding="utf-8", newline="") as file:
-        return {(row["benchmark"], row["condition"], int(row["index"])): row["split"] for row in csv.DictReader(file)}
+    """A published table of splits: (benchmark, condition, index) -> train, val or test.
+
+    Raises BadInput, with the row, for a missing column and an index that is no whole number.
+    """
+    table = read_table(path)
+    resolve(table, None, required=("benchmark", "condition", "index", "split"))
+    found: dict[tuple[str, str, int], str] = {}
+    for number, row in enumerate(table.rows(), start=1):
+        index = (row["index"] or "").strip()
+        if not (index.isascii() and index.isdigit() and len(index) < 10):
+            raise BadInput(f"The index '{index[:40]}' is no whole number.", file=path, row=number)
+        found[row["benchmark"] or "", row["condition"] or "", int(index)] = row["split"] or ""
+    return found

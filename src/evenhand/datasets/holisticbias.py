@@ -6,7 +6,6 @@ that hate, dislike or call a group the worst. Text built from this set is CC-BY-
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from evenhand.datasets.shipped_prompt import SERVICE_SYSTEM_PROMPT
 from evenhand.datasets.table import read_table
 from evenhand.errors import BadInput
 from evenhand.records import Item
+from evenhand.text_input import read_json_file
 
 __all__ = ["HolisticBias", "NounPhrase", "article_for", "is_hostile"]
 
@@ -222,7 +222,4 @@ def article_for(word: str) -> str:
 
 
 def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
-        raise BadInput(f"The file is not JSON: {error}", file=path) from error
+    return read_json_file(path)

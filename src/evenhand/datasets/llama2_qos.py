@@ -7,7 +7,6 @@ Three things that look alike are kept apart here. ``identity`` is the group of t
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +19,7 @@ from evenhand.datasets.shipped_prompt import SERVICE_SYSTEM_PROMPT
 from evenhand.datasets.table import Table, read_table
 from evenhand.errors import BadInput
 from evenhand.records import Item, Response
+from evenhand.text_input import read_json_file
 
 __all__ = ["LOADED", "Llama2Qos"]
 
@@ -117,10 +117,7 @@ class Llama2Qos:
 
 
 def _read_json(path: Path) -> dict[str, list[str]]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
-        raise BadInput(f"The file is not JSON: {error}", file=path) from error
+    content = read_json_file(path)
     if not isinstance(content, dict) or not all(isinstance(names, list) for names in content.values()):
         raise BadInput("The file is not an object of lists.", file=path)
     return content

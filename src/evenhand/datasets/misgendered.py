@@ -18,6 +18,7 @@ from evenhand.datasets.tango import FAMILY_KINDS
 from evenhand.errors import BadInput
 from evenhand.graders.pronoun import PronounFamily
 from evenhand.records import Item, Message
+from evenhand.text_input import read_text
 
 __all__ = ["Blank", "Misgendered"]
 
@@ -98,7 +99,7 @@ class Misgendered:
         if kind not in NAME_LISTS:
             raise BadInput(f"There is no list of names '{kind}'.", do=f"Known: {', '.join(NAME_LISTS)}.")
         path = self.sources.file(f"names/{kind}.txt")
-        found = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        found = [line.strip() for line in read_text(path).splitlines() if line.strip()]
         if not found:
             raise BadInput("The list holds no name.", file=path)
         return found

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from evenhand.datasets.table import Table, as_table, resolve
 from evenhand.errors import BadInput
+from evenhand.text_input import json_or
 
 __all__ = ["Preference", "read_preferences", "read_targets"]
 
@@ -131,10 +131,7 @@ def _turns(cell: str) -> list[tuple[str, str]] | None:
     if cell.startswith(_HUMAN):
         before, mark, response = cell.rpartition(_TURN)
         return [("human", before), ("assistant", response)] if mark and _HUMAN not in response else [("human", cell)]
-    try:
-        value = json.loads(cell) if cell.lstrip().startswith("[") else None
-    except (ValueError, RecursionError):
-        return None
+    value = json_or(cell, None) if cell.lstrip().startswith("[") else None
     if not isinstance(value, list) or not value or not all(isinstance(entry, dict) for entry in value):
         return None
     turns = [(entry.get("role", entry.get("from")), entry.get("content", entry.get("value"))) for entry in value]

@@ -5,7 +5,6 @@ Sources: github.com/line/sacpo; PKU-SafeRLHF (arXiv 2406.15513), whose 19 harm c
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from evenhand.datasets.safety_prompts import Kind, SafetyPrompt, SafetySet, firs
 from evenhand.datasets.table import Table
 from evenhand.errors import BadInput
 from evenhand.safe_text import surrogate_free
+from evenhand.text_input import json_or, read_json_file
 
 __all__ = ["HARM_CATEGORIES", "pku_prompts", "read_problems", "sacpo_set"]
 
@@ -76,12 +76,7 @@ def read_problems(path: Path, kind: Kind) -> tuple[list[SafetyPrompt], list[tupl
 
     Raises BadInput where the file is no such list, or where no row can be used.
     """
-    try:
-        entries = json.loads(path.read_bytes().decode("utf-8-sig"))
-    except OSError as error:
-        raise BadInput(f"The file cannot be read: {error.strerror}.", file=path) from error
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"The file is not JSON: {error}.", file=path) from error
+    entries = read_json_file(path)
     if not isinstance(entries, list):
         raise BadInput(
             "The file is not a JSON list.", file=path, do="Write a list of objects with prompt and category."
@@ -152,10 +147,7 @@ def _harms(cells: Mapping[str, str | None]) -> tuple[list[str], str]:
         safe = (cells.get(f"is_response_{response}_safe") or "").casefold()
         if safe not in ("true", "false"):
             return [], f"is_response_{response}_safe is neither true nor false."
-        try:
-            marks = json.loads(cells[f"response_{response}_harm_category"] or "")
-        except (ValueError, RecursionError):
-            marks = None
+        marks = json_or(cells[f"response_{response}_harm_category"] or "", None)
         if not isinstance(marks, dict) or not all(isinstance(mark, bool) for mark in marks.values()):
             return [], f"response_{response}_harm_category is not a set of true and false."
         unknown = sorted(set(marks) - set(HARM_CATEGORIES))

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evenhand.datasets.cells import LONGEST_CELL, NUL, SAVE_AS_TEXT, cell_text, csv_header, rows_begun, text_columns
 from evenhand.errors import BadInput
-from evenhand.safe_text import surrogate_free
+from evenhand.parquet_input import read_parquet
+from evenhand.text_input import decoded, parse_json
 
 if TYPE_CHECKING:
     import polars as pl
@@ -66,7 +66,7 @@ def as_table(source: Any) -> Table:
         ) from error
     except Exception as error:  # whatever the frame library raises on mixed or duplicate columns
         raise BadInput(f"It cannot be read as a table: {error}", file="the frame") from error
-    return Table(_as_text(polars_frame, "the frame"), "the frame")
+    return Table(text_columns(polars_frame, "the frame"), "the frame")
 
 
 def read_table(path: str | Path) -> Table:
@@ -82,19 +82,21 @@ def read_table(path: str | Path) -> Table:
         raise BadInput(f"Files of type '{suffix}' are not read.", file=path, do=f"Known: {', '.join(SUFFIXES)}.")
     try:
         data = path.read_bytes()
-    except OSError as error:
-        raise BadInput(f"The file cannot be read: {error.strerror}.", file=path) from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL character in the path
+        raise BadInput(f"The file cannot be read: {getattr(error, 'strerror', None) or error}.", file=path) from error
     if not data.strip():
         raise BadInput("The file is empty.", file=path)
     from xxhash import xxh3_128_hexdigest
 
     checksum = f"xxh128:{xxh3_128_hexdigest(data)}"
     if suffix == ".parquet":
-        return Table(_read_parquet(data, path), str(path), checksum)
-    text = _decode(data, path)
+        return Table(text_columns(read_parquet(data, path), path), str(path), checksum)
     if suffix in (".jsonl", ".ndjson"):
+        text = decoded(data, path, lambda before: sum(1 for line in before.split("\n")[:-1] if line.strip()) + 1)
         return Table(_read_jsonl(text, path), str(path), checksum)
-    return Table(_read_csv(text, path, "\t" if suffix == ".tsv" else ","), str(path), checksum)
+    delimiter = "\t" if suffix == ".tsv" else ","
+    text = decoded(data, path, lambda before: rows_begun(before, delimiter))
+    return Table(_read_csv(text, path, delimiter), str(path), checksum)
 
 
 def resolve(
@@ -147,30 +149,19 @@ def attribute_name(column: str) -> str:
     return f"attribute.{column}" if column in ("name", "stem") else column
 
 
-def _decode(data: bytes, path: Path) -> str:
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BadInput(
-            f"The file is not UTF-8: byte {data[error.start]:#04x} at position {error.start}.",
-            file=path,
-            do="Save it as UTF-8 and try again.",
-        ) from error
-
-
 def _read_csv(text: str, path: Path, delimiter: str) -> pl.DataFrame:
     import polars as pl
 
-    limit = csv.field_size_limit(sys.maxsize)  # responses of a megabyte are cells too
+    limit = csv.field_size_limit(LONGEST_CELL)
     rows: list[list[str]] = []
     header: list[str] | None = None
+    nul = "\0" in text
     try:
         for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True):
             if header is None:
-                header = [name.strip() for name in row]
-                if header[:1] == [""]:  # the row numbers that a data frame was saved with
-                    header[0] = "index"
-                _check_header(header, path)
+                if not row:
+                    continue  # a blank line before the header
+                header = csv_header(row, path, delimiter)
             elif not row:
                 continue  # a blank line
             elif len(row) != len(header):
@@ -181,6 +172,8 @@ def _read_csv(text: str, path: Path, delimiter: str) -> pl.DataFrame:
                     do="Quote cells that hold commas or line breaks.",
                 )
             else:
+                if nul and any("\0" in cell for cell in row):
+                    raise BadInput(NUL, file=path, row=len(rows) + 1, do=SAVE_AS_TEXT)
                 rows.append(row)
     except csv.Error as error:
         raise BadInput(
@@ -198,14 +191,6 @@ def _read_csv(text: str, path: Path, delimiter: str) -> pl.DataFrame:
     )
 
 
-def _check_header(header: Sequence[str], path: Path) -> None:
-    if any(not name for name in header):
-        raise BadInput(f"Column {list(header).index('') + 1} of the header has no name.", file=path)
-    twice = sorted({name for name in header if list(header).count(name) > 1})
-    if twice:
-        raise BadInput(f"The header names these columns more than once: {', '.join(twice)}.", file=path)
-
-
 def _read_jsonl(text: str, path: Path) -> pl.DataFrame:
     import polars as pl
 
@@ -214,63 +199,13 @@ def _read_jsonl(text: str, path: Path) -> pl.DataFrame:
         if not line.strip():
             continue
         number = len(rows) + 1
-        try:
-            row = json.loads(line, object_pairs_hook=_no_duplicates)
-        except json.JSONDecodeError as error:
-            raise BadInput(
-                f"The line is not JSON: {error.msg} at character {error.pos}.", file=path, row=number
-            ) from error
-        except ValueError as error:
-            raise BadInput(str(error), file=path, row=number) from error
+        row = parse_json(line, file=path, row=number, what="The line")
         if not isinstance(row, dict):
             raise BadInput("The line is not a JSON object.", file=path, row=number, do="Write one object per line.")
         rows.append(row)
     names = list(dict.fromkeys(name for row in rows for name in row))
+    if not names:
+        raise BadInput("No line of the file names a column.", file=path, do="Write one object per line.")
     return pl.DataFrame(
-        {surrogate_free(name): [_text(row.get(name)) for row in rows] for name in names},
-        schema={surrogate_free(name): pl.String for name in names},
+        {name: [cell_text(row.get(name)) for row in rows] for name in names}, schema=dict.fromkeys(names, pl.String)
     )
-
-
-def _no_duplicates(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    pairs = list(pairs)
-    keys = [key for key, _ in pairs]
-    if len(set(keys)) < len(keys):
-        raise ValueError(f"The line gives '{next(k for k in keys if keys.count(k) > 1)}' more than once.")
-    return dict(pairs)
-
-
-def _read_parquet(data: bytes, path: Path) -> pl.DataFrame:
-    import polars as pl
-
-    try:
-        frame = pl.read_parquet(io.BytesIO(data))
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise BadInput(f"The file is not readable Parquet: {error}", file=path) from error
-    return _as_text(frame, path)
-
-
-def _as_text(frame: pl.DataFrame, origin: str | Path) -> pl.DataFrame:
-    import polars as pl
-
-    if frame.width == 0 or frame.height == 0:
-        raise BadInput("The table has no rows.", file=origin)
-    return frame.select(
-        pl.col(name)
-        if kind == pl.String
-        else pl.col(name).cast(pl.String)
-        if kind.is_numeric() or kind.is_temporal() or kind in (pl.Boolean, pl.Categorical, pl.Enum)
-        else pl.Series(name, [_text(value) for value in frame[name].to_list()], dtype=pl.String)
-        for name, kind in frame.schema.items()
-    )
-
-
-def _text(value: Any) -> str | None:
-    """A cell as text; a nested value as JSON."""
-    if value is None:
-        return None
-    if isinstance(value, str):
-        return surrogate_free(value)
-    if isinstance(value, (bool, dict, list)):
-        return surrogate_free(json.dumps(value, ensure_ascii=False, default=str))
-    return str(value)

@@ -32,7 +32,7 @@ Verb = Literal["generate", "score", "choose"]
 class Sampling(BaseModel):
     """How text is drawn from a model."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     temperature: float = Field(1.0, ge=0, description="Softmax temperature; 0 is greedy.")
     top_p: float = Field(1.0, gt=0, le=1, description="Nucleus mass to sample from.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,7 +108,9 @@ class ChatRenderer:
             return frozenset()
         chat = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": _PROBE}]
         try:
-            text = str(self.tokenizer.apply_chat_template(chat, tokenize=False))
+            text = self.written(chat)
+        except EngineError:
+            raise
         except Exception:  # a template that cannot take an assistant's message has nothing to tell
             return frozenset()
         _, found, after = text.rpartition(_PROBE)
@@ -121,19 +123,42 @@ class ChatRenderer:
             return frozenset()
         return frozenset({int(token_id)})
 
+    def written(self, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool = False) -> str:
+        """The text of a chat under the template, as ``apply_chat_template`` of transformers writes it.
+
+        Raises EngineError where the template exceeds its limits of steps, time or memory, and what an expression of the
+        template raises where it cannot take the chat.
+        """
+        from evenhand.engines.template import render_chat
+        from evenhand.engines.template_limits import TemplateTooLarge
+
+        try:
+            return render_chat(
+                self.tokenizer.get_chat_template(),
+                messages,
+                add_generation_prompt=add_generation_prompt,
+                variables=self.tokenizer.special_tokens_map,
+            )
+        except (TemplateTooLarge, MemoryError, RecursionError) as error:
+            why = str(error) if isinstance(error, TemplateTooLarge) else "it needs too much memory or calls itself"
+            raise EngineError(
+                f"The chat template of {self.name} is refused: {why}. Use another template, or plain prompts for a base model."
+            ) from None
+
     def _text(self, chat: Chat) -> str:
         if self.plain:
             return "\n\n".join([*(message.content for message in chat), ""])
-        from jinja2.exceptions import TemplateError
-
         messages = [{"role": message.role, "content": message.content} for message in chat]
         try:
-            text = str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
-        except (TemplateError, TypeError, AttributeError, ValueError) as error:
+            text = self.written(messages, add_generation_prompt=True)
+        except EngineError:
+            raise
+        except Exception as error:  # an expression of a template raises any kind
             roles = ", ".join(message.role for message in chat)
             hint = " Leave the system prompt out, or put it into the user's message." if "system" in roles else ""
+            why = " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
             raise EngineError(
-                f"The chat template of {self.name} cannot take a chat of ({roles}): {error}.{hint}"
+                f"The chat template of {self.name} cannot take a chat of ({roles}): {why}.{hint}"
             ) from error
         for message in chat:
             if message.role != "assistant" and "".join(message.content.split()) not in "".join(text.split()):

@@ -11,6 +11,8 @@ from typing import Any
 from xxhash import xxh128
 
 from evenhand import __version__
+from evenhand.errors import BadInput
+from evenhand.text_input import read_json_file
 
 __all__ = [
     "adapter_files",
@@ -73,12 +75,17 @@ def file_stamps(paths: Iterable[Path]) -> tuple[tuple[str, int, int, int], ...]:
 
 
 def read_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
-    """A JSON file of a model folder as a dictionary; empty where there is none."""
+    """A JSON file of a model folder as a dictionary; empty where there is none.
+
+    Raises BadInput where it is not a JSON object.
+    """
     path = folder / name
     if not path.is_file():
         return {}
-    loaded = json.loads(path.read_text(encoding="utf-8"))
-    return loaded if isinstance(loaded, dict) else {}
+    loaded = read_json_file(path, finite=False)  # limits of state-space layers are infinite
+    if not isinstance(loaded, dict):
+        raise BadInput("The file is not a JSON object.", file=path)
+    return loaded
 
 
 def engine_version(kind: str, packages: Iterable[str] = ()) -> str:

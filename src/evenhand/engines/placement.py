@@ -41,7 +41,8 @@ def chosen_dtype(asked: str, device: str, folder: Path) -> str:
 def context_length(folder: Path) -> int | None:
     """Most tokens of prompt and response together; None where the config names no limit."""
     config = read_config(folder)
-    text = {**config, **config.get("text_config", {})}
+    inner = config.get("text_config")
+    text = {**config, **(inner if isinstance(inner, dict) else {})}
     found = next((text[k] for k in ("max_position_embeddings", "n_positions", "max_seq_len") if text.get(k)), None)
     return int(found) if found else None
 

@@ -32,7 +32,7 @@ _REVISION = re.compile(r"[\w./-]+")
 class EngineOptions(BaseModel):
     """How an engine runs a model; none of it is needed to begin with."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     device: str = Field(
         "auto", description="Where a local model runs: auto (cuda if there is one), cpu, cuda, cuda:1, mps."

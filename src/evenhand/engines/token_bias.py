@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from evenhand.engines.bias_kernel import BiasKernel
 from evenhand.errors import BadInput
-from evenhand.store.files import read_json, write_atomically, write_json
+from evenhand.store.files import write_atomically, write_json
+from evenhand.text_input import read_json_file
 
 __all__ = [
     "BIAS_FILE",
@@ -35,7 +36,7 @@ FloatTable = NDArray[np.float32]
 class BiasHeader(BaseModel):
     """How a bias was estimated, and which models, tokenizer and template it belongs to (TSDI specification, 4.5)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     format: Literal[1] = Field(1, description="Version of this format.")
     length: int = Field(ge=1, description="L, the number of corrected output positions.")
@@ -165,7 +166,7 @@ def read_token_bias(folder: Path) -> TokenBias:
     bias = TokenBias(header, *(tables[name] for name in _TABLES))
     _check_tables(bias, path)
     beside = folder / HEADER_FILE
-    if read_json(beside) != header.model_dump(mode="json"):
+    if read_json_file(beside) != header.model_dump(mode="json"):
         raise BadInput(
             f"The header differs from the one within {BIAS_FILE}: the two files are not of one estimate.",
             file=beside,

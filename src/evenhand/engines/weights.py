@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +10,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from evenhand.engines.identity import weight_files
+from evenhand.engines.identity import read_config, weight_files
+from evenhand.engines.plausible import check_plausible
 from evenhand.engines.spec import Spec
 from evenhand.errors import BadInput, EngineError
 
@@ -86,6 +86,7 @@ def _checked(checkpoint: Checkpoint) -> Checkpoint:
         raise EngineError(
             f"{adapter} holds no adapter_model.safetensors; weights in other formats are never unpickled."
         )
+    check_plausible(folder, adapter)
     return checkpoint
 
 
@@ -179,7 +180,7 @@ def _with_adapter(model: Any, folder: Path) -> Any:
 
 def may_be_taken_off(adapter: Path) -> bool:
     """Whether `adapter_off` gives the base model back exactly: not after trained biases or changed base weights."""
-    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    config = read_config(adapter, "adapter_config.json")
     begun = config.get("init_lora_weights", True)
     return config.get("bias") in (None, "none") and (isinstance(begun, bool) or begun in _KEEP_THE_BASE)
 

@@ -38,7 +38,7 @@ ABLATIONS: dict[Ablation, str] = {
 class DartConfig(BaseModel):
     """Everything that decides what a DART repair does. Published values are the DART code's unless docs/dart.md says otherwise."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     model: str = Field(description="Engine spec of the local model to repair: organism/NAME or hf/ID-or-FOLDER.")
     teacher: str = Field(description="Engine spec of the teacher, or 'scripted' (shipped questions, offline).")

@@ -16,7 +16,7 @@ Keep = Literal["all", "raised", "openers"]
 class TsdiConfig(BaseModel):
     """Everything that decides what a TSDI estimate is. What is published of these values, and what chosen, is in docs/tsdi.md."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     model: str = Field(
         description="Engine spec of the aligned local model: organism/NAME or hf/ID-or-FOLDER[+ADAPTER]."

@@ -148,11 +148,12 @@ def _fixed_start(renderer: ChatRenderer, head: tuple[Message, ...], ids: tuple[i
     if renderer.plain:
         return 0
     chat = [{"role": m.role, "content": m.content} for m in (*head, Message("user", _PROBES[0]))]
-    render = renderer.tokenizer.apply_chat_template
-    opened = str(render(chat, tokenize=False, add_generation_prompt=True))
+    opened = renderer.written(chat, add_generation_prompt=True)
     answered = [*chat, {"role": "assistant", "content": _ANSWER}]
     try:
-        before, found, _ = str(render(answered, tokenize=False)).rpartition(_ANSWER)
+        before, found, _ = renderer.written(answered).rpartition(_ANSWER)
+    except EngineError:
+        raise
     except Exception:  # a template that takes no assistant message has nothing to tell
         return 0
     if not found or not opened.startswith(before) or not opened[len(before) :].strip():

@@ -37,7 +37,7 @@ _LIMIT = 100.0
 class EmulationConfig(BaseModel):
     """How a bias is turned into ``logit_bias``. All values are chosen defaults: no published recipe was found."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     form: Literal["stepwise", "averaged"] = Field(
         "stepwise",

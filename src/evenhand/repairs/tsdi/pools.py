@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from xxhash import xxh128
 
 from evenhand.datasets.table import SUFFIXES, read_table, resolve
 from evenhand.errors import BadInput
+from evenhand.text_input import json_or
 
 __all__ = ["BUILTIN", "FEWEST", "TokenPool", "open_pool", "pool_files"]
 
@@ -162,10 +162,7 @@ def _table_texts(path: Path, columns: Mapping[str, str]) -> Iterator[str]:
 
 def _choices(text: str | None, path: Path, number: int) -> list[str]:
     """The choices of a question: a JSON list of at least two texts."""
-    try:
-        found = json.loads(text or "")
-    except ValueError:
-        found = None
+    found = json_or(text or "", None)
     if not isinstance(found, list) or len(found) < 2 or not all(isinstance(part, str) for part in found):
         raise BadInput("The choices are not a list of texts.", file=path, row=number, do='Write ["A", "B", "C", "D"].')
     return found

@@ -27,7 +27,7 @@ contrast; the share of the reference's logits."""
 class SweepConfig(BaseModel):
     """Everything that decides what a sweep measures. What is published of these values, and what chosen, is in docs/tsdi.md."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     model: str | None = Field(
         None, description="Engine spec of the aligned local model; it may be left out where --models names checkpoints."

@@ -18,6 +18,7 @@ from evenhand.errors import BadInput
 from evenhand.repairs.tsdi.sweep_front import Axis, Cells, area_difference, change
 from evenhand.statistics.hypervolume import FrontArea
 from evenhand.statistics.mcnemar import PairedDifference
+from evenhand.yaml_input import read_yaml
 
 __all__ = ["FACTORS", "Effect", "Factor", "SweptModel", "checkpoint_names", "effects", "read_checkpoints"]
 
@@ -100,20 +101,13 @@ def _check_distinct(models: Sequence[SweptModel], path: Path) -> None:
 
 
 def _yaml(path: Path) -> list[dict[str, Any]]:
-    import yaml
-
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadInput(f"The file cannot be read ({error.strerror}).", file=path) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadInput(f"The file is not valid YAML ({error}).", file=path) from error
+    found = read_yaml(path).value
     rows = found.get("models") if isinstance(found, dict) else found
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise BadInput(
             "The file holds no list of checkpoints.", file=path, do="Write `- spec: hf/./step-100` and so on."
         )
-    return [{str(key): value for key, value in row.items()} for row in rows]
+    return rows
 
 
 def _table(path: Path) -> list[dict[str, Any]]:
