@@ -10,6 +10,7 @@ import typer
 
 from evenhand import __version__
 from evenhand.cli import audit, corpus, datasets, drift, listing, organism, rate, repair, runs, serve, stages, sweep
+from evenhand.cli.quiet import own_lines_only
 from evenhand.errors import EvenhandError
 
 __all__ = ["EXIT_BAD_INPUT", "EXIT_INTERRUPTED", "EXIT_MISSING", "app", "main"]
@@ -66,7 +67,8 @@ def main() -> None:
     """Run the command line; an EvenhandError ends with exit code 2 and its text, an interrupt with 130."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        app(standalone_mode=True)
+        with own_lines_only():
+            app(standalone_mode=True)
     except EvenhandError as error:
         from evenhand.safe_text import terminal_safe
 

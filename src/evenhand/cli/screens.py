@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,9 +43,20 @@ def console() -> Console:
     return Console(highlight=False, markup=False, emoji=False)
 
 
+def _on_stderr(line: str) -> None:
+    sys.stderr.write(line)
+    sys.stderr.flush()
+
+
 @contextmanager
 def progress_bars() -> Iterator[Progress]:
-    """Bars with rate and time left on standard error; silent where that is not a terminal."""
+    """Bars with rate and time left on standard error; plain lines where that is no terminal (see `Lines`)."""
+    if not Console(stderr=True).is_terminal:
+        from evenhand.cli.progress import line_progress
+
+        with line_progress(_on_stderr) as lines:
+            yield lines
+        return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     bars = Progress(
@@ -55,7 +67,6 @@ def progress_bars() -> Iterator[Progress]:
         TimeRemainingColumn(),
         console=Console(stderr=True, highlight=False, markup=False),
         transient=True,
-        disable=not Console(stderr=True).is_terminal,
     )
     tasks: dict[str, Any] = {}
 
@@ -165,7 +176,6 @@ def print_response(row: dict[str, Any]) -> None:
 def print_csv(frame: Any) -> None:
     """CSV on standard output, with cells that a spreadsheet would run as formulas made plain."""
     import csv
-    import sys
 
     from evenhand.safe_text import csv_safe
 
