@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from itertools import pairwise
 
 import pytest
 
@@ -53,7 +54,7 @@ def test_at_most_one_line_every_thirty_seconds_however_often_it_is_reported(cloc
         times += [clock.now] * (len(said) - before)
         clock.now += 0.125
     assert len(times) > 10
-    assert min(b - a for a, b in zip(times, times[1:], strict=False)) >= EVERY
+    assert min(b - a for a, b in pairwise(times)) >= EVERY
 
 
 def test_a_slow_batch_shows_how_far_it_is_before_a_row_of_it_is_finished(clock: Clock) -> None:

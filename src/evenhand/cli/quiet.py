@@ -45,7 +45,7 @@ class Sentences(logging.Handler):
         except (OSError, ValueError):
             self.handleError(record)
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (the name that logging calls)
+    def handleError(self, record: logging.LogRecord) -> None:
         """Say nothing: there is no stream to say it on."""
 
 
@@ -74,7 +74,7 @@ def own_lines_only() -> Iterator[None]:
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     warnings.showwarning = show
-    logging.Logger.callHandlers = hand_on  # type: ignore[method-assign]
+    logging.Logger.callHandlers = hand_on  # type: ignore[method-assign, assignment]
     own.addHandler(handler)
     try:
         yield
