@@ -6,9 +6,10 @@ import json
 
 import pytest
 
+from evenhand.audits.drift_config import DriftConfig
 from evenhand.audits.pluralism_config import PluralismConfig
 from evenhand.cli import screens
-from evenhand.cli.forecast import audit_ways, forecast_lines, memory_words, rating_ways
+from evenhand.cli.forecast import audit_ways, drift_ways, forecast_lines, memory_words, rating_ways
 from evenhand.config import AuditConfig
 from evenhand.engines.base import Estimate
 
@@ -43,6 +44,16 @@ def test_a_rating_is_shortened_by_wordings_and_texts() -> None:
     assert [(way.words, way.seconds) for way in ways] == [
         ("--wordings 1 instead of 4", 1800.0),
         ("--rating-items 35 instead of 70", 3600.0),
+    ]
+
+
+def test_a_drift_audit_is_shortened_by_repetitions_and_cases() -> None:
+    config = DriftConfig(baseline="organism/sft", candidate="organism/aligned", device="cuda", repetitions=4)
+    ways = drift_ways(config, [("m", LONG)])
+    assert [(way.words, way.seconds) for way in ways] == [
+        ("--repetitions 2 instead of 4", 3600.0),
+        ("--limit 250 of 1,000 items", 1800.0),
+        ("--max-tokens 128 instead of 256", 3600.0),
     ]
 
 

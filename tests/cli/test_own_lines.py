@@ -106,11 +106,16 @@ def test_everything_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
         )  # fmt: skip
 
     before = state()
-    with pytest.raises(RuntimeError), own_lines_only():
+
+    @own_lines_only()
+    def broken() -> None:
         assert os.environ["TOKENIZERS_PARALLELISM"] == "false"
         assert os.environ["TRANSFORMERS_VERBOSITY"] == "info"
         assert list(warnings.filters) == before[1]
         raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        broken()
     assert state() == before
 
 

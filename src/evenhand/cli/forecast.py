@@ -10,11 +10,12 @@ from evenhand.cli.progress import span_words
 from evenhand.wording import count
 
 if TYPE_CHECKING:
+    from evenhand.audits.drift_config import DriftConfig
     from evenhand.audits.pluralism_config import PluralismConfig
     from evenhand.config import AuditConfig
     from evenhand.engines.base import Estimate
 
-__all__ = ["Way", "audit_ways", "forecast_lines", "memory_words", "rating_ways", "time_words"]
+__all__ = ["Way", "audit_ways", "drift_ways", "forecast_lines", "memory_words", "rating_ways", "time_words"]
 
 LONG = 3600.0
 """Seconds beyond which a run is told how it could be shorter."""
@@ -86,8 +87,18 @@ def _device(device: str, rows: Rows) -> list[Way]:
 
 def audit_ways(config: AuditConfig, rows: Rows) -> list[Way]:
     """Fewer repetitions, items and stems, shorter responses, a GPU; seconds are in proportion."""
+    stems = config.stems is not None or config.dataset == "names-and-stems"
+    return _ways(rows, config.draws_per_item, config.max_tokens, config.device, stems=stems)
+
+
+def drift_ways(config: DriftConfig, rows: Rows) -> list[Way]:
+    """Fewer repetitions and cases, shorter outputs, a GPU; seconds are in proportion."""
+    return _ways(rows, config.draws_per_case, config.max_tokens, config.device, stems=False)
+
+
+def _ways(rows: Rows, repetitions: int, max_tokens: int, device: str, *, stems: bool) -> list[Way]:
     whole, drawn = _all(rows), _drawn(rows)
-    repetitions, ways = config.draws_per_item, []
+    ways: list[Way] = []
     if drawn and repetitions > 1:
         fewer = max(1, repetitions // 2)
         ways.append(
@@ -96,12 +107,11 @@ def audit_ways(config: AuditConfig, rows: Rows) -> list[Way]:
     items = max((cost.calls // repetitions for _, cost in rows if cost.max_completion_tokens), default=0)
     if items >= 8:
         ways.append(Way(f"--limit {count(items // 4).replace(',', '')} of {count(items)} items", whole - drawn * 3 / 4))
-        if config.stems is not None or config.dataset == "names-and-stems":
+        if stems:
             ways.append(Way("half the stems (--stems FILE)", whole - drawn / 2))
-    if any(cost.at_most for _, cost in rows) and config.max_tokens >= 2:
-        half = config.max_tokens // 2
-        ways.append(Way(f"--max-tokens {half} instead of {config.max_tokens}", whole - drawn / 2))
-    return ways + _device(config.device, rows)
+    if any(cost.at_most for _, cost in rows) and max_tokens >= 2:
+        ways.append(Way(f"--max-tokens {max_tokens // 2} instead of {max_tokens}", whole - drawn / 2))
+    return ways + _device(device, rows)
 
 
 def rating_ways(config: PluralismConfig, rows: Rows) -> list[Way]:
