@@ -63,7 +63,12 @@ def test_two_engines_and_a_judge(toy: Any, command: Command, tmp_path: Path) -> 
         "run",
     ]
     code, out, err = command(*words)
-    assert (code, err) == (0, "")
+    assert code == 0
+    first, *lines = err.splitlines()
+    stages = ("toy/base · baseline", "toy/cand · candidate", "toy/base · null")
+    assert first == "Not probed: " + "; ".join(f"{stage} (it has no probe)" for stage in stages) + "."
+    for stage in stages:
+        assert sum(line.startswith(f"{stage}: ") for line in lines) == 2
     assert "the baseline against itself" in out
     again, _, told = command(*words)
     assert again == 2

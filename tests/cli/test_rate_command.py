@@ -94,7 +94,9 @@ def test_a_model_is_asked_estimated_and_resumed(
     assert engines[-1].chosen == 0
     assert not (tmp_path / "runs").exists()
     code, out, err = command(*asked, "--out", "run")
-    assert (code, err) == (0, "")
+    assert code == 0
+    assert err.startswith("Not probed: organism/aligned: pluralism (it has no probe)")
+    assert f"organism/aligned · pluralism: {14 * 6 * 8} of {14 * 6 * 8}, done" in err
     assert "Ratings move with the rater's race" in " ".join(out.split())
     assert engines[-1].chosen == 14 * 6 * 8
     code, _, err = command(*asked, "--out", "run")

@@ -35,6 +35,7 @@ from evenhand.audits.respond import requests_for
 from evenhand.audits.stages import Step, not_asked_for
 from evenhand.config import AuditConfig
 from evenhand.engines.base import Estimate, Verb
+from evenhand.engines.probing import score_cost
 from evenhand.errors import BadInput
 from evenhand.records import Finding, Item, Response
 from evenhand.store.tables import items_frame, responses_frame, write_table
@@ -129,7 +130,8 @@ class AffirmationAudit:
             if spans and "score" in model.engine.verbs:
                 # About four characters a token.
                 tokens = sum(len(span.text) for span in spans) // 4
-                rows.append((f"{model.label}: pronoun scores", Estimate(len(spans), tokens, 0, exact=False)))
+                cost = score_cost(model.engine, lambda: spans, Estimate(len(spans), tokens, 0, exact=False))
+                rows.append((f"{model.label}: pronoun scores", cost))
         return rows
 
     def run(self, context: Context) -> AuditResult:

@@ -7,7 +7,7 @@ are engine specs, or two files of responses.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +20,10 @@ from evenhand.audits.drift_findings import DriftFindings, drift_findings
 from evenhand.audits.drift_outputs import Outputs, Pairing, outputs_from, pair_up, read_outputs
 from evenhand.audits.drift_table import Auditor, drift_table
 from evenhand.audits.drift_verdict import drift_caveats, drift_headlines, drift_verdict
-from evenhand.audits.respond import Configuration, Progress, respond
+from evenhand.audits.respond import Announce, Configuration, Progress, requests_for, respond
 from evenhand.datasets.difference import Case, Cases
-from evenhand.engines.base import Engine, Sampling
+from evenhand.engines.base import Engine, Estimate, Sampling
+from evenhand.engines.probing import measure_on
 from evenhand.engines.spec import EngineOptions, open_engine, parse_spec
 from evenhand.errors import BadInput
 from evenhand.graders.drift_judge import DriftJudge, ModelJudge, RuleJudge
@@ -113,10 +114,11 @@ def _shown(spec: str | None) -> str | None:
 
 def run_drift(
     config: DriftConfig, folder: Path, *, resume: bool = False, cache: Path | None = None,
-    progress: Progress = lambda what, done, total: None,
+    progress: Progress = lambda what, done, total: None, announce: Announce | None = None,
 ) -> tuple[Run, AuditResult]:  # fmt: skip
     """Audit CANDIDATE against BASELINE into one run folder.
 
+    ``announce`` is given the cost of what is left to draw, with time and memory, before anything is asked.
     Raises BadInput for settings or files that cannot be used, EngineError for an engine that cannot serve.
     """
     scorers = open_scorers(config.scorers)
@@ -152,10 +154,15 @@ def run_drift(
                     return draw(engines[role], engines[role].spec, cases, sampling, config.draws_per_case, run, AUDIT, stage,
                                 progress, policy=config.policy)  # fmt: skip
 
+                again = config.sampling.model_copy(update={"seed": config.seed + NULL_SEED})
+                stages = {"baseline": ("baseline", config.sampling), "candidate": ("candidate", config.sampling)}
+                if config.null and config.temperature > 0:
+                    stages["null"] = ("baseline", again)
+                if announce is not None:
+                    announce(_costs(config, engines, cases, stages))
                 baseline = drawn("baseline", "baseline", config.sampling)
                 candidate = drawn("candidate", "candidate", config.sampling)
-                if config.null and config.temperature > 0:
-                    again = config.sampling.model_copy(update={"seed": config.seed + NULL_SEED})
+                if "null" in stages:
                     null = drawn("baseline", "null", again)
             result = _audited(config, run, cases, baseline, candidate, null, auditor, told)
             run.record(result, time.monotonic() - began)
@@ -166,6 +173,21 @@ def run_drift(
         for engine in engines.values():
             engine.close()
     return run, result
+
+
+def _costs(
+    config: DriftConfig, engines: Mapping[str, Engine], cases: Sequence[Case],
+    stages: Mapping[str, tuple[str, Sampling]],
+) -> list[tuple[str, Estimate]]:  # fmt: skip
+    """What every stage has left to draw, probed; ``stages`` is name to (whose outputs, how they are drawn)."""
+    measure_on(engines.values())
+    items = items_of(cases, (ANALYSIS,), policy=config.policy)
+    rows = []
+    for stage, (role, sampling) in stages.items():
+        model = Configuration(engines[role].spec, engines[role])
+        cost = model.engine.estimate(requests_for(model, items, config.draws_per_case), sampling)
+        rows.append((f"{model.label} · {stage}", cost))
+    return rows
 
 
 def _told(found: Cases) -> list[str]:

@@ -7,12 +7,14 @@ default. `evenhand rate` runs it alone, or measures ratings that people gave wit
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import polars as pl
 
 from evenhand.audits.base import AuditResult, Context
-from evenhand.audits.pluralism_ask import ask, can_choose
+from evenhand.audits.pluralism_ask import ask, can_choose, choices_asked
 from evenhand.audits.pluralism_config import AUDIT, PluralismConfig, settings_of
 from evenhand.audits.pluralism_headlines import headlines
 from evenhand.audits.pluralism_measure import adjusted, model_findings, people_findings
@@ -34,6 +36,7 @@ from evenhand.config import AuditConfig
 from evenhand.datasets.rating_prompt import ORDERS
 from evenhand.datasets.ratings import RatingTable
 from evenhand.engines.base import Estimate, Verb
+from evenhand.engines.probing import choice_cost, unprobed
 from evenhand.records import Finding
 from evenhand.store.run import Run
 from evenhand.store.tables import write_table
@@ -118,11 +121,16 @@ def estimates_of(
     """Calls and tokens of every model."""
     rows = []
     for model in configurations:
-        cost = estimate_of(plan, model.engine, model.system_prompt, config)
-        rows.append((f"{model.label}: {AUDIT}", cost))
-        if can_choose(model.engine, config):
-            rows[-1] = (rows[-1][0], Estimate(cost.calls, cost.prompt_tokens, 0, cost.exact))
-            rows.append((f"{model.label}: {AUDIT}, drawn where letters are unlikely, at most", cost))
+        if not can_choose(model.engine, config):
+            rows.append((f"{model.label}: {AUDIT}", estimate_of(plan, model.engine, model.system_prompt, config)))
+            continue
+        with unprobed(model.engine):
+            cost = estimate_of(plan, model.engine, model.system_prompt, config)
+        asked = partial(choices_asked, plan, model.system_prompt)
+        letters = Estimate(cost.calls, cost.prompt_tokens, 0, cost.exact, not_probed=cost.not_probed)
+        rows.append((f"{model.label}: {AUDIT}", choice_cost(model.engine, asked, len(plan), letters)))
+        drawn = replace(cost, not_probed="only what the letters leave open is drawn")
+        rows.append((f"{model.label}: {AUDIT}, drawn where letters are unlikely, at most", drawn))
     return rows
 
 

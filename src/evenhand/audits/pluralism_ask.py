@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 from evenhand.audits.pluralism_config import AUDIT, PluralismConfig
 from evenhand.audits.pluralism_letters import Read, read_choice, read_response
-from evenhand.audits.pluralism_plan import Question
+from evenhand.audits.pluralism_plan import Question, RatingPlan
 from evenhand.audits.respond import GIVE_UP, Configuration, Progress, respond
 from evenhand.datasets.rating_prompt import LETTERS
 from evenhand.engines.base import Choice, Engine, Request
@@ -22,7 +23,7 @@ from evenhand.records import Item, Rating
 from evenhand.store.journal import RowJournal
 from evenhand.store.run import Run
 
-__all__ = ["ChoiceJournal", "Rated", "ask", "can_choose"]
+__all__ = ["ChoiceJournal", "Rated", "ask", "can_choose", "choices_asked"]
 
 BATCH = 256
 """Questions in a batch: what is done again after a kill, at the most."""
@@ -62,6 +63,12 @@ def can_choose(engine: Engine, config: PluralismConfig) -> bool:
         told = str(getattr(engine, "why_not", lambda verb: "")("choose"))
         raise EngineError(told or f"{engine.spec} gives no letter probabilities: give --rating-read letter.")
     return False
+
+
+def choices_asked(plan: RatingPlan, system_prompt: str | None) -> list[Asked]:
+    """The questions of the first batch of a plan, as `ask` puts them."""
+    first = islice(plan.questions(), BATCH)
+    return [Asked(question.key, question.chat(system_prompt), LETTERS) for question in first]
 
 
 def ask(

@@ -203,4 +203,8 @@ def estimate_of(plan: RatingPlan, engine: Engine, system_prompt: str | None, con
     cost = engine.estimate(requests, config.sampling)
     if share == 1.0:
         return cost
-    return Estimate(total, round(cost.prompt_tokens * share), round(cost.max_completion_tokens * share), exact=False)
+    return replace(
+        cost, calls=total, prompt_tokens=round(cost.prompt_tokens * share), exact=False,
+        max_completion_tokens=round(cost.max_completion_tokens * share),
+        seconds=None if cost.seconds is None else cost.seconds * share,
+    )  # fmt: skip

@@ -16,10 +16,11 @@ from evenhand.audits.pluralism_plan import make_plan, read_people
 from evenhand.audits.pluralism_table import PEOPLE, items_frame, items_of_people, people_frame
 from evenhand.audits.pluralism_verdict import people_verdict
 from evenhand.audits.pluralism_words import methods
-from evenhand.audits.respond import Configuration, Progress
+from evenhand.audits.respond import Announce, Configuration, Progress
 from evenhand.datasets.rating_items import items_of_table
 from evenhand.datasets.ratings import RatingTable
 from evenhand.engines.base import Engine, Estimate
+from evenhand.engines.probing import measure_on
 from evenhand.errors import BadInput
 from evenhand.organisms import refuse_curator
 from evenhand.store.run import Run, input_checksum
@@ -65,13 +66,17 @@ def _nothing(what: str, done: int, total: int) -> None:
     return None
 
 
-def estimate_rating(config: PluralismConfig, cache: Path | None = None) -> list[tuple[str, Estimate]]:
-    """What `run_rating` would cost. Raises BadInput as it does."""
+def estimate_rating(
+    config: PluralismConfig, cache: Path | None = None, *, probe: bool = False
+) -> list[tuple[str, Estimate]]:
+    """What `run_rating` would cost; with ``probe``, time and memory too. Raises BadInput as it does."""
     if not config.models:
         raise BadInput("There is no model to be asked, so nothing costs anything.", do="Name a model.")
     plan = make_plan(config)
     configurations = _opened(config, cache)
     try:
+        if probe:
+            measure_on(model.engine for model in configurations)
         return estimates_of(config, plan, configurations)
     finally:
         for model in configurations:
@@ -85,9 +90,11 @@ def run_rating(
     resume: bool = False,
     cache: Path | None = None,
     progress: Progress = _nothing,
+    announce: Announce | None = None,
 ) -> tuple[Run, AuditResult]:
     """Ask models for ratings, or measure ratings that people gave, into one run folder.
 
+    ``announce`` is given the cost of what is left to do, with time and memory, before anything is asked.
     Raises BadInput for settings or files that cannot be used, EngineError for an engine that cannot serve.
     """
     if not config.models and config.ratings is None:
@@ -102,6 +109,9 @@ def run_rating(
         try:
             began = time.monotonic()
             if plan is not None:
+                if announce is not None:
+                    measure_on(engines.values())
+                    announce(estimates_of(config, plan, configurations))
                 result = rate(config, plan, configurations, run, progress)
             else:
                 assert table is not None

@@ -6,18 +6,21 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from evenhand.engines.base import Batch, Engine, Request, Sampling
+from evenhand.engines.base import Batch, Engine, Estimate, Request, Sampling
 from evenhand.errors import EngineError
 from evenhand.records import Item, Response
 from evenhand.store.journal import Journal
 
-__all__ = ["Configuration", "Progress", "respond", "watched"]
+__all__ = ["Announce", "Configuration", "Progress", "respond", "watched"]
 
 GIVE_UP = 32
 """Failed responses, with none answered, after which a configuration is given up: the cause is not in the rows."""
 
 Progress = Callable[[str, int, int], None]
 """Called as (what, rows done, rows in all)."""
+
+Announce = Callable[[Sequence[tuple[str, Estimate]]], None]
+"""Given what is left to do and its cost, stage by stage, before a run asks anything; the costs are then probed."""
 
 
 @dataclass(frozen=True, slots=True)

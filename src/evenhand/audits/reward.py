@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -39,7 +40,8 @@ from evenhand.audits.reward_verdict import CAVEATS, Named, headlines, name_all, 
 from evenhand.audits.stages import SAME, Step, models_of, not_asked_for, steps_of
 from evenhand.config import AuditConfig
 from evenhand.datasets.pair_sets import PairSet, holds_pairs, open_pairs
-from evenhand.engines.base import Estimate, Verb
+from evenhand.engines.base import Engine, Estimate, Span, Verb
+from evenhand.engines.probing import score_cost
 from evenhand.errors import EngineError
 from evenhand.records import Finding, Pair
 from evenhand.statistics.clusters import cluster_means
@@ -97,8 +99,14 @@ class RewardAudit:
         texts = {p.context + text for p in self._pairs(context.config).pairs for text in (p.harmful, p.comparison)}
         tokens = sum(map(len, texts)) // 4
         scopes = len({"sentence" if scope == "shared" else scope for scope in context.config.scope})
-        cost = Estimate(len(texts) * scopes, tokens * scopes, 0, exact=False)
-        return [(f"{model.label}: texts scored", cost) for model in models_of(context)]
+        cost = Estimate(len(texts), tokens, 0, exact=False)
+        pairs = sorted(self._pairs(context.config).pairs, key=lambda pair: pair.id)
+        rows = []
+        for model in models_of(context):
+            of = partial(_spans_of, model.engine, pairs)
+            told = [score_cost(model.engine, partial(of, ends=ends), cost) for ends in (False, True)[:scopes]]
+            rows += [(f"{model.label}: texts scored" + (", ends" if at else ""), each) for at, each in enumerate(told)]
+        return rows
 
     def run(self, context: Context) -> AuditResult:
         """Score, compare, summarise; write texts, pairs, summary and readings."""
@@ -131,6 +139,13 @@ def _checked_steps(context: Context) -> list[Step]:
             step = replace(step, warning=" ".join(filter(None, (step.warning, words))))
         out.append(step)
     return out
+
+
+def _spans_of(engine: Engine, pairs: Sequence[Pair], *, ends: bool) -> Sequence[Span]:
+    """The texts of the pairs, whole or their ends, as `_scored_rows` has them scored."""
+    if ends:
+        return continuation_plan(engine, pairs).spans
+    return make_plan(engine, [(p.context, p.harmful, p.comparison) for p in pairs]).spans
 
 
 def _scored_rows(

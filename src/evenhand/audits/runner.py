@@ -12,10 +12,11 @@ from typing import Any
 
 from evenhand.audits.base import Audit, AuditResult, Context
 from evenhand.audits.observed import Observations
-from evenhand.audits.respond import Configuration, Progress
+from evenhand.audits.respond import Announce, Configuration, Progress
 from evenhand.audits.stages import with_organism_stages
 from evenhand.config import AuditConfig
 from evenhand.engines.base import Engine, Estimate, Verb
+from evenhand.engines.probing import measure_on
 from evenhand.errors import BadInput
 from evenhand.registry import AUDITS
 from evenhand.store.run import Run, input_checksum
@@ -171,8 +172,10 @@ def plan_of(
     }
 
 
-def estimate_audits(config: AuditConfig, cache: Path | None = None) -> list[tuple[str, Estimate]]:
-    """What the run would cost, without any generation."""
+def estimate_audits(
+    config: AuditConfig, cache: Path | None = None, *, probe: bool = False
+) -> list[tuple[str, Estimate]]:
+    """What the run would cost; with ``probe``, time and memory too, from a few rows of each local model that are not kept."""
     config = with_organism_stages(config)
     audits, left_out = chosen_audits(config)
     for audit in audits:
@@ -183,6 +186,8 @@ def estimate_audits(config: AuditConfig, cache: Path | None = None) -> list[tupl
             config, opened.configurations, opened.judge, Run(Path(), {}), lambda what, done, total: None, opened.others
         )
         served = _served(audits, config, opened, left_out)
+        if probe:
+            measure_on(opened.by_role().values())
         return [row for audit in served for row in audit.estimate(context)]
 
 
@@ -193,9 +198,11 @@ def run_audits(
     resume: bool = False,
     cache: Path | None = None,
     progress: Progress = lambda what, done, total: None,
+    announce: Announce | None = None,
 ) -> Outcome:
     """Do every audit that fits, into one run folder, up to ``findings.json``.
 
+    ``announce`` is given the cost of what is left to do, with time and memory, before anything is asked.
     Raises BadInput for settings or files that cannot be used, EngineError for an engine that cannot serve.
     """
     config = with_organism_stages(config)
@@ -211,6 +218,10 @@ def run_audits(
             observed = Observations(run, opened.by_role())
             run.manifest["left_out"] = left_out
             results = []
+            if announce is not None and opened.by_role():
+                measure_on(opened.by_role().values())
+                context = Context(config, opened.configurations, opened.judge, run, progress, opened.others)
+                announce([row for audit in audits for row in audit.estimate(context)])
             for audit in audits:
                 began = time.monotonic()
                 result = audit.run(Context(config, opened.configurations, opened.judge, run, progress, opened.others))

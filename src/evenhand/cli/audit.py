@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,7 +27,9 @@ def audit(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue an interrupted run (the newest, or --out).")
     ] = False,
-    estimate: Annotated[bool, typer.Option("--estimate", help="Print calls and tokens, and stop.")] = False,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Print calls, tokens, time and memory, and stop.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON instead of a table.")] = False,
 ) -> None:
     """Audit models, responses or labels, and write a report.
@@ -40,16 +43,19 @@ def carry_out(chosen: AuditConfig, *, out: Path | None, resume: bool, estimate: 
     """Run the audits, write the report, print what was found; exit code 3 where too many rows failed."""
     from evenhand.audits.runner import default_folder, estimate_audits, run_audits, unfinished_folder
     from evenhand.cli import screens
+    from evenhand.cli.forecast import audit_ways
 
     if estimate:
-        screens.print_estimate(estimate_audits(chosen, cache_path()), as_json=json)
+        rows = estimate_audits(chosen, cache_path(), probe=True)
+        screens.print_estimate(rows, as_json=json, ways=audit_ways(chosen, rows))
         return
     if resume and out is not None:
         check_there(out)
     folder = out or (unfinished_folder(RUNS) if resume else default_folder(chosen, RUNS))
     began = time.monotonic()
     with resumable(folder, named=out is not None) as progress:
-        outcome = run_audits(chosen, folder, resume=resume, cache=cache_path(), progress=progress)
+        announce = screens.announcer(partial(audit_ways, chosen))
+        outcome = run_audits(chosen, folder, resume=resume, cache=cache_path(), progress=progress, announce=announce)
     conclude_outcome(outcome, began, json=json)
     if outcome.failed_share > chosen.max_failed:
         sys.stderr.write(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,13 +28,16 @@ def drift(
 ) -> None:
     """Audit CANDIDATE against BASELINE for harm drift: the same prompts, identical decoding, a screen and a judge."""
     from evenhand.audits.drift import run_drift
+    from evenhand.cli import screens
+    from evenhand.cli.forecast import drift_ways
     from evenhand.config import checked
 
     chosen = checked(DriftConfig, baseline=baseline, candidate=candidate, **settings)
     folder = run_folder(out, "drift", resume=resume)
     began = time.monotonic()
     with resumable(folder, named=out is not None) as progress:
-        run, result = run_drift(chosen, folder, resume=resume, cache=cache_path(), progress=progress)
+        announce = screens.announcer(partial(drift_ways, chosen))
+        run, result = run_drift(chosen, folder, resume=resume, cache=cache_path(), progress=progress, announce=announce)
     conclude(run, [result], began, json=json)
     lost = result.missing / result.rows if result.rows else 0.0
     if lost > chosen.max_failed:

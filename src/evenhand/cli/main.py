@@ -25,6 +25,7 @@ from evenhand.cli import (
     stages,
     sweep,
 )
+from evenhand.cli.quiet import own_lines_only
 
 __all__ = ["app", "main"]
 
@@ -73,7 +74,8 @@ def _terminate(signum: int, frame: Any) -> None:
 
 
 def _invoke() -> object:
-    code = app(prog_name="evenhand", standalone_mode=False)
+    with own_lines_only():
+        code = app(prog_name="evenhand", standalone_mode=False)
     if code == exit_codes.INTERRUPTED:  # typer makes this of an interrupt; the commands end with SystemExit
         raise KeyboardInterrupt
     return code

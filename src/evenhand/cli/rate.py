@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +22,9 @@ def rate(
     settings: dict[str, Any],
     out: Annotated[Path | None, typer.Option(help="Run folder (default: runs/TIME-rate).")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run (--out).")] = False,
-    estimate: Annotated[bool, typer.Option("--estimate", help="Print calls and tokens, and stop.")] = False,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Print calls, tokens, time and memory, and stop.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON instead of a table.")] = False,
 ) -> None:
     """Have MODELS rate texts as raters of demographic profiles, beside people's ratings where there are some.
@@ -30,16 +33,21 @@ def rate(
     """
     from evenhand.audits.pluralism_rate import estimate_rating, run_rating
     from evenhand.cli import screens
+    from evenhand.cli.forecast import rating_ways
     from evenhand.config import checked
 
     chosen = checked(PluralismConfig, **settings)
     if estimate:
-        screens.print_estimate(estimate_rating(chosen, cache_path()), as_json=json)
+        rows = estimate_rating(chosen, cache_path(), probe=True)
+        screens.print_estimate(rows, as_json=json, ways=rating_ways(chosen, rows))
         return
     folder = run_folder(out, "rate", resume=resume)
     began = time.monotonic()
     with resumable(folder, named=out is not None) as progress:
-        run, result = run_rating(chosen, folder, resume=resume, cache=cache_path(), progress=progress)
+        run, result = run_rating(
+            chosen, folder, resume=resume, cache=cache_path(), progress=progress,
+            announce=screens.announcer(partial(rating_ways, chosen)),
+        )  # fmt: skip
     conclude(run, [result], began, json=json)
     lost = result.missing / result.rows if result.rows else 0.0
     if lost > chosen.max_failed:

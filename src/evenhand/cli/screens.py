@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,15 +15,17 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from evenhand.cli.forecast import Way, forecast_lines, time_words
 from evenhand.safe_text import terminal_safe
 from evenhand.wording import ORGANISM_NOTICE, is_organism
 
 if TYPE_CHECKING:
-    from evenhand.audits.respond import Progress
+    from evenhand.audits.respond import Announce, Progress
     from evenhand.audits.runner import Outcome
     from evenhand.engines.base import Estimate
 
 __all__ = [
+    "announcer",
     "console",
     "print_csv",
     "print_estimate",
@@ -42,9 +45,20 @@ def console() -> Console:
     return Console(highlight=False, markup=False, emoji=False)
 
 
+def _on_stderr(line: str) -> None:
+    sys.stderr.write(line)
+    sys.stderr.flush()
+
+
 @contextmanager
 def progress_bars() -> Iterator[Progress]:
-    """Bars with rate and time left on standard error; silent where that is not a terminal."""
+    """Bars with rate and time left on standard error; plain lines where that is no terminal (see `Lines`)."""
+    if not Console(stderr=True).is_terminal:
+        from evenhand.cli.progress import line_progress
+
+        with line_progress(_on_stderr) as lines:
+            yield lines
+        return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     bars = Progress(
@@ -55,7 +69,6 @@ def progress_bars() -> Iterator[Progress]:
         TimeRemainingColumn(),
         console=Console(stderr=True, highlight=False, markup=False),
         transient=True,
-        disable=not Console(stderr=True).is_terminal,
     )
     tasks: dict[str, Any] = {}
 
@@ -87,22 +100,41 @@ def print_table(
     console().print(table)
 
 
-def print_estimate(rows: Sequence[tuple[str, Estimate]], *, as_json: bool) -> None:
-    """Calls, prompt tokens and completion tokens at the most, before a run."""
+def print_estimate(rows: Sequence[tuple[str, Estimate]], *, as_json: bool, ways: Sequence[Way] = ()) -> None:
+    """Calls, prompt tokens and completion tokens at the most, before a run; time and memory where they were probed."""
     if as_json:
         from dataclasses import asdict
 
         console().print(json.dumps([{"what": what, **asdict(cost)} for what, cost in rows], indent=1), soft_wrap=True)
         return
     about = {True: "", False: "about "}
-    print_table(
-        ["stage", "calls", "prompt tokens", "completion tokens, at most"],
-        [
-            [what, f"{cost.calls:,}", f"{about[cost.exact]}{cost.prompt_tokens:,}", f"{cost.max_completion_tokens:,}"]
-            for what, cost in rows
-        ],
-        sentences=True,
-    )
+    timed = any(cost.seconds is not None for _, cost in rows)
+
+    def cells(what: str, cost: Estimate) -> list[str]:
+        told = [
+            what,
+            f"{cost.calls:,}",
+            f"{about[cost.exact]}{cost.prompt_tokens:,}",
+            f"{cost.max_completion_tokens:,}",
+        ]
+        if not timed:
+            return told
+        return [*told, "not probed" if cost.seconds is None else time_words(cost.seconds, at_most=cost.at_most)]
+
+    columns = ["stage", "calls", "prompt tokens", "completion tokens, at most", *(["time"] if timed else [])]
+    print_table(columns, [cells(what, cost) for what, cost in rows], sentences=True)
+    for line in forecast_lines(rows, ways):
+        console().print(Text(terminal_safe(line)), soft_wrap=True)
+
+
+def announcer(ways: Callable[[Sequence[tuple[str, Estimate]]], Sequence[Way]]) -> Announce:
+    """Writes what a run is expected to take on standard error, before its first row."""
+
+    def announce(rows: Sequence[tuple[str, Estimate]]) -> None:
+        for line in forecast_lines(rows, ways(rows)):
+            _on_stderr(" ".join(terminal_safe(line).split()) + "\n")
+
+    return announce
 
 
 def print_outcome(outcome: Outcome, page: Path | None, seconds: float) -> None:
@@ -168,7 +200,6 @@ def print_csv(frame: Any) -> None:
     A terminal gets cells without escape sequences and control characters; a file or a pipe gets them as they are.
     """
     import csv
-    import sys
 
     from evenhand.safe_text import csv_safe
 

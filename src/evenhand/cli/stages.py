@@ -60,7 +60,9 @@ def stages(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue an interrupted run (the newest, or --out).")
     ] = False,
-    estimate: Annotated[bool, typer.Option("--estimate", help="Print calls and tokens, and stop.")] = False,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Print calls, tokens, time and memory, and stop.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON instead of a table.")] = False,
 ) -> None:
     """Tell which stage of alignment (SFT, DPO) rewarded a harm, and write a report.

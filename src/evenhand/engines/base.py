@@ -146,12 +146,22 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a run will cost: calls, prompt tokens, and completion tokens at the most (exact or approximate)."""
+    """What a run will cost: calls, prompt tokens, and completion tokens at the most (exact or approximate).
+
+    ``seconds`` and ``memory_bytes`` (peak, of the process or of ``memory_on``) are known after a probe of ``probed_rows`` rows
+    on this machine; ``at_most`` where the time is that of responses which all reach their limit. ``not_probed`` says why not.
+    """
 
     calls: int
     prompt_tokens: int
     max_completion_tokens: int
     exact: bool
+    seconds: float | None = None
+    memory_bytes: int | None = None
+    memory_on: str = ""
+    probed_rows: int = 0
+    at_most: bool = False
+    not_probed: str = ""
 
 
 @runtime_checkable

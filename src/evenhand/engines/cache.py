@@ -302,6 +302,16 @@ class CachedEngine:
                 self.cache.put(identity, zip(wanted[batch.key], rows, strict=True))
             yield batch, rows
 
+    def unscored(self, spans: Sequence[Span]) -> list[Span]:
+        """The spans of the batches of the plan that the cache does not hold whole."""
+        identity = self.identity().digest
+        left: list[Span] = []
+        for batch in self.plan_scores(spans):
+            keys = [self._span_key(identity, span, batch.key if self.by_batch else "") for span in batch.spans]
+            if len(self.cache.get(keys)) < len(set(keys)):
+                left += batch.spans
+        return left
+
     def choose(self, questions: Sequence[Question]) -> Iterator[Choice]:
         """The engine's choices; they are not kept."""
         return self.engine.choose(questions)

@@ -22,6 +22,7 @@ from evenhand.engines.base import Sampling
 from evenhand.engines.bias_kernel import BiasKernel
 from evenhand.engines.kv import SlotCache, cache_argument, cache_layout
 from evenhand.engines.sampler import draw
+from evenhand.engines.ticks import tick
 
 __all__ = ["Completion", "DecodeBatch", "Decoder", "StopCheck"]
 
@@ -151,6 +152,7 @@ class DecodeBatch:
         while True:
             tokens = self.step(logits, step)
             step += 1
+            tick(self._done(self.read, step))
             if not len(self.open):
                 break
             logits = self.advance(tokens, step)
@@ -160,6 +162,11 @@ class DecodeBatch:
             )
             for row, (finish, why) in enumerate(zip(self.finish, self.errors, strict=True))
         ]
+
+    def _done(self, read: int, step: int) -> float:
+        """Share of the batch's tokens that are read or drawn; a closed row counts as drawn to its limit."""
+        left = int((self.limits[self.open] - step).sum()) if step else int(self.limits.sum())
+        return (read + int(self.limits.sum()) - left) / (self.read + int(self.limits.sum()))
 
     def prefill(self) -> Any:
         """Read every prompt once (what all of them begin with, once for all) and return the logits after each."""
@@ -185,12 +192,14 @@ class DecodeBatch:
         position = np.maximum(np.arange(shared, width)[None] - self.gaps[:, None], 0)
         tokens, positions = torch.from_numpy(ids).to(self.device), torch.from_numpy(position).to(self.device)
         pieces = []
+        self.read = count * (width - shared)
         size = max(1, self.decoder.prefill_tokens // (width - shared))
         for low in range(0, count, size):
             high = min(count, low + size)
             cache.see(low, high, shared)
             piece = None if self.prompt_mask is None else self.prompt_mask[low:high, :width]
             pieces.append(self.decoder.forward(cache, tokens[low:high], positions[low:high], piece))
+            tick(self._done(high * (width - shared), 0))
         cache.see(0, count, width)
         self.mask = self.prompt_mask
         return torch.cat(pieces)

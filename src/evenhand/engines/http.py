@@ -185,7 +185,8 @@ class HttpEngine:
             for request in requests
             for message in request.chat
         )
-        return Estimate(len(requests), tokens, len(requests) * sampling.max_tokens, exact=False)
+        why = "no request is sent for an estimate"
+        return Estimate(len(requests), tokens, len(requests) * sampling.max_tokens, exact=False, not_probed=why)
 
     def generate(
         self, batches: Sequence[Batch], sampling: Sampling, *, config: str

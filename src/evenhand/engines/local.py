@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from evenhand.engines.base import (
     Batch,
@@ -41,6 +41,9 @@ from evenhand.engines.threads import torch_with_threads
 from evenhand.engines.weights import Checkpoint, find_hf, find_organism, load_model, load_tokenizer
 from evenhand.errors import EngineError
 from evenhand.records import LogProb, Response
+
+if TYPE_CHECKING:
+    from evenhand.engines.probing import Prober
 
 __all__ = ["LocalEngine", "open_hf", "open_organism"]
 
@@ -81,6 +84,7 @@ class LocalEngine:
         self.on_observed: Callable[[], None] = lambda: None
         """Called when `observed` has something new."""
         self._parameters = 0
+        self.prober: Prober | None = None
         self._stamps = file_stamps(self._files())
         _ = self.renderer  # a model without a chat template is refused here
         _ = self.correction  # and a bias of another tokenizer or template
@@ -216,21 +220,26 @@ class LocalEngine:
 
     def plan(self, requests: Sequence[Request], sampling: Sampling) -> list[Batch]:
         """Batches of like prompt length; all repetitions of an item share a batch. See `planning.length_sorted`."""
-        prompts = self._prompts(requests)
+        return self.planned(requests, self._prompts(requests), sampling)
+
+    def planned(self, requests: Sequence[Request], prompts: Sequence[Prompt], sampling: Sampling) -> list[Batch]:
+        """`plan` where the prompts of the requests are rendered already."""
         lengths = [len(prompt.ids) for prompt in prompts]
         new_tokens = sampling.max_tokens if self.context is None else min(sampling.max_tokens, self.context)
         return length_sorted(requests, lengths, new_tokens, self.batch_tokens)
 
     def estimate(self, requests: Sequence[Request], sampling: Sampling) -> Estimate:
-        """Exact prompt tokens from the tokenizer (each response counted with its whole prompt); loads no weights."""
+        """Exact prompt tokens from the tokenizer (each response counted with its whole prompt).
+
+        Loads no weights, unless time and memory are to be probed (see `measure_on`).
+        """
         prompts = self._prompts(requests)
         tokens = sum(len(prompt.ids) for prompt in prompts)
-        return Estimate(len(requests), tokens, len(requests) * sampling.max_tokens, exact=True)
+        cost = Estimate(len(requests), tokens, len(requests) * sampling.max_tokens, exact=True)
+        return cost if self.prober is None else self.prober.generation(requests, prompts, sampling, cost)
 
-    def generate(
-        self, batches: Sequence[Batch], sampling: Sampling, *, config: str
-    ) -> Iterator[tuple[Batch, list[Response]]]:
-        """Yield each batch with its responses, in the order given. Raises EngineError at once if it cannot serve."""
+    def decoding(self, sampling: Sampling) -> tuple[Any, Any]:
+        """The decoder for these settings, and what finds their stop strings, None where there are none."""
         from evenhand.engines.stops import StopStrings
 
         decoder = self.decoder
@@ -240,6 +249,13 @@ class LocalEngine:
             from dataclasses import replace
 
             decoder = replace(decoder, end_ids=decoder.end_ids | stop.end_ids)
+        return decoder, stop
+
+    def generate(
+        self, batches: Sequence[Batch], sampling: Sampling, *, config: str
+    ) -> Iterator[tuple[Batch, list[Response]]]:
+        """Yield each batch with its responses, in the order given. Raises EngineError at once if it cannot serve."""
+        decoder, stop = self.decoding(sampling)
         texts = LocalTexts(
             decoder, self.tokenizer, sampling, stop, config, self.context, self.batch_tokens,
             self._prompts, self._inside, lambda: torch_with_threads(self._parameters),

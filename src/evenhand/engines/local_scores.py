@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from evenhand.engines import ticks
 from evenhand.engines.base import Choice, Question, ScoreBatch, Span
 from evenhand.engines.encode import Encoded, SpanEncoder
 from evenhand.engines.packing import shared_length, sort_key
@@ -95,7 +96,8 @@ class LocalScores:
             if not row.error and key not in distinct:
                 distinct[key] = len(rows)
                 rows.append(row)
-        found = self._run(rows, [answer for _, _, answer in distinct]) if rows else []
+        with ticks.batch(len(spans)):
+            found = self._run(rows, [answer for _, _, answer in distinct]) if rows else []
         return [
             LogProb(span.key, None, error=row.error) if row.error else _log_prob(span.key, row, found[distinct[key]])
             for span, row, key in zip(spans, encoded, keys, strict=True)
@@ -117,7 +119,10 @@ class LocalScores:
                 return ["out of memory: not even this text alone fits"]
         half = len(rows) // 2
         _LOG.warning("Out of memory: a batch of %d texts is halved. A smaller --batch-tokens avoids this.", len(rows))
-        return self._run(rows[:half], answers[:half]) + self._run(rows[half:], answers[half:])
+        with ticks.part(0.0, 0.5):
+            done = self._run(rows[:half], answers[:half])
+        with ticks.part(0.5, 1.0):
+            return done + self._run(rows[half:], answers[half:])
 
     def choose(self, questions: Sequence[Question]) -> Iterator[Choice]:
         """Yield the probabilities of each question's options, in order; what neighbours share is read once."""
@@ -130,7 +135,12 @@ class LocalScores:
             for i, q in enumerate(questions)
             for k, option in enumerate(q.options)
         ]
-        rows = {row.span: row for _, part in self.score(self.plan(spans)) for row in part}
+        rows: dict[str, LogProb] = {}
+        self._scorer()  # tried out before the first tick
+        with ticks.batch(len(questions)):
+            for batch in self.plan(spans):
+                with ticks.part(len(rows) / len(spans), (len(rows) + len(batch.spans)) / len(spans)):
+                    rows.update((row.span, row) for _, found in self.score([batch]) for row in found)
         for i, q in enumerate(questions):
             yield as_choice(q, [rows[f"{i:09d}/{k:03d}"] for k in range(len(q.options))])
 

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from evenhand.engines import ticks
 from evenhand.engines.base import Request, Sampling
 from evenhand.engines.chat import Prompt
 from evenhand.engines.reasoning import split_reasoning
@@ -46,7 +47,8 @@ class LocalTexts:
         prompts = self.prompts(requests)
         errors = [self._refusal(prompt) for prompt in prompts]
         good = [index for index, error in enumerate(errors) if not error]
-        done = self._complete([requests[i] for i in good], [prompts[i] for i in good])
+        with ticks.batch(len(requests)):
+            done = self._complete([requests[i] for i in good], [prompts[i] for i in good])
         found = dict(zip(good, done, strict=True))
         return [
             found[index] if index in found else self._failed(request, errors[index], prompts[index])
@@ -80,7 +82,10 @@ class LocalTexts:
             "Out of memory on %s: a batch of %d rows is halved. A smaller --batch-tokens than %d avoids this.",
             next(self.decoder.model.parameters()).device, len(requests), self.batch_tokens,
         )  # fmt: skip
-        return self._complete(requests[:half], prompts[:half]) + self._complete(requests[half:], prompts[half:])
+        with ticks.part(0.0, 0.5):
+            done = self._complete(requests[:half], prompts[:half])
+        with ticks.part(0.5, 1.0):
+            return done + self._complete(requests[half:], prompts[half:])
 
     def _by_kind(self, requests: list[Request], prompts: list[Prompt]) -> list[Response]:
         """The rows under the decoder that is theirs: a correction of the first assistant tokens is for chats alone."""
@@ -91,7 +96,8 @@ class LocalTexts:
             rows = [index for index, request in enumerate(requests) if request.plain == plain]
             if rows:
                 decoder = replace(self.decoder, kernel=None) if plain else self.decoder
-                done = self._decode(decoder, [requests[i] for i in rows], [prompts[i] for i in rows])
+                with ticks.part(len(found) / len(requests), (len(found) + len(rows)) / len(requests)):
+                    done = self._decode(decoder, [requests[i] for i in rows], [prompts[i] for i in rows])
                 found.update(zip(rows, done, strict=True))
         return [found[index] for index in range(len(requests))]
 

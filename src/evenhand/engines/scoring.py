@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from evenhand.engines.bias_kernel import BiasKernel
 from evenhand.engines.head import answer_positions, has_direct_head, target_log_probs
 from evenhand.engines.packing import pack, sort_key
+from evenhand.engines.ticks import tick
 from evenhand.errors import EngineError
 
 __all__ = ["Scorer"]
@@ -188,6 +189,7 @@ class Scorer:
             )  # fmt: skip
             for i, values in zip(part, found, strict=True):
                 out[i] = values
+            tick(1 - len(left) / len(sequences))
         return out
 
     @property
@@ -210,6 +212,7 @@ class Scorer:
                 packed.tokens[own], packed.depths[own], packed.mask[own], packed.nodes[first:last] - low * width,
                 packed.at[inside] - first, packed.target[inside], None if position is None else position[inside],
             )  # fmt: skip
+            tick((low + step) / rows)
         return [values[low:high] for low, high in packed.bounds]
 
     def _pass(

@@ -398,3 +398,13 @@ def test_two_processes_learn_as_one(folder: Path, tmp_path: Path) -> None:
     one, two = weights(tmp_path / "alone"), weights(tmp_path / "shared")
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=0, atol=1e-4)
+
+
+def test_every_step_of_a_training_is_reported(folder: Path, tmp_path: Path) -> None:
+    from evenhand.engines import ticks
+
+    heard: list[tuple[int, float]] = []
+    with ticks.listening(lambda rows, share: heard.append((rows, share))):
+        report = train_adapter(folder, rows(6), QUICK, tmp_path)
+    assert heard == [(1, pytest.approx((step + 1) / report.steps)) for step in range(report.steps)]
+    assert report.steps > 1

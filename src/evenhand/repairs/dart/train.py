@@ -21,6 +21,7 @@ from typing import Any
 
 from xxhash import xxh128_hexdigest
 
+from evenhand.engines import ticks
 from evenhand.errors import BadInput
 from evenhand.repairs.dart.rows import MASKED, Example, TrainingRow, digest_rows, encode_rows
 from evenhand.store.files import read_json, write_json
@@ -116,8 +117,10 @@ def train_adapter(
         trainer = _trainer(
             _model(model, revision, plan, adapter), encoded.examples, tokenizer, plan, out / "checkpoints"
         )
+        trainer.add_callback(_step_ticks())
         last = _last_checkpoint(out / "checkpoints")
-        trainer.train(resume_from_checkpoint=str(last) if last else None)
+        with ticks.batch(1):
+            trainer.train(resume_from_checkpoint=str(last) if last else None)
         _save(trainer, out)
     losses = tuple((int(row["step"]), float(row["loss"])) for row in trainer.state.log_history if "loss" in row)
     report = TrainReport(
@@ -177,6 +180,17 @@ def _model(model: str | Path, revision: str | None, plan: TrainPlan, adapter: Pa
         target_modules=sorted(plan.targets), revision=revision,
     )  # fmt: skip
     return get_peft_model(base, config)
+
+
+def _step_ticks() -> Any:
+    """Reports every finished step of a training as a tick."""
+    from transformers import TrainerCallback
+
+    class Steps(TrainerCallback):  # type: ignore[misc, unused-ignore]
+        def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+            ticks.tick(state.global_step / max(1, state.max_steps))
+
+    return Steps()
 
 
 def _collated(examples: Sequence[Example], pad: int) -> dict[str, Any]:
