@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from evenhand.redact import redact
+
 __all__ = ["csv_restore", "csv_safe", "json_safe", "surrogate_free", "terminal_safe"]
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -49,13 +51,13 @@ def csv_restore(value: str) -> str:
 
 
 def terminal_safe(text: str) -> str:
-    """Strip escape sequences, control characters and bidirectional overrides; keep line breaks and tabs.
+    """Strip escape sequences, control characters and bidirectional overrides, and replace secrets; keep line breaks and tabs.
 
     Carriage returns and Unicode line separators become line breaks, so that text cannot be overwritten on screen.
     """
     text = surrogate_free(text).replace("\r\n", "\n").replace("\r", "\n")
     text = text.replace("\u2028", "\n").replace("\u2029", "\n").replace("\x85", "\n")
-    return _UNPRINTABLE.sub("", _ESCAPE.sub("", text))
+    return redact(_UNPRINTABLE.sub("", _ESCAPE.sub("", text)))
 
 
 def json_safe(value: Any) -> Any:

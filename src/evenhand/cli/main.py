@@ -10,7 +10,9 @@ import typer
 
 from evenhand import __version__
 from evenhand.cli import audit, corpus, datasets, drift, listing, organism, rate, repair, runs, serve, stages, sweep
+from evenhand.cli.streams import redacted_streams
 from evenhand.errors import EvenhandError
+from evenhand.redact import hide_environment, hide_urls
 
 __all__ = ["EXIT_BAD_INPUT", "EXIT_INTERRUPTED", "EXIT_MISSING", "app", "main"]
 
@@ -65,6 +67,13 @@ def _terminate(signum: int, frame: Any) -> None:
 def main() -> None:
     """Run the command line; an EvenhandError ends with exit code 2 and its text, an interrupt with 130."""
     signal.signal(signal.SIGTERM, _terminate)
+    hide_environment()
+    hide_urls(sys.argv[1:])
+    with redacted_streams():
+        _run()
+
+
+def _run() -> None:
     try:
         app(standalone_mode=True)
     except EvenhandError as error:

@@ -27,6 +27,7 @@ from evenhand.engines.base import (
 )
 from evenhand.errors import BadInput
 from evenhand.records import LogProb, Response
+from evenhand.redact import redact_values
 
 __all__ = ["CachedEngine", "RequestCache"]
 
@@ -103,7 +104,7 @@ class RequestCache:
                 part = keys[low : low + _LOOKUP]
                 marks = ",".join("?" * len(part))
                 query = f"SELECT key, response FROM responses WHERE key IN ({marks})"  # noqa: S608  (marks only)
-                found.update((key, json.loads(text)) for key, text in self._database.execute(query, part))
+                found.update((key, redact_values(json.loads(text))) for key, text in self._database.execute(query, part))
         except (sqlite3.Error, ValueError) as error:
             raise self._unusable(error) from error
         return found
@@ -120,7 +121,7 @@ class RequestCache:
             if kept:
                 stored = {name: value for name, value in asdict(row).items() if name not in ("config", "span")}
                 named = item.encode("utf-8", "backslashreplace").decode()
-                values.append((key, identity, named, repetition, json.dumps(stored), now))
+                values.append((key, identity, named, repetition, json.dumps(redact_values(stored)), now))
         try:
             self._database.execute("BEGIN IMMEDIATE")
             try:

@@ -17,8 +17,9 @@ import httpx
 
 from evenhand.engines.retry import RETRIED, backoff, retry_after
 from evenhand.engines.spec import EngineOptions
-from evenhand.engines.wire import Dialect, WireError, error_text, filtered, redact
+from evenhand.engines.wire import Dialect, WireError, error_text, filtered
 from evenhand.errors import EngineError
+from evenhand.redact import redact_field, redact_message, redact_row
 
 __all__ = ["Job", "NoSuchAddress", "Sender", "stream"]
 
@@ -72,11 +73,10 @@ class Sender:
         base_url: str,
         model: str,
         options: EngineOptions,
-        secrets: tuple[str, ...],
         fingerprints: set[str],
     ):
         self.client, self.base_url, self.model, self.options = client, base_url, model, options
-        self.secrets, self.fingerprints = secrets, fingerprints
+        self.fingerprints = fingerprints
         self.dialect = Dialect()
         self._not_before = 0.0
         self._unreached = 0
@@ -137,9 +137,9 @@ class Sender:
             slow_connect = isinstance(error, httpx.ConnectTimeout)
             return _Again(f"time-out ({self.options.timeout:g} s)", unreachable=slow_connect)
         except (httpx.ConnectError, httpx.UnsupportedProtocol) as error:
-            return _Again(f"connection refused or host not found: {self._hidden(str(error))}", unreachable=True)
+            return _Again(f"connection refused or host not found: {redact_message(str(error))}", unreachable=True)
         except httpx.TransportError as error:
-            return _Again(f"connection broken: {self._hidden(str(error)) or type(error).__name__}")
+            return _Again(f"connection broken: {redact_message(str(error)) or type(error).__name__}")
         self._unreached = 0
         return self._read(job, reply, known)
 
@@ -153,12 +153,12 @@ class Sender:
             if payload is None:
                 return _Again("the reply is cut off, too long or not JSON")
             try:
-                row = job.read(payload)
+                row = redact_row(job.read(payload))
             except WireError as error:
-                return _Again(self._hidden(str(error)))
+                return _Again(redact_message(str(error)))
             self._note(payload)
             return row
-        message = self._hidden(error_text(payload, raw))
+        message = error_text(payload, raw)
         if status in (401, 403, 404):
             kind = NoSuchAddress if status == 404 else EngineError
             raise kind(_REFUSED[status].format(url=self.base_url, model=self.model, message=message))
@@ -179,13 +179,11 @@ class Sender:
 
     def _note(self, payload: Any) -> None:
         found = payload.get("system_fingerprint") if isinstance(payload, dict) else None
-        if isinstance(found, str) and found and found not in self.fingerprints:
+        found = redact_field(found) if isinstance(found, str) else None
+        if found and found not in self.fingerprints:
             if self.fingerprints:
                 _LOG.warning("%s: the backend changed during the run (system_fingerprint %s).", self.base_url, found)
             self.fingerprints.add(found)
-
-    def _hidden(self, text: str) -> str:
-        return redact(text, self.secrets)
 
 
 _REFUSED = {

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
+from evenhand.redact import redact
 from evenhand.report.blocks import Block, Filter
 from evenhand.report.evidence import pack, script_json
 from evenhand.report.page import Page, all_blocks
@@ -68,7 +69,7 @@ def render(page: Page) -> str:
 
 def write(page: Page, path: Path) -> Path:
     """Write the report, whole or not at all, and return its path."""
-    text = render(page)
+    text = redact(render(page))
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     part.write_text(text, encoding="utf-8", newline="\n")
