@@ -178,7 +178,7 @@ def redact_message(text: str) -> str:
 
 
 def redact_values(value: _T) -> _T:
-    """`redact` for every text in nested mappings and sequences of plain values; keys of mappings stay."""
+    """`redact` for every text in nested mappings (keys too) and sequences of plain values."""
     if not in_force():
         return value
     changed: _T = _mapped(value, redact)
@@ -197,7 +197,7 @@ def redact_row(row: _T) -> _T:
 def public(value: _T) -> _T:
     """A value as it may be written down: no URL in it has user information or a query.
 
-    Walks mappings (not their keys), sequences and settings models, so that settings added later are covered too. Parameters
+    Walks mappings (keys too), sequences and settings models, so that settings added later are covered too. Parameters
     of a local engine spec (``+tsdi:DIR?alpha=0.5``) are no part of a URL and stay.
     """
     changed: _T = _mapped(value, _public_text)
@@ -236,7 +236,7 @@ def _mapped(value: Any, change: Any) -> Any:
     if isinstance(value, str):
         return change(value)
     if isinstance(value, Mapping):
-        return {key: _mapped(part, change) for key, part in value.items()}
+        return _mapped_keys(value, change)
     if isinstance(value, list):
         return [_mapped(part, change) for part in value]
     if type(value) is tuple:
@@ -249,11 +249,25 @@ def _mapped(value: Any, change: Any) -> Any:
     return value
 
 
+def _mapped_keys(value: Mapping[Any, Any], change: Any) -> dict[Any, Any]:
+    """A mapping with changed keys and values; keys that become alike are numbered, so that none is lost."""
+    found: dict[Any, Any] = {}
+    for key, part in value.items():
+        new = name = change(key) if isinstance(key, str) else key
+        times = 1
+        while new in found:
+            times += 1
+            new = f"{name} ({times})"
+        found[new] = _mapped(part, change)
+    return found
+
+
 def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
-        for part in value.values():
+        for key, part in value.items():
+            yield from _texts(key)
             yield from _texts(part)
     elif isinstance(value, list | tuple | set | frozenset):
         for part in value:
