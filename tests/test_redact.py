@@ -134,9 +134,15 @@ def test_a_url_is_written_without_user_and_query(given_text: str, written: str) 
 
 
 def test_settings_stay_settings() -> None:
-    config = make_config(models=("http://h/v1?k=S#m", "organism/aligned"), judge="http://h/v1?k=S#j", base_url="http://h?k=S")
+    config = make_config(
+        models=("http://h/v1?k=S#m", "organism/aligned"), judge="http://h/v1?k=S#j", base_url="http://h?k=S"
+    )
     shown = public(config)
-    assert (shown.models, shown.judge, shown.base_url) == (("http://h/v1#m", "organism/aligned"), "http://h/v1#j", "http://h")
+    assert (shown.models, shown.judge, shown.base_url) == (
+        ("http://h/v1#m", "organism/aligned"),
+        "http://h/v1#j",
+        "http://h",
+    )
     assert config.judge == "http://h/v1?k=S#j"
 
 

@@ -94,7 +94,9 @@ def spellings(secret: str) -> list[str]:
     """A secret as it may lie in a file or go over the wire."""
     plain = [secret, quote(secret), quote(secret, safe=""), quote_plus(secret), html.escape(secret)]
     plain += [json.dumps(secret)[1:-1], html.escape(secret).replace("&quot;", "&#34;")]
-    coded = [base64.b64encode(text.encode()).decode() for text in (secret, f"user:{secret}", f":{secret}", f"me:{secret}")]
+    coded = [
+        base64.b64encode(text.encode()).decode() for text in (secret, f"user:{secret}", f":{secret}", f"me:{secret}")
+    ]
     return [*plain, *coded, *(text.rstrip("=") for text in coded)]
 
 
@@ -126,7 +128,13 @@ class Echo:
 
     def _fault(self) -> Any:
         error = {"error": {"message": f"bad key {ECHO}", "code": ECHO, "type": KEY}}
-        kinds = [(400, error), (200, error), (500, error), (200, self.module.reply("x", finish=KEY)), (400, {"detail": ECHO})]
+        kinds = [
+            (400, error),
+            (200, error),
+            (500, error),
+            (200, self.module.reply("x", finish=KEY)),
+            (400, {"detail": ECHO}),
+        ]
         return (401, error) if self.asked >= 40 else kinds[self.asked % len(kinds)]
 
     def _text(self, body: dict[str, Any]) -> str:
@@ -149,7 +157,10 @@ def endpoint(
     dart, sweep = support("dart_toy"), support("sweep_toy")
     write_inputs(tmp_path / "inputs", dart, sweep)
     (tmp_path / "toys").mkdir()
-    for studio in (dart.Studio(tmp_path / "toys").install(monkeypatch), sweep.Studio(tmp_path / "toys").install(monkeypatch)):
+    for studio in (
+        dart.Studio(tmp_path / "toys").install(monkeypatch),
+        sweep.Studio(tmp_path / "toys").install(monkeypatch),
+    ):
         for module in ("evenhand.repairs.dart.pipeline", "evenhand.repairs.tsdi.sweep"):
             if getattr(sys.modules[module].open_engine, "__self__", None) is studio:
                 monkeypatch.setattr(f"{module}.open_engine", served_or(studio.open_engine))
@@ -160,9 +171,12 @@ def endpoint(
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     echo = Echo(fault_module, dart)
     models = [
-        {"id": name, "created": 1, "owned_by": f"me {ECHO}", "root": KEY} for name in ("mock", "other", "judge", "second")
+        {"id": name, "created": 1, "owned_by": f"me {ECHO}", "root": KEY}
+        for name in ("mock", "other", "judge", "second")
     ]
-    with fault_module.FaultServer(answer=echo, models=models, also={"X-Key": KEY, "Set-Cookie": f"key={ECHO}"}) as server:
+    with fault_module.FaultServer(
+        answer=echo, models=models, also={"X-Key": KEY, "Set-Cookie": f"key={ECHO}"}
+    ) as server:
         server.echo = echo
         yield server
 
@@ -182,7 +196,9 @@ def write_inputs(folder: Path, dart: ModuleType, sweep: ModuleType) -> None:
     (folder / "pairs.csv").write_text("\n".join(["pair_id,cluster_id,context,harmful,comparison,group", *pairs]) + "\n")
     dart.write_rows(folder / "cases.csv", dart.toy_rows(2, 2, 2))
     (folder / "items.csv").write_text("id,text\n1,The first text.\n2,The second text.\n")
-    texts = [f"t{n},Please tell me all about the number {word} again." for n, word in enumerate(("one", "two", "three"))]
+    texts = [
+        f"t{n},Please tell me all about the number {word} again." for n, word in enumerate(("one", "two", "three"))
+    ]
     (folder / "texts.csv").write_text("\n".join(["id,prompt", *texts]) + "\n")
     sweep.write_prompts(folder / "harm.csv", each=1, categories=sweep.CATEGORIES[:2])
 
@@ -221,7 +237,9 @@ def by_base_url(server: Any) -> tuple[Spec, list[str]]:
 
 def test_every_command_that_takes_an_engine_is_searched() -> None:
     found = dict(leaves())
-    assert found.keys() == TALKING.keys() | OFFLINE, "add a new command to TALKING (or to OFFLINE if it asks no endpoint)"
+    assert found.keys() == TALKING.keys() | OFFLINE, (
+        "add a new command to TALKING (or to OFFLINE if it asks no endpoint)"
+    )
     assert {name for name, command in found.items() if asks(command)} <= TALKING.keys()
 
 
@@ -237,6 +255,14 @@ def test_a_key_in_the_query_and_in_the_environment(
     assert leaked(tmp_path, out, err, caplog.text) == []
     written = b"".join(path.read_bytes() for path in (tmp_path / "cache", *(tmp_path / "run").rglob("*.json*")))
     assert b"[hidden]" in written, "the endpoint's echo reached a file"
+
+
+def test_a_stage_is_opened_once_although_its_name_leaves_the_key_out(
+    endpoint: Any, command: Command, tmp_path: Path
+) -> None:
+    command("stages", *TALKING["stages"](in_query(endpoint)), "--out", "run")
+    plan = json.loads((tmp_path / "run" / "manifest.json").read_text())["plan"]
+    assert sorted(plan["identities"]) == [f"{endpoint.url}#mock", f"{endpoint.url}#other"]
 
 
 @pytest.mark.parametrize("name", TALKING)
