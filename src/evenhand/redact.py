@@ -6,7 +6,7 @@ endpoint, errors, tables, pages and the terminal. In force are the keys in the e
 engines send as a key (`hide`), and query values and user information of every URL that was given (`hide_urls`).
 
 A secret is found as it is and URL-encoded, base64-encoded (alone or within a longer value, as in Basic authentication),
-JSON-escaped or HTML-escaped. Text is data, and a key such as ``test`` must not delete a word from a response: a secret of
+JSON-escaped (also within a script) or HTML-escaped. Text is data, and a key such as ``test`` must not delete a word from a response: a secret of
 fewer than six characters, a lower-case or capitalised word of fewer than nine letters and a number of fewer than twelve
 digits are replaced only where the text marks them as a credential (``Bearer test``, ``api_key=test``, ``?code=test``).
 Placeholders such as ``EMPTY`` or ``none`` and anything below three characters are no secrets. In settings all of them are
@@ -306,6 +306,7 @@ def _spellings(secret: str) -> Iterator[str]:
         escaped = json.dumps(secret, ensure_ascii=ascii_only)[1:-1]
         yield escaped
         yield escaped.replace("/", "\\/")
+        yield re.sub("[<>&]", lambda found: f"\\u{ord(found[0]):04x}", escaped)  # JSON within a page's script
     escaped = html.escape(secret)
     yield escaped
     yield html.escape(secret, quote=False)

@@ -10,6 +10,7 @@ import base64
 import html
 import json
 import os
+import re
 import signal
 import sqlite3
 import sys
@@ -46,8 +47,8 @@ TALKING: dict[str, Callable[[Spec], list[str]]] = {
         "1", "--judge-all", *SMALL,
     ],
     "rate": lambda spec: [
-        spec("mock"), "--rating-set", "inputs/items.csv", "--rating-axes", "gender", "--rating-read", "letter", "--permutations", "99",
-        "--reml-draws", "0", *SMALL,
+        spec("mock"), "--rating-set", "inputs/items.csv", "--rating-axes", "gender", "--rating-read", "letter",
+        "--permutations", "99", "--reml-draws", "0", *SMALL,
     ],
     "corpus build": lambda spec: [
         "inputs/texts.csv", "--classifier", spec("mock"), "--generator", spec("other"), "--mode", "json", "--floor", "2",
@@ -215,6 +216,7 @@ def texts_of(path: Path) -> Iterator[str]:
             yield from (str(value) for row in database.execute("SELECT * FROM responses") for value in row)
     elif path.suffix == ".html":
         yield html.unescape(raw)
+        yield from (str(json.loads(part)) for part in re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', raw))
     elif path.suffix in (".json", ".jsonl"):
         yield from map(str, (json.loads(line) for line in ([raw] if path.suffix == ".json" else raw.splitlines())))
 
@@ -303,3 +305,26 @@ def test_a_password_in_a_url_is_refused_and_not_repeated(
     assert code == 2
     assert "holds a user name or password" in err
     assert leaked(tmp_path, out, err) == []
+
+
+def test_reading_an_older_run_does_not_show_a_key_that_its_tables_hold(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("EVENHAND_API_KEY", raising=False)
+    rows = [f"{group}{n},{group},{group}{n},S{n},Who is {group}{n}?,I see {KEY}" for group in "ab" for n in range(2)]
+    head = "item_id,group,name,stem,prompt,response"
+    (tmp_path / "old.csv").write_text("\n".join([head, *(row.replace(KEY, KEY.replace('"', "")) for row in rows)]) + "\n")
+    key = KEY.replace('"', "")
+    words = ("audit", "--responses", "old.csv", "--reference-group", "a", "--grader", "lexicon", *SMALL, "--out", "run")
+    code, out, err = command(*words)
+    assert code in (0, 3), err
+    table = tmp_path / "run" / "service" / "responses.parquet"
+    assert key in str(pl.read_parquet(table)["text"].to_list())
+    monkeypatch.setenv("EVENHAND_API_KEY", key)
+    for words in (("report", "run"), ("show", "run", "--csv"), ("show", "run"), ("sample", "run", "--size", "2", "--out", "l.csv")):
+        code, out, err = command(*words)
+        assert code == 0, err
+        assert key not in out + err
+    for path in (tmp_path / "run" / "report.html", tmp_path / "l.csv"):
+        assert all(key not in text for text in texts_of(path))
+        assert "I see [hidden]" in path.read_text()
