@@ -6,11 +6,11 @@ endpoint, errors, tables, pages and the terminal. In force are the keys in the e
 engines send as a key (`hide`), and query values and user information of every URL that was given (`hide_urls`).
 
 A secret is found as it is and URL-encoded, base64-encoded (alone or within a longer value, as in Basic authentication),
-JSON-escaped (also within a script) or HTML-escaped. Text is data, and a key such as ``test`` must not delete a word from a response: a secret of
-fewer than six characters, a lower-case or capitalised word of fewer than nine letters and a number of fewer than twelve
-digits are replaced only where the text marks them as a credential (``Bearer test``, ``api_key=test``, ``?code=test``).
-Placeholders such as ``EMPTY`` or ``none`` and anything below three characters are no secrets. In settings all of them are
-removed.
+JSON-escaped (also within a script) or HTML-escaped. Text is data, and a key such as ``test`` must not delete a word from a
+response: a secret of fewer than six characters, a lower-case or capitalised word of fewer than nine letters and a number of
+fewer than twelve digits are replaced only where the text marks them as a credential (``Bearer test``, ``api_key=test``,
+``?code=test``). Placeholders such as ``EMPTY`` or ``none`` and anything below three characters are no secrets. In settings
+all of them are removed.
 """
 
 from __future__ import annotations

@@ -36,8 +36,8 @@ def csv_safe(value: str) -> str:
     """Quote a cell that a spreadsheet would run as a formula by one apostrophe in front; ``csv_restore`` undoes it.
 
     A cell is quoted when, after any spaces and apostrophes, it starts with ``= + - @`` (also full-width), a tab or a
-    line break. Lone surrogates become U+FFFD, NUL characters are dropped, and secrets are replaced. Numbers should be written as numbers,
-    not through here.
+    line break. Lone surrogates become U+FFFD, NUL characters are dropped, and secrets are replaced. Numbers should be
+    written as numbers, not through here.
     """
     value = redact(surrogate_free(value).replace("\0", ""))
     return "'" + value if value.lstrip(" '").startswith(_FORMULA) else value

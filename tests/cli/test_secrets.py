@@ -216,7 +216,9 @@ def texts_of(path: Path) -> Iterator[str]:
             yield from (str(value) for row in database.execute("SELECT * FROM responses") for value in row)
     elif path.suffix == ".html":
         yield html.unescape(raw)
-        yield from (str(json.loads(part)) for part in re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', raw))
+        yield from (
+            str(json.loads(part)) for part in re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', raw)
+        )
     elif path.suffix in (".json", ".jsonl"):
         yield from map(str, (json.loads(line) for line in ([raw] if path.suffix == ".json" else raw.splitlines())))
 
@@ -307,13 +309,35 @@ def test_a_password_in_a_url_is_refused_and_not_repeated(
     assert leaked(tmp_path, out, err) == []
 
 
+def test_continue_with_hides_a_key_however_short(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from evenhand.cli.running import resumable
+
+    monkeypatch.setattr(sys, "argv", ["evenhand", "audit", "openai/m", "--base-url", "http://h/v1?api_key=ab"])
+    with pytest.raises(typer.Exit), resumable(Path("run"), named=False):
+        raise KeyboardInterrupt
+    err = capsys.readouterr().err
+    assert "evenhand audit openai/m --base-url 'http://h/v1?api_key=[hidden]' --out run --resume\n" in err
+    assert "(Replace [hidden] by what you gave there.)" in err
+
+
+def test_a_usage_error_does_not_repeat_a_key(command: Command) -> None:
+    code, out, err = command("report", "run", f"http://h/v1?api_key={quote(QUERY, safe='')}")
+    assert code == 2
+    assert "[hidden]" in err
+    assert not any(spelled in out + err for spelled in SPELLED)
+
+
 def test_reading_an_older_run_does_not_show_a_key_that_its_tables_hold(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("EVENHAND_API_KEY", raising=False)
     rows = [f"{group}{n},{group},{group}{n},S{n},Who is {group}{n}?,I see {KEY}" for group in "ab" for n in range(2)]
     head = "item_id,group,name,stem,prompt,response"
-    (tmp_path / "old.csv").write_text("\n".join([head, *(row.replace(KEY, KEY.replace('"', "")) for row in rows)]) + "\n")
+    (tmp_path / "old.csv").write_text(
+        "\n".join([head, *(row.replace(KEY, KEY.replace('"', "")) for row in rows)]) + "\n"
+    )
     key = KEY.replace('"', "")
     words = ("audit", "--responses", "old.csv", "--reference-group", "a", "--grader", "lexicon", *SMALL, "--out", "run")
     code, out, err = command(*words)
@@ -321,7 +345,12 @@ def test_reading_an_older_run_does_not_show_a_key_that_its_tables_hold(
     table = tmp_path / "run" / "service" / "responses.parquet"
     assert key in str(pl.read_parquet(table)["text"].to_list())
     monkeypatch.setenv("EVENHAND_API_KEY", key)
-    for words in (("report", "run"), ("show", "run", "--csv"), ("show", "run"), ("sample", "run", "--size", "2", "--out", "l.csv")):
+    for words in (
+        ("report", "run"),
+        ("show", "run", "--csv"),
+        ("show", "run"),
+        ("sample", "run", "--size", "2", "--out", "l.csv"),
+    ):
         code, out, err = command(*words)
         assert code == 0, err
         assert key not in out + err
