@@ -94,7 +94,7 @@ def run_build(
         classifier = Classifier(
             used["classifier"], delta=config.delta, mode=config.mode, max_tokens=config.classifier_tokens
         )
-        shown = public(config)
+        shown = public(config.model_copy(update={role: used[role].spec for role in ROLES}))
         run = Run.start(folder, _plan(shown, used, found, classifier.mode), resume=resume)
         try:
             began = time.monotonic()

@@ -104,7 +104,9 @@ class RequestCache:
                 part = keys[low : low + _LOOKUP]
                 marks = ",".join("?" * len(part))
                 query = f"SELECT key, response FROM responses WHERE key IN ({marks})"  # noqa: S608  (marks only)
-                found.update((key, redact_values(json.loads(text))) for key, text in self._database.execute(query, part))
+                found.update(
+                    (key, redact_values(json.loads(text))) for key, text in self._database.execute(query, part)
+                )
         except (sqlite3.Error, ValueError) as error:
             raise self._unusable(error) from error
         return found
