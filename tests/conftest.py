@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from evenhand import redact
+
 # How long an example takes depends on what else the machine does; it is never a finding.
 settings.register_profile("house", deadline=None)
 settings.load_profile("house")
@@ -27,6 +29,13 @@ def skip_or_fail(kind: str, reason: str) -> None:
     if kind in REQUIRED:
         pytest.fail(f"EVENHAND_REQUIRE holds '{kind}': {reason}")
     pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def no_secrets() -> Iterator[None]:
+    """The secrets of one test are not hidden in the next one's texts."""
+    yield
+    redact.forget()
 
 
 @pytest.fixture(scope="session")

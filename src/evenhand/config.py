@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from evenhand import rating_settings as settings
 from evenhand.errors import BadInput
+from evenhand.redact import hide_urls
 from evenhand.yaml_input import read_yaml
 
 __all__ = ["AuditConfig", "checked", "load_config", "make_config"]
@@ -192,6 +193,7 @@ def make_config(**values: Any) -> AuditConfig:
 
 def checked(model: type[_Model], /, **values: Any) -> _Model:
     """A settings model of these values; BadInput names each wrong field and what it takes."""
+    hide_urls(values)
     try:
         return model(**values)
     except ValidationError as error:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from evenhand.redact import redact
+
 __all__ = ["csv_restore", "csv_safe", "json_safe", "surrogate_free", "terminal_safe"]
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -34,10 +36,10 @@ def csv_safe(value: str) -> str:
     """Quote a cell that a spreadsheet would run as a formula by one apostrophe in front; ``csv_restore`` undoes it.
 
     A cell is quoted when, after any spaces and apostrophes, it starts with ``= + - @`` (also full-width), a tab or a
-    line break. Lone surrogates become U+FFFD and NUL characters are dropped. Numbers should be written as numbers,
-    not through here.
+    line break. Lone surrogates become U+FFFD, NUL characters are dropped, and secrets are replaced. Numbers should be
+    written as numbers, not through here.
     """
-    value = surrogate_free(value).replace("\0", "")
+    value = redact(surrogate_free(value).replace("\0", ""))
     return "'" + value if value.lstrip(" '").startswith(_FORMULA) else value
 
 
@@ -49,13 +51,13 @@ def csv_restore(value: str) -> str:
 
 
 def terminal_safe(text: str) -> str:
-    """Strip escape sequences, control characters and bidirectional overrides; keep line breaks and tabs.
+    """Strip escape sequences, control characters and bidirectional overrides, and replace secrets; keep line breaks and tabs.
 
     Carriage returns and Unicode line separators become line breaks, so that text cannot be overwritten on screen.
     """
     text = surrogate_free(text).replace("\r\n", "\n").replace("\r", "\n")
     text = text.replace("\u2028", "\n").replace("\u2029", "\n").replace("\x85", "\n")
-    return _UNPRINTABLE.sub("", _ESCAPE.sub("", text))
+    return redact(_UNPRINTABLE.sub("", _ESCAPE.sub("", text)))
 
 
 def json_safe(value: Any) -> Any:

@@ -193,13 +193,14 @@ class FaultServer:
     """A server to be used as a context manager.
 
     ``answer`` makes the proper reply of a request body: a dictionary (sent with status 200), or (status, dictionary,
-    headers). ``models`` is what ``/models`` lists.
+    headers). ``models`` is what ``/models`` lists; ``also`` are headers of every reply.
     """
 
     answer: Callable[[dict[str, Any]], Any] = lambda body: reply("Hello. " + body["messages"][-1]["content"])
     models: list[dict[str, Any]] = field(default_factory=lambda: [{"id": "mock", "created": 1, "owned_by": "me"}])
     slow: float = 0.6
     retry_after: str = "0"
+    also: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.lock = threading.Lock()
@@ -314,7 +315,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(raw) if announced is None else announced))
-            for name, value in (headers or {}).items():
+            for name, value in {**self.owner.also, **(headers or {})}.items():
                 self.send_header(name, value)
             if announced is not None:
                 self.send_header("Connection", "close")

@@ -10,6 +10,7 @@ from evenhand.audits.respond import Configuration, Progress
 from evenhand.config import AuditConfig
 from evenhand.engines.base import Engine, Estimate, Verb
 from evenhand.records import Finding
+from evenhand.redact import public
 from evenhand.store.run import Run
 
 __all__ = ["Audit", "AuditResult", "Context", "Headline", "Tone", "Verdict"]
@@ -72,14 +73,14 @@ class Context:
     run: Run
     progress: Progress
     others: Mapping[str, Engine] = field(default_factory=dict)
-    """Engines of references and stages by spec, opened beside the configurations."""
+    """Engines of references and stages by spec (without a query), opened beside the configurations."""
 
     def open(self, spec: str) -> Engine:
         """The engine of a spec that the settings name: a configuration's, or one opened beside them."""
         for configuration in self.configurations:
-            if configuration.engine.spec == spec:
+            if configuration.engine.spec == public(spec):
                 return configuration.engine
-        return self.others[spec]
+        return self.others[public(spec)]
 
 
 class Audit(Protocol):

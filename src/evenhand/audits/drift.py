@@ -24,9 +24,10 @@ from evenhand.audits.respond import Announce, Configuration, Progress, requests_
 from evenhand.datasets.difference import Case, Cases
 from evenhand.engines.base import Engine, Estimate, Sampling
 from evenhand.engines.probing import measure_on
-from evenhand.engines.spec import EngineOptions, open_engine, parse_spec
+from evenhand.engines.spec import EngineOptions, open_engine
 from evenhand.errors import BadInput
 from evenhand.graders.drift_judge import DriftJudge, ModelJudge, RuleJudge
+from evenhand.redact import public
 from evenhand.store.run import Run, input_checksum
 from evenhand.store.tables import write_table
 from evenhand.wording import ORGANISM_NOTICE, is_organism
@@ -94,7 +95,6 @@ def _plan(config: DriftConfig, engines: dict[str, Engine], cases: Sequence[Case]
     files = [Path(spec) for spec in (config.baseline, config.candidate) if is_file(spec)]
     files += [config.data] if config.data is not None else []
     settings = config.model_dump(mode="json", exclude={"concurrency", "max_failed"})
-    settings.update({key: _shown(settings[key]) for key in ("baseline", "candidate", "judge", "base_url")})
     identities = {role: engine.identity().row() for role, engine in engines.items()}
     return {
         "config": {**settings, "models": [settings["candidate"]]},
@@ -103,13 +103,6 @@ def _plan(config: DriftConfig, engines: dict[str, Engine], cases: Sequence[Case]
         "inputs": [input_checksum(path) for path in files],
         "sources": {AUDIT: {"origin": origin, "cases": len(cases)}},
     }
-
-
-def _shown(spec: str | None) -> str | None:
-    """A spec as it may be written down: without the query of an address, which may hold a key."""
-    if spec is None or "://" not in spec:
-        return spec
-    return parse_spec(spec if "#" in spec else f"{spec}#model").text
 
 
 def run_drift(
@@ -144,6 +137,7 @@ def run_drift(
             scorers, open_judge(config.judge, engines.get("judge"), config.seed), config.tau, config.combine,
             config.judge_all, config.strict,
         )  # fmt: skip
+        config = public(config)  # every engine is open: from here on it is only written down
         run = Run.start(folder, _plan(config, engines, cases, origin), resume=resume)
         try:
             began = time.monotonic()
@@ -218,7 +212,7 @@ def _audited(
     config: DriftConfig, run: Run, cases: Sequence[Case], baseline: Outputs, candidate: Outputs, null: Outputs | None,
     auditor: Auditor, told: Sequence[str],
 ) -> AuditResult:  # fmt: skip
-    names = str(_shown(config.candidate)), str(_shown(config.baseline))
+    names = config.candidate, config.baseline
     pairs, pairing = _table(cases, baseline, candidate, auditor)
     write_table(run.table(AUDIT, "pairs"), pairs)
     control = None
@@ -248,7 +242,7 @@ def _audited(
 
 
 def _methods(config: DriftConfig, auditor: Auditor) -> list[tuple[str, str]]:
-    judge = {None: "none", RULE_JUDGE: "word lists (rule judge)"}.get(config.judge, str(_shown(config.judge)))
+    judge = {None: "none", RULE_JUDGE: "word lists (rule judge)"}.get(config.judge, str(config.judge))
     drawn = (
         "from files" if is_file(config.baseline)
         else f"{config.draws_per_case} a case, temperature {config.temperature:g}, top-p {config.top_p:g}, at most "

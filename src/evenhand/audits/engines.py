@@ -10,6 +10,7 @@ from evenhand.config import AuditConfig
 from evenhand.engines.base import Engine
 from evenhand.errors import BadInput
 from evenhand.organisms import refuse_curator
+from evenhand.redact import public
 from evenhand.text_input import read_text
 
 __all__ = ["open_configurations", "open_judge", "open_others"]
@@ -48,7 +49,7 @@ def open_configurations(config: AuditConfig, cache: Path | None) -> list[Configu
 
 
 def open_others(config: AuditConfig, configurations: Sequence[Configuration], cache: Path | None) -> dict[str, Engine]:
-    """The engines of the reference and of the stages that are no configuration themselves, by spec.
+    """The engines of the reference and of the stages that are no configuration themselves, by spec without its query.
 
     A reference that is a policy's own base model, without its adapter, shares the policy's weights.
     """
@@ -56,10 +57,10 @@ def open_others(config: AuditConfig, configurations: Sequence[Configuration], ca
     there = {item.engine.spec: item.engine for item in configurations}
     others: dict[str, Engine] = {}
     for spec in wanted:
-        if spec not in there:
+        if (shown := public(spec)) not in there:
             policy = next((engine for name, engine in there.items() if name.startswith(f"{spec}+")), None)
             bare = getattr(policy, "without_adapter", None)
-            others[spec] = bare(spec) if bare is not None else _open(spec, config, cache)
+            others[shown] = bare(spec) if bare is not None else _open(spec, config, cache)
     return others
 
 

@@ -46,7 +46,6 @@ def _opened(config: PluralismConfig, cache: Path | None) -> list[Configuration]:
 def _plan_of(config: PluralismConfig, engines: Mapping[str, Engine], sources: dict[str, Any]) -> dict[str, Any]:
     settings = config.model_dump(mode="json", exclude=_NOT_IN_PLAN)
     settings["models"] = list(engines)
-    settings["base_url"] = _plain_address(config.base_url)
     identities = {role: engine.identity().row() for role, engine in engines.items()}
     named = [config.ratings, *(Path(name) for name in (config.rating_set, config.human_ratings) if name)]
     files = [path for path in named if path is not None and path.is_file()]
@@ -54,12 +53,6 @@ def _plan_of(config: PluralismConfig, engines: Mapping[str, Engine], sources: di
         "config": settings, "audits": [AUDIT], "identities": identities,
         "inputs": [input_checksum(path) for path in dict.fromkeys(files)], "sources": {AUDIT: sources},
     }  # fmt: skip
-
-
-def _plain_address(address: str | None) -> str | None:
-    from evenhand.engines.spec import parse_spec
-
-    return None if address is None else parse_spec(f"{address}#model").text
 
 
 def _nothing(what: str, done: int, total: int) -> None:

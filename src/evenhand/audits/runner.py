@@ -18,6 +18,7 @@ from evenhand.config import AuditConfig
 from evenhand.engines.base import Engine, Estimate, Verb
 from evenhand.engines.probing import measure_on
 from evenhand.errors import BadInput
+from evenhand.redact import public
 from evenhand.registry import AUDITS
 from evenhand.store.run import Run, input_checksum
 
@@ -45,7 +46,7 @@ class Outcome:
 def default_folder(config: AuditConfig, runs: Path) -> Path:
     """``runs/<time>-<first model or entry file>``."""
     entry = config.labels or config.responses
-    name = entry.stem if entry else _without_secrets(config.models[0]).replace("://", "-").replace("/", "-")
+    name = entry.stem if entry else public(config.models[0]).replace("://", "-").replace("/", "-")
     safe = "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in name).strip("-.") or "run"
     return runs / f"{datetime.now().astimezone():%Y%m%d-%H%M%S}-{safe[:60]}"
 
@@ -132,24 +133,11 @@ def _served(audits: Sequence[Audit], config: AuditConfig, opened: _Opened, left_
     return served
 
 
-def _without_secrets(value: Any) -> Any:
-    """Engine specs as they may be written down: without the credentials or the query of an address."""
-    if isinstance(value, list):
-        return [_without_secrets(part) for part in value]
-    if value is None or "://" not in value:
-        return value
-    from evenhand.engines.spec import parse_spec
-
-    return parse_spec(value if "#" in value else f"{value}#model").text
-
-
 def plan_of(
     config: AuditConfig, audits: Sequence[Audit], engines: dict[str, Engine], sources: dict[str, Any]
 ) -> dict[str, Any]:
     """All that decides the numbers of a run, as plain values; ``sources`` is audit name to where its items come from."""
     settings = config.model_dump(mode="json", exclude=set(_NOT_IN_PLAN))
-    settings.update({key: _without_secrets(settings[key]) for key in ("models", "judge", "base_url", "reference")})
-    settings["stages"] = {stage: _without_secrets(spec) for stage, spec in config.stages.items()}
     identities = {role: engine.identity().row() for role, engine in engines.items()}
     files = [
         config.names,

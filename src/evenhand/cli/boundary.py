@@ -18,15 +18,14 @@ import typer
 
 from evenhand.cli import exit_codes
 from evenhand.cli.refusals import refusal
-from evenhand.cli.streams import prepare_streams
+from evenhand.cli.streams import prepare_streams, redacted_streams
 from evenhand.errors import EvenhandError
+from evenhand.redact import hide_environment, hide_urls, redact_message
 
 __all__ = ["after_run", "guarded", "note_run", "redacted", "say"]
 
-_SECRET_NAME = re.compile(r"(^|_)(KEY|TOKEN|SECRET|PASSWORD|PASSWD)S?$", re.I)
 _URL_USER = re.compile(r"(?<=://)[^/\s@'\"]+(?=@)")
 _URL_QUERY = re.compile(r"(://[^\s?#'\"]*\?)[^\s#'\"]+")
-_SHORTEST = 6  # characters of a value that is taken for a secret
 
 
 @dataclass(slots=True)
@@ -53,11 +52,8 @@ def note_run(folder: Path | None, *, finished: bool = False, report: bool = True
 
 
 def redacted(text: str) -> str:
-    """Text without the values of environment variables that hold keys, and without users and queries of addresses."""
-    for name, value in os.environ.items():
-        if len(value) >= _SHORTEST and _SECRET_NAME.search(name):
-            text = text.replace(value, "***")
-    return _URL_QUERY.sub(r"\1***", _URL_USER.sub("***", text))
+    """Text without the secrets in force, and without users and queries of addresses."""
+    return _URL_QUERY.sub(r"\1[hidden]", _URL_USER.sub("[hidden]", redact_message(text)))
 
 
 def say(text: str) -> None:
@@ -166,6 +162,13 @@ def guarded(work: Callable[[], object]) -> int:
     """
     note_run(None)
     prepare_streams()
+    hide_environment()
+    hide_urls(sys.argv[1:])
+    with redacted_streams():
+        return _code_of(work)
+
+
+def _code_of(work: Callable[[], object]) -> int:
     try:
         code = work()
         sys.stdout.flush()

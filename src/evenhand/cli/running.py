@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from evenhand.cli import boundary, exit_codes
 from evenhand.errors import BadInput
+from evenhand.redact import HIDDEN, public_word
 
 if TYPE_CHECKING:
     from evenhand.audits.base import AuditResult
@@ -57,9 +58,12 @@ def resumable(folder: Path, *, named: bool) -> Iterator[Callable[[str, int, int]
         with screens.progress_bars() as progress:
             yield progress
     except KeyboardInterrupt:
-        words = [word for word in sys.argv[1:] if word != "--resume"] + ([] if named else ["--out", str(folder)])
+        words = [public_word(word) for word in sys.argv[1:] if word != "--resume"]
+        words += [] if named else ["--out", str(folder)]
+        back = f"(Replace {HIDDEN} by what you gave there.)\n" if any(HIDDEN in word for word in words) else ""
         sys.stderr.write(
             f"\nInterrupted; nothing that was finished is lost. Continue with:\n  evenhand {shlex.join(words)} --resume\n"
+            f"{back}"
         )
         raise SystemExit(exit_codes.INTERRUPTED) from None
 

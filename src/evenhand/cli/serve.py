@@ -54,6 +54,7 @@ def serve(settings: dict[str, Any]) -> None:
 
 def _key(config: ServeConfig) -> str | None:
     from evenhand.errors import BadInput
+    from evenhand.redact import hide
 
     if config.api_key_env is None:
         return None
@@ -63,4 +64,5 @@ def _key(config: ServeConfig) -> str | None:
             f"The environment variable {config.api_key_env} holds no key.",
             do=f"Set it, or leave --api-key-env out: {config.api_key_env}=... evenhand serve ...",
         )
+    hide(key)
     return key

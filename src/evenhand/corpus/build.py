@@ -27,6 +27,7 @@ from evenhand.corpus.quality import spot_sample
 from evenhand.corpus.split import split_by_group
 from evenhand.engines.base import Engine
 from evenhand.errors import EngineError
+from evenhand.redact import public
 from evenhand.store.files import write_atomically, write_json
 from evenhand.store.run import Run
 
@@ -93,7 +94,7 @@ def run_build(
         classifier = Classifier(
             used["classifier"], delta=config.delta, mode=config.mode, max_tokens=config.classifier_tokens
         )
-        shown = _shown(config, used)
+        shown = public(config.model_copy(update={role: used[role].spec for role in ROLES}))
         run = Run.start(folder, _plan(shown, used, found, classifier.mode), resume=resume)
         try:
             began = time.monotonic()
@@ -126,16 +127,6 @@ def _opened(config: BuildConfig, cache: Path | None) -> dict[str, Engine]:
     except BaseException:
         first.close()
         raise
-
-
-def _shown(config: BuildConfig, engines: Mapping[str, Engine]) -> BuildConfig:
-    """The settings as they may be written down: without the query of an address, which may hold a key."""
-    from evenhand.engines.spec import split_base_url
-
-    safe: dict[str, Any] = {role: engines[role].spec for role in ROLES}
-    if config.base_url is not None:
-        safe["base_url"] = split_base_url(config.base_url)[0]
-    return config.model_copy(update=safe)
 
 
 def _plan(config: BuildConfig, engines: Mapping[str, Engine], found: PromptSet, mode: str) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from evenhand.engines.base import (
 )
 from evenhand.errors import BadInput
 from evenhand.records import LogProb, Response
+from evenhand.redact import redact_values
 
 __all__ = ["CachedEngine", "RequestCache"]
 
@@ -151,7 +152,7 @@ class RequestCache:
                 query = f"SELECT key, CAST(response AS BLOB), checksum FROM responses WHERE key IN ({marks})"  # noqa: S608  (marks only)
                 for key, response, checksum in self._database.execute(query, part):
                     if checksum and checksum == _row_sum(key, response):
-                        found[key] = mended_counts(json.loads(response))
+                        found[key] = redact_values(mended_counts(json.loads(response)))
                     else:
                         damaged.add(key)
         except (sqlite3.Error, ValueError) as error:
@@ -179,7 +180,7 @@ class RequestCache:
             if kept:
                 stored = {name: value for name, value in asdict(row).items() if name not in ("config", "span")}
                 named = item.encode("utf-8", "backslashreplace").decode()
-                text = json.dumps(stored)
+                text = json.dumps(redact_values(stored))
                 values.append((key, identity, named, repetition, text, now, _row_sum(key, text.encode("ascii"))))
         try:
             self._database.execute("BEGIN IMMEDIATE")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -24,6 +23,7 @@ from evenhand.engines.wire import (
 )
 from evenhand.errors import EngineError
 from evenhand.records import Response
+from evenhand.redact import redact_field, redact_message
 
 __all__ = ["choice_job", "echo_job", "generate_job", "model_entry"]
 
@@ -33,28 +33,28 @@ _PAUSE = 1.1
 _KEPT = ("id", "created", "owned_by", "root")
 
 
-def model_entry(client: httpx.Client, base_url: str, model: str, hide: Callable[[str], str]) -> dict[str, Any]:
+def model_entry(client: httpx.Client, base_url: str, model: str) -> dict[str, Any]:
     """The model's entry under ``/models``: id, created, owned_by and root, as far as told; empty if there is none.
 
     Some servers state the time of the request as ``created``. A time of the last day is therefore asked for twice and
     left out if it moved. Raises EngineError where the key is refused.
     """
-    entry = _fetch(client, base_url, model, hide)
+    entry = _fetch(client, base_url, model)
     created = entry.get("created")
     if isinstance(created, int | float) and abs(time.time() - created) < _FRESH_SECONDS:
         time.sleep(_PAUSE)
-        if _fetch(client, base_url, model, hide).get("created") != created:
+        if _fetch(client, base_url, model).get("created") != created:
             del entry["created"]
     return entry
 
 
-def _fetch(client: httpx.Client, base_url: str, model: str, hide: Callable[[str], str]) -> dict[str, Any]:
+def _fetch(client: httpx.Client, base_url: str, model: str) -> dict[str, Any]:
     for attempt in range(_TRIES):
         try:
             with client.stream("GET", f"{base_url}/models", headers={"Accept-Encoding": ACCEPTED}) as reply:
                 status, raw = reply.status_code, _body_of(reply)
         except httpx.InvalidURL as error:
-            raise EngineError(f"{base_url} is not a usable address ({hide(str(error))}).") from None
+            raise EngineError(f"{base_url} is not a usable address ({redact_message(str(error))}).") from None
         except NETWORK_ERRORS:
             status, raw = 0, b""
         if status in (401, 403):
@@ -83,7 +83,8 @@ def _entry(raw: bytes, model: str) -> dict[str, Any]:
         entry: dict[str, Any] = next((found for found in listed if found.get("id") == model), {})
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
-    return {name: entry[name] for name in _KEPT if _is_plain(entry.get(name))}
+    kept = {name: entry[name] for name in _KEPT if _is_plain(entry.get(name))}
+    return {name: redact_field(value) if isinstance(value, str) else value for name, value in kept.items()}
 
 
 def _is_plain(value: Any) -> bool:

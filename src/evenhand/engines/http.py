@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any, ClassVar, TypeVar, cast
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -22,9 +22,10 @@ from evenhand.engines.observed import NotedSet
 from evenhand.engines.planning import blocks
 from evenhand.engines.sender import Job, Sender, stream
 from evenhand.engines.spec import EngineOptions, Spec, split_base_url
-from evenhand.engines.wire import choice_of, failed_choice, redact
+from evenhand.engines.wire import choice_of, failed_choice
 from evenhand.errors import BadInput, EngineError
 from evenhand.records import LogProb, Response
+from evenhand.redact import hide, hide_urls, redact
 
 __all__ = ["HttpEngine", "open_http", "open_openai"]
 
@@ -57,12 +58,17 @@ def open_http(spec: Spec, options: EngineOptions) -> HttpEngine:
 
 
 class _NoQuery(logging.Filter):
-    """Takes the query, which may hold a key, out of the URLs that httpx logs."""
+    """Takes the query, which may hold a key, out of the URLs that httpx logs, and secrets out of a status line."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.args, tuple):
             record.args = tuple(
-                value.copy_with(query=None) if isinstance(value, httpx.URL) else value for value in record.args
+                value.copy_with(query=None)
+                if isinstance(value, httpx.URL)
+                else redact(value)
+                if isinstance(value, str)
+                else value
+                for value in record.args
             )
         return True
 
@@ -74,7 +80,8 @@ class HttpEngine:
     """A model behind an endpoint.
 
     It generates. Whether it can also score or choose is known after `probe`, which adds them to ``verbs``. The key lives
-    in this object alone; it is in no repr, log, identity, error or cache.
+    in this object alone and is in no repr, log, identity, error or cache. Where a reply repeats it, it is replaced before
+    the reply is used.
     """
 
     cache_unit: ClassVar[str] = "request"
@@ -95,6 +102,8 @@ class HttpEngine:
         return f"HttpEngine({self.spec!r} at {self.base_url!r})"
 
     def _client_settings(self) -> dict[str, Any]:
+        hide(self._key)
+        hide_urls(f"{self.base_url}?{self._query}")
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
@@ -112,8 +121,7 @@ class HttpEngine:
         options = self.options if max_tries is None else self.options.model_copy(update={"max_tries": max_tries})
         limits = httpx.Limits(max_connections=options.concurrency)
         async with httpx.AsyncClient(**self._client_settings(), limits=limits) as client:
-            shared = self._fingerprints, self._reported
-            yield Sender(client, self.base_url, self.model, options, self._secrets, *shared)
+            yield Sender(client, self.base_url, self.model, options, self._fingerprints, self._reported)
 
     def _stream(
         self, batches: Sequence[_Batch], jobs: Callable[[_Batch], Sequence[Job[_Row]]]
@@ -123,17 +131,13 @@ class HttpEngine:
     @cached_property
     def _identity(self) -> Identity:
         with httpx.Client(**self._client_settings()) as client:
-            entry = model_entry(client, self.base_url, self.model, lambda text: redact(text, self._secrets))
+            entry = model_entry(client, self.base_url, self.model)
         return Identity(
             spec=self.spec,
             weights=f"served:{self.model}",
             engine=engine_version("http"),
             extra={"base_url": self.base_url, "model": self.model, "served": entry},
         )
-
-    @property
-    def _secrets(self) -> tuple[str, ...]:
-        return (self._key, self._query, *(value for _, value in parse_qsl(self._query)))
 
     def identity(self) -> Identity:
         """What the endpoint tells of the model: URL, name, and its entry under ``/models``.

@@ -20,8 +20,9 @@ from evenhand.engines.network_errors import NETWORK_ERRORS, network_fault
 from evenhand.engines.reply_body import ACCEPTED, BodyError, TooLong, read_body_async
 from evenhand.engines.retry import RETRIED, backoff, retry_after
 from evenhand.engines.spec import EngineOptions
-from evenhand.engines.wire import Dialect, WireError, error_text, filtered, redact
+from evenhand.engines.wire import Dialect, WireError, error_text, filtered
 from evenhand.errors import EngineError
+from evenhand.redact import redact_field, redact_message, redact_row
 
 __all__ = ["Job", "NoSuchAddress", "Sender", "stream"]
 
@@ -74,12 +75,11 @@ class Sender:
         base_url: str,
         model: str,
         options: EngineOptions,
-        secrets: tuple[str, ...],
         fingerprints: set[str],
         reported: set[str] | None = None,
     ):
         self.client, self.base_url, self.model, self.options = client, base_url, model, options
-        self.secrets, self.fingerprints = secrets, fingerprints
+        self.fingerprints = fingerprints
         self.reported = set[str]() if reported is None else reported
         """What was said once of the endpoint and need not be said again; an engine shares it among its senders."""
         self.dialect = Dialect()
@@ -144,7 +144,7 @@ class Sender:
                 raw, fault = await _body_of(reply)
         except NETWORK_ERRORS as error:
             found = network_fault(error, self.options.timeout)
-            return _Again(self._hidden(found.reason), unreachable=found.unreachable)
+            return _Again(redact_message(found.reason), unreachable=found.unreachable)
         try:
             return self._read(job, reply, raw, fault, known)
         except RecursionError:
@@ -164,13 +164,13 @@ class Sender:
             if payload is None:
                 return _Again(str(fault) if fault else "the reply is cut off or not JSON")
             try:
-                row = job.read(payload)
+                row = redact_row(job.read(payload))
             except WireError as error:
-                return _Again(self._hidden(str(error)))
+                return _Again(redact_message(str(error)))
             self._note(payload)
             self._doubt(payload)
             return row
-        message = self._hidden(error_text(payload, raw) if fault is None else str(fault))
+        message = error_text(payload, raw) if fault is None else str(fault)
         if status in (401, 403, 404):
             kind = NoSuchAddress if status == 404 else EngineError
             raise kind(_REFUSED[status].format(url=self.base_url, model=self.model, message=message))
@@ -201,13 +201,11 @@ class Sender:
 
     def _note(self, payload: Any) -> None:
         found = payload.get("system_fingerprint") if isinstance(payload, dict) else None
-        if isinstance(found, str) and found and found not in self.fingerprints:
+        found = redact_field(found) if isinstance(found, str) else None
+        if found and found not in self.fingerprints:
             if self.fingerprints:
                 _LOG.warning("%s: the backend changed during the run (system_fingerprint %s).", self.base_url, found)
             self.fingerprints.add(found)
-
-    def _hidden(self, text: str) -> str:
-        return redact(text, self.secrets)
 
 
 async def _body_of(reply: httpx.Response) -> tuple[bytes, BodyError | None]:

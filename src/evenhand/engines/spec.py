@@ -15,6 +15,7 @@ from evenhand.engines.base import Engine
 from evenhand.engines.spec_tsdi import Tsdi, as_folder, refuse_tsdi, split_tsdi
 from evenhand.errors import BadInput
 from evenhand.extras import need
+from evenhand.redact import hide_urls
 
 __all__ = ["EXAMPLES", "EngineOptions", "Spec", "open_engine", "parse_spec"]
 
@@ -114,6 +115,7 @@ def parse_spec(text: str) -> Spec:
 
 def split_base_url(url: str) -> tuple[str, str]:
     """The base URL without query or fragment, and the query. Raises BadInput for anything but plain http(s)."""
+    hide_urls(url)
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -209,6 +211,7 @@ def open_engine(
     """
     from evenhand.registry import ENGINES
 
+    hide_urls(spec)
     parsed = parse_spec(spec)
     try:
         merged = EngineOptions(**{**(options.model_dump() if options else {}), **overrides})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from evenhand.counts import token_count
 from evenhand.engines.base import Choice, Question, Request, Sampling
 from evenhand.engines.reasoning import split_reasoning
 from evenhand.records import FinishReason, Response
+from evenhand.redact import redact, redact_message
 
 __all__ = [
     "Dialect",
@@ -28,7 +29,6 @@ __all__ = [
     "question_body",
     "read_choice",
     "read_reply",
-    "redact",
     "request_body",
     "request_path",
     "top_tokens",
@@ -47,8 +47,7 @@ _FINISH: Mapping[str, FinishReason] = {
     "content_filter": "content_filter",
 }
 _FILTER_CODES = ("content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation")
-_SECRET = re.compile(r"\b(sk|key|Bearer)([-_ ])[A-Za-z0-9*._~+/=-]{8,}", re.IGNORECASE)
-_EXCERPT = 300
+_EXCERPT, _SEARCHED = 300, 10_000
 _LEAST, _MOST = -1000.0, 1e-4
 """Nats that a log-probability can have: some servers write -9999 for minus infinity, some round 0 up a little."""
 _TOP = 20
@@ -125,7 +124,7 @@ def read_reply(payload: Any, request: Request, *, config: str) -> Response:
     if "content" not in message and not (refusal or apart or stated == "content_filter"):
         raise WireError("the reply's message has no content")
     if stated is not None and not (isinstance(stated, str) and stated in _FINISH):
-        raise WireError(f"the reply ended for an unknown reason {str(stated)[:40]!r}")
+        raise WireError(f"the reply ended for an unknown reason {redact(str(stated))[:40]!r}")
     finish: FinishReason = "stop" if stated is None else _FINISH[stated]
     visible, block = split_reasoning(text or "")
     usage = payload.get("usage")
@@ -272,17 +271,9 @@ def filtered(payload: Any) -> bool:
 
 
 def error_text(payload: Any, raw: bytes) -> str:
-    """The message of an error reply, at most 300 characters."""
+    """The message of an error reply, at most 300 characters, without secrets."""
     error = payload.get("error", payload.get("message")) if isinstance(payload, dict) else None
     if isinstance(error, dict):
         error = error.get("message") or error.get("code")
     text = str(error) if error else raw.decode("utf-8", "replace")
-    return " ".join(text.split())[:_EXCERPT]
-
-
-def redact(text: str, secrets: Iterable[str]) -> str:
-    """The text without any of the secrets, nor anything that looks like a key."""
-    for secret in secrets:
-        if secret:
-            text = text.replace(secret, "[hidden]")
-    return _SECRET.sub(r"\1\2[hidden]", text)
+    return redact_message(" ".join(text.split())[:_SEARCHED])[:_EXCERPT]  # a key that is cut in two is not found

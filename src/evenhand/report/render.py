@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
+from evenhand.redact import redact
 from evenhand.report.blocks import Block, Filter
 from evenhand.report.evidence import pack, script_json
 from evenhand.report.page import Page, all_blocks
@@ -69,8 +70,7 @@ def render(page: Page) -> str:
 
 def write(page: Page, path: Path) -> Path:
     """Write the report, whole or not at all, and return its path."""
-    text = render(page)
-    write_atomically(path, text.encode("utf-8"))
+    write_atomically(path, redact(render(page)).encode("utf-8"))
     return path
 
 

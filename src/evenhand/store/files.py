@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evenhand.errors import BadInput
+from evenhand.redact import redact_values
 from evenhand.store.leftovers import beside
 
 __all__ = ["read_json", "write_atomically", "write_json"]
@@ -34,8 +35,8 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Indented JSON with sorted keys; NaN and infinity are refused, since no other reader takes them."""
-    text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=True, allow_nan=False)
+    """Indented JSON with sorted keys, without secrets; NaN and infinity are refused, since no other reader takes them."""
+    text = json.dumps(redact_values(value), indent=1, sort_keys=True, ensure_ascii=True, allow_nan=False)
     write_atomically(path, text.encode("ascii") + b"\n")
 
 

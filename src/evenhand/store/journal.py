@@ -16,6 +16,7 @@ from xxhash import xxh64_hexdigest
 
 from evenhand.counts import mended_counts
 from evenhand.records import LogProb, Response
+from evenhand.redact import redact, redact_row
 
 __all__ = ["Journal", "RowJournal", "ScoreJournal"]
 
@@ -179,6 +180,7 @@ class Journal(RowJournal[Response]):
     """The journal of responses."""
 
     def _packed(self, row: Response) -> Any:
+        row = redact_row(row)
         return {name: getattr(row, name) for name in _FIELDS}
 
     def _unpacked(self, stored: Any) -> Response:
@@ -189,7 +191,7 @@ class ScoreJournal(RowJournal[LogProb]):
     """The journal of scores: each row as a list, in the order of the record's fields."""
 
     def _packed(self, row: LogProb) -> Any:
-        return [row.span, row.total, row.tokens, row.values, row.offsets, row.context_tokens, row.error]
+        return [row.span, row.total, row.tokens, row.values, row.offsets, row.context_tokens, redact(row.error)]
 
     def _unpacked(self, stored: Any) -> LogProb:
         span, total, tokens, values, offsets, context_tokens, error = stored

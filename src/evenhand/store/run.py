@@ -15,6 +15,7 @@ from xxhash import xxh128_hexdigest
 
 from evenhand.errors import BadInput
 from evenhand.records import Finding
+from evenhand.redact import hide_environment, hide_urls, public, redact_values
 from evenhand.store.files import read_json, write_json
 from evenhand.store.journal import Journal, ScoreJournal
 from evenhand.store.leftovers import is_leftover, remove_leftovers
@@ -53,8 +54,10 @@ class Run:
     """One folder, written by one process at a time.
 
     ``manifest["plan"]`` holds all that decides the numbers (config, identities, inputs); a run is resumed only under the
-    same plan. Times stand apart, under ``created`` and ``timings``. Where a run is resumed with other library versions, they
-    are noted under ``resumed_with_versions``: the bytes are then no longer promised to be those of an unbroken run.
+    same plan. Whatever a command puts into the plan, its URLs are written without user information and query, and every text
+    without secrets (see `evenhand.redact`). Times stand apart, under ``created`` and ``timings``. Where a run is resumed with
+    other library versions, they are noted under ``resumed_with_versions``: the bytes are then no longer promised to be those
+    of an unbroken run.
     """
 
     def __init__(self, folder: Path, manifest: dict[str, Any]):
@@ -69,7 +72,9 @@ class Run:
         Raises BadInput where the folder already holds a run and ``resume`` is off, where the plans differ (every
         difference is named), or where another process holds the run.
         """
-        plan = json.loads(json.dumps(plan))
+        hide_environment()
+        hide_urls(plan)
+        plan = _written(json.loads(json.dumps(plan)))
         path = folder / "manifest.json"
         if path.exists():
             run = cls.open(folder)
@@ -77,7 +82,7 @@ class Run:
                 raise BadInput(
                     "The folder already holds a run.", file=folder, do="Give --resume to continue it, or another --out."
                 )
-            changed = _differences(run.manifest["plan"], plan)
+            changed = _differences(_written(run.manifest["plan"]), plan)
             if changed:
                 raise BadInput(
                     "The run was started with other settings: " + "; ".join(changed[:6]) + ".",
@@ -145,7 +150,7 @@ class Run:
 
     def save(self) -> None:
         """Write the manifest."""
-        write_json(self.folder / "manifest.json", self.manifest)
+        write_json(self.folder / "manifest.json", _written(self.manifest))
 
     def journal(self, audit: str, stage: str = "responses") -> Journal:
         """The journal of one stage of one audit."""
@@ -177,7 +182,7 @@ class Run:
 
     def write_findings(self, audits: Mapping[str, Any]) -> None:
         """Write ``findings.json``; its JSON schema is shipped as ``store/findings.schema.json``."""
-        write_json(self.findings_path, {"schema": MANIFEST_SCHEMA, "audits": _plain(audits)})
+        write_json(self.findings_path, _written({"schema": MANIFEST_SCHEMA, "audits": _plain(audits)}))
 
     def read_findings(self) -> dict[str, Any]:
         """The findings of every audit, as plain values."""
@@ -188,6 +193,11 @@ class Run:
 def _is_fresh(folder: Path) -> bool:
     """Whether a folder holds nothing but what a process leaves that is killed before it has written its manifest."""
     return all(path.name == LOCK_NAME or is_leftover(path) for path in folder.iterdir())
+
+
+def _written(value: Any) -> Any:
+    """Plain values as they are written to a file: URLs without user information and query, texts without secrets."""
+    return redact_values(public(value))
 
 
 def _plain(value: Any) -> Any:

@@ -13,6 +13,7 @@ import polars as pl
 
 from evenhand.errors import BadInput
 from evenhand.records import Grade, Item, Message, Response
+from evenhand.redact import in_force, redact_values, sought
 from evenhand.safe_text import json_safe
 from evenhand.store.files import write_atomically
 
@@ -27,6 +28,7 @@ __all__ = [
     "write_table",
 ]
 
+_JOINED = frozenset({"config", "id", "key", "keeper", "group"})
 _RESPONSE_KEY = ["config", "item_id", "repetition"]
 _RESPONSE_SCHEMA: dict[str, Any] = {
     "config": pl.String,
@@ -121,10 +123,23 @@ def grades_frame(grades: Sequence[Grade]) -> pl.DataFrame:
 
 
 def write_table(path: Path, frame: pl.DataFrame) -> None:
-    """Write Parquet atomically; equal frames give equal bytes with equal library versions."""
+    """Write Parquet atomically, without secrets; equal frames give equal bytes with equal library versions."""
     buffer = io.BytesIO()
-    frame.write_parquet(buffer, compression="zstd", statistics=True)
+    _redacted(frame).write_parquet(buffer, compression="zstd", statistics=True)
     write_atomically(path, buffer.getvalue())
+
+
+def _redacted(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame without secrets in its texts; columns that rows are joined by are left as they are."""
+    if not in_force():
+        return frame
+    for name, kind in frame.schema.items():
+        if name in _JOINED or name.endswith("_id"):
+            continue
+        column = frame[name]
+        if column.str.contains_any(sought()).any() if kind == pl.String else "String" in str(kind):
+            frame = frame.with_columns(pl.Series(name, redact_values(column.to_list()), dtype=kind))
+    return frame
 
 
 def read_table(path: Path) -> pl.DataFrame:

@@ -20,9 +20,10 @@ from evenhand.config import make_config
 from evenhand.datasets.difference import Case, Cases
 from evenhand.datasets.difference_split import check_disjoint, published_split, scenario_split
 from evenhand.engines.base import Engine
-from evenhand.engines.spec import EngineOptions, open_engine, split_base_url
+from evenhand.engines.spec import EngineOptions, open_engine
 from evenhand.errors import BadInput, EngineError
 from evenhand.graders.drift_judge import DriftJudge, EchoGrader
+from evenhand.redact import public
 from evenhand.repairs.dart.card import write_card
 from evenhand.repairs.dart.config import DartConfig
 from evenhand.repairs.dart.job import launcher_words
@@ -121,7 +122,7 @@ def run_dart(
             if "teacher" in engines
             else ScriptedTeacher(config.seed)
         )
-        shown = _shown(config, engines)
+        shown = public(config)
         run = Run.start(folder, _plan(shown, engines, found, splits), resume=resume)
         try:
             began = time.monotonic()
@@ -138,14 +139,6 @@ def run_dart(
         for engine in engines.values():
             engine.close()
     return run, result
-
-
-def _shown(config: DartConfig, engines: dict[str, Engine]) -> DartConfig:
-    """The settings as they may be written down: without the query of an address, which may hold a key."""
-    safe: dict[str, Any] = {role: engines[role].spec for role in OFFLINE if role in engines}
-    if config.base_url is not None:
-        safe["base_url"] = split_base_url(config.base_url)[0]
-    return config.model_copy(update=safe)
 
 
 def _same(config: DartConfig, engines: dict[str, Engine]) -> bool:

@@ -20,6 +20,7 @@ from evenhand.engines.spec import EngineOptions, split_base_url
 from evenhand.engines.token_bias import TokenBias
 from evenhand.engines.wire import WireError, first_choice, read_reply
 from evenhand.records import FinishReason, Message
+from evenhand.redact import hide
 from evenhand.repairs.tsdi.emulation import EmulationConfig, Step, plan_steps, step_body
 
 __all__ = ["Emulated", "emulate"]
@@ -56,6 +57,7 @@ async def _emulate(
     base_url: str, model: str, key: str, options: EngineOptions,
 ) -> list[Emulated]:  # fmt: skip
     base, query = split_base_url(base_url)
+    hide(key)
     gate = asyncio.Semaphore(options.concurrency)
     async with httpx.AsyncClient(
         headers={"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})},
@@ -64,7 +66,7 @@ async def _emulate(
         trust_env=(urlsplit(base).hostname or "") not in _LOCAL_HOSTS,
         follow_redirects=False,
     ) as client:
-        sender = Sender(client, base, model, options, (key, query), set())
+        sender = Sender(client, base, model, options, set())
 
         async def one(number: int, *, first: bool = False) -> Emulated:
             async with gate:

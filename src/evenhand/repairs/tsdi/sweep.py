@@ -16,7 +16,7 @@ import polars as pl
 from evenhand.audits.base import AuditResult
 from evenhand.audits.respond import Progress
 from evenhand.engines.base import Engine
-from evenhand.engines.spec import EngineOptions, open_engine, split_base_url
+from evenhand.engines.spec import EngineOptions, open_engine
 from evenhand.engines.token_bias import BIAS_FILE, read_token_bias
 from evenhand.errors import BadInput
 from evenhand.graders.pairwise import PairwiseJudge
@@ -127,11 +127,8 @@ def _plan(
     config: SweepConfig, models: Sequence[SweptModel], prompts: Prompts, graders: Sequence[SafetyGrader],
     identities: dict[str, Any], judge: Engine | None, pairwise: PairwiseJudge | None,
 ) -> dict[str, Any]:  # fmt: skip
-    """What decides the numbers; without the query of an address, which may hold a key."""
+    """What decides the numbers."""
     shown = config.model_dump(mode="json", exclude={"concurrency", "max_failed"})
-    shown["judge"] = judge.spec if judge is not None else None
-    if config.base_url is not None:
-        shown["base_url"] = split_base_url(config.base_url)[0]
     return {
         "config": {**shown, "aligned": config.model, "models": [model.spec for model in models]},
         "audits": [AUDIT],
