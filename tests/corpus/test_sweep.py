@@ -27,6 +27,7 @@ from evenhand.errors import BadInput
 from evenhand.statistics.demographics import rater_groups
 from evenhand.statistics.icc import icc
 from evenhand.statistics.sensitivity import sensitivities
+from evenhand.store.files import read_json, write_json
 from evenhand.wording import ORGANISM_NOTICE
 
 from .scripted import ScriptedClassifier, ScriptedGenerator, line, write_prompts

@@ -171,9 +171,9 @@ def read_token_bias(folder: Path) -> TokenBias:
     if extra := sorted(set(tables) - set(_TABLES)):
         raise BadInput(f"There is a table '{extra[0]}' that this version does not know.", file=path, do=_AGAIN)
     bias = TokenBias(header, *(tables[name] for name in _TABLES), checked=checksum is not None)
+    _check_tables(bias, path)
     if checksum is not None and checksum != f"xxh128:{bias.digest}":
         raise altered(path, _AGAIN)
-    _check_tables(bias, path)
     beside = folder / HEADER_FILE
     told, sealed = read_sealed_json(beside)
     if checksum is not None and not sealed:

@@ -49,7 +49,14 @@ def check_manifest(found: Any, path: Path, schema: int) -> dict[str, Any]:
         raise BadInput("The manifest is not a JSON object.", file=path, do=_RESTORE)
     if found.get("schema") != schema:
         raise BadInput(f"The manifest has schema {found.get('schema')!r}; this version reads {schema}.", file=path)
-    kinds: dict[str, Any] = {"plan": dict, "versions": dict, "timings": dict, "audits": dict, "created": str, "state": str}
+    kinds: dict[str, Any] = {
+        "plan": dict,
+        "versions": dict,
+        "timings": dict,
+        "audits": dict,
+        "created": str,
+        "state": str,
+    }
     for key, kind in kinds.items():
         _is(found.get(key), kind, key, path)
     plan = found["plan"]

@@ -42,7 +42,9 @@ _CHUNK = 1 << 20
 
 def altered(path: Path, do: str = "Restore it from a copy, or make it again in a new folder.") -> BadInput:
     """The error for a file whose bytes are not those that were written."""
-    return BadInput("The file was edited or damaged after it was written: its checksum does not match.", file=path, do=do)
+    return BadInput(
+        "The file was edited or damaged after it was written: its checksum does not match.", file=path, do=do
+    )
 
 
 def sealed_json(text: str) -> bytes:
