@@ -194,7 +194,7 @@ class LoadedRun:
 
 def first_audit(run: str | Path) -> str:
     """The audit that a run is about: the first one of its plan."""
-    return Run.open(Path(run)).audits[0]
+    return Run.open(Path(run)).first_audit
 
 
 def load(run: str | Path, audit: str | None = None) -> LoadedRun:
@@ -204,8 +204,9 @@ def load(run: str | Path, audit: str | None = None) -> LoadedRun:
     """
     opened = Run.open(Path(run))
     held = opened.audits
-    name = audit if audit is not None else "service" if "service" in opened.manifest["plan"]["audits"] else held[0]
-    if name not in held:
+    planned = opened.manifest["plan"].get("audits", ())
+    name = audit if audit is not None else "service" if "service" in planned else opened.first_audit
+    if held and name not in held:
         raise BadInput(f"The run holds no audit '{name}'.", file=opened.folder, do=f"It holds: {', '.join(held)}.")
     opened.check_tables(name)
     return LoadedRun(opened, name)

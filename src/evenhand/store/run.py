@@ -142,14 +142,15 @@ class Run:
 
     @property
     def audits(self) -> list[str]:
-        """The audits of the plan, in their order, then those that checked its result (of a TSDI repair).
+        """The audits of the plan, in their order, then those that checked its result (of a TSDI repair)."""
+        return list(dict.fromkeys([*self.manifest["plan"].get("audits", ()), *self.manifest["audits"]]))
 
-        Raises BadInput where the plan names none.
-        """
-        planned: list[str] = list(self.manifest["plan"].get("audits", ()))
-        if not planned:
+    @property
+    def first_audit(self) -> str:
+        """The audit that the run is about. Raises BadInput where the manifest names none."""
+        if not self.audits:
             raise BadInput("The manifest names no audit.", file=self.folder / "manifest.json")
-        return list(dict.fromkeys([*planned, *self.manifest["audits"]]))
+        return self.audits[0]
 
     def _hold(self) -> None:
         handle = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)

@@ -82,8 +82,8 @@ def train_adapter(
 
     A finished ``out`` is returned as it stands; an interrupted one goes on from its last checkpoint. Equal rows, plan and seed
     give equal bytes on one machine, thread count and library versions. Raises BadInput where ``out`` holds another training,
-    or files that were damaged since, where no row is left to learn, for a weight that is not a finite number above 0, and where the plan's LoRA settings are
-    not those of the adapter that goes on.
+    or files that were damaged since, where no row is left to learn, for a weight that is not a finite number above 0, and where the
+    plan's LoRA settings are not those of the adapter that goes on.
     """
     wrong = next((row for row in rows if not 0 < row.weight < float("inf")), None)
     if wrong is not None:
