@@ -15,7 +15,7 @@ from evenhand.errors import BadInput
 from evenhand.store.files import read_json, write_json
 from evenhand.store.load import load
 from evenhand.store.run import Run
-from evenhand.store.seal import check_folder, write_checksums
+from evenhand.store.seal import check_folder, check_table, parsed_json, write_checksums
 from evenhand.store.tables import read_table, write_table
 
 FRAME = pl.DataFrame({"id": [f"r{k}" for k in range(40)], "value": [k / 7 for k in range(40)]})
@@ -34,6 +34,9 @@ def test_every_flipped_bit_of_a_table_is_noticed(tmp_path: Path, capfd: pytest.C
     write_table(path, FRAME)
     data = path.read_bytes()
     for bit in range(8 * len(data)):
+        with pytest.raises(BadInput, match=r"table\.parquet: The file was edited or damaged"):
+            check_table(flipped(data, bit), path)
+    for bit in random.Random(1).sample(range(8 * len(data)), 100):
         path.write_bytes(flipped(data, bit))
         with pytest.raises(BadInput, match=r"table\.parquet: The file was edited or damaged"):
             read_table(path)
@@ -45,9 +48,11 @@ def test_every_flipped_bit_of_a_json_file_is_noticed(tmp_path: Path) -> None:
     write_json(path, VALUE)
     data = path.read_bytes()
     for bit in range(8 * len(data)):
-        path.write_bytes(flipped(data, bit))
         with pytest.raises(BadInput, match=r"value\.json: The file (was edited or damaged|is not valid JSON)"):
-            read_json(path)
+            parsed_json(flipped(data, bit), path)
+    path.write_bytes(flipped(data, 999))
+    with pytest.raises(BadInput, match=r"value\.json: The file was edited or damaged"):
+        read_json(path)
 
 
 def test_any_reader_of_parquet_and_json_reads_sealed_files(tmp_path: Path) -> None:

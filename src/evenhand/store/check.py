@@ -141,6 +141,10 @@ def readable(folder: Path, manifest: Mapping[str, Any]) -> Iterator[None]:
 
     try:
         yield
+    except BadInput as error:
+        if error.file is not None or CHECKSUMS in manifest:
+            raise
+        raise BadInput(error.what, file=folder, row=error.row, do=error.do) from error
     except EvenhandError:
         raise
     except (PolarsError, PanicException, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
