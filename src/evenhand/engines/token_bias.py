@@ -170,7 +170,10 @@ def read_token_bias(folder: Path) -> TokenBias:
         raise BadInput(f"The table '{missing[0]}' is missing.", file=path, do=_AGAIN)
     if extra := sorted(set(tables) - set(_TABLES)):
         raise BadInput(f"There is a table '{extra[0]}' that this version does not know.", file=path, do=_AGAIN)
-    bias = TokenBias(header, *(tables[name] for name in _TABLES), checked=checksum is not None)
+    bias = TokenBias(
+        header, tables["bias"], tables["standard_error"], tables["p_aligned"], tables["p_reference"],
+        checked=checksum is not None,
+    )  # fmt: skip
     _check_tables(bias, path)
     if checksum is not None and checksum != f"xxh128:{bias.digest}":
         raise altered(path, _AGAIN)
