@@ -10,7 +10,9 @@ from pathlib import Path
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
+from evenhand.cli.main import app
 from evenhand.errors import BadInput
 from evenhand.store.files import read_json, write_json
 from evenhand.store.load import load
@@ -157,6 +159,9 @@ def test_a_run_of_an_older_version_loads_and_says_that_it_is_unchecked(
     assert (old.run.has_checksums, new.run.has_checksums) == (False, True)
     assert old.findings == new.findings
     assert old.rows.equals(new.rows)
+    for folder, noted in ((old.run.folder, True), (whole_run, False)):
+        told = CliRunner().invoke(app, ["show", str(folder), "--limit", "1"])
+        assert ("its files are read unchecked" in told.stderr) is noted
 
 
 def test_an_older_run_may_be_resumed_and_stays_without_the_mark(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from evenhand.records import LABELS
 
 if TYPE_CHECKING:
     from evenhand.store.load import LoadedRun
+    from evenhand.store.run import Run
 
 __all__ = ["report", "sample", "show"]
 
@@ -22,8 +23,16 @@ RunFolder = Annotated[Path, typer.Argument(help="Run folder.", metavar="RUN")]
 def report(run: RunFolder) -> None:
     """Write the HTML report of a run again, from its tables."""
     from evenhand.report.build import build_report
+    from evenhand.store.run import Run
 
+    _note_unchecked(Run.open(run))
     typer.echo(str(build_report(run)))
+
+
+def _note_unchecked(run: Run) -> None:
+    """State on standard error that a run of an older version has no checksums."""
+    if not run.has_checksums:
+        typer.echo("Note: this run was made before runs had checksums; its files are read unchecked.", err=True)
 
 
 def show(
@@ -45,6 +54,7 @@ def show(
     from evenhand.store.load import first_audit, load
 
     loaded = load(run, audit or first_audit(run))
+    _note_unchecked(loaded.run)
     with readable(loaded.run.folder, loaded.manifest):
         wanted = {"group": group, "name": name, "stem": stem, "config": model}
         if "grader" in loaded.result["facts"]:
@@ -109,6 +119,7 @@ def sample(
     from evenhand.store.load import load
 
     loaded = load(run, audit)
+    _note_unchecked(loaded.run)
     with readable(loaded.run.folder, loaded.manifest):
         if "grader" not in loaded.result["facts"]:
             raise BadInput(
