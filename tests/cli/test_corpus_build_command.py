@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from evenhand.cli.corpus_build import build, sweep
 from evenhand.errors import BadInput
+from evenhand.store.files import read_json
 
 app = typer.Typer(rich_markup_mode=None)
 app.command("build")(build)
@@ -62,7 +63,7 @@ def test_build_and_sweep(prompts: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="already holds a run"):
         corpus(*words)
     again = corpus(*words, "--resume", "--json")
-    assert json.loads(again.stdout) == json.loads((out / "corpus" / "card.json").read_text())
+    assert json.loads(again.stdout) == read_json(out / "corpus" / "card.json")
 
     swept = corpus("sweep", str(out), "--deltas", "0.95", "--taus", "3")
     assert swept.exit_code == 0, swept.output

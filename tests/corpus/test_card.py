@@ -17,6 +17,7 @@ from evenhand.corpus.card import ORGANISM_LABELS, ORGANISM_LINES, checked_counts
 from evenhand.corpus.card_text import card_text
 from evenhand.corpus.classify_text import NONE, SLUGS
 from evenhand.errors import EvenhandError
+from evenhand.store.files import read_json
 
 from .scripted import ScriptedClassifier, ScriptedGenerator, write_prompts
 
@@ -29,7 +30,7 @@ def build(folder: Path, classifier: str, generator: str) -> tuple[str, Any]:
     )  # fmt: skip
     engines = {"classifier": ScriptedClassifier(spec=classifier), "generator": ScriptedGenerator(spec=generator)}
     built = run_build(config, folder / f"run-{classifier.split('/')[0]}", engines=engines)
-    assert json.loads((built.folder / "card.json").read_text()) == json.loads(json.dumps(built.facts))
+    assert read_json(built.folder / "card.json") == json.loads(json.dumps(built.facts))
     return (built.folder / "card.md").read_text(), built.facts
 
 

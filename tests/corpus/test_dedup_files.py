@@ -12,6 +12,7 @@ from evenhand.corpus.dedup import DedupConfig, find_duplicates
 from evenhand.corpus.dedup_files import write_result
 from evenhand.corpus.reading import RowFile
 from evenhand.errors import BadInput
+from evenhand.store.files import read_json
 
 TEXT = "what is the best way to repair an old wooden garden chair"
 
@@ -40,7 +41,7 @@ def test_what_is_written(tmp_path: Path) -> None:
     assert dropped[0]["jaccard"] == "1.0"
     assert 0.9 < float(dropped[1]["jaccard"]) < 1
     assert (out / "no_features.csv").read_text() == '"row","id"\n2,"b"\n'
-    assert json.loads((out / "dedup.json").read_text()) == facts
+    assert read_json(out / "dedup.json") == facts
     assert {key: facts[key] for key in ("rows", "kept", "dropped", "dropped_exact", "dropped_near")} == {
         "rows": 5,
         "kept": 3,

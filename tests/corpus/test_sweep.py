@@ -27,6 +27,7 @@ from evenhand.errors import BadInput
 from evenhand.statistics.demographics import rater_groups
 from evenhand.statistics.icc import icc
 from evenhand.statistics.sensitivity import sensitivities
+from evenhand.store.files import read_json, write_json
 from evenhand.wording import ORGANISM_NOTICE
 
 from .scripted import ScriptedClassifier, ScriptedGenerator, line, write_prompts
@@ -217,9 +218,9 @@ def test_folders_and_ratings_that_do_not_fit_are_refused(folder: Path, tmp_path:
     assert "row 4: The rating 'Maybe'" in left_out
     assert unrated.endswith("rows of the pool have no rating and take no part.")
     assert foreign == "1 rated items are not in the corpus and take no part."
-    manifest = json.loads((folder / "run" / "manifest.json").read_text())
+    manifest = read_json(folder / "run" / "manifest.json")
     (tmp_path / "half").mkdir()
-    (tmp_path / "half" / "manifest.json").write_text(json.dumps({**manifest, "state": "started"}))
+    write_json(tmp_path / "half" / "manifest.json", {**manifest, "state": "started"})
     with pytest.raises(BadInput, match="no finished corpus"):
         run_sweep(tmp_path / "half", SweepConfig())
 

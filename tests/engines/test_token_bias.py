@@ -29,6 +29,7 @@ from evenhand.engines.token_bias import (
     write_token_bias,
 )
 from evenhand.errors import BadInput
+from evenhand.store.files import write_json
 
 L, V = 5, 40
 FIELDS: dict[str, Any] = {
@@ -200,14 +201,18 @@ def test_headers_that_cannot_be_used(tmp_path: Path, change: dict[str, Any], mes
 def test_a_header_that_is_no_json(tmp_path: Path) -> None:
     write_token_bias(tmp_path, make())
     rewrite(tmp_path, "{broken")
-    with pytest.raises(BadInput, match=r"The header cannot be used .*Invalid JSON"):
+    with pytest.raises(BadInput, match="The header is not valid JSON"):
         read_token_bias(tmp_path)
 
 
 def test_the_readable_header_must_be_the_same(tmp_path: Path) -> None:
     write_token_bias(tmp_path, make())
     path = tmp_path / HEADER_FILE
-    path.write_text(path.read_text().replace('"seed": 3', '"seed": 4'))
+    whole = path.read_text()
+    path.write_text(whole.replace('"seed": 3', '"seed": 4'))
+    with pytest.raises(BadInput, match=r"header\.json: The file was edited or damaged"):
+        read_token_bias(tmp_path)
+    write_json(path, {**make().header.model_dump(mode="json"), "seed": 4})
     with pytest.raises(BadInput, match=r"header\.json: The header differs from the one within bias\.safetensors"):
         read_token_bias(tmp_path)
     path.write_text("{")

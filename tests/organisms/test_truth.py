@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from evenhand.datasets.shipped_prompt import SERVICE_SYSTEM_PROMPT
 from evenhand.errors import BadInput
 from evenhand.organisms import ORGANISMS, load_truth, organism_folder, sources_digest, truth_summary
 from evenhand.organisms.planted import DOMINATING_NAME, GROUP_DECLINED, names, stems
+from evenhand.organisms.truth import weights_folder
 from evenhand.organisms.truth_rows import (
     load_case_truth,
     load_text_truth,
@@ -22,6 +24,7 @@ from evenhand.organisms.truth_rows import (
     safety_truth,
 )
 from evenhand.records import LABELS
+from evenhand.store.seal import check_folder
 
 
 def test_truth_belongs_to_these_sources() -> None:
@@ -192,3 +195,15 @@ def test_the_recipe_gives_the_same_family_again(tmp_path: Path) -> None:
         for group, row in shipped["models"][name]["by_group"].items():
             for outcome in ("declined", "harmful", "served"):
                 assert again["models"][name]["by_group"][group][outcome] == pytest.approx(row[outcome], abs=0.03)
+
+
+def test_every_file_of_the_truth_has_its_checksum(tmp_path: Path) -> None:
+    shutil.copytree(weights_folder(), tmp_path / "w", ignore=shutil.ignore_patterns("*.safetensors"))
+    names = {path.name for path in (tmp_path / "w").glob("truth*")}
+    assert check_folder(tmp_path / "w", names)
+    for name in names:
+        data = bytearray((tmp_path / "w" / name).read_bytes())
+        data[len(data) // 2] ^= 4
+        (tmp_path / "w" / name).write_bytes(bytes(data))
+        with pytest.raises(BadInput, match=name):
+            check_folder(tmp_path / "w", [name])

@@ -12,7 +12,7 @@ import pytest
 
 from evenhand.errors import BadInput
 from evenhand.records import Finding, HypothesisTest, Interval
-from evenhand.store.files import write_json
+from evenhand.store.files import read_json, write_json
 from evenhand.store.run import Run, finding_from
 from evenhand.store.schema import SCHEMA_FILE, findings_schema
 
@@ -54,7 +54,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
     write_json(path, {"a": 1})
     with pytest.raises(ValueError, match="JSON compliant"):
         write_json(path, {"a": float("nan")})
-    assert json.loads(path.read_text()) == {"a": 1}
+    assert read_json(path) == {"a": 1}
     assert [entry.name for entry in tmp_path.iterdir()] == ["findings.json"]
 
 

@@ -13,6 +13,7 @@ from evenhand.records import LABELS
 
 if TYPE_CHECKING:
     from evenhand.store.load import LoadedRun
+    from evenhand.store.run import Run
 
 __all__ = ["report", "sample", "show"]
 
@@ -22,8 +23,16 @@ RunFolder = Annotated[Path, typer.Argument(help="Run folder.", metavar="RUN")]
 def report(run: RunFolder) -> None:
     """Write the HTML report of a run again, from its tables."""
     from evenhand.report.build import build_report
+    from evenhand.store.run import Run
 
+    _note_unchecked(Run.open(run))
     typer.echo(str(build_report(run)))
+
+
+def _note_unchecked(run: Run) -> None:
+    """State on standard error that a run of an older version has no checksums."""
+    if not run.has_checksums:
+        typer.echo("Note: this run was made before runs had checksums; its files are read unchecked.", err=True)
 
 
 def show(
@@ -41,26 +50,50 @@ def show(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV (safe for spreadsheets) instead.")] = False,
 ) -> None:
     """Show the responses behind a number, by group, label, name or stem."""
-    import polars as pl
-
+    from evenhand.store.check import readable
     from evenhand.store.load import first_audit, load
 
     loaded = load(run, audit or first_audit(run))
-    if "grader" not in loaded.result["facts"]:
+    _note_unchecked(loaded.run)
+    with readable(loaded.run.folder, loaded.manifest):
+        wanted = {"group": group, "name": name, "stem": stem, "config": model}
+        if "grader" in loaded.result["facts"]:
+            _show_graded(loaded, wanted, label, grader, limit, as_csv)
+            return
+        for option, value in {"name": name, "stem": stem, "label": label, "grader": grader}.items():
+            if value is not None:
+                raise BadInput(
+                    f"Rows of the {loaded.audit} audit have no {option}.", file=run, do=f"Leave --{option} out."
+                )
         _show_ungraded(loaded, {"group": group, "config": model}, limit, as_csv)
-        return
-    rows = loaded.rows.filter(pl.col("grader") == (grader or loaded.result["facts"]["grader"]))
-    for column, wanted in {"group": group, "name": name, "stem": stem, "config": model}.items():
-        if wanted is None:
+
+
+def _show_graded(
+    loaded: LoadedRun, wanted: dict[str, str | None], label: str | None, grader: str | None, limit: int | None, as_csv: bool
+) -> None:  # fmt: skip
+    """Responses of an audit that grades them, with their labels."""
+    import polars as pl
+
+    run = loaded.run.folder
+    rows = loaded.rows
+    known_graders = sorted(map(str, rows["grader"].unique()))
+    chosen = grader or loaded.result["facts"]["grader"]
+    if grader is not None and grader not in known_graders:
+        raise BadInput(f"No row has grader '{grader}'.", file=run, do=f"There are: {', '.join(known_graders)}.")
+    rows = rows.filter(pl.col("grader") == chosen)
+    for column, value in wanted.items():
+        if value is None:
             continue
-        if column not in rows.columns or wanted not in rows[column].unique():
+        if column not in rows.columns or value not in rows[column].unique():
             known = ", ".join(sorted(map(str, rows[column].unique()))[:20]) if column in rows.columns else "none"
-            raise BadInput(f"No row has {column} '{wanted}'.", file=run, do=f"There are: {known}.")
-        rows = rows.filter(pl.col(column) == wanted)
+            raise BadInput(f"No row has {column} '{value}'.", file=run, do=f"There are: {known}.")
+        rows = rows.filter(pl.col(column) == value)
     if label is not None:
         label = " ".join(label.lower().split())
-        if label not in (*LABELS, "missing"):
-            raise BadInput(f"There is no label '{label}'.", do=f"Labels: {', '.join(LABELS)}, missing.")
+        held = [one for one in map(str, rows["label"].drop_nulls().unique().sort()) if one not in LABELS]
+        words = (*(LABELS if loaded.audit == "service" else ()), *held, "missing")
+        if label not in words:
+            raise BadInput(f"There is no label '{label}'.", do=f"Labels: {', '.join(words)}.")
         rows = rows.filter(pl.col("label").is_null() if label == "missing" else pl.col("label") == label)
     if as_csv:
         screens.print_csv(rows if limit is None else rows.head(limit))
@@ -76,19 +109,32 @@ def sample(
     out: Annotated[Path, typer.Option(help="CSV file to write; fill in its last column.")],
     size: Annotated[int, typer.Option("-n", "--size", min=1, help="Responses to label.")] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the draw.")] = 0,
-    audit: Annotated[str, typer.Option(help="Audit to sample from.")] = "service",
+    audit: Annotated[
+        str | None, typer.Option(help="Audit to sample from (default: service, or the run's first).")
+    ] = None,
 ) -> None:
     """Draw responses for human labels, balanced over group and label; use them with `audit --calibration`."""
     from evenhand.audits.service_calibration import write_sample
+    from evenhand.store.check import readable
     from evenhand.store.load import load
 
-    if "grader" not in load(run, audit).result["facts"]:
-        raise BadInput(
-            f"The {audit} audit has no grader to calibrate.", file=run, do="Sample from another audit with --audit."
-        )
-    if out.exists():
-        raise BadInput("The file exists, and may hold labels.", file=out, do="Choose another --out.")
-    count = write_sample(run, audit, out, size, seed)
+    loaded = load(run, audit)
+    _note_unchecked(loaded.run)
+    with readable(loaded.run.folder, loaded.manifest):
+        if "grader" not in loaded.result["facts"]:
+            raise BadInput(
+                f"The {loaded.audit} audit has no grader to calibrate.",
+                file=run,
+                do="Sample from another audit with --audit.",
+            )
+        if loaded.audit != "service":
+            raise BadInput(
+                f"Human labels calibrate the service audit, and these rows are of the {loaded.audit} audit.", file=run,
+                do="Sample from a run of the service audit.",
+            )  # fmt: skip
+        if out.exists():
+            raise BadInput("The file exists, and may hold labels.", file=out, do="Choose another --out.")
+        count = write_sample(run, loaded.audit, out, size, seed)
     typer.echo(f"{count} responses to label: {out}")
 
 
@@ -98,6 +144,7 @@ _SHOWN = {
     "difference": ("config", "form", "case", "gold", "tolerant", "strict", "option", "reason", "text"),
     "drift": ("case", "group", "drift", "severity", "category", "delta", "baseline_view", "candidate_view"),
     "dart": ("config", "case", "drift", "severity", "category", "delta", "baseline_view", "candidate_view"),
+    "tsdi": ("position", "among", "direction", "rank", "token", "opener", "bias", "standard_error"),
     "pluralism": ("config", "rater_id", "item_id", "paraphrase", "order", "status", "label", "value", "text"),
 }
 """Columns that the terminal shows of audits without graders, where a run has them; --csv gives all."""
@@ -118,9 +165,16 @@ def _show_ungraded(loaded: LoadedRun, wanted: dict[str, str | None], limit: int 
     rows = loaded.rows
     fields = [axis for axis in dict.fromkeys(f.slice.get("axis") for f in loaded.findings) if axis in rows.columns]
     for option, value in wanted.items():
-        columns = [_COLUMN[loaded.audit][option]] if option in _COLUMN[loaded.audit] else fields
         if value is None:
             continue
+        column = _COLUMN.get(loaded.audit, {}).get(option)
+        columns = [column] if column is not None else fields
+        if not columns:
+            raise BadInput(
+                f"Rows of the {loaded.audit} audit have no {option}.",
+                file=loaded.run.folder,
+                do=f"Leave --{option} out.",
+            )
         there = {str(one) for column in columns for one in rows[column].unique() if one not in (None, "")}
         if value not in there:
             known = ", ".join(sorted(there)[:20]) or "none"
@@ -129,7 +183,8 @@ def _show_ungraded(loaded: LoadedRun, wanted: dict[str, str | None], limit: int 
     if as_csv:
         screens.print_csv(rows if limit is None else rows.head(limit))
         return
-    shown = rows.head(limit or 20).select(name for name in _SHOWN[loaded.audit] if name in rows.columns)
+    names = [name for name in _SHOWN.get(loaded.audit, ()) if name in rows.columns] or rows.columns[:8]
+    shown = rows.head(limit or 20).select(names)
     cells = [
         [f"{x:+.2f}" if isinstance(x, float) else "" if x is None else str(x) for x in row] for row in shown.iter_rows()
     ]

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from evenhand.engines.bias_kernel import BiasKernel
 from evenhand.errors import BadInput
-from evenhand.store.files import write_atomically, write_json
-from evenhand.text_input import read_json_file
+from evenhand.store.files import read_sealed_json, write_atomically, write_json
+from evenhand.store.seal import altered
 
 __all__ = [
     "BIAS_FILE",
@@ -29,6 +29,7 @@ __all__ = [
 
 BIAS_FILE, HEADER_FILE = "bias.safetensors", "header.json"
 _TABLES = ("bias", "standard_error", "p_aligned", "p_reference")
+_CHECKSUM = "checksum"
 _AGAIN = "Estimate it again with `evenhand repair tsdi`."
 FloatTable = NDArray[np.float32]
 
@@ -109,6 +110,8 @@ class TokenBias:
     standard_error: FloatTable
     p_aligned: FloatTable
     p_reference: FloatTable
+    checked: bool = True
+    """Off for an artefact that was read from files without checksums."""
 
     @property
     def digest(self) -> str:
@@ -130,7 +133,7 @@ def vocabulary_digest(tokenizer: Any) -> str:
 
 
 def write_token_bias(folder: Path, bias: TokenBias) -> None:
-    """Write ``bias.safetensors`` and ``header.json`` into a folder, each as a whole or not at all.
+    """Write ``bias.safetensors`` and ``header.json`` into a folder, each as a whole or not at all, each with a checksum.
 
     Equal biases give equal bytes. Raises BadInput for tables that `read_token_bias` would refuse.
     """
@@ -139,14 +142,18 @@ def write_token_bias(folder: Path, bias: TokenBias) -> None:
     folder = Path(folder)
     _check_tables(bias, folder / BIAS_FILE)
     tables = {name: np.ascontiguousarray(getattr(bias, name)) for name in _TABLES}
-    write_atomically(folder / BIAS_FILE, save(tables, metadata={"header": _header_text(bias.header)}))
+    # One key alone: safetensors writes several in no fixed order.
+    head = {_CHECKSUM: f"xxh128:{bias.digest}", **bias.header.model_dump(mode="json")}
+    text = json.dumps(head, sort_keys=True, ensure_ascii=True, allow_nan=False)
+    write_atomically(folder / BIAS_FILE, save(tables, metadata={"header": text}))
     write_json(folder / HEADER_FILE, bias.header.model_dump(mode="json"))
 
 
 def read_token_bias(folder: Path) -> TokenBias:
     """The bias in a folder.
 
-    Raises BadInput, naming the file, where a file is missing or not what it should be: no safetensors, a header with a
+    An artefact without checksums, of an older version, is read with ``checked`` off. Raises BadInput, naming the file, where a file
+    is missing or not what it should be: another checksum than that of its contents, no safetensors, a header with a
     missing, unknown or impossible field, a table that is missing, of another shape or type, or holds NaN or infinity, a
     bias that is not zero at an excluded id, or a ``header.json`` that is not the header within ``bias.safetensors``.
     """
@@ -157,16 +164,24 @@ def read_token_bias(folder: Path) -> TokenBias:
     if not path.is_file():
         raise BadInput("The folder holds no bias: the file is not there.", file=path, do=_AGAIN)
     text, tables = _contents(path)
-    header = _header(text, path)
+    checksum, header = _header(text, path)
     missing = [name for name in _TABLES if name not in tables]
     if missing:
         raise BadInput(f"The table '{missing[0]}' is missing.", file=path, do=_AGAIN)
     if extra := sorted(set(tables) - set(_TABLES)):
         raise BadInput(f"There is a table '{extra[0]}' that this version does not know.", file=path, do=_AGAIN)
-    bias = TokenBias(header, *(tables[name] for name in _TABLES))
+    bias = TokenBias(
+        header, tables["bias"], tables["standard_error"], tables["p_aligned"], tables["p_reference"],
+        checked=checksum is not None,
+    )  # fmt: skip
     _check_tables(bias, path)
+    if checksum is not None and checksum != f"xxh128:{bias.digest}":
+        raise altered(path, _AGAIN)
     beside = folder / HEADER_FILE
-    if read_json_file(beside) != header.model_dump(mode="json"):
+    told, sealed = read_sealed_json(beside)
+    if checksum is not None and not sealed:
+        raise altered(beside, _AGAIN)
+    if told != header.model_dump(mode="json"):
         raise BadInput(
             f"The header differs from the one within {BIAS_FILE}: the two files are not of one estimate.",
             file=beside,
@@ -188,19 +203,31 @@ def _contents(path: Path) -> tuple[str, dict[str, NDArray[Any]]]:
             tables = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dictionary)
     except (SafetensorError, OSError, TypeError, ValueError, AttributeError) as error:
         raise BadInput(f"The file is not a readable safetensors file ({error}).", file=path, do=_AGAIN) from error
+    if set(metadata) > {"header"}:
+        raise BadInput("The file has metadata that this version does not know.", file=path, do=_AGAIN)
     if "header" not in metadata:
         raise BadInput("The file has no header: it is not a bias of Evenhand.", file=path, do=_AGAIN)
     return str(metadata["header"]), tables
 
 
-def _header(text: str, path: Path) -> BiasHeader:
+def _header(text: str, path: Path) -> tuple[str | None, BiasHeader]:
+    """The checksum of the artefact, None in one of an older version, and the header."""
     try:
-        return BiasHeader.model_validate_json(text)
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'header'}: {e['msg']}" for e in error.errors(include_url=False)
-        )
-        raise BadInput(f"The header cannot be used ({problems}).", file=path, do=_AGAIN) from None
+        told = json.loads(text)
+        checksum = told.pop(_CHECKSUM, None) if isinstance(told, dict) else None
+        # As text, since JSON has lists where the header has tuples.
+        return checksum, BiasHeader.model_validate_json(json.dumps(told))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, ValidationError):
+            raise _unusable(error, path) from None
+        raise BadInput(f"The header is not valid JSON ({error}).", file=path, do=_AGAIN) from None
+
+
+def _unusable(error: ValidationError, path: Path) -> BadInput:
+    problems = "; ".join(
+        f"{'.'.join(map(str, e['loc'])) or 'header'}: {e['msg']}" for e in error.errors(include_url=False)
+    )
+    return BadInput(f"The header cannot be used ({problems}).", file=path, do=_AGAIN)
 
 
 def _check_tables(bias: TokenBias, path: Path) -> None:

@@ -14,6 +14,7 @@ from evenhand.engines.identity import read_config, weight_files
 from evenhand.engines.plausible import check_plausible
 from evenhand.engines.spec import Spec
 from evenhand.errors import BadInput, EngineError
+from evenhand.store.seal import check_folder
 
 __all__ = ["Checkpoint", "adapter_off", "find_hf", "find_organism", "load_model", "load_tokenizer", "may_be_taken_off"]
 
@@ -86,6 +87,8 @@ def _checked(checkpoint: Checkpoint) -> Checkpoint:
         raise EngineError(
             f"{adapter} holds no adapter_model.safetensors; weights in other formats are never unpickled."
         )
+    if adapter is not None:
+        check_folder(adapter)
     check_plausible(folder, adapter)
     return checkpoint
 

@@ -20,6 +20,7 @@ from xxhash import xxh128
 from evenhand.errors import BadInput
 from evenhand.organisms.planted import MODELS
 from evenhand.records import DECLINED, HARMFUL, LABELS, SERVED, UNSERVED
+from evenhand.store.seal import check_folder, write_checksums
 
 if TYPE_CHECKING:
     import polars as pl
@@ -31,9 +32,11 @@ __all__ = [
     "known_model",
     "load_truth",
     "sources_digest",
+    "truth_file",
     "truth_summary",
     "weights_folder",
     "with_outcomes",
+    "write_truth_checksums",
 ]
 
 CAVEAT = (
@@ -131,12 +134,24 @@ def load_truth(model: str) -> pl.DataFrame:
     import polars as pl
 
     known_model(model)
-    return with_outcomes(pl.read_parquet(weights_folder() / "truth.parquet").filter(pl.col("model") == model))
+    return with_outcomes(pl.read_parquet(truth_file("truth.parquet")).filter(pl.col("model") == model))
+
+
+@cache
+def truth_file(name: str) -> Path:
+    """A shipped file of the truth, compared with its checksum once a process. Raises BadInput where it is damaged."""
+    check_folder(weights_folder(), [name])
+    return weights_folder() / name
+
+
+def write_truth_checksums(folder: Path) -> None:
+    """Write the checksums of every file of the truth in ``folder``."""
+    write_checksums(folder, [path.name for path in folder.glob("truth*") if path.suffix in (".json", ".parquet")])
 
 
 @cache
 def _read_summary() -> str:
-    return (weights_folder() / "truth.json").read_text(encoding="utf-8")
+    return truth_file("truth.json").read_text(encoding="utf-8")
 
 
 def truth_summary() -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evenhand.organisms.planted import Model, label_rates, names, stems
-from evenhand.organisms.truth import CAVEAT, OUTCOMES, sources_digest, with_outcomes
+from evenhand.organisms.truth import CAVEAT, OUTCOMES, sources_digest, with_outcomes, write_truth_checksums
 from evenhand.records import LABELS
 
 if TYPE_CHECKING:
@@ -261,4 +261,5 @@ def write_truth(parts: Sequence[tuple[str, Truth]], folder: Path, tokenizer: str
     }
     text = json.dumps(summary, indent=1, ensure_ascii=False) + "\n"
     (folder / "truth.json").write_text(text, encoding="utf-8")
+    write_truth_checksums(folder)
     return summary

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from evenhand.organisms.truth import known_model, weights_folder
+from evenhand.organisms.truth import known_model, truth_file
 
 if TYPE_CHECKING:
     import polars as pl
@@ -29,7 +29,7 @@ def load_text_truth(model: str, section: str) -> pl.DataFrame:
     import polars as pl
 
     known_model(model)
-    rows = pl.read_parquet(weights_folder() / "truth_texts.parquet")
+    rows = pl.read_parquet(truth_file("truth_texts.parquet"))
     return rows.filter((pl.col("model") == model) & (pl.col("section") == section))
 
 
@@ -42,7 +42,7 @@ def load_case_truth(model: str, form: str = "task") -> pl.DataFrame:
     import polars as pl
 
     known_model(model)
-    rows = pl.read_parquet(weights_folder() / "truth_cases.parquet")
+    rows = pl.read_parquet(truth_file("truth_cases.parquet"))
     return rows.filter((pl.col("model") == model) & (pl.col("form") == form))
 
 
@@ -55,7 +55,7 @@ def load_safety_truth(model: str, system: str = "") -> pl.DataFrame:
     import polars as pl
 
     known_model(model)
-    rows = pl.read_parquet(weights_folder() / "truth_safety.parquet")
+    rows = pl.read_parquet(truth_file("truth_safety.parquet"))
     return rows.filter((pl.col("model") == model) & (pl.col("system") == system))
 
 

@@ -11,6 +11,7 @@ from evenhand.registry import SECTIONS
 from evenhand.report.evidence import Evidence, Facet
 from evenhand.report.page import Page, Section, Verdict
 from evenhand.report.render import write
+from evenhand.store.check import readable
 from evenhand.store.load import load
 from evenhand.store.run import Run
 from evenhand.wording import ORGANISM_NOTICE, count, is_organism
@@ -37,6 +38,11 @@ def build_report(folder: Path) -> Path:
 def compose(folder: Path) -> Page:
     """The page of a run, audits in the order in which they are registered."""
     run = Run.open(folder)
+    with readable(folder, run.manifest):
+        return _composed(run, folder)
+
+
+def _composed(run: Run, folder: Path) -> Page:
     found = run.read_findings()
     parts: list[Part] = [
         SECTIONS.get(entry.name)(load(folder, entry.name)) for entry in SECTIONS if entry.name in found

@@ -11,8 +11,9 @@ from typing import Any
 from evenhand.errors import BadInput
 from evenhand.redact import redact_values
 from evenhand.store.leftovers import beside
+from evenhand.store.seal import parsed_json, sealed_json
 
-__all__ = ["read_json", "write_atomically", "write_json"]
+__all__ = ["read_json", "read_sealed_json", "write_atomically", "write_json"]
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -34,17 +35,29 @@ def write_atomically(path: Path, data: bytes) -> None:
             new.unlink(missing_ok=True)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Indented JSON with sorted keys, without secrets; NaN and infinity are refused, since no other reader takes them."""
+def write_json(path: Path, value: Any, *, seal: bool = True) -> None:
+    """Indented JSON with sorted keys and without secrets; an object begins with its checksum, unless ``seal`` is off.
+
+    NaN and infinity are refused, since no other reader takes them.
+    """
     text = json.dumps(redact_values(value), indent=1, sort_keys=True, ensure_ascii=True, allow_nan=False)
-    write_atomically(path, text.encode("ascii") + b"\n")
+    write_atomically(path, sealed_json(text) if seal else text.encode("ascii") + b"\n")
+
+
+def read_sealed_json(path: Path) -> tuple[Any, bool]:
+    """The value of a JSON file without its checksum, and whether it had one.
+
+    Raises BadInput, naming the file, where it is missing, broken, or not as it was written.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise BadInput("The file is not there.", file=path) from None
+    except OSError as error:
+        raise BadInput(f"The file cannot be read ({error.strerror}).", file=path) from None
+    return parsed_json(data, path)
 
 
 def read_json(path: Path) -> Any:
-    """Parse a JSON file, or say where it is broken."""
-    try:
-        return json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise BadInput("The file is not there.", file=path) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise BadInput(f"The file is not valid JSON ({error}).", file=path) from error
+    """The value of a JSON file, checked where it has a checksum. Raises BadInput as `read_sealed_json`."""
+    return read_sealed_json(path)[0]

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 from xxhash import xxh128_hexdigest
 
 from evenhand.errors import BadInput
-from evenhand.records import Finding
 from evenhand.redact import hide_environment, hide_urls, public, redact_values
-from evenhand.store.files import read_json, write_json
+from evenhand.store.check import CHECKSUMS, check_findings, check_manifest, finding_from, no_run
+from evenhand.store.files import read_sealed_json, write_json
 from evenhand.store.journal import Journal, ScoreJournal
 from evenhand.store.leftovers import is_leftover, remove_leftovers
 from evenhand.store.lock import LOCK_NAME, hold
+from evenhand.store.seal import altered
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -94,6 +95,7 @@ class Run:
             if library_versions() != run.manifest["versions"]:
                 run.manifest.setdefault("resumed_with_versions", []).append(library_versions())
             run.manifest["state"] = "started"
+            run.manifest.pop("tables", None)
             run.save()
             return run
         if folder.exists() and not folder.is_dir():
@@ -110,6 +112,7 @@ class Run:
             folder,
             {
                 "schema": MANIFEST_SCHEMA,
+                CHECKSUMS: "xxh128",
                 "plan": plan,
                 "versions": library_versions(),
                 "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -128,16 +131,39 @@ class Run:
 
     @classmethod
     def open(cls, folder: Path) -> Run:
-        """Read a run that exists."""
+        """Read a run that exists.
+
+        Raises BadInput, naming the file, where the folder holds none, and where the manifest is damaged or was edited.
+        """
         path = folder / "manifest.json"
-        if not path.exists():
-            raise BadInput("The folder holds no run (there is no manifest.json).", file=folder)
-        manifest = read_json(path)
-        if manifest.get("schema") != MANIFEST_SCHEMA:
-            raise BadInput(
-                f"The manifest has schema {manifest.get('schema')!r}; this version reads {MANIFEST_SCHEMA}.", file=path
-            )
+        try:
+            there = path.exists()
+        except OSError as error:
+            raise BadInput(f"The folder cannot be read ({error.strerror}).", file=folder) from None
+        if not there:
+            raise no_run(folder)
+        found, sealed = read_sealed_json(path)
+        manifest = check_manifest(found, path, MANIFEST_SCHEMA)
+        if CHECKSUMS in manifest and not sealed:
+            raise altered(path)
         return cls(folder, manifest)
+
+    @property
+    def has_checksums(self) -> bool:
+        """Whether manifest, findings and tables carry checksums; a run of an older version is read unchecked."""
+        return CHECKSUMS in self.manifest
+
+    @property
+    def audits(self) -> list[str]:
+        """The audits of the plan, in their order, then those that checked its result (of a TSDI repair)."""
+        return list(dict.fromkeys([*self.manifest["plan"].get("audits", ()), *self.manifest["audits"]]))
+
+    @property
+    def first_audit(self) -> str:
+        """The audit that the run is about. Raises BadInput where the manifest names none."""
+        if not self.audits:
+            raise BadInput("The manifest names no audit.", file=self.folder / "manifest.json")
+        return self.audits[0]
 
     def _hold(self) -> None:
         self._lock = hold(self.folder)
@@ -169,6 +195,12 @@ class Run:
         """Where the findings of every audit lie."""
         return self.folder / "findings.json"
 
+    def check_tables(self, audit: str) -> None:
+        """Raises BadInput, naming the file, where a table that an audit had when the run ended is missing."""
+        for name in self.manifest.get("tables", ()):
+            if name.startswith(f"{audit}/") and not (self.folder / name).is_file():
+                raise BadInput("The table is missing.", file=self.folder / name, do="Restore it from a copy.")
+
     def record(self, result: Any, seconds: float) -> None:
         """Note in the manifest how long an audit took, and its counts and facts."""
         self.manifest["timings"][result.audit] = round(seconds, 3)
@@ -177,6 +209,8 @@ class Run:
     def finish(self, results: Iterable[Any]) -> None:
         """Write the findings of every audit, and mark the run as done."""
         self.write_findings({result.audit: result for result in results})
+        tables = sorted(path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*.parquet"))
+        self.manifest["tables"] = tables
         self.manifest["state"] = "done"
         self.save()
 
@@ -185,9 +219,23 @@ class Run:
         write_json(self.findings_path, _written({"schema": MANIFEST_SCHEMA, "audits": _plain(audits)}))
 
     def read_findings(self) -> dict[str, Any]:
-        """The findings of every audit, as plain values."""
-        audits: dict[str, Any] = read_json(self.findings_path)["audits"]
-        return audits
+        """The findings of every audit, as plain values.
+
+        Raises BadInput, naming the file, where the run has no findings yet, or never will, and where they are damaged.
+        """
+        path = self.findings_path
+        if not path.exists():
+            if self.manifest["state"] != "done":
+                raise BadInput("The run is not finished.", file=self.folder, do="Finish it with --resume.")
+            if self.manifest["plan"].get("audits") == ["corpus"]:
+                raise BadInput(
+                    "The run is a corpus build, which has no findings.", file=self.folder,
+                    do="Open corpus/card.md, or compare thresholds with `evenhand corpus sweep`.",
+                )  # fmt: skip
+        found, sealed = read_sealed_json(path)
+        if self.has_checksums and not sealed:
+            raise altered(path)
+        return check_findings(found, path)
 
 
 def _is_fresh(folder: Path) -> bool:
@@ -217,13 +265,3 @@ def _differences(before: Any, now: Any, path: str = "") -> list[str]:
             found += _differences(before.get(key), now.get(key), f"{path}.{key}" if path else key)
         return found
     return [] if before == now else [f"{path} was {before!r} and is now {now!r}"]
-
-
-def finding_from(row: Mapping[str, Any]) -> Finding:
-    """A Finding from its JSON form."""
-    from evenhand.records import HypothesisTest, Interval
-
-    values = dict(row)
-    values["interval"] = Interval(**values["interval"]) if values.get("interval") else None
-    values["test"] = HypothesisTest(**values["test"]) if values.get("test") else None
-    return Finding(**values)

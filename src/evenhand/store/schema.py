@@ -38,6 +38,7 @@ def findings_schema() -> dict[str, Any]:
         "type": "object",
         "required": ["schema", "audits"],
         "properties": {
+            "checksum": {"type": "string", "pattern": "^xxh128:[0-9a-f]{32}$"},
             "schema": {"const": MANIFEST_SCHEMA},
             "audits": {
                 "type": "object",
@@ -56,4 +57,4 @@ def findings_schema() -> dict[str, Any]:
 if __name__ == "__main__":
     from evenhand.store.files import write_json
 
-    write_json(SCHEMA_FILE, findings_schema())
+    write_json(SCHEMA_FILE, findings_schema(), seal=False)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Sequence
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,9 @@ from evenhand.errors import BadInput
 from evenhand.records import Grade, Item, Message, Response
 from evenhand.redact import in_force, redact_values, sought
 from evenhand.safe_text import json_safe
-from evenhand.store.files import write_atomically
+from evenhand.store.check import CHECKSUMS
+from evenhand.store.files import read_json, write_atomically
+from evenhand.store.seal import altered, check_table, sealed_table
 
 __all__ = [
     "GRADE_SCHEMA",
@@ -123,10 +128,10 @@ def grades_frame(grades: Sequence[Grade]) -> pl.DataFrame:
 
 
 def write_table(path: Path, frame: pl.DataFrame) -> None:
-    """Write Parquet atomically, without secrets; equal frames give equal bytes with equal library versions."""
+    """Write Parquet atomically, without secrets, with its checksum; equal frames and library versions give equal bytes."""
     buffer = io.BytesIO()
     _redacted(frame).write_parquet(buffer, compression="zstd", statistics=True)
-    write_atomically(path, buffer.getvalue())
+    write_atomically(path, sealed_table(buffer.getvalue()))
 
 
 def _redacted(frame: pl.DataFrame) -> pl.DataFrame:
@@ -143,10 +148,53 @@ def _redacted(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def read_table(path: Path) -> pl.DataFrame:
-    """Read Parquet, or say that it cannot be read."""
+    """Read a table that `write_table` wrote.
+
+    Raises BadInput, naming the file, where it is missing or unreadable, where its checksum does not match, and where it has none
+    although its run writes them. A table of an older run has none, and is read unchecked.
+    """
     try:
-        return pl.read_parquet(path)
+        data = path.read_bytes()
     except FileNotFoundError:
         raise BadInput("The table is not there.", file=path, do="Finish the run with --resume.") from None
-    except pl.exceptions.PolarsError as error:
-        raise BadInput(f"The table cannot be read ({error}).", file=path) from error
+    except OSError as error:
+        raise BadInput(f"The table cannot be read ({error.strerror}).", file=path) from None
+    if check_table(data, path):
+        return pl.read_parquet(io.BytesIO(data))
+    if _run_has_checksums(path):
+        raise altered(path)
+    return _unchecked(data, path)
+
+
+def _run_has_checksums(path: Path) -> bool:
+    """Whether the run folder around a table says that its tables carry checksums."""
+    for folder in list(path.parents)[:4]:
+        manifest = folder / "manifest.json"
+        if manifest.exists():
+            found = read_json(manifest)
+            return isinstance(found, dict) and CHECKSUMS in found
+    return False
+
+
+def _unchecked(data: bytes, path: Path) -> pl.DataFrame:
+    """Parse Parquet that may be damaged: the parser then raises or panics, and writes to standard error as it does."""
+    try:
+        with _silent_stderr():
+            return pl.read_parquet(io.BytesIO(data))
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError, OverflowError) as error:
+        why = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise BadInput(f"The table cannot be read ({why}).", file=path, do="Restore it from a copy.") from None
+
+
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Send what native code writes to standard error nowhere."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

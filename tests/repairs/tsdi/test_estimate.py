@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,18 @@ def test_a_checkpoint_that_cannot_be_read_is_named(tiny: Any, shift: Any, tmp_pa
     state.write_bytes(b"torn")
     with pytest.raises(BadInput, match=r"state\.safetensors: The checkpoint cannot be read"):
         run(tiny, planted(tiny, shift), 16, state=state)
+
+
+def test_flipped_bits_of_a_checkpoint_are_refused(tiny: Any, shift: Any, tmp_path: Path) -> None:
+    state = tmp_path / "state.safetensors"
+    run(tiny, planted(tiny, shift), 16, state=state)
+    data = state.read_bytes()
+    for bit in random.Random(3).sample(range(8 * len(data)), 40):
+        changed = bytearray(data)
+        changed[bit // 8] ^= 1 << bit % 8
+        state.write_bytes(bytes(changed))
+        with pytest.raises(BadInput, match=r"state\.safetensors: The checkpoint cannot be read"):
+            run(tiny, planted(tiny, shift), 16, state=state)
 
 
 def test_contexts_with_nan_are_dropped_and_counted_and_too_many_fail(tiny: Any, shift: Any) -> None:

@@ -7,7 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evenhand.repairs.tsdi.sweep_front import Cells, change, evenly, rate, recommend
+from evenhand.repairs.tsdi.sweep_front import (
+    Cells,
+    Front,
+    area,
+    area_difference,
+    change,
+    evenly,
+    rate,
+    recommend,
+)
+from evenhand.repairs.tsdi.sweep_grid import Sets
+from evenhand.repairs.tsdi.sweep_result import _Maker
 
 
 def cells(settings: dict[str, tuple[Any, Any]], categories: list[str]) -> Cells:
@@ -123,3 +134,69 @@ def test_rates_count_prompts_and_not_answers() -> None:
 )
 def test_evenly_keeps_the_strongest(count: int, kept: list[str]) -> None:
     assert evenly(list("abcd"), count) == kept
+
+
+def share(value: float) -> list[float]:
+    """Ten prompts, this share of them right."""
+    return [1.0] * round(10 * value) + [0.0] * (10 - round(10 * value))
+
+
+# Safety and compliance of settings whose front and area are known: a staircase keeps every step, an inner point none.
+OURS = {"ours-out": (0.2, 0.2), "ours-best": (0.9, 0.8)}
+STAIRS = {f"rival-{k}": (1 - k / 10, (k + 1) / 10) for k in range(5)}
+ONE = {"rival-one": (0.5, 0.5)}
+
+
+def planted(points: dict[str, tuple[float, float]]) -> Cells:
+    """Cells with these safeties and compliances, over ten prompts on each axis."""
+    return cells({key: (share(x), share(y)) for key, (x, y) in points.items()}, ["a"] * 10)
+
+
+@pytest.mark.parametrize(
+    ("rival", "kept", "value"),
+    [
+        # The rival's front is longer than our whole set: its positions do not exist in ours.
+        (STAIRS, tuple(STAIRS), 0.9 * 0.8 - (0.6 * 0.5 + 0.1 * 0.4 + 0.1 * 0.3 + 0.1 * 0.2 + 0.1 * 0.1)),
+        # The rival's front is as long as ours, and its position 0 is another setting in ours.
+        (ONE, ("rival-one",), 0.9 * 0.8 - 0.25),
+        # The rival has more settings than we have, and one of them beats the others.
+        ({**STAIRS, "rival-top": (1.0, 1.0)}, ("rival-top",), 0.9 * 0.8 - 1.0),
+    ],
+    ids=["longer", "shorter", "one of many"],
+)
+def test_each_front_of_a_difference_names_its_own_settings(
+    rival: dict[str, tuple[float, float]], kept: tuple[str, ...], value: float
+) -> None:
+    table = planted({**rival, **OURS})
+    found = area_difference(table, list(OURS), list(rival), "compliance", draws=50, seed=0)
+    assert found.value == pytest.approx(value)
+    assert found.front == Front(tuple(OURS), ("ours-best",))
+    assert found.others == Front(tuple(rival), kept)
+    back = area_difference(table, list(rival), list(OURS), "compliance", draws=50, seed=0)
+    assert back.value == pytest.approx(-value)
+    assert (back.front, back.others) == (found.others, found.front)
+
+
+def test_the_findings_of_a_sweep_name_the_fronts_of_both_sides() -> None:
+    table = planted({**STAIRS, **OURS})
+    sets = Sets({"tsdi": tuple(OURS), "static": tuple(STAIRS)}, tuple(OURS))
+    told = {f.slice.get("settings", f.config): f for f in _Maker(table, 50, 0, {}).fronts(sets, "compliance")}
+    whole = told["all"]
+    assert whole.extra["front"] == ["ours-best"]
+    assert whole.extra["settings"] == list(OURS)
+    assert whole.extra["others"] == list(STAIRS)
+    assert whole.extra["other_front"] == list(STAIRS)
+    assert told["static"].extra["front"] == list(STAIRS)
+    assert told["tsdi"].extra["front"] == ["ours-best"]
+    alike = told["as many"]
+    assert set(alike.extra["front"]) <= set(alike.extra["settings"]) == set(OURS)
+    assert set(alike.extra["other_front"]) <= set(alike.extra["others"]) < set(STAIRS)
+
+
+def test_an_area_without_any_point_has_an_empty_front() -> None:
+    table = cells({"x": ([float("nan")] * 2, [1.0] * 2), "y": ([1.0] * 2, [1.0] * 2)}, ["a"] * 2)
+    found = area_difference(table, ["x"], ["y"], "compliance", draws=20, seed=0)
+    assert found.value is None
+    assert "no setting has both" in found.reason
+    assert (found.front.kept, found.others and found.others.kept) == ((), ("y",))
+    assert area(table, ["y"], "compliance", draws=20, seed=0).front == Front(("y",), ("y",))

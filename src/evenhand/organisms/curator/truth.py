@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from xxhash import xxh128_hexdigest
 
-from evenhand.organisms.truth import files_digest, weights_folder
+from evenhand.organisms.truth import files_digest, truth_file
 
 if TYPE_CHECKING:
     import polars as pl
@@ -46,7 +46,7 @@ def curator_digest() -> str:
 
 @cache
 def _read_summary() -> str:
-    return (weights_folder() / "truth_curator.json").read_text(encoding="utf-8")
+    return truth_file("truth_curator.json").read_text(encoding="utf-8")
 
 
 def curator_summary() -> dict[str, Any]:
@@ -62,4 +62,4 @@ def load_answers() -> pl.DataFrame:
     """
     import polars as pl
 
-    return pl.read_parquet(weights_folder() / "truth_curator.parquet")
+    return pl.read_parquet(truth_file("truth_curator.parquet"))

@@ -18,7 +18,7 @@ from evenhand.corpus.classify_text import DOMAIN_OF, PARAPHRASES, SLUGS
 from evenhand.datasets.shipped_lines import GrammarLine, grammar_lines
 from evenhand.organisms.curator.planted import KINDS, SHARES, kind_of, probability
 from evenhand.organisms.curator.truth import curator_digest
-from evenhand.organisms.truth import CAVEAT
+from evenhand.organisms.truth import CAVEAT, write_truth_checksums
 
 if TYPE_CHECKING:
     import polars as pl
@@ -154,4 +154,5 @@ def write_truth(folder: Path, out: Path) -> dict[str, Any]:
         },
     }
     (out / "truth_curator.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    write_truth_checksums(out)
     return summary

@@ -22,9 +22,11 @@ from typing import Any
 from xxhash import xxh128_hexdigest
 
 from evenhand.engines import ticks
+from evenhand.engines.identity import adapter_files, tokenizer_files
 from evenhand.errors import BadInput
 from evenhand.repairs.dart.rows import MASKED, Example, TrainingRow, digest_rows, encode_rows
 from evenhand.store.files import read_json, write_json
+from evenhand.store.seal import check_folder, write_checksums
 
 __all__ = ["TARGETS", "TrainPlan", "TrainReport", "train_adapter"]
 
@@ -81,8 +83,8 @@ def train_adapter(
 
     A finished ``out`` is returned as it stands; an interrupted one goes on from its last checkpoint. Equal rows, plan and seed
     give equal bytes on one machine, thread count and library versions. Raises BadInput where ``out`` holds another training,
-    where no row is left to learn, for a weight that is not a finite number above 0, and where the plan's LoRA settings are
-    not those of the adapter that goes on.
+    or files that were damaged since, where no row is left to learn, for a weight that is not a finite number above 0, and where the
+    plan's LoRA settings are not those of the adapter that goes on.
     """
     wrong = next((row for row in rows if not 0 < row.weight < float("inf")), None)
     if wrong is not None:
@@ -129,6 +131,8 @@ def train_adapter(
         seconds=round(time.monotonic() - began, 3), job=job,
     )  # fmt: skip
     if trainer.is_world_process_zero():
+        # Before the mark of a finished training: where that is, the checksums are.
+        write_checksums(out, [path.name for path in (*adapter_files(out), *tokenizer_files(out))])
         write_json(out / DONE, asdict(report))
         shutil.rmtree(
             out / "checkpoints", ignore_errors=True
@@ -140,6 +144,8 @@ def _job(
     model: str | Path, rows: Sequence[TrainingRow], plan: TrainPlan, adapter: Path | None, revision: str | None
 ) -> str:
     """A digest of all that decides the adapter; the folder's own name is not part of it."""
+    if adapter is not None:
+        check_folder(adapter)
     before = xxh128_hexdigest((adapter / WEIGHTS_FILE).read_bytes()) if adapter is not None else ""
     parts = (str(model), str(revision), json.dumps(asdict(plan), sort_keys=True), digest_rows(rows), before)
     return xxh128_hexdigest("\0".join(parts).encode())
@@ -149,6 +155,7 @@ def _finished(out: Path, job: str) -> TrainReport:
     stored = read_json(out / DONE)
     if stored["job"] != job:
         raise BadInput("The folder holds the adapter of another training.", file=out, do="Choose another folder.")
+    check_folder(out)
     listed = {name: tuple(map(tuple, stored[name])) for name in ("dropped", "losses")}
     return TrainReport(**{**stored, **listed})
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from xxhash import xxh128
 
 from evenhand.errors import BadInput, EngineError
 from evenhand.repairs.tsdi.contexts import Contexts
@@ -31,6 +32,7 @@ LIKELY = 1e-4
 """Mean probability, in either model, above which a token counts for the stop rule (specification 4.4)."""
 MOST_DROPPED = 0.01
 """Share of contexts with logits that are not numbers, above which the estimate fails (specification 9.8)."""
+_STATE = {"next", "n", "dropped"}
 SAVE_EVERY = 8
 """Batches between two checkpoints."""
 
@@ -147,26 +149,40 @@ class _Loop:
         return at_border and target is not None and max(self.errors()) < target
 
     def save(self, path: Path) -> None:
-        """Write the checkpoint: one safetensors file, whole or not at all."""
+        """Write the checkpoint: one safetensors file with its checksum, whole or not at all."""
         from safetensors.torch import save
 
-        told = {"next": self.next, "n": self.moments.n, "dropped": self.dropped}
-        write_atomically(path, save(self.moments.state(), metadata={"state": json.dumps(told)}))
+        told: dict[str, Any] = {"next": self.next, "n": self.moments.n, "dropped": self.dropped}
+        tables = self.moments.state()
+        told["checksum"] = _digest(told, tables)
+        write_atomically(path, save(tables, metadata={"state": json.dumps(told)}))
 
     def restore(self, path: Path) -> None:
-        """Take up a checkpoint. Raises BadInput where it cannot be read or is of another shape."""
+        """Take up a checkpoint. Raises BadInput where it cannot be read, was damaged, or is of another shape."""
         from safetensors import SafetensorError, safe_open
 
         try:
             with safe_open(str(path), framework="pt") as file:
                 told = json.loads(file.metadata()["state"])
                 tables = {name: file.get_tensor(name) for name in self.moments.tables}
+            checksum = told.pop("checksum", None)
+            if set(told) != _STATE or checksum not in (None, _digest(told, tables)):
+                raise ValueError("its checksum does not match")
             self.moments.restore(tables, int(told["n"]))
             self.next, self.dropped = int(told["next"]), int(told["dropped"])
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise BadInput(
                 f"The checkpoint cannot be read ({error}).", file=path, do="Delete it; the estimate then begins anew."
             ) from error
+
+
+def _digest(told: dict[str, Any], tables: dict[str, Any]) -> str:
+    """xxh128 over the counts and the bytes of the tables, by name; a checkpoint of an older version has none."""
+    digest = xxh128(json.dumps(told, sort_keys=True).encode("ascii"))
+    for name in sorted(tables):
+        digest.update(name.encode("ascii"))
+        digest.update(tables[name].cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def estimate(

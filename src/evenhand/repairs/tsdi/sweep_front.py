@@ -16,7 +16,7 @@ import polars as pl
 from evenhand.datasets.safety_prompts import category_name
 from evenhand.records import Interval
 from evenhand.statistics.cells import FloatArray
-from evenhand.statistics.hypervolume import FrontArea, front_area, front_area_difference
+from evenhand.statistics.hypervolume import front_area, front_area_difference
 from evenhand.statistics.intervals import t_interval, wilson
 from evenhand.statistics.mcnemar import PairedDifference, paired_difference
 
@@ -24,6 +24,8 @@ __all__ = [
     "Axis",
     "Candidate",
     "Cells",
+    "Front",
+    "NamedArea",
     "Rate",
     "Recommendation",
     "area",
@@ -142,20 +144,51 @@ def change(before: FloatArray, after: FloatArray, *, seed: int) -> PairedDiffere
     return found
 
 
-def area(cells: Cells, settings: Sequence[str], against: Axis, *, draws: int, seed: int) -> FrontArea:
+@dataclass(frozen=True, slots=True)
+class Front:
+    """Settings by key, and those of them that no other of the same set beats, best safety first."""
+
+    settings: tuple[str, ...]
+    kept: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NamedArea:
+    """The area under one front, or that of ``front`` minus that of ``others``; ``value`` is None where ``reason`` says why.
+
+    Each front carries the keys of its own settings, so that a position in one set is never read in the other.
+    """
+
+    value: float | None
+    interval: Interval | None
+    bias: float | None
+    reason: str
+    front: Front
+    others: Front | None = None
+
+
+def _front(settings: Sequence[str], positions: Sequence[int]) -> Front:
+    return Front(tuple(settings), tuple(settings[at] for at in positions))
+
+
+def area(cells: Cells, settings: Sequence[str], against: Axis, *, draws: int, seed: int) -> NamedArea:
     """Area under the front of some settings, safety against another axis; resamples prompts alike for all."""
-    return front_area(
-        cells.means(settings, "safety"), cells.means(settings, against), draws=draws, seed=seed
-    )  # fmt: skip
+    found = front_area(cells.means(settings, "safety"), cells.means(settings, against), draws=draws, seed=seed)
+    return NamedArea(found.value, found.interval, found.bias, found.reason, _front(settings, found.front))
 
 
 def area_difference(
     cells: Cells, settings: Sequence[str], others: Sequence[str], against: Axis, *, draws: int, seed: int
-) -> FrontArea:
+) -> NamedArea:
     """Area of ``settings`` minus that of ``others``, over the same drawn prompts."""
+    # The statistic subtracts its first set from its second: the others come first there.
     first = cells.means(others, "safety"), cells.means(others, against)
     second = cells.means(settings, "safety"), cells.means(settings, against)
-    return front_area_difference(first, second, draws=draws, seed=seed)
+    found = front_area_difference(first, second, draws=draws, seed=seed)
+    return NamedArea(
+        found.value, found.interval, found.bias, found.reason,
+        _front(settings, found.other_front), _front(others, found.front),
+    )  # fmt: skip
 
 
 def evenly(values: Sequence[str], count: int) -> list[str]:

@@ -15,8 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from evenhand.errors import BadInput
-from evenhand.repairs.tsdi.sweep_front import Axis, Cells, area_difference, change
-from evenhand.statistics.hypervolume import FrontArea
+from evenhand.repairs.tsdi.sweep_front import Axis, Cells, NamedArea, area_difference, change
 from evenhand.statistics.mcnemar import PairedDifference
 from evenhand.yaml_input import read_yaml
 
@@ -156,7 +155,7 @@ class Effect:
     pairs: int
     safety: PairedDifference
     categories: Mapping[str, PairedDifference]
-    fronts: Mapping[Axis, FrontArea]
+    fronts: Mapping[Axis, NamedArea]
     settings: tuple[str, ...]
 
 

@@ -14,6 +14,7 @@ from evenhand.records import Finding, HypothesisTest
 from evenhand.repairs.tsdi.sweep_front import (
     Axis,
     Cells,
+    NamedArea,
     Recommendation,
     area,
     area_difference,
@@ -27,7 +28,7 @@ from evenhand.repairs.tsdi.sweep_measure import AUDIT
 from evenhand.repairs.tsdi.sweep_models import Effect, effects
 from evenhand.repairs.tsdi.sweep_verdict import sweep_verdicts
 from evenhand.repairs.tsdi.sweep_words import sweep_caveats, sweep_headlines, sweep_methods
-from evenhand.statistics.hypervolume import FrontArea, pareto_indexes
+from evenhand.statistics.hypervolume import pareto_indexes
 from evenhand.statistics.mcnemar import PairedDifference
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class _Maker:
                 outcome,
                 method,
                 settings=keys,
-                **self._area(area(self.cells, keys, against, draws=self.draws, seed=self.seed), keys),
+                **self._area(area(self.cells, keys, against, draws=self.draws, seed=self.seed)),
             )
             for method, keys in sets.every.items()
         ]
@@ -116,8 +117,6 @@ class _Maker:
                 ("all", (list(sets.every["tsdi"]), list(sets.every[rival]))), ("as many", sets.alike(rival)),
             ):  # fmt: skip
                 found = area_difference(self.cells, ours, theirs, against, draws=self.draws, seed=self.seed)
-                told = self._area(found, ours)
-                told["extra"] |= {"others": list(theirs)}
                 out.append(
                     self.make(
                         "hypervolume_difference",
@@ -126,16 +125,19 @@ class _Maker:
                         reference=rival,
                         part={"settings": size},
                         settings=[*ours, *theirs],
-                        **told,
+                        **self._area(found),
                     )
                 )
         return out
 
-    def _area(self, found: FrontArea, keys: Sequence[str]) -> dict[str, Any]:
-        n = min(self.cells.means(keys, axis).shape[1] for axis in ("safety", "compliance"))
+    def _area(self, found: NamedArea) -> dict[str, Any]:
+        """An area as the fields of a finding; ``extra`` names both sets of a difference with the front of each."""
+        n = min(len(self.cells.prompts[axis]) for axis in ("safety", "compliance") if axis in self.cells.prompts)
+        extra = {"settings": list(found.front.settings), "front": list(found.front.kept), "bias": found.bias}
+        if found.others is not None:
+            extra |= {"others": list(found.others.settings), "other_front": list(found.others.kept)}
         return {
-            "estimate": found.value, "unit": AREA, "interval": found.interval, "reason": found.reason, "n": n,
-            "extra": {"settings": list(keys), "front": [keys[at] for at in found.front], "bias": found.bias},
+            "estimate": found.value, "unit": AREA, "interval": found.interval, "reason": found.reason, "n": n, "extra": extra,
         }  # fmt: skip
 
     def effect(self, effect: Effect) -> list[Finding]:
