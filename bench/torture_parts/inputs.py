@@ -1,0 +1,2 @@
+from torture_parts.kit import *
+def inputs(place): return Counts()
