@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-__all__ = ["differences", "journal_lines", "leftovers"]
+__all__ = ["differences", "journal_lines", "leftovers", "plain"]
 
 _TIMES = frozenset({"created", "timings", "seconds", "resumed_with_versions", "finished", "elapsed"})
 _CLOCK = re.compile(rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d| UTC)?|\b[\d.,]+ (?:s|min|seconds)\b")
@@ -34,10 +34,14 @@ def differences(whole: Path, broken: Path) -> list[str]:
 
 def content(path: Path) -> Any:
     """What is compared of a file: its bytes; of a manifest all but times, checksums of files that hold times among them."""
-    data = path.read_bytes()
-    if path.suffix == ".json":
+    return plain(path.suffix, path.read_bytes())
+
+
+def plain(suffix: str, data: bytes) -> Any:
+    """The content of a file with this suffix, without times."""
+    if suffix == ".json":
         return without_times(json.loads(data))
-    if path.suffix in (".html", ".md"):
+    if suffix in (".html", ".md"):
         return _CLOCK.sub(b"TIME", data)
     return data
 

@@ -63,12 +63,12 @@ def unbroken(zygote: Zygote, place: Place, long: Long, total: Counts) -> tuple[P
 
 
 def broken(zygote: Zygote, place: Place, long: Long, turn: int, whole: Path, seconds: float) -> Counts:
-    """One run with one to four signals, some of them two at once, then resumed to its end."""
+    """One run with two to six signals, some of them two at once, then resumed to its end."""
     counts, draw = Counts(), place.random("kills", long.name, turn)
     folder = workplace(place, long, "broken")
     run, told, wrong = folder / "run", [], ""
     before: dict[str, set[bytes]] = {}
-    for _ in range(draw.randint(1, 4)):
+    for _ in range(draw.randint(2, 6)):
         number = draw.choice(_SIGNALS)
         moment = 0.02 + draw.random() ** 0.8 * seconds
         signals = [(moment, number)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import random
@@ -21,7 +22,6 @@ from typing import Any
 __all__ = ["BAD", "Counts", "Done", "Place", "Zygote", "read_text", "traceback_in"]
 
 HERE = Path(__file__).resolve().parent
-SOURCE = HERE.parents[1] / "src"
 BAD = ("lost", "differing", "tracebacks", "hangs", "leaks", "memory", "leftovers")
 """What must not happen. ``memory``: a process grew beyond its bound. ``leftovers``: temporary files or locks that stay."""
 
@@ -127,9 +127,12 @@ def traceback_in(text: str) -> bool:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """The environment of a process under test: one thread each, no colours, a fixed width, this checkout's code, no network."""
+    """The environment of a process under test: one thread each, no colours, a fixed width, the same code, no network."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("EVENHAND", "OPENAI", "COLUMNS"))}
-    path = os.pathsep.join(filter(None, (str(SOURCE), kept.get("PYTHONPATH", ""))))
+    found = importlib.util.find_spec("evenhand")
+    if found is None or found.origin is None:
+        raise RuntimeError("evenhand is not installed in this environment")
+    path = os.pathsep.join(filter(None, (str(Path(found.origin).parents[1]), kept.get("PYTHONPATH", ""))))
     fixed = {
         "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "POLARS_MAX_THREADS": "2", "PYTHONPATH": path, "NO_COLOR": "1",
         "COLUMNS": "200", "TERM": "dumb", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1",
@@ -177,6 +180,24 @@ class Zygote:
         if self._answer(300.0) is None:
             raise RuntimeError(f"the process that forks does not start: {read_text(self.folder / 'zygote.err')[-2000:]}")
 
+    def _prepare(self) -> None:
+        """Start the process where there is none."""
+        if self._process is None or self._process.poll() is not None:
+            self.close()
+            self._start()
+
+    def _ask(self, request: dict[str, Any]) -> int:
+        """Send a request; the id of the child that serves it."""
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(request).encode() + b"\n")
+        self._process.stdin.flush()
+        answer = self._answer(60.0)
+        if answer is None or "pid" not in answer:
+            self.close()
+            raise RuntimeError(f"a child does not start: {answer}, {read_text(self.folder / 'zygote.err')[-2000:]}")
+        return int(answer["pid"])
+
     def _answer(self, seconds: float) -> dict[str, Any] | None:
         """The next line, or None where none comes in that time."""
         assert self._process is not None
@@ -203,28 +224,22 @@ class Zygote:
         limit: float = 120.0,
         signals: Sequence[tuple[float, int]] = (),
         fsize: int | None = None,
+        options: dict[str, float] | None = None,
     ) -> Done:
-        """Run one command line. ``signals`` are sent at these seconds after its start; after ``limit`` seconds it has hung."""
+        """Run one command line. ``signals`` are sent at these seconds after its start; after ``limit`` seconds it has hung.
+
+        ``fsize`` is the largest file that it can write, in bytes; ``options`` are other defaults of engine options.
+        """
+        self._prepare()
         self._runs += 1
-        if self._process is None or self._process.poll() is not None:
-            self.close()
-            self._start()
-        assert self._process is not None
-        assert self._process.stdin is not None
         out, err = (self.folder / f"{self._runs % 8}.{name}" for name in ("out", "err"))
         for path in (out, err):
             path.unlink(missing_ok=True)
         request: dict[str, Any] = {
             "argv": list(argv), "cwd": str(cwd), "env": env or {}, "out": str(out), "err": str(err),
-            **({} if fsize is None else {"fsize": fsize}),
+            "options": options or {}, **({} if fsize is None else {"fsize": fsize}),
         }  # fmt: skip
-        self._process.stdin.write(json.dumps(request).encode() + b"\n")
-        self._process.stdin.flush()
-        answer = self._answer(60.0)
-        if answer is None or "pid" not in answer:
-            self.close()
-            raise RuntimeError(f"a child does not start: {answer}, {read_text(self.folder / 'zygote.err')[-2000:]}")
-        child, began = int(answer["pid"]), time.monotonic()
+        child, began = self._ask(request), time.monotonic()
         ended = None
         for moment, number in sorted(signals):
             ended = self._answer(max(0.0, began + moment - time.monotonic()))
@@ -243,6 +258,45 @@ class Zygote:
             self.close()
             ended = {"code": -9, "memory": 0}
         return Done(ended["code"], ended["memory"] / 1024, seconds, read_text(out), read_text(err), hung)
+
+
+    def batch(
+        self, cases: Sequence[dict[str, Any]], *, limit: float, space: int, until: float
+    ) -> tuple[list[tuple[int, str]], str]:
+        """Run short command lines one after the other in one child of at most ``space`` bytes.
+
+        Returns the exit code and the streams of those that ended, and why the next one did not: ``hangs`` after ``limit``
+        seconds, ``tracebacks`` where the process died, an empty text where there is none or the time (``until``) is over.
+        """
+        self._prepare()
+        self._runs += 1
+        results, out = self.folder / "results.jsonl", self.folder / "batch.out"
+        for path in (results, out):
+            path.unlink(missing_ok=True)
+        child = self._ask({"batch": list(cases), "results": str(results), "out": str(out), "space": space})
+        seen, since, stopped = -1, time.monotonic(), ""
+        while (ended := self._answer(0.2)) is None:
+            size = results.stat().st_size if results.exists() else 0
+            if size != seen:
+                seen, since = size, time.monotonic()
+            if time.monotonic() - since > limit:
+                stopped = "hangs"
+                break
+            if time.monotonic() > until + 5.0:
+                break
+        else:
+            stopped = "tracebacks" if ended["code"] != 0 else ""
+        if ended is None:
+            _send(child, signal.SIGKILL)
+            if self._answer(30.0) is None:
+                self.close()
+        _end_group(child)
+        rows = [json.loads(line) for line in results.read_bytes().split(b"\n")[:-1]] if results.exists() else []
+        return [(int(row["code"]), str(row["text"])) for row in rows if "ended" in row], stopped
+
+    def last_output(self) -> str:
+        """The streams of the case that a batch stopped at."""
+        return read_text(self.folder / "batch.out")
 
 
 def run_process(argv: Sequence[str], cwd: Path, *, env: dict[str, str] | None = None, limit: float = 240.0) -> Done:
