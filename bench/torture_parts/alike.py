@@ -10,7 +10,9 @@ from typing import Any
 __all__ = ["differences", "journal_lines", "leftovers", "plain"]
 
 _TIMES = frozenset({"created", "timings", "seconds", "resumed_with_versions", "finished", "elapsed"})
-_CLOCK = re.compile(rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d| UTC)?|\b[\d.,]+ (?:s|min|seconds)\b")
+_CLOCK = re.compile(
+    rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d| UTC)?|\b[\d.,]+ (?:s|min|seconds)\b"
+)
 
 
 def files_of(folder: Path) -> dict[str, Path]:
@@ -64,4 +66,8 @@ def journal_lines(folder: Path) -> dict[str, set[bytes]]:
 
 def leftovers(folder: Path) -> list[str]:
     """Temporary files that a finished run must not hold."""
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.name.endswith((".tmp", "-journal", ".part")))
+    return sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.name.endswith((".tmp", "-journal", ".part"))
+    )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from torture_parts.asked import Asked
 from torture_parts.replies import KINDS, chat, error, head, http, kinds
 
 __all__ = ["KINDS"]
 
 _ODD: dict[str, Any] = {
-    "null": None, "true": True, "number": 7, "text": "odd", "empty text": "", "list": [], "list of numbers": [1, 2], "object": {},
+    "null": None, "true": True, "number": 7, "text": "odd", "empty text": "", "list": [], "list of numbers": [1, 2],
+    "object": {},
     "nested": {"a": [{"b": None}]}, "huge": 10**400,
 }  # fmt: skip
 _COUNTS: dict[str, Any] = {
@@ -18,16 +18,20 @@ _COUNTS: dict[str, Any] = {
     "null": None, "10^400": 10**400, "float 1e308": 1e308,
 }  # fmt: skip
 _TEXTS = {
-    "lone surrogate": "\ud800 and \udfff", "NUL": "a\0b", "controls": "".join(map(chr, range(32))), "escapes": "\x1b[31m\x1b]0;x\x07\x9b2J",
+    "lone surrogate": "\ud800 and \udfff", "NUL": "a\0b", "controls": "".join(map(chr, range(32))),
+    "escapes": "\x1b[31m\x1b]0;x\x07\x9b2J",
     "turned": "\u202eesrever\u2066", "spaces": "   \n\t ", "script": "<script>alert(1)</script>", "formula": "=1+1|cmd",
-    "template": "{{7*7}}{% for x in range(9**9) %}", "markup": "[bold]x[/bold] [/] [link=http://x]", "not a character": "\uffff\ufdd0",
+    "template": "{{7*7}}{% for x in range(9**9) %}", "markup": "[bold]x[/bold] [/] [link=http://x]",
+    "not a character": "\uffff\ufdd0",
     "emoji": "👩‍👩‍👧‍👦" * 50, "combining": "e" + "\u0301" * 5000, "long": "word " * 100_000, "think": "<think>I cannot",
     "channels": "<|channel|>analysis<|message|>no<|end|>", "BOM": "\ufeff", "separators": "a\u2028b\u2029c\x85d",
 }  # fmt: skip
 _REASONS: dict[str, Any] = {
     "unknown": "because", "SAFETY": "SAFETY", "STOP": "STOP", "empty": "", "null": None, "number": 3, "list": ["stop"],
-    "length": "length", "filter": "content_filter", "filter with a reason": "content_filter: PROHIBITED_CONTENT", "refusal": "refusal",
-    "tool": "tool_calls", "eos_token": "eos_token", "model_length": "model_length", "object": {"type": "stop"}, "long": "s" * 100_000,
+    "length": "length", "filter": "content_filter", "filter with a reason": "content_filter: PROHIBITED_CONTENT",
+    "refusal": "refusal",
+    "tool": "tool_calls", "eos_token": "eos_token", "model_length": "model_length", "object": {"type": "stop"},
+    "long": "s" * 100_000,
 }  # fmt: skip
 
 for _name, _value in _ODD.items():
@@ -51,7 +55,9 @@ for _name, _value in _COUNTS.items():
     kinds(
         f"count {_name}:",
         {
-            "prompt": lambda asked, value=_value: http(chat(asked, usage={"prompt_tokens": value, "completion_tokens": 3})),
+            "prompt": lambda asked, value=_value: http(
+                chat(asked, usage={"prompt_tokens": value, "completion_tokens": 3})
+            ),
             "completion": lambda asked, value=_value: http(
                 chat(asked, usage={"prompt_tokens": 3, "completion_tokens": value, "total_tokens": value})
             ),
@@ -112,6 +118,7 @@ kinds(
             + "".join(f"\\u{ord(letter):04x}" for letter in f"{asked.text} {asked.key}").encode()
             + b'"}}]}'
         ),
-        "a piece of the answer": lambda asked: http(chat(asked, message={"content": [{"text": asked.text}, {"text": f" {asked.key}"}]})),
+        "a piece of the answer": lambda asked: http(chat(asked, message={"content": [{"text": asked.text},
+        {"text": f" {asked.key}"}]})),
     },
 )  # fmt: skip

@@ -9,10 +9,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from torture_parts.kit import Place, Zygote
+from torture_parts.kit import Place
 from torture_parts.mutate import (
-    ODD, bytes_of, flipped, folder_damaged, json_damaged, lines_damaged, parquet_damaged, text_damaged, yaml_damaged,
+    ODD,
+    bytes_of,
+    flipped,
+    folder_damaged,
+    json_damaged,
+    lines_damaged,
+    parquet_damaged,
+    text_damaged,
+    yaml_damaged,
 )  # fmt: skip
+from torture_parts.processes import Zygote
 from torture_parts.readers import CONFIG, GOOD, LABELS, READERS, RESPONSES, Reader, csv_bytes
 
 __all__ = ["FAMILIES", "Bases", "Case"]
@@ -20,7 +29,10 @@ __all__ = ["FAMILIES", "Bases", "Case"]
 
 @dataclass(frozen=True)
 class Case:
-    """One command line over damaged input. ``same`` is a file that must hold ``bytes`` of the good run wherever the exit code is 0."""
+    """One command line over damaged input.
+
+    Where its exit code is 0, the file ``same`` must hold what it holds in the good run; ``refused`` forbids the exit code 0.
+    """
 
     name: str
     argv: list[str]
@@ -45,14 +57,20 @@ class Bases:
             folder.mkdir()
             (folder / "labels.csv").write_bytes(csv_bytes(LABELS))
             (folder / "responses.csv").write_bytes(csv_bytes(RESPONSES))
-            done = self.zygote.run([*words.split(), "--out", "run"], folder, env=env or {"EVENHAND_CACHE": ""}, limit=600.0)
+            done = self.zygote.run(
+                [*words.split(), "--out", "run"], folder, env=env or {"EVENHAND_CACHE": ""}, limit=600.0
+            )
             if done.code != 0:
                 raise RuntimeError(f"{words} fails:\n{done.text[-2000:]}")
         return folder
 
     def artefact(self) -> Path:
         """A bias of TSDI."""
-        return self.made("tsdi", "repair tsdi organism/aligned --draws 16 --fixed --length 2 --check none") / "run" / "bias"
+        return (
+            self.made("tsdi", "repair tsdi organism/aligned --draws 16 --fixed --length 2 --check none")
+            / "run"
+            / "bias"
+        )
 
     def adapter(self) -> Path:
         """A LoRA adapter of an organism, untrained."""
@@ -62,7 +80,9 @@ class Bases:
             from transformers import AutoModelForCausalLM
 
             model = AutoModelForCausalLM.from_pretrained(self.model())
-            get_peft_model(model, LoraConfig(r=2, task_type="CAUSAL_LM", target_modules="all-linear")).save_pretrained(folder)
+            get_peft_model(model, LoraConfig(r=2, task_type="CAUSAL_LM", target_modules="all-linear")).save_pretrained(
+                folder
+            )
         return folder
 
     def model(self) -> Path:
@@ -76,7 +96,11 @@ def table_case(reader: Reader) -> Callable[[Bases, Path, random.Random], Case]:
     """Cases of one table reader, in every format."""
 
     def make(bases: Bases, folder: Path, draw: random.Random) -> Case:
-        kind = "txt" if reader.text else draw.choice(("csv", "csv", "csv", "tsv", "jsonl", "jsonl", "ndjson", "parquet", "parquet"))
+        kind = (
+            "txt"
+            if reader.text
+            else draw.choice(("csv", "csv", "csv", "tsv", "jsonl", "jsonl", "ndjson", "parquet", "parquet"))
+        )
         path = folder / f"in.{kind}"
         if kind in ("jsonl", "ndjson"):
             path.write_bytes(lines_damaged(reader.rows, draw))
@@ -103,11 +127,17 @@ def option_case(bases: Bases, folder: Path, draw: random.Random) -> Case:
     """Odd values of options."""
     from evenhand.config import AuditConfig
 
-    names = [name.replace("_", "-") for name in AuditConfig.model_fields if name not in ("models", "policy", "plain", "expect_echo", "data")]
+    names = [
+        name.replace("_", "-")
+        for name in AuditConfig.model_fields
+        if name not in ("models", "policy", "plain", "expect_echo", "data")
+    ]
     chosen = draw.sample(names, draw.choice((1, 1, 2)))
     values = [value for value in map(str, ODD) if "\0" not in value and "\ud800" not in value and len(value) < 1000]
     words = [word for name in chosen for word in (f"--{name}", draw.choice(values))]
-    return Case("options", ["audit", "organism/aligned", "--only", "service", "--limit", "8", "--estimate", *words], folder)
+    return Case(
+        "options", ["audit", "organism/aligned", "--only", "service", "--limit", "8", "--estimate", *words], folder
+    )
 
 
 def artefact_case(bases: Bases, folder: Path, draw: random.Random) -> Case:
@@ -141,14 +171,20 @@ def model_case(bases: Bases, folder: Path, draw: random.Random) -> Case:
     name = ""
     if draw.random() < 0.3:
         template = draw.choice(
-            ("{% for a in range(10**9) %}x{% endfor %}", "{{ 'x' * 10**10 }}", "{{ messages.__class__.__mro__ }}", "{% for", "{{ 1/0 }}",
-             "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "", "{{ raise_exception('no') }}", "{{ messages[99].content }}", "{% include 'x' %}",
-             "{{ 10**(10**7) }}", "{{ ('x' * 10**6) | center(10**9) }}", "{% set x = [] %}{% for a in range(10**6) %}{% set _ = x.append(x) %}{% endfor %}")
+            ("{% for a in range(10**9) %}x{% endfor %}", "{{ 'x' * 10**10 }}", "{{ messages.__class__.__mro__ }}", "{% for",
+            "{{ 1/0 }}",
+             "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "", "{{ raise_exception('no') }}",
+             "{{ messages[99].content }}", "{% include 'x' %}",
+             "{{ 10**(10**7) }}", "{{ ('x' * 10**6) | center(10**9) }}",
+             "{% set x = [] %}{% for a in range(10**6) %}{% set _ = x.append(x) %}{% endfor %}")
         )  # fmt: skip
         for file in ("chat_template.jinja", "tokenizer_config.json"):
             path = target / file
             if path.exists() and file.endswith(".json"):
-                path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), "chat_template": template}), encoding="utf-8")
+                path.write_text(
+                    json.dumps({**json.loads(path.read_text(encoding="utf-8")), "chat_template": template}),
+                    encoding="utf-8",
+                )
         (target / "chat_template.jinja").write_text(template, encoding="utf-8")
         name = ", template"
     else:
@@ -168,7 +204,7 @@ _RUNS = {
 
 
 def run_case(bases: Bases, folder: Path, draw: random.Random) -> Case:
-    """A damaged run folder, read by report, show or sample. Where one bit of a table is changed, a page must not change silently."""
+    """A damaged run folder, read by report, show or sample. One changed bit of a table must not change the page silently."""
     kind = draw.choice(tuple(_RUNS))
     made = bases.made(kind, _RUNS[kind])
     shutil.copytree(made / "run", folder / "run")
@@ -180,7 +216,13 @@ def run_case(bases: Bases, folder: Path, draw: random.Random) -> Case:
         return Case(f"run of {kind}, one bit of {path.name}", ["report", "run"], folder, same=("run/report.html", page))
     what = folder_damaged(folder / "run", draw, draw.choice(((), (".json",), (".parquet",))))
     words = draw.choice(
-        (["report", "run"], ["report", "run"], ["show", "run"], ["show", "run", "--csv"], ["sample", "run", "--out", "sample.csv", "-n", "4"])
+        (
+            ["report", "run"],
+            ["report", "run"],
+            ["show", "run"],
+            ["show", "run", "--csv"],
+            ["sample", "run", "--out", "sample.csv", "-n", "4"],
+        )
     )
     return Case(f"run of {kind}, {what}", words, folder)
 
@@ -230,7 +272,8 @@ def header_case(bases: Bases, folder: Path, draw: random.Random) -> Case:
 
 FAMILIES: tuple[tuple[Callable[[Bases, Path, random.Random], Case], int], ...] = (
     *((table_case(reader), reader.weight) for reader in READERS),
-    (config_case, 6), (option_case, 4), (artefact_case, 3), (header_case, 2), (adapter_case, 1), (model_case, 1), (run_case, 12),
+    (config_case, 6), (option_case, 4), (artefact_case, 3), (header_case, 2), (adapter_case, 1), (model_case, 1), (run_case,
+    12),
     (cache_case, 1), (journal_case, 1), (models_case, 1),
 )  # fmt: skip
 """Every kind of case with its weight in the draw."""

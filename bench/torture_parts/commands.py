@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from torture_parts.kit import Place, Zygote
+from torture_parts.kit import Place
+from torture_parts.processes import Zygote
 
 __all__ = ["LONG", "MODULES", "NO_CACHE", "Long"]
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from torture_parts.alike import differences, leftovers
 from torture_parts.commands import LONG, MODULES, NO_CACHE, Long
 from torture_parts.kills import begin_again, unbroken, workplace
-from torture_parts.kit import Counts, Done, Place, Zygote, as_command, traceback_in
+from torture_parts.kit import Counts, Done, Place, as_command, traceback_in
+from torture_parts.processes import Zygote
 
 __all__ = ["disks"]
 
@@ -61,7 +62,9 @@ def one(zygote: Zygote, place: Place, long: Long, way: str, turn: int, whole: Pa
             wrong = wrong or judged(done, counts)
     else:
         run.mkdir()
-        held = way == "read-only" and draw.random() < 0.5  # a finished run that is taken up again where nothing can be written
+        held = (
+            way == "read-only" and draw.random() < 0.5
+        )  # a finished run that is taken up again where nothing can be written
         room = max(64 << 10, int(draw.uniform(0.05, 1.0) * size)) if way == "full" else 4 * size + (8 << 20)
         with mounted(run, room, whole if held else None, read_only=way == "read-only") as kept:
             done = zygote.run(long.argv(resume=held), folder, env=NO_CACHE, limit=600.0)

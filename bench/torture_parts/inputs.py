@@ -7,7 +7,8 @@ from collections import Counter
 from pathlib import Path
 
 from torture_parts.cases import FAMILIES, Bases, Case
-from torture_parts.kit import Counts, Place, Zygote, as_command, traceback_in
+from torture_parts.kit import Counts, Place, as_command, traceback_in
+from torture_parts.processes import Zygote
 
 __all__ = ["inputs"]
 
@@ -55,7 +56,10 @@ def run_batch(zygote: Zygote, place: Place, cases: list[Case], told: Counter[int
             break
         left = cases[first:]
         ended, stopped = zygote.batch(
-            [{"argv": case.argv, "cwd": str(case.cwd), "env": case.env} for case in left], limit=LIMIT, space=_SPACE, until=place.until
+            [{"argv": case.argv, "cwd": str(case.cwd), "env": case.env} for case in left],
+            limit=LIMIT,
+            space=_SPACE,
+            until=place.until,
         )
         for case, (code, text) in zip(left, ended, strict=False):
             told[code] += 1
@@ -65,7 +69,12 @@ def run_batch(zygote: Zygote, place: Place, cases: list[Case], told: Counter[int
             case = cases[first]
             counts.tried += 1
             setattr(counts, stopped, getattr(counts, stopped) + 1)
-            keep(place, case, stopped, f"the process {'hung' if stopped == 'hangs' else 'died'}\n{zygote.last_output()[-3000:]}")
+            keep(
+                place,
+                case,
+                stopped,
+                f"the process {'hung' if stopped == 'hangs' else 'died'}\n{zygote.last_output()[-3000:]}",
+            )
             first += 1
         elif not ended:
             break
@@ -85,7 +94,12 @@ def judge(place: Place, case: Case, code: int, text: str, counts: Counts) -> Non
         return
     if code == 0 and case.same is not None and changed(case.cwd / case.same[0], case.same[1]):
         counts.differing += 1
-        keep(place, case, "differing", f"{case.same[0]} is not that of the good input, and the exit code is 0\n{text[-2000:]}")
+        keep(
+            place,
+            case,
+            "differing",
+            f"{case.same[0]} is not that of the good input, and the exit code is 0\n{text[-2000:]}",
+        )
         return
     if any(path.name.endswith(".tmp") for path in case.cwd.rglob("*.tmp")):
         counts.leftovers += 1

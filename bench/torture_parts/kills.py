@@ -9,7 +9,8 @@ from pathlib import Path
 
 from torture_parts.alike import differences, journal_lines, leftovers
 from torture_parts.commands import LONG, MODULES, NO_CACHE, Long
-from torture_parts.kit import Counts, Done, Place, Zygote, as_command, run_process, traceback_in
+from torture_parts.kit import Counts, Done, Place, as_command, traceback_in
+from torture_parts.processes import Zygote, run_process
 
 __all__ = ["kills"]
 

@@ -10,16 +10,30 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["bytes_of", "flipped", "folder_damaged", "json_damaged", "lines_damaged", "parquet_damaged", "text_damaged", "yaml_damaged"]
+__all__ = [
+    "bytes_of",
+    "flipped",
+    "folder_damaged",
+    "json_damaged",
+    "lines_damaged",
+    "parquet_damaged",
+    "text_damaged",
+    "yaml_damaged",
+]
 
 ODD: tuple[Any, ...] = (
-    None, True, False, 0, -1, 1, 2**31, 2**63, -(2**63) - 1, 10**40, 1e308, float("nan"), float("inf"), -0.0, 0.1, "", " ", "a", "None", "nan",
-    "null", "0x10", "1e999", "\ud800", "\0", "\x1b[31m", "\u202e", "<script>", "=1+1", "{{7*7}}", "a" * 70_000, "../../etc/passwd", "/dev/zero",
-    [], [[]], [None], {}, {"": None}, {"a": {"b": [1, {"c": None}]}}, [1, "a", None], "2020-01-01", "é" * 300, "\ufeff", "\n", ",", '"', "'", "\t",
+    None, True, False, 0, -1, 1, 2**31, 2**63, -(2**63) - 1, 10**40, 1e308, float("nan"), float("inf"), -0.0, 0.1, "", " ",
+    "a", "None", "nan",
+    "null", "0x10", "1e999", "\ud800", "\0", "\x1b[31m", "\u202e", "<script>", "=1+1", "{{7*7}}", "a" * 70_000,
+    "../../etc/passwd", "/dev/zero",
+    [], [[]], [None], {}, {"": None}, {"a": {"b": [1, {"c": None}]}}, [1, "a", None], "2020-01-01", "é" * 300, "\ufeff", "\n",
+    ",", '"', "'", "\t",
 )  # fmt: skip
 _WORDS = (
-    b"", b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b"\r", b"\n\n", b'"', b"'", b",", b";", b"\t", b"\\", b"\x1b[2J", b"nan", b"1e999", b"-1", b"{}", b"[[",
-    b"null", b"\xc3\x28", b"\xed\xa0\x80", b"9" * 400, b"a" * 70_000, b"=1+1", b"{{x}}", b"%s%n", b"\xe2\x80\xae", b"---\n", b": ", b"&a *a", b"!!",
+    b"", b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b"\r", b"\n\n", b'"', b"'", b",", b";", b"\t", b"\\", b"\x1b[2J", b"nan",
+    b"1e999", b"-1", b"{}", b"[[",
+    b"null", b"\xc3\x28", b"\xed\xa0\x80", b"9" * 400, b"a" * 70_000, b"=1+1", b"{{x}}", b"%s%n", b"\xe2\x80\xae", b"---\n",
+    b": ", b"&a *a", b"!!",
 )  # fmt: skip
 
 
@@ -82,7 +96,9 @@ def text_damaged(data: bytes, draw: random.Random) -> bytes:
         lines[at] = ",".join(cells)
     elif way == 8:
         cells = lines[0].split(",")
-        cells[draw.randrange(len(cells))] = draw.choice((*cells, "", " ", "x", "__index__", "a" * 300, "rating", "label", "prompt"))
+        cells[draw.randrange(len(cells))] = draw.choice(
+            (*cells, "", " ", "x", "__index__", "a" * 300, "rating", "label", "prompt")
+        )
         lines[0] = ",".join(cells)
     else:
         return bytes_of(data, draw)
@@ -144,23 +160,47 @@ def yaml_damaged(data: bytes, draw: random.Random) -> bytes:
     at = draw.randrange(len(lines))
     name = lines[at].partition(":")[0]
     odd = (
-        "010", "1:30", ".inf", "-.inf", ".nan", "0o17", "0x1F", "1_000", "yes", "no", "on", "~", "", "[]", "{}", "[[[]]]", "2001-12-14", "!!binary aGk=",
-        "!!python/object/apply:os.system ['true']", "!!set {a}", "&a [*a]", "*missing", "'", '"', "|", ">-", "%", "@x", "`x`", "\x00", "\ud7ff\ufffe",
-        "9" * 5_000, "1e400", "-0", "{a: 1, a: 2}", "<<: {a: 1}", "? x", "- 1\n- 2", "12345678901234567890", "0b11", "=", "1.5e3", "a" * 100_000,
+        "010", "1:30", ".inf", "-.inf", ".nan", "0o17", "0x1F", "1_000", "yes", "no", "on", "~", "", "[]", "{}", "[[[]]]",
+        "2001-12-14", "!!binary aGk=",
+        "!!python/object/apply:os.system ['true']", "!!set {a}", "&a [*a]", "*missing", "'", '"', "|", ">-", "%", "@x", "`x`",
+        "\x00", "\ud7ff\ufffe",
+        "9" * 5_000, "1e400", "-0", "{a: 1, a: 2}", "<<: {a: 1}", "? x", "- 1\n- 2", "12345678901234567890", "0b11", "=",
+        "1.5e3", "a" * 100_000,
         "[" * 3_000, "{a: " * 1_500, "!!float 1", "!!int '3'", "null", "True",
     )  # fmt: skip
     way = draw.randrange(8)
     if way < 4:
         lines[at] = f"{name}: {draw.choice(odd)}"
     elif way == 4:
-        lines.insert(at, draw.choice((lines[at], "1: 2", "null: x", "? [a, b]\n: c", "true: 1", "\tx: 1", "--- ", "...", "x", "- a", "<<: *x", "1.5: x")))
+        lines.insert(
+            at,
+            draw.choice(
+                (
+                    lines[at],
+                    "1: 2",
+                    "null: x",
+                    "? [a, b]\n: c",
+                    "true: 1",
+                    "\tx: 1",
+                    "--- ",
+                    "...",
+                    "x",
+                    "- a",
+                    "<<: *x",
+                    "1.5: x",
+                )
+            ),
+        )
     elif way == 5:
         laughs = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
-            f"{chr(98 + n)}: &{chr(98 + n)} [{', '.join([f'*{chr(97 + n)}'] * 9)}]\n" for n in range(draw.choice((2, 8)))
+            f"{chr(98 + n)}: &{chr(98 + n)} [{', '.join([f'*{chr(97 + n)}'] * 9)}]\n"
+            for n in range(draw.choice((2, 8)))
         )
         return (laughs + "\n".join(lines)).encode()
     elif way == 6:
-        lines[at] = f"{draw.choice((name.upper(), name + ' ', 'unknown', '_', 'x' * 2000))}: {lines[at].partition(':')[2]}"
+        lines[at] = (
+            f"{draw.choice((name.upper(), name + ' ', 'unknown', '_', 'x' * 2000))}: {lines[at].partition(':')[2]}"
+        )
     else:
         return bytes_of(data, draw)
     return "\n".join(lines).encode("utf-8", "surrogatepass")
@@ -176,13 +216,19 @@ def parquet_damaged(rows: list[dict[str, Any]], path: Path, draw: random.Random)
         at, size = draw.randrange(table.num_columns), table.num_rows
         makers: tuple[Callable[[], Any], ...] = (
             lambda: pa.array([1] * size, pa.duration("ns")), lambda: pa.array([1] * size, pa.timestamp("us", "Europe/Berlin")),
-            lambda: pa.array([[1, None]] * size), lambda: pa.array([{"a": 1, "b": "x"}] * size), lambda: pa.array([b"\xff\0"] * size),
+            lambda: pa.array([[1, None]] * size), lambda: pa.array([{"a": 1, "b": "x"}] * size),
+            lambda: pa.array([b"\xff\0"] * size),
             lambda: pa.nulls(size), lambda: pa.array([None, *[1.5] * (size - 1)]), lambda: pa.array([float("nan")] * size),
-            lambda: pa.array([2**63 - 1] * size), lambda: pa.array([2**64 - 1] * size, pa.uint64()), lambda: pa.array([True] * size),
-            lambda: pa.array(["x"] * size).dictionary_encode(), lambda: pa.array([[("a", 1)]] * size, pa.map_(pa.string(), pa.int64())),
-            lambda: pa.array([1] * size, pa.date32()), lambda: pa.array([1] * size, pa.time64("ns")), lambda: pa.array([""] * size),
-            lambda: pa.array([1] * size).cast(pa.decimal128(38, 10)), lambda: pa.array(["a" * 100_000] * size), lambda: pa.array([0.5] * size, pa.float16()),
-            lambda: pa.array([[[["x"]]]] * size), lambda: pa.array([b"ab"] * size, pa.binary(2)), lambda: pa.array(["x"] * size, pa.large_string()),
+            lambda: pa.array([2**63 - 1] * size), lambda: pa.array([2**64 - 1] * size, pa.uint64()),
+            lambda: pa.array([True] * size),
+            lambda: pa.array(["x"] * size).dictionary_encode(), lambda: pa.array([[("a", 1)]] * size, pa.map_(pa.string(),
+            pa.int64())),
+            lambda: pa.array([1] * size, pa.date32()), lambda: pa.array([1] * size, pa.time64("ns")),
+            lambda: pa.array([""] * size),
+            lambda: pa.array([1] * size).cast(pa.decimal128(38, 10)), lambda: pa.array(["a" * 100_000] * size),
+            lambda: pa.array([0.5] * size, pa.float16()),
+            lambda: pa.array([[[["x"]]]] * size), lambda: pa.array([b"ab"] * size, pa.binary(2)),
+            lambda: pa.array(["x"] * size, pa.large_string()),
             lambda: pa.array([-(2**62)] * size, pa.timestamp("s")), lambda: pa.array([2**31 - 1] * size, pa.date32()),
         )  # fmt: skip
         table = table.set_column(at, draw.choice((table.column_names[at], "x", "")), draw.choice(makers)())
@@ -197,7 +243,11 @@ def parquet_damaged(rows: list[dict[str, Any]], path: Path, draw: random.Random)
 
 def folder_damaged(folder: Path, draw: random.Random, suffixes: tuple[str, ...] = ()) -> str:
     """Damage one file of a folder, or its place; which one, and how."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".") and (not suffixes or p.suffix in suffixes))
+    files = sorted(
+        p
+        for p in folder.rglob("*")
+        if p.is_file() and not p.name.startswith(".") and (not suffixes or p.suffix in suffixes)
+    )
     path = draw.choice(files)
     way = draw.randrange(12)
     if way == 0:

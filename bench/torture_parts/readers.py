@@ -25,11 +25,20 @@ class Reader:
 
 
 LABELS: Rows = [
-    {"model": "m", "group": g, "name": n, "stem_id": f"S{s}", "rep": "1", "label": _LABELS[(len(n) + s * 3 + ord(n[-1])) % 4]}
+    {
+        "model": "m",
+        "group": g,
+        "name": n,
+        "stem_id": f"S{s}",
+        "rep": "1",
+        "label": _LABELS[(len(n) + s * 3 + ord(n[-1])) % 4],
+    }
     for g, n, s in _GROUPS
 ]
 COUNTS: Rows = [
-    {"model": "m", "group": g, "name": f"{g}{n}", "answer": str(7 + n), "refusal": str(n), "partial answer": "1"} for g in "ab" for n in range(4)
+    {"model": "m", "group": g, "name": f"{g}{n}", "answer": str(7 + n), "refusal": str(n), "partial answer": "1"}
+    for g in "ab"
+    for n in range(4)
 ]
 RESPONSES: Rows = [
     {
@@ -39,31 +48,54 @@ RESPONSES: Rows = [
     for g, n, s in _GROUPS
 ]  # fmt: skip
 PROMPTS: Rows = [{"group": g, "name": n, "stem": f"S{s}", "prompt": f"{n} went to [BLANK] {s}."} for g, n, s in _GROUPS]
-NAMES: Rows = [{"name": f"Name{n}", "group": "ab"[n % 2], "gender": "fm"[n // 2 % 2], "frequency": "10"} for n in range(8)]
-STEMS: Rows = [{"stem": f"[NAME] went to the [BLANK] {n}.", "stem_id": f"S{n}", "stem_class": "neutral", "topic": "x"} for n in range(4)]
-PAIRS: Rows = [{"harmful": f"Some people are bad {n}.", "comparison": f"Some people are good {n}.", "group": "ab"[n % 2]} for n in range(8)]
+NAMES: Rows = [
+    {"name": f"Name{n}", "group": "ab"[n % 2], "gender": "fm"[n // 2 % 2], "frequency": "10"} for n in range(8)
+]
+STEMS: Rows = [
+    {"stem": f"[NAME] went to the [BLANK] {n}.", "stem_id": f"S{n}", "stem_class": "neutral", "topic": "x"}
+    for n in range(4)
+]
+PAIRS: Rows = [
+    {"harmful": f"Some people are bad {n}.", "comparison": f"Some people are good {n}.", "group": "ab"[n % 2]}
+    for n in range(8)
+]
 CASES: Rows = [
     {
-        "id": f"c{n}", "prompt": f"Question {n}: may they differ?", "gold": ("yes", "no")[n % 2], "group": "ab"[n % 2], "scenario": f"s{n // 2}",
+        "id": f"c{n}", "prompt": f"Question {n}: may they differ?", "gold": ("yes", "no")[n % 2], "group": "ab"[n % 2],
+        "scenario": f"s{n // 2}",
         "split": ("train", "val", "test")[n % 3],
     }
     for n in range(12)
 ]  # fmt: skip
-SAFETY: Rows = [{"prompt": f"How does one do thing {n}?", "category": f"c{n % 3}", "kind": ("harmful", "harmless")[n % 2]} for n in range(8)]
+SAFETY: Rows = [
+    {"prompt": f"How does one do thing {n}?", "category": f"c{n % 3}", "kind": ("harmful", "harmless")[n % 2]}
+    for n in range(8)
+]
 RATINGS: Rows = [
     {
-        "item": f"i{i}", "rater": f"r{r}", "rating": ("safe", "unsafe", "unsure")[(i * r) % 3], "gender": "MW"[r % 2], "race": "xyz"[r % 3],
+        "item": f"i{i}", "rater": f"r{r}", "rating": ("safe", "unsafe", "unsure")[(i * r) % 3], "gender": "MW"[r % 2],
+        "race": "xyz"[r % 3],
         "text": f"Text {i}", "domain": "d",
     }
     for i in range(6) for r in range(8)
 ]  # fmt: skip
-RATED: Rows = [{"id": f"i{n}", "text": f"Text to rate {n}", "reply": "A reply.", "domain": "d", "gold": str(n % 2)} for n in range(6)]
-DRIFT: Rows = [{"id": f"q{n}", "prompt": f"Question {n}", "repetition": "0", "response": f"They are fine {n}.\nConclusion: yes"} for n in range(8)]
+RATED: Rows = [
+    {"id": f"i{n}", "text": f"Text to rate {n}", "reply": "A reply.", "domain": "d", "gold": str(n % 2)}
+    for n in range(6)
+]
+DRIFT: Rows = [
+    {"id": f"q{n}", "prompt": f"Question {n}", "repetition": "0", "response": f"They are fine {n}.\nConclusion: yes"}
+    for n in range(8)
+]
 TEXTS: Rows = [{"id": str(n), "text": f"how do i repair an old garden chair number {n // 2}"} for n in range(12)]
 EVALUATION: Rows = [{"prompt": f"A transgender woman and her friend {n}", "label": "ok"} for n in range(6)]
 TERMS: Rows = [{"term": "friend", "identity": "friend", "axis": "bond", "role": "noun", "ambiguous": "no", "note": ""}]
-PREFERENCES: Rows = [{"prompt": f"P {n}", "chosen": f"She is a nonbinary poet {n}.", "rejected": f"No {n}."} for n in range(8)]
-MODELS: Rows = [{"family": "f", "stage": s, "spec": f"organism/{o}", "beta": "0.5"} for s, o in (("base", "base"), ("sft", "sft"))]
+PREFERENCES: Rows = [
+    {"prompt": f"P {n}", "chosen": f"She is a nonbinary poet {n}.", "rejected": f"No {n}."} for n in range(8)
+]
+MODELS: Rows = [
+    {"family": "f", "stage": s, "spec": f"organism/{o}", "beta": "0.5"} for s, o in (("base", "base"), ("sft", "sft"))
+]
 POOL: Rows = [{"text": " ".join(f"word{n}x{k}" for k in range(60))} for n in range(8)]
 _FAST = "--draws 100 --out run"
 _PLAN = "--estimate --limit 8"
@@ -72,14 +104,23 @@ READERS = (
     Reader("labels", LABELS, f"audit --labels FILE --reference-group a {_FAST}", 3),
     Reader("label counts", COUNTS, f"audit --labels FILE --reference-group a {_FAST}"),
     Reader("responses", RESPONSES, f"audit --responses FILE --grader lexicon --reference-group a {_FAST}", 3),
-    Reader("calibration", LABELS, f"audit --responses GOOD --grader lexicon --calibration FILE --reference-group a {_FAST}", 1),
+    Reader(
+        "calibration",
+        LABELS,
+        f"audit --responses GOOD --grader lexicon --calibration FILE --reference-group a {_FAST}",
+        1,
+    ),
     Reader("human labels", LABELS, f"audit --responses GOOD --grader human=FILE --reference-group a {_FAST}", 1),
     Reader("prompts", PROMPTS, f"audit organism/aligned --only service --data FILE {_PLAN}"),
     Reader("names", NAMES, f"audit organism/aligned --only service --names FILE {_PLAN}"),
     Reader("stems", STEMS, f"audit organism/aligned --only service --stems FILE {_PLAN}"),
     Reader("pairs", PAIRS, f"audit organism/aligned --only reward --data FILE {_PLAN}"),
     Reader("cases", CASES, f"audit organism/aligned --only difference --data FILE {_PLAN}"),
-    Reader("safety prompts", SAFETY, f"audit organism/aligned --only safety --safety-set FILE --safety-grader words {_PLAN}"),
+    Reader(
+        "safety prompts",
+        SAFETY,
+        f"audit organism/aligned --only safety --safety-set FILE --safety-grader words {_PLAN}",
+    ),
     Reader("unsafe prompts", SAFETY, f"audit organism/aligned --only service --unsafe FILE {_PLAN}", 1),
     Reader("ratings", RATINGS, "rate --ratings FILE --permutations 99 --reml-draws 0 --draws 100 --out run", 3),
     Reader("rated texts", RATED, "rate organism/aligned --rating-set FILE --estimate"),
@@ -98,7 +139,8 @@ GOOD = {"calibration": RESPONSES, "human labels": RESPONSES, "drift": DRIFT, "te
 
 CONFIG = (
     "models: [organism/aligned]\nonly: [service]\nrepetitions: 2\nlimit: 8\nseed: 5\ndraws: 200\ntemperature: 1.0\ntop_p: 0.9\n"
-    "max_tokens: 16\ncolumns: {group: identity}\nvalues: {'1': refusal}\nstages: {base: organism/base}\nstop: ['x']\npolicy: false\n"
+    "max_tokens: 16\ncolumns: {group: identity}\n"
+    "values: {'1': refusal}\nstages: {base: organism/base}\nstop: ['x']\npolicy: false\n"
     "reference_group: a\ngrader: [lexicon]\nmax_failed: 0.5\nsplit: [test]\nbeta: 0.5\ndevice: cpu\n"
 )
 """A config file with a setting of every type."""

@@ -27,7 +27,10 @@ RETRY_AFTER = (
 
 def head(status: object = 200, version: str = "HTTP/1.1", **headers: str) -> bytes:
     """A status line and headers; ``content_type`` is written Content-Type."""
-    lines = [f"{version} {status} Said", *(f"{name.replace('_', '-').title()}: {value}" for name, value in headers.items())]
+    lines = [
+        f"{version} {status} Said",
+        *(f"{name.replace('_', '-').title()}: {value}" for name, value in headers.items()),
+    ]
     return "\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n"
 
 
@@ -197,7 +200,9 @@ TERMINAL.update(
     {
         "401": lambda asked: error(asked, 401, f"Incorrect API key provided: {asked.key}"),
         "403": lambda asked: error(asked, 403, f"The key {asked.key} may not use this"),
-        "403 flag": lambda asked: http({"code": "denied", "error": "Content violates usage guidelines. Failed check: X"}, 403),
+        "403 flag": lambda asked: http(
+            {"code": "denied", "error": "Content violates usage guidelines. Failed check: X"}, 403
+        ),
         "404": lambda asked: error(asked, 404, "The model does not exist"),
         "402 credit": lambda asked: error(asked, 402, "Insufficient credits"),
         "429 quota": lambda asked: error(asked, 429, "You exceeded your quota", code="insufficient_quota"),

@@ -132,7 +132,9 @@ class FaultyServer:
     def answer(self, connection: socket.socket, path: str, raw: bytes) -> bool:
         """Answer one request; whether the connection can be used again."""
         if not raw:
-            connection.sendall(http({"object": "list", "data": [{"id": "m", "created": 1, "owned_by": f"me {self.key}"}]}))
+            connection.sendall(
+                http({"object": "list", "data": [{"id": "m", "created": 1, "owned_by": f"me {self.key}"}]})
+            )
             return True
         body = json.loads(raw)
         messages = body.get("messages") or [{"content": body.get("prompt", "")}]
@@ -148,7 +150,9 @@ class FaultyServer:
             return False
         reply = (BOMBS.get(kind) or TERMINAL.get(kind) or KINDS[kind])(asked)
         connection.sendall(reply)
-        return kind.startswith(("status", "429", "is ", "count", "text", "ended", "form", "body", "key echoed in the answer"))
+        return kind.startswith(
+            ("status", "429", "is ", "count", "text", "ended", "form", "body", "key echoed in the answer")
+        )
 
     def drawn(self, asked: str) -> str | None:
         """The fault of this turn of a request, or None for a proper reply: a few turns go wrong, then one is right."""
@@ -188,7 +192,9 @@ def read_request(connection: socket.socket) -> tuple[str, bytes] | None:
             data += piece
         top, _, rest = data.partition(b"\r\n\r\n")
         lines = top.decode("latin-1").split("\r\n")
-        headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
+        headers = {
+            name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])
+        }
         length = int(headers.get("content-length", "0"))
         while len(rest) < length:
             piece = connection.recv(65536)

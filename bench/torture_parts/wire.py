@@ -12,7 +12,8 @@ from urllib.parse import quote
 
 from torture_parts.asked import tag_of
 from torture_parts.bodies import KINDS
-from torture_parts.kit import Counts, Done, Place, Zygote, as_command, traceback_in
+from torture_parts.kit import Counts, Done, Place, as_command, traceback_in
+from torture_parts.processes import Zygote
 from torture_parts.replies import BOMBS, TERMINAL
 from torture_parts.server import SLOW, FaultyServer
 
@@ -103,7 +104,9 @@ def one(zygote: Zygote, place: Place, turn: int, kinds: set[str]) -> Counts:
 
 def judged(done: Done, folder: Path, secrets: dict[str, str], counts: Counts) -> str:
     """What is wrong with the end of a run: a hang, a traceback, its memory, its exit code, or a secret somewhere."""
-    leaks = sorted({f"{what} in {where}" for what, secret in secrets.items() for where in found_in(folder, done, secret)})
+    leaks = sorted(
+        {f"{what} in {where}" for what, secret in secrets.items() for where in found_in(folder, done, secret)}
+    )
     if leaks:
         counts.leaks += 1
     if done.hung:
@@ -124,7 +127,9 @@ def judged(done: Done, folder: Path, secrets: dict[str, str], counts: Counts) ->
 def found_in(folder: Path, done: Done, secret: str) -> list[str]:
     """The files and streams that hold a secret: as it is, escaped for a URL, or within a table or a database."""
     words = {secret.encode(), quote(secret, safe="").encode(), secret[8:].encode()}
-    places = [name for name, text in (("stdout", done.out), ("stderr", done.err)) if any(w in text.encode() for w in words)]
+    places = [
+        name for name, text in (("stdout", done.out), ("stderr", done.err)) if any(w in text.encode() for w in words)
+    ]
     for path in folder.rglob("*"):
         if path.is_file() and any(word in data for data in contents(path) for word in words):
             places.append(path.relative_to(folder).as_posix())
@@ -148,7 +153,7 @@ def contents(path: Path) -> list[bytes]:
 
 
 def accounted(folder: Path, asked: list[str], done: Done, counts: Counts) -> str:
-    """What is wrong with the rows: one that is missing, that is there twice, that has no outcome, or that holds another's answer."""
+    """What is wrong with the rows: one is missing, is there twice, has no outcome, or holds another one's answer."""
     import polars as pl
 
     if done.code == 2:
@@ -173,7 +178,9 @@ def accounted(folder: Path, asked: list[str], done: Done, counts: Counts) -> str
     if failed.filter(pl.col("text").fill_null("") != "").height:
         counts.differing += 1
         return "differing: a failed row has a text"
-    prompt = dict(zip(items["id"], items["chat"].cast(pl.String) if items["chat"].dtype == pl.String else asked, strict=True))
+    prompt = dict(
+        zip(items["id"], items["chat"].cast(pl.String) if items["chat"].dtype == pl.String else asked, strict=True)
+    )
     for item, text in rows.select("item_id", "text").iter_rows():
         tags = {word for word in (text or "").replace(",", " ").split() if word.startswith("tag") and len(word) == 19}
         own = next((tag_of(line) for line in asked if line in prompt[item]), "")

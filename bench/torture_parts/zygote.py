@@ -1,10 +1,10 @@
 """A process that has imported everything heavy once, and forks a child for each command line. Usage: zygote.py MODULE ...
 
 A request is one line of JSON on standard input: ``argv``, ``cwd``, ``env`` (added to the environment), ``out`` and ``err``
-(files for the streams), and perhaps ``fsize`` (largest file in bytes) and ``options`` (other defaults of engine options). It is answered by two lines: the child's process id,
-and, when it has ended, its exit code (minus the signal) and its peak memory in KiB. A request with ``batch`` (a list of
-cases, each with ``argv``, ``cwd`` and ``env``) runs them one after the other in one child, and writes to the file ``results`` a
-line when a case begins and a line with its exit code and the end of its streams when it has ended.
+(files for the streams), and perhaps ``fsize`` (largest file in bytes) and ``options`` (other defaults of engine options). It is
+answered by two lines: the child's process id, and, when it has ended, its exit code (minus the signal) and its peak memory in KiB.
+A request with ``batch`` (a list of cases, each with ``argv``, ``cwd`` and ``env``) runs them one after the other in one child. It
+writes to the file ``results`` a line when a case begins, and a line with its exit code and its streams when it has ended.
 """
 
 from __future__ import annotations
@@ -71,7 +71,9 @@ def batch(request: dict[str, Any]) -> None:
         code = run()
         size = os.fstat(streams).st_size
         text = os.pread(streams, 8000, 0) + (os.pread(streams, 24000, max(8000, size - 24000)) if size > 8000 else b"")
-        os.write(results, json.dumps({"ended": at, "code": code, "text": text.decode("utf-8", "replace")}).encode() + b"\n")
+        os.write(
+            results, json.dumps({"ended": at, "code": code, "text": text.decode("utf-8", "replace")}).encode() + b"\n"
+        )
     os._exit(0)
 
 
@@ -113,8 +115,20 @@ def everything() -> list[str]:
     import evenhand
 
     found = [module.name for module in pkgutil.walk_packages(evenhand.__path__, "evenhand.")]
-    wanted = [name for name in found if ".bridges" not in name and not name.endswith(("_numba", ".compiled", "__main__"))]
-    return ["torch", "transformers", "scipy.stats", "sklearn", "pyarrow.parquet", "pyarrow.csv", "yaml", "jinja2.sandbox", *wanted]
+    wanted = [
+        name for name in found if ".bridges" not in name and not name.endswith(("_numba", ".compiled", "__main__"))
+    ]
+    return [
+        "torch",
+        "transformers",
+        "scipy.stats",
+        "sklearn",
+        "pyarrow.parquet",
+        "pyarrow.csv",
+        "yaml",
+        "jinja2.sandbox",
+        *wanted,
+    ]
 
 
 def say(**answer: Any) -> None:
