@@ -73,7 +73,6 @@ class Place:
     def __init__(self, scratch: Path, kept: Path, seed: int, until: float):
         self.scratch, self.kept, self.seed, self.until = scratch, kept, seed, until
         self._lock = threading.Lock()
-        self._failures = 0
 
     def part(self, name: str, until: float) -> Place:
         """The workplace of one part, with a clock of its own."""
