@@ -27,7 +27,7 @@ if str(HERE) not in sys.path:  # loaded by a test, not started as a script
 for _name in ("OMP_NUM_THREADS", "POLARS_MAX_THREADS"):
     os.environ.setdefault(_name, "1")
 
-from torture_parts.disks import disks  # noqa: E402
+from torture_parts.disks import disks, unmount_below  # noqa: E402
 from torture_parts.inputs import inputs  # noqa: E402
 from torture_parts.kills import kills  # noqa: E402
 from torture_parts.kit import BAD, Counts, Place  # noqa: E402
@@ -39,11 +39,11 @@ LANES = ({"kills": 0.75, "disks": 0.25}, {"wire": 0.4, "inputs": 0.6})
 _LIBRARIES = ("evenhand", "torch", "transformers", "polars", "pyarrow", "httpx", "numpy")
 
 
-def torture(minutes: float, seed: int, only: Sequence[str], kept: Path, lanes: int = 2) -> dict[str, Counts]:
+def torture(minutes: float, seed: int, only: Sequence[str], kept: Path) -> dict[str, Counts]:
     """Run the parts for so many minutes; the counts of each part. A part that breaks down itself is a failure as well."""
     chosen = tuple(only) or tuple(PARTS)
     found: dict[str, Counts] = {}
-    with tempfile.TemporaryDirectory(prefix="torture-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="torture-", ignore_cleanup_errors=True) as scratch:
         place = Place(Path(scratch), kept, seed, time.monotonic() + 60 * minutes)
 
         def lane(shares: dict[str, float]) -> None:
@@ -60,12 +60,13 @@ def torture(minutes: float, seed: int, only: Sequence[str], kept: Path, lanes: i
                 shutil.rmtree(own.scratch, ignore_errors=True)
 
         threads = [threading.Thread(target=lane, args=(shares,), daemon=True) for shares in LANES]
-        for thread in threads:
-            thread.start()
-            if lanes == 1:
+        try:
+            for thread in threads:
+                thread.start()
+            for thread in threads:
                 thread.join()
-        for thread in threads:
-            thread.join()
+        finally:
+            unmount_below(Path(scratch))
     return {part: found[part] for part in PARTS if part in found}
 
 

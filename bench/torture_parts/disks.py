@@ -17,7 +17,7 @@ from torture_parts.kills import begin_again, unbroken, workplace
 from torture_parts.kit import Counts, Done, Place, as_command, traceback_in
 from torture_parts.processes import Zygote
 
-__all__ = ["disks"]
+__all__ = ["disks", "unmount_below"]
 
 _SIZED = ("audit service", "audit reward", "drift", "rate", "repair tsdi", "sweep tsdi", "corpus build", "repair dart")
 DOCUMENTED = frozenset({0, 2})
@@ -54,7 +54,7 @@ def one(zygote: Zygote, place: Place, long: Long, way: str, turn: int, whole: Pa
     largest = max(path.stat().st_size for path in whole.rglob("*") if path.is_file())
     if way == "size":
         for _ in range(2):
-            limit = int(draw.uniform(0.01, 1.1) ** 2 * largest)
+            limit = max(16 << 10, int(draw.uniform(0.01, 1.1) ** 2 * largest))  # the streams of the command fit
             begin_again(long, run)
             argv = long.argv(resume=(run / "manifest.json").exists())
             done = zygote.run(argv, folder, env=NO_CACHE, limit=600.0, fsize=limit)
@@ -65,7 +65,7 @@ def one(zygote: Zygote, place: Place, long: Long, way: str, turn: int, whole: Pa
         held = (
             way == "read-only" and draw.random() < 0.5
         )  # a finished run that is taken up again where nothing can be written
-        room = max(64 << 10, int(draw.uniform(0.05, 1.0) * size)) if way == "full" else 4 * size + (8 << 20)
+        room = max(8 << 10, int(draw.uniform(0.0, 1.0) * size)) if way == "full" else 4 * size + (8 << 20)
         with mounted(run, room, whole if held else None, read_only=way == "read-only") as kept:
             done = zygote.run(long.argv(resume=held), folder, env=NO_CACHE, limit=600.0)
             told.append(f"{way}, {room} bytes: exit {done.code}")
@@ -152,3 +152,12 @@ def mounted(folder: Path, room: int, filled: Path | None, *, read_only: bool) ->
         yield kept
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=False, capture_output=True)
+
+
+def unmount_below(folder: Path) -> None:
+    """Take away what an interrupted part left mounted below a folder."""
+    mounts = Path("/proc/mounts")
+    for line in mounts.read_text(encoding="utf-8").splitlines() if mounts.exists() else []:
+        place = line.split(" ")[1]
+        if place.startswith(f"{folder}/"):
+            subprocess.run(["umount", "-l", place], check=False, capture_output=True)
