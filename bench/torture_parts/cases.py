@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,10 +23,20 @@ from torture_parts.mutate import (
     text_damaged,
     yaml_damaged,
 )  # fmt: skip
-from torture_parts.processes import Zygote
+from torture_parts.processes import Zygote, environment
 from torture_parts.readers import CONFIG, GOOD, LABELS, READERS, RESPONSES, Reader, csv_bytes
 
 __all__ = ["FAMILIES", "Bases", "Case"]
+
+
+_ADAPTER = """
+import sys
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
+settings = LoraConfig(r=2, task_type="CAUSAL_LM", target_modules="all-linear")
+get_peft_model(AutoModelForCausalLM.from_pretrained(sys.argv[1]), settings).save_pretrained(sys.argv[2])
+"""
+"""Makes an untrained adapter of a model folder; a process of its own, since the libraries write to the screen."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +88,8 @@ class Bases:
         """A LoRA adapter of an organism, untrained."""
         folder = self.folder / "adapter"
         if not folder.exists():
-            from peft import LoraConfig, get_peft_model
-            from transformers import AutoModelForCausalLM
-
-            model = AutoModelForCausalLM.from_pretrained(self.model())
-            get_peft_model(model, LoraConfig(r=2, task_type="CAUSAL_LM", target_modules="all-linear")).save_pretrained(
-                folder
-            )
+            command = [sys.executable, "-c", _ADAPTER, str(self.model()), str(folder)]
+            subprocess.run(command, check=True, capture_output=True, env=environment(), timeout=600)
         return folder
 
     def model(self) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -15,6 +16,8 @@ __all__ = ["inputs"]
 _BATCH = 120
 LIMIT = 60.0
 """Seconds after which a case has hung."""
+_LEAST = 30.0
+"""Seconds that a batch may take at least."""
 _SPACE = 12 << 30
 """Address space of a child, in bytes: a case that wants more fails with an allocation."""
 DOCUMENTED = frozenset({0, 1, 2, 3})
@@ -51,15 +54,16 @@ def made(place: Place, bases: Bases, first: int) -> list[Case]:
 def run_batch(zygote: Zygote, place: Place, cases: list[Case], told: Counter[int]) -> Counts:
     """Run cases in as many processes as it takes: one that crashes or hangs is replaced by another for the cases left."""
     counts, first = Counts(), 0
+    until = max(place.until, time.monotonic() + _LEAST)  # what had to be prepared can have taken the time
     while first < len(cases):
-        if place.over and counts.tried:
+        if time.monotonic() > until:
             break
         left = cases[first:]
         ended, stopped = zygote.batch(
             [{"argv": case.argv, "cwd": str(case.cwd), "env": case.env} for case in left],
             limit=LIMIT,
             space=_SPACE,
-            until=place.until,
+            until=until,
         )
         for case, (code, text) in zip(left, ended, strict=False):
             told[code] += 1

@@ -159,6 +159,19 @@ def test_a_run_over_the_faulty_server(torture: ModuleType, place: Any) -> None:
     assert tag_of("prompt 39") in good["choices"][0]["message"]["content"]
 
 
+def test_a_short_run_of_one_part(torture: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small enough for seconds: 40 rows over the faulty server, in a process that is forked. What it finds is not judged here."""
+    import torture_parts.wire as part
+
+    monkeypatch.setattr(part, "_STEMS", 2)
+    monkeypatch.setattr(part, "_ROWS", 40)
+    found = torture.torture(0.001, 3, ["wire"], tmp_path / "kept")
+    assert list(found) == ["wire"]
+    assert found["wire"].tried >= 10
+    assert found["wire"].clean + found["wire"].bad >= found["wire"].tried
+    assert not (tmp_path / "kept" / "wire-harness-001").exists()
+
+
 def test_the_table_counts_and_names_versions_seconds_and_seed(torture: ModuleType) -> None:
     found = {"kills": torture.Counts(tried=7, clean=6, lost=1), "wire": torture.Counts(tried=1000, clean=1000)}
     lines = torture.table(found, 0.5, 9, 31.0).splitlines()
