@@ -34,46 +34,73 @@ _REASONS: dict[str, Any] = {
     "long": "s" * 100_000,
 }  # fmt: skip
 
-for _name, _value in _ODD.items():
+
+def odd_parts(name: str, value: Any) -> None:
+    """Wrong types in every part of a reply."""
     kinds(
-        f"is {_name}:",
+        f"is {name}:",
         {
-            "choices": lambda asked, value=_value: http(chat(asked, choices=value)),
-            "choice": lambda asked, value=_value: http(chat(asked, choices=[value])),
-            "message": lambda asked, value=_value: http(
+            "choices": lambda asked: http(chat(asked, choices=value)),
+            "choice": lambda asked: http(chat(asked, choices=[value])),
+            "message": lambda asked: http(
                 chat(asked, choices=[{"index": 0, "finish_reason": "stop", "message": value}])
             ),
-            "content": lambda asked, value=_value: http(chat(asked, message={"content": value})),
-            "refusal": lambda asked, value=_value: http(chat(asked, message={"refusal": value})),
-            "reasoning": lambda asked, value=_value: http(chat(asked, message={"reasoning_content": value})),
-            "usage": lambda asked, value=_value: http(chat(asked, usage=value)),
-            "fingerprint": lambda asked, value=_value: http(chat(asked, system_fingerprint=value)),
-            "error with 200": lambda asked, value=_value: http({"error": value}),
-        },  # type: ignore[dict-item]
+            "content": lambda asked: http(chat(asked, message={"content": value})),
+            "refusal": lambda asked: http(chat(asked, message={"refusal": value})),
+            "reasoning": lambda asked: http(chat(asked, message={"reasoning_content": value})),
+            "usage": lambda asked: http(chat(asked, usage=value)),
+            "fingerprint": lambda asked: http(chat(asked, system_fingerprint=value)),
+            "error with 200": lambda asked: http({"error": value}),
+        },
     )
-for _name, _value in _COUNTS.items():
+
+
+for _name, _value in _ODD.items():
+    odd_parts(_name, _value)
+
+
+def odd_counts(name: str, value: Any) -> None:
+    """Counts of tokens that are none, or do not fit."""
     kinds(
-        f"count {_name}:",
+        f"count {name}:",
         {
-            "prompt": lambda asked, value=_value: http(
-                chat(asked, usage={"prompt_tokens": value, "completion_tokens": 3})
-            ),
-            "completion": lambda asked, value=_value: http(
+            "prompt": lambda asked: http(chat(asked, usage={"prompt_tokens": value, "completion_tokens": 3})),
+            "completion": lambda asked: http(
                 chat(asked, usage={"prompt_tokens": 3, "completion_tokens": value, "total_tokens": value})
             ),
-        },  # type: ignore[dict-item]
+        },
     )
-for _name, _text in _TEXTS.items():
+
+
+for _name, _value in _COUNTS.items():
+    odd_counts(_name, _value)
+
+
+def odd_texts(name: str, text: str) -> None:
+    """Odd texts where a text belongs."""
     kinds(
-        f"text {_name}:",
+        f"text {name}:",
         {
-            "answer": lambda asked, text=_text: http(chat(asked, f"{asked.text} {text}")),
-            "refusal": lambda asked, text=_text: http(chat(asked, message={"content": None, "refusal": text})),
-            "fingerprint": lambda asked, text=_text: http(chat(asked, system_fingerprint=text[:2000])),
-        },  # type: ignore[dict-item]
+            "answer": lambda asked: http(chat(asked, f"{asked.text} {text}")),
+            "refusal": lambda asked: http(chat(asked, message={"content": None, "refusal": text})),
+            "fingerprint": lambda asked: http(chat(asked, system_fingerprint=text[:2000])),
+        },
     )
+
+
+for _name, _text in _TEXTS.items():
+    odd_texts(_name, _text)
+
+
+def odd_reasons(name: str, value: Any) -> None:
+    """Reasons of the end that are unknown or of a wrong type."""
+    kinds("ended", {name: lambda asked: http(chat(asked, finish=value))})
+
+
 for _name, _value in _REASONS.items():
-    kinds("ended", {_name: lambda asked, value=_value: http(chat(asked, finish=value))})  # type: ignore[dict-item]
+    odd_reasons(_name, _value)
+
+
 kinds(
     "form",
     {

@@ -123,7 +123,8 @@ def json_damaged(value: Any, draw: random.Random) -> bytes:
 
 def with_odd_node(value: Any, draw: random.Random) -> Any:
     """The value with one node changed, somewhere below."""
-    node, path = value, []
+    node = value
+    path: list[tuple[Any, Any]] = []
     while isinstance(node, dict | list) and node and (not path or draw.random() < 0.85):
         key: Any = draw.choice(list(node)) if isinstance(node, dict) else draw.randrange(len(node))
         path.append((node, key))

@@ -212,8 +212,8 @@ def run_process(argv: Sequence[str], cwd: Path, *, env: dict[str, str] | None = 
         out, err = process.communicate()
     finally:
         _end_group(process.pid)
-    told = [part.decode("utf-8", "replace") for part in (out, err)]
-    return Done(process.returncode, 0.0, time.monotonic() - began, *told, hung)
+    told, said = out.decode("utf-8", "replace"), err.decode("utf-8", "replace")
+    return Done(process.returncode, 0.0, time.monotonic() - began, told, said, hung)
 
 
 def _send(process: int, number: int) -> None:
