@@ -72,7 +72,7 @@ class Zygote:
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env=environment(),
             )  # fmt: skip
         self._rest = b""
-        if self._answer(300.0) is None:
+        if self._answer(600.0) is None:
             raise RuntimeError(
                 f"the process that forks does not start: {read_text(self.folder / 'zygote.err')[-2000:]}"
             )
@@ -89,7 +89,7 @@ class Zygote:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(request).encode() + b"\n")
         self._process.stdin.flush()
-        answer = self._answer(60.0)
+        answer = self._answer(180.0)
         if answer is None or "pid" not in answer:
             self.close()
             raise RuntimeError(f"a child does not start: {answer}, {read_text(self.folder / 'zygote.err')[-2000:]}")
