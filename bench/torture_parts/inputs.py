@@ -13,7 +13,7 @@ from torture_parts.processes import Zygote
 
 __all__ = ["inputs"]
 
-_BATCH = 120
+_BATCH = 240
 LIMIT = 60.0
 """Seconds after which a case has hung."""
 _LEAST = 30.0
