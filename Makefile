@@ -12,7 +12,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help audit demo-dart sweep-organisms test test-slow test-newest lock lint format bench organisms clean
+.PHONY: help audit demo-dart sweep-organisms test test-slow test-newest lock lint format bench torture organisms clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-15s %s\n", $$1, $$2}'
@@ -69,6 +69,10 @@ format: $(VENV)/.dev ## Rewrite the code in the house style.
 
 bench: $(VENV)/.dev ## Measure every speed claim beside its peer.
 	@for file in bench/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+MINUTES ?= 30
+torture: $(VENV)/.dev ## Kill, starve and mislead every command for MINUTES, and count what is lost.
+	@$(BIN)/python bench/torture.py --minutes $(MINUTES) $(ARGS)
 
 sweep-organisms: $(VENV)/.local ## Train 18 checkpoints from organism/sft by safety DPO and sweep TSDI over them.
 	$(BIN)/python -m evenhand.repairs.tsdi.checkpoints --out runs/checkpoints
