@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -88,6 +89,15 @@ def bench_file() -> Callable[[str], ModuleType]:
 def fault_module(support: Callable[[str], ModuleType]) -> ModuleType:
     """The module tests/support/fault_server.py."""
     return support("fault_server")
+
+
+PROGRESS = re.compile(r".+: [\d,]+ of [\d,]+, (started|done|[\d.,]+/(s|min), about|.+ so far).*")
+
+
+@pytest.fixture(scope="session")
+def only_progress() -> Callable[[str], bool]:
+    """``only_progress(err)``: whether standard error holds progress lines and nothing else."""
+    return lambda err: all(PROGRESS.fullmatch(line) for line in err.splitlines())
 
 
 @pytest.fixture

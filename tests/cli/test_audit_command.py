@@ -143,8 +143,8 @@ def test_an_unchecked_grader_is_provisional_until_fifty_labels(tmp_path: Path) -
         (["audit", "--toxicity", "nothing"], "No classifier is called 'nothing'"),
         (["audit", "--config", "none.yaml"], "The config file is not there"),
         (["audit", "--resume"], "No unfinished run lies in runs/"),
-        (["report", "nowhere"], "holds no run"),
-        (["show", "nowhere"], "holds no run"),
+        (["report", "nowhere"], "no such folder"),
+        (["show", "nowhere"], "no such folder"),
         (["datasets", "show", "nothing"], "No dataset is called 'nothing'"),
     ],
 )
@@ -158,7 +158,7 @@ def test_bad_input_ends_with_2_and_says_what_to_do(tmp_path: Path, words: list[s
 def test_a_config_file_names_an_unknown_setting(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("seed: 1\ntrust_remote_code: true\n")
     done = evenhand("audit", "--config", "c.yaml", cwd=tmp_path, check=2)
-    assert "c.yaml: trust_remote_code: there is no such setting" in done.stderr
+    assert "c.yaml: trust_remote_code (line 2): there is no such setting" in done.stderr
 
 
 def test_too_many_missing_rows_end_with_3(tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ def test_no_secret_reaches_the_message_or_the_traceback(
         files = [path.read_text(encoding="utf-8") for path in tmp_path.glob("evenhand-traceback-*")]
         assert files
         for text in (err, *files):
-            assert "://***@host/v1?***#m failed" in text
+            assert "://[hidden]@host/v1?[hidden]#m failed" in text
             for secret in ("sk-very-secret-0123", "hunter22", "tellme99"):
                 assert secret not in text
 

@@ -15,9 +15,12 @@ SMALL = ("--draws", "16", "--fixed", "--length", "2", "--check", "none")
 Command = Callable[..., tuple[int, str, str]]
 
 
-def test_it_tells_what_was_found_where_the_artefact_lies_and_how_to_use_it(command: Command, tmp_path: Path) -> None:
+def test_it_tells_what_was_found_where_the_artefact_lies_and_how_to_use_it(
+    command: Command, tmp_path: Path, only_progress: Callable[[str], bool]
+) -> None:
     code, out, err = command(*TSDI, *SMALL, "--out", "run")
-    assert (code, err) == (0, "")
+    assert code == 0
+    assert only_progress(err)
     assert "refusal openers, position 1" in out
     assert "organism/aligned" in out
     assert out.endswith("artefact: run/bias\nuse it as: organism/aligned+tsdi:run/bias\n")
@@ -27,10 +30,13 @@ def test_it_tells_what_was_found_where_the_artefact_lies_and_how_to_use_it(comma
     assert (tmp_path / "run" / "report.html").exists()
 
 
-def test_the_corrected_model_is_checked_in_the_same_run_and_page(command: Command, tmp_path: Path) -> None:
+def test_the_corrected_model_is_checked_in_the_same_run_and_page(
+    command: Command, tmp_path: Path, only_progress: Callable[[str], bool]
+) -> None:
     small = (*SMALL[:-2], "--limit", "24", "--repetitions", "1")
     code, out, err = command(*TSDI, *small, "--out", "run")
-    assert (code, err) == (0, "")
+    assert code == 0
+    assert only_progress(err)
     assert "not checked" not in out
     found = json.loads((tmp_path / "run" / "findings.json").read_text(encoding="utf-8"))["audits"]
     assert set(found) == {"tsdi", "safety", "service"}
@@ -79,7 +85,7 @@ def test_an_estimate_of_the_cost_runs_nothing(command: Command, tmp_path: Path) 
         ((*TSDI, "--reference", "organism/aligned"), "the reference is the model itself"),
         ((*TSDI, "--draws", "1"), "at least 2 contexts"),
         ((*TSDI, "--length", "0"), "at least 1 position"),
-        ((*TSDI, "--alpha", "nan"), "alpha must be a finite number"),
+        ((*TSDI, "--alpha", "nan"), "alpha: Input should be a finite number"),
         ((*TSDI, "--alpha", "-1"), "needs --allow-negative"),
         ((*TSDI, "--pool", "mmlu"), "There is no pool 'mmlu'"),
         ((*TSDI, "--pool", "few.txt"), "few.txt: The pool holds"),

@@ -216,7 +216,7 @@ def test_the_readable_header_must_be_the_same(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"header\.json: The header differs from the one within bias\.safetensors"):
         read_token_bias(tmp_path)
     path.write_text("{")
-    with pytest.raises(BadInput, match=r"header\.json: The file is not JSON"):
+    with pytest.raises(BadInput, match=r"header\.json: The file is not valid JSON"):
         read_token_bias(tmp_path)
 
 

@@ -27,8 +27,10 @@ def write_atomically(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         new.replace(path)
     except OSError as error:
-        # A failed write does not know its file, and the temporary name means nothing to a user.
-        error.filename = str(path)
+        if (
+            error.errno is not None
+        ):  # a failed write does not know its file, and the temporary name means nothing to a user
+            error.filename = str(path)
         raise
     finally:
         with suppress(OSError):
