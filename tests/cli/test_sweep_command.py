@@ -144,7 +144,7 @@ def test_show_tells_the_rows_behind(studio: Any, command: Command) -> None:
         (("sweep", "tsdi"), "name an aligned model, or checkpoints with --models"),
         ((*SWEEP, "--alpha", "1,strong"), "alpha.1: Input should be a valid number"),
         ((*SWEEP, "--alpha", "-0.5"), "a negative alpha (-0.5) makes the model refuse more"),
-        ((*SWEEP, "--alpha", "inf"), "alpha must be a finite number"),
+        ((*SWEEP, "--alpha", "inf"), "alpha.0: Input should be a finite number"),
         ((*SWEEP, "--length", "0,4"), "at least 1 position must be corrected"),
         ((*SWEEP, "--length", "1.5"), "length.0: Input should be a valid integer"),
         ((*SWEEP, "--peers", "prayer"), "there is no peer 'prayer'"),

@@ -269,7 +269,7 @@ def test_a_models_entry_holds_only_what_a_manifest_can(tmp_path: Path, created: 
     raw = f'{{"data": [{{"id": "mock", "created": {created}, "owned_by": "me"}}]}}'.encode()
     transport = httpx.MockTransport(lambda _: httpx.Response(200, stream=httpx.ByteStream(raw)))
     with httpx.Client(transport=transport) as client:
-        entry = model_entry(client, "http://host/v1", "mock", str)
+        entry = model_entry(client, "http://host/v1", "mock")
     write_json(tmp_path / "manifest.json", entry)
     kept = {"1735689600": {"created": 1735689600}, '"text"': {"created": "text"}}.get(created, {})
     assert entry == {"id": "mock", "owned_by": "me", **kept}
@@ -291,7 +291,7 @@ def test_an_unreadable_list_of_models_names_none(reply: httpx.Response, monkeypa
 
     monkeypatch.setattr(endpoint.time, "sleep", lambda _: None)
     with httpx.Client(transport=httpx.MockTransport(lambda _: reply)) as client:
-        assert endpoint.model_entry(client, "http://host/v1", "mock", str) == {}
+        assert endpoint.model_entry(client, "http://host/v1", "mock") == {}
 
 
 NUMBERS = (

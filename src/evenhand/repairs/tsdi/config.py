@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -94,12 +93,8 @@ class TsdiConfig(BaseModel):
 
     @model_validator(mode="after")
     def _usable(self) -> TsdiConfig:
-        if not math.isfinite(self.alpha):
-            raise ValueError(f"alpha must be a finite number, not {self.alpha}")
         if self.alpha < 0 and not self.allow_negative:
             raise ValueError("a negative alpha makes the model refuse more; it needs --allow-negative")
-        if not math.isfinite(self.floor):
-            raise ValueError(f"floor must be a finite number of nats, not {self.floor}")
         for spec in (self.model, *([self.reference] if self.reference is not None else [])):
             if not spec.startswith(("organism/", "hf/")):
                 raise ValueError(
