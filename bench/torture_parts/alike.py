@@ -9,7 +9,7 @@ from typing import Any
 
 __all__ = ["differences", "journal_lines", "leftovers", "plain"]
 
-_TIMES = frozenset({"created", "timings", "seconds", "resumed_with_versions", "finished", "elapsed"})
+_TIMES = frozenset({"created", "timings", "seconds", "resumed_with_versions", "finished", "elapsed", "checksum"})
 _CLOCK = re.compile(
     rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d| UTC)?|\b[\d.,]+ (?:s|min|seconds)\b"
 )
@@ -49,7 +49,7 @@ def plain(suffix: str, data: bytes) -> Any:
 
 
 def without_times(value: Any) -> Any:
-    """A JSON value without the fields that hold times."""
+    """A JSON value without the fields that hold times, or the checksum of a file that holds some."""
     if isinstance(value, dict):
         return {name: without_times(part) for name, part in value.items() if name not in _TIMES}
     return [without_times(part) for part in value] if isinstance(value, list) else value

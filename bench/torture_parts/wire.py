@@ -178,9 +178,7 @@ def accounted(folder: Path, asked: list[str], done: Done, counts: Counts) -> str
     if failed.filter(pl.col("text").fill_null("") != "").height:
         counts.differing += 1
         return "differing: a failed row has a text"
-    prompt = dict(
-        zip(items["id"], items["chat"].cast(pl.String) if items["chat"].dtype == pl.String else asked, strict=True)
-    )
+    prompt = {item: str(chat) for item, chat in items.select("item_id", "chat").iter_rows()}
     for item, text in rows.select("item_id", "text").iter_rows():
         tags = {word for word in (text or "").replace(",", " ").split() if word.startswith("tag") and len(word) == 19}
         own = next((tag_of(line) for line in asked if line in prompt[item]), "")
