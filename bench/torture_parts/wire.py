@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import random
 import shutil
 import sqlite3
 from pathlib import Path
@@ -68,8 +69,9 @@ def one(zygote: Zygote, place: Place, turn: int, kinds: set[str]) -> Counts:
             secrets["query"] = f"qu{draw.getrandbits(80):020x}"
             base = f"{base}?api_key={secrets['query']}"
         if turn % 5 == 2:
-            secrets["password"] = f"pw{draw.getrandbits(80):020x}"
-            base = base.replace("://", f"://user:{secrets['password']}@")
+            wrong = refused_password(zygote, folder, base, draw, counts)
+            if wrong:
+                place.fail("wire", wrong.split(":")[0], f"run {turn}", wrong, [folder])
         argv = [
             "audit", f"{base}#m", "--only", "service", "--data", "prompts.csv", "--reference-group", "a", "--repetitions",
             str(_REPETITIONS), "--draws", "200", "--concurrency", "32", "--out", "run",
@@ -100,6 +102,18 @@ def one(zygote: Zygote, place: Place, turn: int, kinds: set[str]) -> Counts:
     counts.clean = counts.tried - min(counts.tried, counts.bad)
     shutil.rmtree(folder, ignore_errors=True)
     return counts
+
+
+def refused_password(zygote: Zygote, folder: Path, base: str, draw: random.Random, counts: Counts) -> str:
+    """What is wrong where a URL holds a user and a password: it must be refused before any request, and not be repeated."""
+    password = f"pw{draw.getrandbits(80):020x}"
+    argv = ["audit", f"{base.replace('://', f'://user:{password}@')}#m", "--only", "service", "--out", "refused"]
+    done = zygote.run(argv, folder, env={}, limit=60.0, options=_QUICK)
+    wrong = judged(done, folder, {"password": password}, counts)
+    if not wrong and done.code != 2:
+        counts.lost += 1
+        wrong = f"lost: a password in a URL ended with exit code {done.code}"
+    return wrong
 
 
 def judged(done: Done, folder: Path, secrets: dict[str, str], counts: Counts) -> str:

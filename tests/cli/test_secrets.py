@@ -315,7 +315,7 @@ def test_continue_with_hides_a_key_however_short(
     from evenhand.cli.running import resumable
 
     monkeypatch.setattr(sys, "argv", ["evenhand", "audit", "openai/m", "--base-url", "http://h/v1?api_key=ab"])
-    with pytest.raises(typer.Exit), resumable(Path("run"), named=False):
+    with pytest.raises(SystemExit, match="130"), resumable(Path("run"), named=False):
         raise KeyboardInterrupt
     err = capsys.readouterr().err
     assert "evenhand audit openai/m --base-url 'http://h/v1?api_key=[hidden]' --out run --resume\n" in err

@@ -20,7 +20,7 @@ def test_a_damaged_adapter_is_refused_by_name(tmp_path: Path) -> None:
     ):
         folder.mkdir()
         for name in names:
-            (folder / name).write_bytes(b"{}" * 50)
+            (folder / name).write_bytes(b"{}" if name.endswith(".json") else b"{}" * 50)
     spec = parse_spec(f"hf/{model}+{adapter}")
     assert find_hf(spec).adapter == adapter  # of another tool, or of an older version: unchecked
     write_checksums(adapter, ["adapter_config.json", "adapter_model.safetensors"])

@@ -13,7 +13,7 @@ from evenhand.engines.cache import RequestCache
 from evenhand.errors import BadInput
 from evenhand.records import LogProb, Response
 from evenhand.redact import hide
-from evenhand.store.files import write_json
+from evenhand.store.files import read_json, write_json
 from evenhand.store.journal import Journal, ScoreJournal
 from evenhand.store.run import Run
 from evenhand.store.tables import read_table, write_table
@@ -49,6 +49,7 @@ def test_a_manifest_of_old_with_a_key_is_resumed_and_cleaned(tmp_path: Path) -> 
     Run.start(tmp_path / "run", plan(""), resume=False).release()
     path = tmp_path / "run" / "manifest.json"
     old = json.loads(path.read_text())
+    del old["checksum"], old["checksums"]  # an older version wrote none
     old["plan"]["config"]["judge"] = f"http://h/v1?api_key={SHORT}#m"
     path.write_text(json.dumps(old))
     Run.start(tmp_path / "run", plan(f"?api_key={SHORT}"), resume=True).release()
@@ -58,11 +59,12 @@ def test_a_manifest_of_old_with_a_key_is_resumed_and_cleaned(tmp_path: Path) -> 
 def test_findings_and_other_json(tmp_path: Path) -> None:
     run = Run.start(tmp_path / "run", {"config": {}}, resume=False)
     hide(KEY)
-    run.write_findings({"service": {"caveats": [f"it said {KEY}", f"http://h/v1?k={SHORT}"]}})
+    empty = {"verdicts": [], "findings": [], "headlines": [], "methods": [], "rows": 0, "missing": 0, "facts": {}}
+    run.write_findings({"service": {**empty, "caveats": [f"it said {KEY}", f"http://h/v1?k={SHORT}"]}})
     run.release()
     assert run.read_findings()["service"]["caveats"] == ["it said [hidden]", "http://h/v1"]
     write_json(tmp_path / "card.json", {"note": [f"{KEY}\n"]})
-    assert json.loads((tmp_path / "card.json").read_text()) == {"note": ["[hidden]\n"]}
+    assert read_json(tmp_path / "card.json") == {"note": ["[hidden]\n"]}
 
 
 def test_journals(tmp_path: Path) -> None:
