@@ -45,6 +45,16 @@ def test_every_flipped_bit_of_a_table_is_noticed(tmp_path: Path, capfd: pytest.C
     assert capfd.readouterr().err == ""
 
 
+def test_a_table_in_the_place_of_another_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "service" / "items.parquet"
+    write_table(path, FRAME)
+    for other in (tmp_path / "service" / "grades.parquet", tmp_path / "reward" / "items.parquet"):
+        other.parent.mkdir(exist_ok=True)
+        other.write_bytes(path.read_bytes())
+        with pytest.raises(BadInput, match=rf"{other.name}: The file was edited or damaged"):
+            read_table(other)
+
+
 def test_every_flipped_bit_of_a_json_file_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "value.json"
     write_json(path, VALUE)
@@ -70,10 +80,12 @@ def test_any_reader_of_parquet_and_json_reads_sealed_files(tmp_path: Path) -> No
 
 
 def test_equal_contents_give_equal_bytes(tmp_path: Path) -> None:
+    one, two = (tmp_path / name / "service" / "t.parquet" for name in ("one", "two"))
+    write_table(one, FRAME)
+    write_table(two, FRAME)
     for name in ("a", "b"):
-        write_table(tmp_path / f"{name}.parquet", FRAME)
         write_json(tmp_path / f"{name}.json", VALUE)
-    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+    assert one.read_bytes() == two.read_bytes()
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
 
 

@@ -83,11 +83,18 @@ def _parsed(data: bytes, path: Path) -> Any:
         raise BadInput(f"The file is not valid JSON ({error}).", file=path) from error
 
 
-def sealed_table(data: bytes) -> bytes:
-    """The bytes of a Parquet file with their checksum before the footer."""
+def sealed_table(data: bytes, path: Path) -> bytes:
+    """The bytes of a Parquet file with a checksum of them, and of their place in the run, before the footer."""
     at = _footer(data)
     assert at is not None, "a Parquet file ends with its footer"
-    return data[:at] + _MARK + xxh128_hexdigest(data).encode("ascii") + _MARK + data[at:]
+    digest = _of_place(path)
+    digest.update(data)
+    return data[:at] + _MARK + digest.hexdigest().encode("ascii") + _MARK + data[at:]
+
+
+def _of_place(path: Path) -> xxh128:
+    """A checksum begun with the names of a table and its folder: another table of the run in its place does not match."""
+    return xxh128(f"{path.parent.name}/{path.name}\n".encode("utf-8", "surrogatepass"))
 
 
 def check_table(data: bytes, path: Path) -> bool:
@@ -99,7 +106,8 @@ def check_table(data: bytes, path: Path) -> bool:
     if footer is None or start < 0:
         raise altered(path)
     seal = data[start:footer]
-    digest = xxh128(data[:start])
+    digest = _of_place(path)
+    digest.update(data[:start])
     digest.update(data[footer:])
     if seal != _MARK + digest.hexdigest().encode("ascii") + _MARK:
         raise altered(path)

@@ -131,7 +131,7 @@ def write_table(path: Path, frame: pl.DataFrame) -> None:
     """Write Parquet atomically, without secrets, with its checksum; equal frames and library versions give equal bytes."""
     buffer = io.BytesIO()
     _redacted(frame).write_parquet(buffer, compression="zstd", statistics=True)
-    write_atomically(path, sealed_table(buffer.getvalue()))
+    write_atomically(path, sealed_table(buffer.getvalue(), path))
 
 
 def _redacted(frame: pl.DataFrame) -> pl.DataFrame:
