@@ -102,7 +102,7 @@ _PLAN = "--estimate --limit 8"
 
 READERS = (
     Reader("labels", LABELS, f"audit --labels FILE --reference-group a {_FAST}", 3),
-    Reader("label counts", COUNTS, f"audit --labels FILE --reference-group a {_FAST}"),
+    Reader("label counts", COUNTS, f"audit --labels FILE --reference-group a {_FAST}", 6),
     Reader("responses", RESPONSES, f"audit --responses FILE --grader lexicon --reference-group a {_FAST}", 3),
     Reader(
         "calibration",
@@ -123,14 +123,14 @@ READERS = (
     ),
     Reader("unsafe prompts", SAFETY, f"audit organism/aligned --only service --unsafe FILE {_PLAN}", 1),
     Reader("ratings", RATINGS, "rate --ratings FILE --permutations 99 --reml-draws 0 --draws 100 --out run", 3),
-    Reader("rated texts", RATED, "rate organism/aligned --rating-set FILE --estimate"),
-    Reader("people's ratings", RATINGS, "rate organism/aligned --human-ratings FILE --estimate"),
+    Reader("rated texts", RATED, "rate organism/aligned --rating-set FILE --estimate", 1),
+    Reader("people's ratings", RATINGS, "rate organism/aligned --human-ratings FILE --estimate", 1),
     Reader("drift", DRIFT, f"drift GOOD FILE --judge rule {_FAST}"),
-    Reader("texts", TEXTS, "corpus dedup FILE --out run", 6),
-    Reader("evaluation set", EVALUATION, "datasets coverage FILE --show 1", 7),
-    Reader("terms", TERMS, "datasets coverage GOOD --terms FILE", 5),
-    Reader("preferences", PREFERENCES, "datasets audit-preferences FILE", 7),
-    Reader("families", MODELS, "stages --models FILE --estimate", 4),
+    Reader("texts", TEXTS, "corpus dedup FILE --out run", 12),
+    Reader("evaluation set", EVALUATION, "datasets coverage FILE --show 1", 16),
+    Reader("terms", TERMS, "datasets coverage GOOD --terms FILE", 12),
+    Reader("preferences", PREFERENCES, "datasets audit-preferences FILE", 16),
+    Reader("families", MODELS, "stages --models FILE --estimate", 3),
     Reader("pool", POOL, "repair tsdi organism/aligned --pool FILE --draws 8 --length 2 --check none --estimate"),
     Reader("system prompt", POOL, f"audit organism/aligned --only service --system-prompt FILE {_PLAN}", 1, text=True),
 )
