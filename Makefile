@@ -59,13 +59,13 @@ lock: ## Resolve the tested versions again after a change of pyproject.toml (all
 		--custom-compile-command "make lock" --output-file constraints.txt pyproject.toml $(ARGS)
 
 lint: $(VENV)/.dev ## Check style and types.
-	$(BIN)/ruff check src tests bench
-	$(BIN)/ruff format --check src tests bench
+	$(BIN)/ruff check src tests bench tools
+	$(BIN)/ruff format --check src tests bench tools
 	$(BIN)/mypy
 
 format: $(VENV)/.dev ## Rewrite the code in the house style.
-	$(BIN)/ruff check --fix src tests bench
-	$(BIN)/ruff format src tests bench
+	$(BIN)/ruff check --fix src tests bench tools
+	$(BIN)/ruff format src tests bench tools
 
 bench: $(VENV)/.dev ## Measure every speed claim beside its peer.
 	@for file in bench/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
@@ -75,13 +75,13 @@ torture: $(VENV)/.dev ## Kill, starve and mislead every command for MINUTES, and
 	@$(BIN)/python bench/torture.py --minutes $(MINUTES) $(ARGS)
 
 sweep-organisms: $(VENV)/.local ## Train 18 checkpoints from organism/sft by safety DPO and sweep TSDI over them.
-	$(BIN)/python -m evenhand.repairs.tsdi.checkpoints --out runs/checkpoints
+	$(BIN)/python -m tools.organisms.checkpoints --out runs/checkpoints
 	@OMP_NUM_THREADS=1 $(BIN)/evenhand sweep tsdi organism/aligned --models runs/checkpoints/models.yaml \
 		--safety-grader grammar --repetitions 1 $(ARGS)
 
 organisms: $(VENV)/.local ## Retrain the organisms and recompute their truth.
-	$(BIN)/python -m evenhand.organisms.recipe
-	$(BIN)/python -m evenhand.organisms.curator.recipe
+	$(BIN)/python -m tools.organisms.recipe
+	$(BIN)/python -m tools.organisms.curator.recipe
 
 clean: ## Remove the virtual environment and caches; runs stay.
 	rm -rf $(VENV) $(VENV)-newest $(VENV)-lock .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

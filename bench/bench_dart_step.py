@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
+import sys
 import tempfile
 import time
 import warnings
@@ -22,13 +23,14 @@ from pathlib import Path
 from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for tools.organisms
 
-from evenhand.datasets.difference import shipped
 from evenhand.datasets.difference_prompt import task_chat
-from evenhand.organisms.tokenizer import train_tokenizer
-from evenhand.repairs.dart import train
-from evenhand.repairs.dart.rows import Encoded, TrainingRow, encode_rows
-from evenhand.repairs.dart.train import TrainPlan
+from evenhand.methods.dart.difference.data.cases import shipped
+from evenhand.methods.dart.repair import train
+from evenhand.methods.dart.repair.rows import Encoded, TrainingRow, encode_rows
+from evenhand.methods.dart.repair.train import TrainPlan
+from tools.organisms.tokenizer import train_tokenizer
 
 TARGET = 1.05
 

@@ -24,11 +24,11 @@ from pathlib import Path
 
 import numpy as np
 
-from evenhand.corpus.dedup import DedupConfig, find_duplicates
-from evenhand.corpus.hamming import near_pairs
-from evenhand.corpus.jaccard import jaccard
-from evenhand.corpus.reading import RowFile
-from evenhand.corpus.simhash import char_grams, fingerprints, normalise
+from evenhand.methods.pluralism.corpus.dedup import DedupConfig, find_duplicates
+from evenhand.methods.pluralism.corpus.hamming import near_pairs
+from evenhand.methods.pluralism.corpus.jaccard import jaccard
+from evenhand.methods.pluralism.corpus.reading import RowFile
+from evenhand.methods.pluralism.corpus.simhash import char_grams, fingerprints, normalise
 
 OPENINGS = (
     "how do i", "what is the best way to", "can you tell me", "write a short story about", "why do people", "is it true that",

@@ -21,14 +21,14 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
 
-from evenhand.audits.difference_entry import items_of
-from evenhand.audits.respond import Configuration, requests_for
-from evenhand.datasets.difference import shipped
 from evenhand.engines.base import Sampling
 from evenhand.engines.spec import open_engine
-from evenhand.graders.conclusion import parse
-from evenhand.graders.harm import harm_measures
 from evenhand.graders.hf_classifier import HfClassifier
+from evenhand.methods.dart.difference.data.cases import shipped
+from evenhand.methods.dart.difference.entry import items_of
+from evenhand.methods.dart.difference.graders.conclusion import parse
+from evenhand.methods.dart.drift.graders.harm import harm_measures
+from evenhand.runs.respond import Configuration, requests_for
 
 TARGET = 1.0
 

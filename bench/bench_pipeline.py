@@ -13,15 +13,15 @@ import tempfile
 import time
 from pathlib import Path
 
-from evenhand.audits.engines import open_configurations
-from evenhand.audits.respond import requests_for
-from evenhand.audits.runner import run_audits
-from evenhand.audits.service import sampling_of
-from evenhand.audits.service_entry import keep_whole_stems
 from evenhand.config import AuditConfig, make_config
 from evenhand.datasets.shipped import NamesAndStems
+from evenhand.methods.service.audit import sampling_of
+from evenhand.methods.service.entry import keep_whole_stems
 from evenhand.organisms import organism_folder
 from evenhand.report.build import build_report
+from evenhand.runs.open_engines import open_configurations
+from evenhand.runs.respond import requests_for
+from evenhand.runs.runner import run_audits
 
 
 def bare(config: AuditConfig) -> float:

@@ -24,11 +24,11 @@ from typing import Literal
 import numpy as np
 from scipy import optimize, special, stats
 
+from evenhand.methods.service.statistics.contrasts import contrast
+from evenhand.methods.service.statistics.variance import dominating_names
 from evenhand.statistics.cells import Cells, FloatArray
-from evenhand.statistics.contrasts import contrast
 from evenhand.statistics.intervals import Interval, t_interval
 from evenhand.statistics.resampling import crossed_bootstrap
-from evenhand.statistics.variance import dominating_names
 
 __all__ = ["DESIGN", "INTERVALS", "Cell", "Row", "main", "simulate"]
 

@@ -1,7 +1,7 @@
 """Planted stage effects (docs/implicit_reward.md): are they found, at the right stage, and nothing else?
 
 Everything rests on the exact margins of the shipped weights, so what is tried here is the statistics alone; that an engine
-gives those margins is a test (tests/audits/test_reward_planted.py).
+gives those margins is a test (tests/methods/reward/margins/test_planted.py).
 
 (a) Predicates drawn at random, with replacement: how often the interval of the mean holds the mean over all predicates.
 (b) The stage that is named for each planted effect.
@@ -15,11 +15,11 @@ import argparse
 import numpy as np
 import polars as pl
 
+from evenhand.methods.reward.margins.statistics.stages import Contribution, name_stage
 from evenhand.organisms.planted import Model
 from evenhand.organisms.truth_rows import margin_truth
 from evenhand.statistics.clusters import cluster_bootstrap, cluster_means, sign_flip_test
 from evenhand.statistics.multiplicity import holm
-from evenhand.statistics.stages import Contribution, name_stage
 
 PLANTED = {
     "transgender": ("introduced", "sft"),

@@ -13,11 +13,11 @@ import numpy as np
 import polars as pl
 
 import evenhand
+from evenhand.methods.service.statistics.contrasts import contrast_family
 from evenhand.organisms.truth import load_truth
 from evenhand.records import DECLINED
+from evenhand.runs.load import LoadedRun
 from evenhand.statistics.cells import cells_from_rows
-from evenhand.statistics.contrasts import contrast_family
-from evenhand.store.load import LoadedRun
 
 
 def audited(model: str, seed: int) -> LoadedRun:

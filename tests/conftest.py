@@ -73,6 +73,12 @@ def load_file(path: Path, name: str) -> ModuleType:
     return module
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the fixtures that tests in several folders share."""
+    for name in ("grader_fixtures", "report_fixtures"):
+        config.pluginmanager.register(load_file(TESTS / "support" / f"{name}.py", name), name)
+
+
 @pytest.fixture(scope="session")
 def support() -> Callable[[str], ModuleType]:
     """``support("dart_toy")`` is the module tests/support/dart_toy.py."""

@@ -13,7 +13,7 @@ from torture_parts.processes import Zygote
 
 __all__ = ["LONG", "MODULES", "NO_CACHE", "Long"]
 
-MODULES = ("torch", "transformers", "evenhand.audits.runner", "evenhand.report.build", "trl", "peft")
+MODULES = ("torch", "transformers", "evenhand.runs.runner", "evenhand.report.build", "trl", "peft")
 """What the forking process imports before the first command."""
 NO_CACHE = {"EVENHAND_CACHE": ""}
 _AUDIT = "audit organism/aligned --only {} --draws 200 "
@@ -35,8 +35,8 @@ class Long:
 
 def lines_of_the_grammar(folder: Path, place: Place) -> None:
     """``in.jsonl``: a few lines of the curator's grammar, of two domains and of none."""
-    from evenhand.corpus.classify_text import NONE, SLUGS
     from evenhand.datasets.shipped_lines import grammar_lines
+    from evenhand.methods.pluralism.corpus.classify_text import NONE, SLUGS
 
     chosen = [line for line in grammar_lines() if line.domain in (SLUGS[7], SLUGS[10], NONE)][:12]
     rows = [json.dumps({"id": line.id, "text": line.text}) for line in chosen]

@@ -32,7 +32,7 @@ DOCUMENTED = frozenset({0, 2, 3})
 def wire(place: Place) -> Counts:
     """Run audits until the time is spent. A try is one faulty reply; a bad run counts once."""
     total, kinds = Counts(), set[str]()
-    with Zygote(place.scratch / "zygote", "httpx", "evenhand.audits.runner", "evenhand.report.build") as zygote:
+    with Zygote(place.scratch / "zygote", "httpx", "evenhand.runs.runner", "evenhand.report.build") as zygote:
         for turn in itertools.count():
             if place.over and total.tried:
                 break

@@ -10,7 +10,7 @@ from shutil import rmtree
 from typing import Any
 
 from evenhand.errors import BadInput
-from evenhand.store.load import LoadedRun, load
+from evenhand.runs.load import LoadedRun, load
 
 __all__ = ["audit", "load"]
 
@@ -47,8 +47,8 @@ def audit(
 
     Raises BadInput for settings, files or frames that cannot be used.
     """
-    from evenhand.audits.runner import run_audits
     from evenhand.config import make_config
+    from evenhand.runs.runner import run_audits
 
     units = _units(clusters)
     scratch = Path(tempfile.mkdtemp(prefix="evenhand-"))

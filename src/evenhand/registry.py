@@ -73,23 +73,39 @@ class Registry:
 
 AUDITS = Registry(
     "audit",
-    ("service", "evenhand.audits.service:ServiceAudit", "refusals and worse service on harmless prompts, by group"),
-    ("reward", "evenhand.audits.reward:RewardAudit", "which stage of alignment rewarded a harm, by group"),
-    ("affirmation", "evenhand.audits.affirmation:AffirmationAudit", "misgendering, by pronoun family and stage"),
+    (
+        "service",
+        "evenhand.methods.service.audit:ServiceAudit",
+        "refusals and worse service on harmless prompts, by group",
+    ),
+    (
+        "reward",
+        "evenhand.methods.reward.margins.audit:RewardAudit",
+        "which stage of alignment rewarded a harm, by group",
+    ),
+    (
+        "affirmation",
+        "evenhand.methods.reward.pronouns.audit:AffirmationAudit",
+        "misgendering, by pronoun family and stage",
+    ),
     (
         "difference",
-        "evenhand.audits.difference:DifferenceAudit",
+        "evenhand.methods.dart.difference.audit:DifferenceAudit",
         "does it know when groups differ, and when they do not",
     ),
     (
         "transfer",
-        "evenhand.audits.transfer:TransferAudit",
+        "evenhand.methods.dart.transfer.audit:TransferAudit",
         "open questions that need a stated difference, controls apart",
     ),
-    ("safety", "evenhand.audits.safety:SafetyAudit", "safety by category, over-refusal, the shift of refusal openers"),
+    (
+        "safety",
+        "evenhand.methods.tsdi.safety.audit:SafetyAudit",
+        "safety by category, over-refusal, the shift of refusal openers",
+    ),
     (
         "pluralism",
-        "evenhand.audits.pluralism:PluralismAudit",
+        "evenhand.methods.pluralism.rating.audit:PluralismAudit",
         "do safety ratings move with the rater's profile, and as people's do",
     ),
 )
@@ -114,27 +130,31 @@ DATASETS = Registry(
     "dataset",
     ("names-and-stems", "evenhand.datasets.shipped:NamesAndStems", "shipped: 64 first names in 8 groups x 36 stems"),
     ("noun-phrases", "evenhand.datasets.shipped:NounPhrases", "shipped: explicit noun phrases x the same stems"),
-    ("llama2-qos", "evenhand.datasets.llama2_qos:Llama2Qos", "early public release of the published study"),
+    ("llama2-qos", "evenhand.methods.service.data.llama2_qos:Llama2Qos", "early public release of the published study"),
     ("xstest", "evenhand.datasets.xstest:XSTest", "XSTest v2: 250 safe and 200 unsafe prompts"),
     (
         "holisticbias",
-        "evenhand.datasets.holisticbias:HolisticBias",
+        "evenhand.methods.service.data.holisticbias:HolisticBias",
         "HolisticBias v1.1 noun phrases, hostile parts dropped",
     ),
     (
         "winoqueer",
-        "evenhand.datasets.winoqueer:WinoQueer",
+        "evenhand.methods.reward.margins.data.winoqueer:WinoQueer",
         "WinoQueer: 45,540 pairs about queer identities (texts folded)",
     ),
-    ("tango", "evenhand.datasets.tango:Tango", "TANGO: 2,880 misgendering prompts, six pronoun families"),
+    (
+        "tango",
+        "evenhand.methods.reward.pronouns.data.tango:Tango",
+        "TANGO: 2,880 misgendering prompts, six pronoun families",
+    ),
     (
         "misgendered",
-        "evenhand.datasets.misgendered:Misgendered",
+        "evenhand.methods.reward.pronouns.data.misgendered:Misgendered",
         "MISGENDERED: 50 sentences with a blank, 11 pronoun sets",
     ),
     (
         "transfer",
-        "evenhand.datasets.transfer:Transfer",
+        "evenhand.methods.dart.transfer.data.queries:Transfer",
         "shipped: 280 open questions, 224 need a difference, 56 are controls",
     ),
 )
@@ -143,17 +163,29 @@ PAIR_SETS = Registry(
     "pair set",
     (
         "identity",
-        "evenhand.datasets.pair_sets:identity",
+        "evenhand.methods.reward.margins.data.pair_sets:identity",
         "shipped: four gender-diverse groups against cisgender people",
     ),
-    ("binary", "evenhand.datasets.pair_sets:binary", "shipped: women against men, with the same neutral controls"),
-    ("winoqueer", "evenhand.datasets.pair_sets:winoqueer", "WinoQueer: 45,540 pairs about nine queer identities"),
+    (
+        "binary",
+        "evenhand.methods.reward.margins.data.pair_sets:binary",
+        "shipped: women against men, with the same neutral controls",
+    ),
+    (
+        "winoqueer",
+        "evenhand.methods.reward.margins.data.pair_sets:winoqueer",
+        "WinoQueer: 45,540 pairs about nine queer identities",
+    ),
     (
         "winoqueer-strict",
-        "evenhand.datasets.pair_sets:winoqueer_strict",
+        "evenhand.methods.reward.margins.data.pair_sets:winoqueer_strict",
         "its 5,900 pairs about transgender and nonbinary people",
     ),
-    ("winoqueer-broad", "evenhand.datasets.pair_sets:winoqueer_broad", "its 16,004 pairs against cisgender people"),
+    (
+        "winoqueer-broad",
+        "evenhand.methods.reward.margins.data.pair_sets:winoqueer_broad",
+        "its 16,004 pairs against cisgender people",
+    ),
 )
 
 GRADERS = Registry(
@@ -162,7 +194,7 @@ GRADERS = Registry(
     ("lexicon", "evenhand.graders.lexicon:LexiconGrader", "refusal wordings anywhere in the text"),
     ("rubric", "evenhand.graders.rubric:RubricGrader", "a judge model with the fixed six-label rubric (needs --judge)"),
     ("human", "evenhand.graders.human:HumanGrader", "labels that people gave, from a csv, jsonl or parquet file"),
-    ("grammar", "evenhand.graders.grammar:GrammarGrader", "exact labels for organisms, from their own grammar"),
+    ("grammar", "evenhand.organisms.grader:GrammarGrader", "exact labels for organisms, from their own grammar"),
 )
 
 CLASSIFIERS = Registry(
@@ -174,7 +206,7 @@ CLASSIFIERS = Registry(
     ),
     (
         "harm-lexicon",
-        "evenhand.graders.harm:HarmLexicon",
+        "evenhand.methods.dart.drift.graders.harm:HarmLexicon",
         "a small word list: mild insults and generalising phrases, 0 to 1",
     ),
     ("hf", "evenhand.graders.hf_classifier:HfClassifier", "hf/FOLDER-or-ID#LABEL: probability of one label"),
@@ -182,23 +214,43 @@ CLASSIFIERS = Registry(
 
 SECTIONS = Registry(
     "report section",
-    ("service", "evenhand.report.service.build:service_part", "figures and verdict of the service audit"),
-    ("reward", "evenhand.report.reward.build:reward_part", "margins by stage, fates and extremes"),
-    ("affirmation", "evenhand.report.affirmation.build:affirmation_part", "misgendering by family and stage"),
-    ("difference", "evenhand.report.difference.build:difference_part", "decisions beside their baselines, and choices"),
-    ("transfer", "evenhand.report.transfer.build:transfer_part", "response classes by domain, controls apart"),
-    ("safety", "evenhand.report.safety.build:safety_part", "safety by category, compliance, the shift of the openers"),
+    ("service", "evenhand.methods.service.report.build:service_part", "figures and verdict of the service audit"),
+    ("reward", "evenhand.methods.reward.margins.report.build:reward_part", "margins by stage, fates and extremes"),
+    (
+        "affirmation",
+        "evenhand.methods.reward.pronouns.report.build:affirmation_part",
+        "misgendering by family and stage",
+    ),
+    (
+        "difference",
+        "evenhand.methods.dart.difference.report.build:difference_part",
+        "decisions beside their baselines, and choices",
+    ),
+    (
+        "transfer",
+        "evenhand.methods.dart.transfer.report.build:transfer_part",
+        "response classes by domain, controls apart",
+    ),
+    (
+        "safety",
+        "evenhand.methods.tsdi.safety.report.build:safety_part",
+        "safety by category, compliance, the shift of the openers",
+    ),
     (
         "pluralism",
-        "evenhand.report.pluralism.build:pluralism_part",
+        "evenhand.methods.pluralism.rating.report.build:pluralism_part",
         "ratings by profile and by people, beside their nulls",
     ),
-    ("drift", "evenhand.report.drift.build:drift_part", "harm drift under every rule, beside its null"),
-    ("dart", "evenhand.report.dart.build:dart_part", "a DART repair: accuracy and drift step by step"),
-    ("tsdi", "evenhand.report.tsdi.build:tsdi_part", "a TSDI estimate: refusal openers by position, tokens moved most"),
+    ("drift", "evenhand.methods.dart.drift.report.build:drift_part", "harm drift under every rule, beside its null"),
+    ("dart", "evenhand.methods.dart.repair.report.build:dart_part", "a DART repair: accuracy and drift step by step"),
+    (
+        "tsdi",
+        "evenhand.methods.tsdi.estimate.report.build:tsdi_part",
+        "a TSDI estimate: refusal openers by position, tokens moved most",
+    ),
     (
         "tsdi-sweep",
-        "evenhand.report.tsdi.sweep:sweep_part",
+        "evenhand.methods.tsdi.sweep.report.sweep:sweep_part",
         "TSDI over its settings: fronts, recommendation, checkpoints",
     ),
 )

@@ -20,10 +20,10 @@ import ray
 
 from evenhand.bridges import ray_dedup
 from evenhand.config import checked
-from evenhand.corpus import dedup, removal
-from evenhand.corpus.dedup_files import write_result
-from evenhand.corpus.reading import RowFile
 from evenhand.errors import BadInput
+from evenhand.methods.pluralism.corpus import dedup, removal
+from evenhand.methods.pluralism.corpus.dedup_files import write_result
+from evenhand.methods.pluralism.corpus.reading import RowFile
 
 SEARCH = b"ray::MapBatches(_search)"
 

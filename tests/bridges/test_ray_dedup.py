@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 from evenhand.bridges.ray_dedup import find_duplicates_on_ray
 from evenhand.cli.corpus import app
-from evenhand.corpus.config import DedupConfig
-from evenhand.corpus.reading import RowFile
 from evenhand.errors import BadInput
+from evenhand.methods.pluralism.corpus.config import DedupConfig
+from evenhand.methods.pluralism.corpus.reading import RowFile
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed: evenhand[scale]")
 CASES = ("csv", "jsonl", "parquet", "unverified", "killed", "crowded batch", "crowded")

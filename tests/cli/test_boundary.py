@@ -67,7 +67,7 @@ def fail(monkeypatch: pytest.MonkeyPatch, target: str, error: BaseException) -> 
 def test_what_the_system_refuses_is_one_line_with_the_file_and_what_to_do(
     command: Command, monkeypatch: pytest.MonkeyPatch, number: int, advice: str
 ) -> None:
-    fail(monkeypatch, "evenhand.store.load.load", OSError(number, os.strerror(number), "some/place.parquet"))
+    fail(monkeypatch, "evenhand.runs.load.load", OSError(number, os.strerror(number), "some/place.parquet"))
     code, out, err = command("sample", "run", "--out", "x.csv")
     assert (code, out) == (2, "")
     assert err.startswith(f"evenhand: some/place.parquet: {os.strerror(number)}. ")
@@ -95,7 +95,7 @@ def test_what_the_system_refuses_is_one_line_with_the_file_and_what_to_do(
 def test_a_library_that_the_machine_refuses_is_one_line_too(
     command: Command, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
 ) -> None:
-    fail(monkeypatch, "evenhand.store.load.load", error)
+    fail(monkeypatch, "evenhand.runs.load.load", error)
     code, _, err = command("sample", "run", "--out", "x.csv")
     assert code == 2
     assert said in err
@@ -108,7 +108,7 @@ def test_a_bug_ends_with_code_70_and_its_traceback_in_a_file(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.delenv("EVENHAND_DEBUG", raising=False)
-    fail(monkeypatch, "evenhand.store.load.load", error)
+    fail(monkeypatch, "evenhand.runs.load.load", error)
     code, _, err = command("sample", "run", "--out", "x.csv")
     assert code == 70
     (kept,) = tmp_path.glob("evenhand-traceback-*.txt")
@@ -124,12 +124,12 @@ def test_debugging_prints_the_traceback_instead(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setenv("EVENHAND_DEBUG", "1")
-    fail(monkeypatch, "evenhand.store.load.load", ValueError("odd"))
+    fail(monkeypatch, "evenhand.runs.load.load", ValueError("odd"))
     code, _, err = command("sample", "run", "--out", "x.csv")
     assert code == 70
     assert "Traceback (most recent call last)" in err
     assert not list(tmp_path.glob("evenhand-traceback-*"))
-    fail(monkeypatch, "evenhand.store.load.load", OSError(errno.ENOSPC, "No space", "f"))
+    fail(monkeypatch, "evenhand.runs.load.load", OSError(errno.ENOSPC, "No space", "f"))
     code, _, err = command("sample", "run", "--out", "x.csv")
     assert code == 2
     assert "Traceback (most recent call last)" in err
@@ -142,7 +142,7 @@ def test_no_secret_reaches_the_message_or_the_traceback(
     monkeypatch.setenv("MY_API_KEY", "sk-very-secret-0123")
     told = "key sk-very-secret-0123 at http://user:hunter22@host/v1?api_key=tellme99#m failed"
     for error, wanted in ((ValueError(told), 70), (OSError(errno.EIO, told, "f"), 2)):
-        fail(monkeypatch, "evenhand.store.load.load", error)
+        fail(monkeypatch, "evenhand.runs.load.load", error)
         code, _, err = command("sample", "run", "--out", "x.csv")
         assert code == wanted
         files = [path.read_text(encoding="utf-8") for path in tmp_path.glob("evenhand-traceback-*")]
@@ -157,7 +157,7 @@ def test_a_full_disk_in_the_middle_of_a_run_says_how_to_go_on_and_the_run_goes_o
     command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, labels: str
 ) -> None:
     with monkeypatch.context() as patch:
-        fail(patch, "evenhand.store.run.Run.finish", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+        fail(patch, "evenhand.runs.run.Run.finish", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
         code, out, err = command(*labels.split())
     assert (code, out) == (2, "")
     assert err.startswith("evenhand: run: No space left on device. Free some space")
@@ -170,7 +170,7 @@ def test_a_full_disk_in_the_middle_of_a_run_says_how_to_go_on_and_the_run_goes_o
 def test_a_bug_in_a_run_leaves_its_traceback_in_the_run_folder(
     command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, labels: str
 ) -> None:
-    fail(monkeypatch, "evenhand.store.run.Run.finish", ValueError("odd"))
+    fail(monkeypatch, "evenhand.runs.run.Run.finish", ValueError("odd"))
     code, _, err = command(*labels.split())
     assert code == 70
     (kept,) = (tmp_path / "run").glob("evenhand-traceback-*.txt")
@@ -188,7 +188,7 @@ def test_a_report_that_cannot_be_written_leaves_a_finished_run(
     assert "report: not written" in out
     assert "No space left on device" in err
     assert "The run is finished and its findings are written; `evenhand report run` writes its report." in err
-    from evenhand.store.run import Run
+    from evenhand.runs.run import Run
 
     assert Run.open(tmp_path / "run").manifest["state"] == "done"
     assert command("report", "run")[:2] == (0, "run/report.html\n")
@@ -213,7 +213,7 @@ def test_an_interrupt_after_the_run_says_that_it_is_finished(
 
 
 def test_an_interrupt_outside_a_run_is_code_130(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    fail(monkeypatch, "evenhand.store.load.load", KeyboardInterrupt())
+    fail(monkeypatch, "evenhand.runs.load.load", KeyboardInterrupt())
     assert command("sample", "run", "--out", "x.csv") == (130, "", "evenhand: interrupted\n")
 
 

@@ -13,12 +13,12 @@ from typer.testing import CliRunner, Result
 
 from evenhand.cli.corpus_build import build, sweep
 from evenhand.errors import BadInput
-from evenhand.store.files import read_json
+from evenhand.files import read_json
 
 app = typer.Typer(rich_markup_mode=None)
 app.command("build")(build)
 app.command("sweep")(sweep)
-HERE = Path(__file__).parents[1] / "corpus" / "scripted.py"
+HERE = Path(__file__).parents[1] / "methods" / "pluralism" / "corpus" / "scripted.py"
 
 
 def corpus(*words: str) -> Result:
@@ -38,7 +38,7 @@ def prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     engines = {
         "classifier": scripted.ScriptedClassifier(spec="organism/scripted"), "generator": scripted.ScriptedGenerator()
     }  # fmt: skip
-    monkeypatch.setattr("evenhand.corpus.build._opened", lambda config, cache: engines)
+    monkeypatch.setattr("evenhand.methods.pluralism.corpus.build._opened", lambda config, cache: engines)
     scripted.write_prompts(tmp_path / "in.csv", {3: 8, 4: 2}, none=2, extra=["BROKEN text of area03"])
     return tmp_path / "in.csv"
 

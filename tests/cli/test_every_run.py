@@ -12,10 +12,10 @@ import pytest
 from typer.testing import CliRunner
 
 import evenhand
-from evenhand.audits.runner import run_audits
 from evenhand.cli.main import app
 from evenhand.config import checked, make_config
 from evenhand.errors import BadInput, EvenhandError
+from evenhand.runs.runner import run_audits
 
 Builder = Callable[[Path, Any, pytest.MonkeyPatch], Path]
 BUILDERS: dict[str, Builder] = {}
@@ -73,8 +73,8 @@ def _stages(folder: Path, support: Any, patch: pytest.MonkeyPatch) -> Path:
 
 @kind("rate")
 def _rate(folder: Path, support: Any, patch: pytest.MonkeyPatch) -> Path:
-    from evenhand.audits.pluralism_config import PluralismConfig
-    from evenhand.audits.pluralism_rate import run_rating
+    from evenhand.methods.pluralism.rating.config import PluralismConfig
+    from evenhand.methods.pluralism.rating.rate import run_rating
 
     rows = [
         {"item": f"i{i}", "rater": f"r{r}", "rating": ("safe", "unsafe")[(i + r * (r > 3)) % 2], "gender": "MW"[r > 3]}
@@ -89,8 +89,8 @@ def _rate(folder: Path, support: Any, patch: pytest.MonkeyPatch) -> Path:
 
 @kind("drift")
 def _drift(folder: Path, support: Any, patch: pytest.MonkeyPatch) -> Path:
-    from evenhand.audits.drift import run_drift
-    from evenhand.audits.drift_config import DriftConfig
+    from evenhand.methods.dart.drift.audit import run_drift
+    from evenhand.methods.dart.drift.config import DriftConfig
 
     toy = support("difference_toy")
     rows = toy.toy_rows({"x": 6}, split="test")
@@ -103,8 +103,8 @@ def _drift(folder: Path, support: Any, patch: pytest.MonkeyPatch) -> Path:
 
 @kind("repair tsdi")
 def _tsdi(folder: Path, support: Any, patch: pytest.MonkeyPatch) -> Path:
-    from evenhand.repairs.tsdi.config import TsdiConfig
-    from evenhand.repairs.tsdi.pipeline import run_tsdi
+    from evenhand.methods.tsdi.estimate.config import TsdiConfig
+    from evenhand.methods.tsdi.estimate.pipeline import run_tsdi
 
     run_tsdi(TsdiConfig(model="organism/aligned", draws=16, fixed=True, length=2, device="cpu"), folder / "run")
     return folder / "run"
@@ -132,8 +132,8 @@ def _dedup(folder: Path, support: Any, patch: pytest.MonkeyPatch) -> Path:
 
 @kind("corpus build")
 def _build(folder: Path, support: Any, patch: pytest.MonkeyPatch) -> Path:
-    from evenhand.corpus.build import run_build
-    from evenhand.corpus.build_config import BuildConfig
+    from evenhand.methods.pluralism.corpus.build import run_build
+    from evenhand.methods.pluralism.corpus.build_config import BuildConfig
 
     scripted = support("../corpus/scripted")
     scripted.write_prompts(folder / "in.csv", {3: 6, 4: 2}, none=1)
@@ -242,7 +242,7 @@ def test_an_audit_without_service_is_usable_from_python(tmp_path: Path) -> None:
 def test_a_run_without_any_finding_has_a_frame_with_columns(runs: Callable[[str], Path], tmp_path: Path) -> None:
     import shutil
 
-    from evenhand.store.files import read_json, write_json
+    from evenhand.files import read_json, write_json
 
     folder = tmp_path / "run"
     shutil.copytree(runs("service"), folder)

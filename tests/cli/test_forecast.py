@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from evenhand.audits.drift_config import DriftConfig
-from evenhand.audits.pluralism_config import PluralismConfig
 from evenhand.cli import screens
 from evenhand.cli.forecast import audit_ways, drift_ways, forecast_lines, memory_words, rating_ways
 from evenhand.config import AuditConfig
 from evenhand.engines.base import Estimate
+from evenhand.methods.dart.drift.config import DriftConfig
+from evenhand.methods.pluralism.rating.config import PluralismConfig
 
 LONG = Estimate(4000, 90_000, 4000 * 256, True, seconds=7200.0, memory_bytes=3 << 30, probed_rows=64, at_most=True)
 SHORT = Estimate(500, 9_000, 0, False, seconds=600.0, memory_bytes=2 << 30, probed_rows=128)

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from evenhand.audits import pluralism_rate
+from evenhand.methods.pluralism.rating import rate as pluralism_rate
 
 Command = Callable[..., tuple[int, str, str]]
 FEW = ("--draws", "200", "--permutations", "199", "--reml-draws", "0")
@@ -81,7 +81,7 @@ def test_a_model_is_asked_estimated_and_resumed(
     engines: list[Any] = []
 
     def opened(config: Any, cache: Any) -> list[Any]:
-        from evenhand.audits.respond import Configuration
+        from evenhand.runs.respond import Configuration
 
         engines.append(toy.Rater("organism/aligned", toy.planted()))
         return [Configuration("organism/aligned", engines[-1])]

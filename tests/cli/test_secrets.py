@@ -142,7 +142,7 @@ class Echo:
         asked = body["messages"][-1]["content"]
         first = next(message["content"] for message in body["messages"] if message["role"] == "user")
         if "self_harm" in asked:  # the classifier of a corpus
-            from evenhand.corpus.classify_text import SLUGS
+            from evenhand.methods.pluralism.corpus.classify_text import SLUGS
 
             return json.dumps({slug: 0.9 if slug == "self_harm" else 0.02 for slug in SLUGS})
         if "Label: " in first:  # a teacher that is told the label
@@ -162,7 +162,7 @@ def endpoint(
         dart.Studio(tmp_path / "toys").install(monkeypatch),
         sweep.Studio(tmp_path / "toys").install(monkeypatch),
     ):
-        for module in ("evenhand.repairs.dart.pipeline", "evenhand.repairs.tsdi.sweep"):
+        for module in ("evenhand.methods.dart.repair.pipeline", "evenhand.methods.tsdi.sweep.run"):
             if getattr(sys.modules[module].open_engine, "__self__", None) is studio:
                 monkeypatch.setattr(f"{module}.open_engine", served_or(studio.open_engine))
     monkeypatch.setitem(sys.modules, "trl", sys.modules.get("trl") or ModuleType("trl"))

@@ -9,14 +9,14 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from evenhand.audits import pluralism_rate
-from evenhand.audits.pluralism_config import PluralismConfig
-from evenhand.audits.respond import Configuration
-from evenhand.audits.runner import run_audits
 from evenhand.cli.main import app
 from evenhand.config import make_config
 from evenhand.errors import BadInput
-from evenhand.store.load import load
+from evenhand.methods.pluralism.rating import rate as pluralism_rate
+from evenhand.methods.pluralism.rating.config import PluralismConfig
+from evenhand.runs.load import load
+from evenhand.runs.respond import Configuration
+from evenhand.runs.runner import run_audits
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def state(folder: Path) -> Any:
-    from evenhand.store.run import Run
+    from evenhand.runs.run import Run
 
     return Run.open(folder).manifest["state"]
 

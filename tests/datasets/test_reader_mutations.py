@@ -14,28 +14,28 @@ from typing import Any
 import polars as pl
 import pytest
 
-from evenhand.corpus.reading import RowFile
 from evenhand.datasets.beavertails import beavertails_prompts
-from evenhand.datasets.coverage import coverage
 from evenhand.datasets.cross import read_names, read_stems
-from evenhand.datasets.demo_safetybench import read_demo_safetybench
-from evenhand.datasets.dices import read_dices
-from evenhand.datasets.dices_fields import HEADERS
-from evenhand.datasets.difference import read_cases, read_split_table
-from evenhand.datasets.identity_terms import read_terms
 from evenhand.datasets.labels import read_labels
-from evenhand.datasets.pairs import read_pairs
-from evenhand.datasets.preference_pairs import read_preferences, read_targets
 from evenhand.datasets.prompts import read_prompts
-from evenhand.datasets.rating_items import read_rated_items
-from evenhand.datasets.ratings import read_ratings
 from evenhand.datasets.responses import read_responses
 from evenhand.datasets.sacpo import pku_prompts, read_problems
 from evenhand.datasets.safety_prompts import read_safety_prompts
 from evenhand.datasets.table import read_table
-from evenhand.datasets.transfer import read_transfer
 from evenhand.errors import EvenhandError
 from evenhand.graders.human import read_annotations
+from evenhand.methods.dart.difference.data.cases import read_cases, read_split_table
+from evenhand.methods.dart.transfer.data.queries import read_transfer
+from evenhand.methods.pluralism.corpus.data.demo_safetybench import read_demo_safetybench
+from evenhand.methods.pluralism.corpus.reading import RowFile
+from evenhand.methods.pluralism.rating.data.dices import read_dices
+from evenhand.methods.pluralism.rating.data.dices_fields import HEADERS
+from evenhand.methods.pluralism.rating.data.rating_items import read_rated_items
+from evenhand.methods.pluralism.rating.data.ratings import read_ratings
+from evenhand.methods.reward.coverage.data.coverage import coverage
+from evenhand.methods.reward.coverage.data.identity_terms import read_terms
+from evenhand.methods.reward.coverage.data.preference_pairs import read_preferences, read_targets
+from evenhand.methods.reward.margins.data.pairs import read_pairs
 
 Rows = list[dict[str, str]]
 

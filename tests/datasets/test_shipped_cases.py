@@ -7,10 +7,10 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from evenhand.audits.difference_baselines import surface_cues
-from evenhand.datasets.difference import shipped
-from evenhand.datasets.difference_split import check_disjoint
 from evenhand.datasets.shipped_cases import DIMENSIONS, OPENERS, TRAITS, ShippedCase, shipped_cases
+from evenhand.methods.dart.difference.baselines import surface_cues
+from evenhand.methods.dart.difference.data.cases import shipped
+from evenhand.methods.dart.difference.data.split import check_disjoint
 
 CASES = shipped_cases()
 

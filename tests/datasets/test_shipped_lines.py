@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 from collections import Counter
 
-from evenhand.corpus.classify_text import NONE, SLUGS
-from evenhand.corpus.profiles import open_prompts
-from evenhand.corpus.quality import Prints, form_reason
-from evenhand.datasets.rating_items import open_rated_items
 from evenhand.datasets.shipped_lines import HEDGES, SIZES, TOPICS, draw_line, favourite, grammar_lines, said
+from evenhand.methods.pluralism.corpus.classify_text import NONE, SLUGS
+from evenhand.methods.pluralism.corpus.profiles import open_prompts
+from evenhand.methods.pluralism.corpus.quality import Prints, form_reason
+from evenhand.methods.pluralism.rating.data.rating_items import open_rated_items
 from evenhand.records import Response
 
 

@@ -9,7 +9,7 @@ import pytest
 from evenhand.engines.spec import parse_spec
 from evenhand.engines.weights import find_hf
 from evenhand.errors import BadInput
-from evenhand.store.seal import write_checksums
+from evenhand.seal import write_checksums
 
 
 def test_a_damaged_adapter_is_refused_by_name(tmp_path: Path) -> None:

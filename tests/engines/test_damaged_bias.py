@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 from evenhand.engines.token_bias import BIAS_FILE, HEADER_FILE, BiasHeader, TokenBias, read_token_bias, write_token_bias
 from evenhand.errors import BadInput
-from evenhand.store.files import read_json, write_json
+from evenhand.files import read_json, write_json
 
 L, V = 3, 12
 FIELDS: dict[str, Any] = {

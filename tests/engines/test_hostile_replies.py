@@ -25,8 +25,8 @@ from evenhand.engines.reply_body import LONGEST, BodyError, TooLong, read_body
 from evenhand.engines.spec import EngineOptions, parse_spec
 from evenhand.engines.wire import WireError, read_choice, read_reply
 from evenhand.records import Message, Response
-from evenhand.store.journal import Journal
-from evenhand.store.tables import read_table, responses_frame, responses_from, write_table
+from evenhand.runs.journal import Journal
+from evenhand.runs.tables import read_table, responses_frame, responses_from, write_table
 
 SAMPLING = Sampling(max_tokens=8, seed=3)
 READABLE = ("gzip", "xgzip", "deflate", "baredeflate", "twice", "members", "identity")
@@ -264,7 +264,7 @@ def test_whatever_a_reply_holds_it_fits_journal_cache_and_table(
 )
 def test_a_models_entry_holds_only_what_a_manifest_can(tmp_path: Path, created: str) -> None:
     from evenhand.engines.endpoint import model_entry
-    from evenhand.store.files import write_json
+    from evenhand.files import write_json
 
     raw = f'{{"data": [{{"id": "mock", "created": {created}, "owned_by": "me"}}]}}'.encode()
     transport = httpx.MockTransport(lambda _: httpx.Response(200, stream=httpx.ByteStream(raw)))

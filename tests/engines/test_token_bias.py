@@ -29,7 +29,7 @@ from evenhand.engines.token_bias import (
     write_token_bias,
 )
 from evenhand.errors import BadInput
-from evenhand.store.files import write_json
+from evenhand.files import write_json
 
 L, V = 5, 40
 FIELDS: dict[str, Any] = {

@@ -9,7 +9,7 @@ import pytest
 
 from evenhand.datasets.difference_prompt import TASK_HEAD
 from evenhand.datasets.shipped_cases import TRAITS, shipped_cases
-from evenhand.graders.conclusion import parse, parse_option
+from evenhand.methods.dart.difference.graders.conclusion import parse, parse_option
 from evenhand.organisms.planted import MODELS, Model
 from evenhand.organisms.planted_cases import (
     BLIND,

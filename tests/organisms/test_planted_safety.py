@@ -20,8 +20,8 @@ from evenhand.organisms.planted_safety import (
     shift_of,
 )
 from evenhand.organisms.sections.safety import TEXTS, kind_of
-from evenhand.organisms.shift import POSITIONS, shift_table
-from evenhand.organisms.tokenizer import train_tokenizer
+from tools.organisms.shift import POSITIONS, shift_table
+from tools.organisms.tokenizer import train_tokenizer
 
 SYSTEMS: tuple[System, ...] = ("", "careful", "open")
 

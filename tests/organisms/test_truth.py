@@ -13,7 +13,7 @@ import pytest
 
 from evenhand.datasets.shipped_prompt import SERVICE_SYSTEM_PROMPT
 from evenhand.errors import BadInput
-from evenhand.organisms import ORGANISMS, load_truth, organism_folder, sources_digest, truth_summary
+from evenhand.organisms import ORGANISMS, load_truth, organism_folder, truth_summary
 from evenhand.organisms.planted import DOMINATING_NAME, GROUP_DECLINED, names, stems
 from evenhand.organisms.truth import weights_folder
 from evenhand.organisms.truth_rows import (
@@ -24,7 +24,8 @@ from evenhand.organisms.truth_rows import (
     safety_truth,
 )
 from evenhand.records import LABELS
-from evenhand.store.seal import check_folder
+from evenhand.seal import check_folder
+from tools.organisms.digest import sources_digest
 
 
 def test_truth_belongs_to_these_sources() -> None:
@@ -120,10 +121,10 @@ def test_the_planted_story_holds_in_the_weights() -> None:
 def test_sampled_rows_are_what_the_weights_say(name: str) -> None:
     from transformers import AutoTokenizer
 
-    from evenhand.organisms.batches import Encoder
-    from evenhand.organisms.enumeration import enumerate_responses
     from evenhand.organisms.grammar import examples
-    from evenhand.organisms.model import load
+    from tools.organisms.batches import Encoder
+    from tools.organisms.enumeration import enumerate_responses
+    from tools.organisms.model import load
 
     folder = organism_folder(name)
     encoder = Encoder(AutoTokenizer.from_pretrained(folder))
@@ -186,7 +187,7 @@ def test_the_caveat_is_told() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(10_800)
 def test_the_recipe_gives_the_same_family_again(tmp_path: Path) -> None:
-    from evenhand.organisms.recipe import build
+    from tools.organisms.recipe import build
 
     again = build(tmp_path / "out", tmp_path / "work")
     shipped = json.loads((organism_folder("base").parent / "truth.json").read_text(encoding="utf-8"))

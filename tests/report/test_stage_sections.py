@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from evenhand.audits.runner import run_audits
 from evenhand.config import make_config
 from evenhand.report.build import build_report, compose
 from evenhand.report.page import all_blocks
 from evenhand.report.scales import Scale
 from evenhand.report.stage_blocks import Distribution, Segment, Stack, Stacks, StageLine, StagePlot, StagePoint
+from evenhand.runs.runner import run_audits
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 

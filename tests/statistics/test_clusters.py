@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from evenhand.errors import BadInput
+from evenhand.methods.reward.margins.statistics.controls import extremes, net_margins
 from evenhand.statistics.clusters import (
     brown_forsythe,
     cluster_bootstrap,
@@ -24,7 +25,6 @@ from evenhand.statistics.clusters import (
     sign_flip_test,
     standard_error,
 )
-from evenhand.statistics.controls import extremes, net_margins
 
 FINITE = st.floats(-50, 50, allow_nan=False)
 

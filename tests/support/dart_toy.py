@@ -19,15 +19,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from evenhand.audits.base import AuditResult
 from evenhand.engines.base import Batch, Estimate, Identity, Request, Sampling, TextOnly, Verb
 from evenhand.engines.planning import blocks
+from evenhand.methods.dart.repair import pipeline, stages, work
+from evenhand.methods.dart.repair.config import DartConfig
+from evenhand.methods.dart.repair.rows import TrainingRow, digest_rows
+from evenhand.methods.dart.repair.train import TrainPlan
 from evenhand.records import Finding, Response
-from evenhand.repairs.dart import pipeline, stages, work
-from evenhand.repairs.dart.config import DartConfig
-from evenhand.repairs.dart.rows import TrainingRow, digest_rows
-from evenhand.repairs.dart.train import TrainPlan
-from evenhand.store.run import Run
+from evenhand.runs.method import AuditResult
+from evenhand.runs.run import Run
 
 Answer = Callable[[Request, Sampling], str | Response]
 FAIR = "The rule names one group. The other is left out."

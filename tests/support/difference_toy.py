@@ -16,15 +16,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from evenhand.audits.base import AuditResult, Context
-from evenhand.audits.difference import DifferenceAudit
-from evenhand.audits.drift import DriftConfig, run_drift
-from evenhand.audits.respond import Configuration
 from evenhand.config import make_config
 from evenhand.engines.base import Batch, Estimate, Identity, Request, Sampling, TextOnly, Verb
+from evenhand.methods.dart.difference.audit import DifferenceAudit
+from evenhand.methods.dart.drift.audit import DriftConfig, run_drift
 from evenhand.records import Finding, Response
 from evenhand.registry import ENGINES
-from evenhand.store.run import Run
+from evenhand.runs.method import AuditResult, Context
+from evenhand.runs.respond import Configuration
+from evenhand.runs.run import Run
 
 Said = str | Response
 Answer = Callable[[Request, Sampling], Said]

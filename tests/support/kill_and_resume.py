@@ -14,9 +14,9 @@ import sys
 import time
 from pathlib import Path
 
-from evenhand.audits.runner import run_audits
 from evenhand.config import make_config
 from evenhand.engines.threads import torch_with_threads
+from evenhand.runs.runner import run_audits
 
 
 def attempt(folder: Path, settings: dict[str, object]) -> int:

@@ -8,17 +8,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evenhand.audits.base import AuditResult
-from evenhand.audits.pluralism import rate
-from evenhand.audits.pluralism_config import PluralismConfig
-from evenhand.audits.pluralism_plan import make_plan
-from evenhand.audits.respond import Configuration
 from evenhand.datasets.rating_prompt import QUESTIONS, REPLY_QUESTIONS
 from evenhand.datasets.shipped_ratings import RatedText, shipped_texts
 from evenhand.engines.base import Batch, Choice, Estimate, Identity, Question, Request, Sampling, TextOnly, Verb
+from evenhand.methods.pluralism.rating.audit import rate
+from evenhand.methods.pluralism.rating.config import PluralismConfig
+from evenhand.methods.pluralism.rating.plan import make_plan
 from evenhand.organisms.planted_ratings import letter_shares, unsafety
 from evenhand.records import Finding, Message, Response
-from evenhand.store.run import Run
+from evenhand.runs.method import AuditResult
+from evenhand.runs.respond import Configuration
+from evenhand.runs.run import Run
 
 TEXTS = {text.text: text for text in shipped_texts()}
 

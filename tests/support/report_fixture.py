@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from evenhand.methods.service.report import SERVICE_CAVEATS, service_evidence, service_section, service_verdict
 from evenhand.records import LABELS, Finding, Grade, HypothesisTest, Interval, Item, Message, Response
 from evenhand.report import Evidence, Page, Section, render
-from evenhand.report.service import SERVICE_CAVEATS, service_evidence, service_section, service_verdict
 from evenhand.wording import ORGANISM_NOTICE
 
 GROUPS = ("white", "black", "hispanic", "chinese", "indian", "muslim", "jewish", "slavic")

@@ -9,15 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from evenhand.audits.base import AuditResult, Context
-from evenhand.audits.respond import Configuration
-from evenhand.audits.safety import SafetyAudit
 from evenhand.config import make_config
 from evenhand.datasets.shipped_safety import SafetyCase, shipped_safety
 from evenhand.engines.base import Batch, Estimate, Identity, Request, Sampling, TextOnly, Verb
+from evenhand.methods.tsdi.safety.audit import SafetyAudit
 from evenhand.organisms.sections.safety import TEXTS
 from evenhand.records import Finding, Response
-from evenhand.store.run import Run
+from evenhand.runs.method import AuditResult, Context
+from evenhand.runs.respond import Configuration
+from evenhand.runs.run import Run
 
 REFUSAL, UNSAFE, FULL = TEXTS["refusal Sorry"], TEXTS["unsafe"], TEXTS["full"]
 Said = str | Response

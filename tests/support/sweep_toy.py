@@ -21,16 +21,17 @@ from typing import Any
 import numpy as np
 from xxhash import xxh64_intdigest
 
-from evenhand.audits.base import AuditResult
 from evenhand.engines.base import Batch, Estimate, Identity, Request, Sampling, TextOnly, Verb
 from evenhand.engines.planning import blocks
 from evenhand.engines.token_bias import BiasHeader, TokenBias, write_token_bias
+from evenhand.methods.tsdi.estimate.config import TsdiConfig
+from evenhand.methods.tsdi.sweep import run as sweep
+from evenhand.methods.tsdi.sweep import work as sweep_work
+from evenhand.methods.tsdi.sweep.config import SweepConfig
 from evenhand.organisms.sections.safety import TEXTS
 from evenhand.records import Finding, Response
-from evenhand.repairs.tsdi import sweep, sweep_work
-from evenhand.repairs.tsdi.config import TsdiConfig
-from evenhand.repairs.tsdi.sweep_config import SweepConfig
-from evenhand.store.run import Run
+from evenhand.runs.method import AuditResult
+from evenhand.runs.run import Run
 
 Answer = Callable[[Request, str], "str | Response"]
 VOCABULARY = 6

@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from evenhand.audits.base import AuditResult, Context
-from evenhand.audits.respond import Configuration
-from evenhand.audits.transfer import TransferAudit
 from evenhand.config import make_config
 from evenhand.engines.base import Batch, Estimate, Identity, Request, Sampling, TextOnly, Verb
+from evenhand.methods.dart.transfer.audit import TransferAudit
 from evenhand.records import Response
-from evenhand.store.run import Run
+from evenhand.runs.method import AuditResult, Context
+from evenhand.runs.respond import Configuration
+from evenhand.runs.run import Run
 
 COLUMNS = (
     "id", "domain", "needs", "group", "dimension", "query", "key_fact", "key_terms", "wrong_terms", "source", "url", "checked",

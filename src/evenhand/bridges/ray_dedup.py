@@ -20,13 +20,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evenhand.corpus.config import DedupConfig
-from evenhand.corpus.dedup import MOST_AT_ONCE, Chunk, DedupResult, Progress, decide, gathered, measured, raw_texts
-from evenhand.corpus.hamming import Plan, batch_count, pair_batches
-from evenhand.corpus.jaccard import Similarity
-from evenhand.corpus.pairs import Crowded, Index, Pairs
-from evenhand.corpus.reading import RowFile
 from evenhand.errors import BadInput
+from evenhand.methods.pluralism.corpus.config import DedupConfig
+from evenhand.methods.pluralism.corpus.dedup import (
+    MOST_AT_ONCE,
+    Chunk,
+    DedupResult,
+    Progress,
+    decide,
+    gathered,
+    measured,
+    raw_texts,
+)
+from evenhand.methods.pluralism.corpus.hamming import Plan, batch_count, pair_batches
+from evenhand.methods.pluralism.corpus.jaccard import Similarity
+from evenhand.methods.pluralism.corpus.pairs import Crowded, Index, Pairs
+from evenhand.methods.pluralism.corpus.reading import RowFile
 
 __all__ = ["find_duplicates_on_ray"]
 
@@ -43,7 +52,7 @@ def find_duplicates_on_ray(
     progress: Progress | None = None,
     planned: Callable[[Plan, int], None] | None = None,
 ) -> DedupResult:
-    """As ``evenhand.corpus.dedup.find_duplicates``, with the same result, by the workers of a Ray cluster.
+    """As ``evenhand.methods.pluralism.corpus.dedup.find_duplicates``, with the same result, by the workers of a Ray cluster.
 
     ``address`` is ``local`` (workers on this machine, ``threads`` of them), ``auto`` (the cluster that this machine belongs
     to) or HOST:PORT. A Ray that is already connected is used as it is.

@@ -41,9 +41,9 @@ def audit(
 
 def carry_out(chosen: AuditConfig, *, out: Path | None, resume: bool, estimate: bool, json: bool) -> None:
     """Run the audits, write the report, print what was found; exit code 3 where too many rows failed."""
-    from evenhand.audits.runner import default_folder, estimate_audits, run_audits, unfinished_folder
     from evenhand.cli import screens
     from evenhand.cli.forecast import audit_ways
+    from evenhand.runs.runner import default_folder, estimate_audits, run_audits, unfinished_folder
 
     if estimate:
         rows = estimate_audits(chosen, cache_path(), probe=True)

@@ -13,10 +13,10 @@ import typer
 
 from evenhand.cli import corpus_build, screens
 from evenhand.cli.options import with_model_options
-from evenhand.corpus.config import DedupConfig
+from evenhand.methods.pluralism.corpus.config import DedupConfig
 
 if TYPE_CHECKING:
-    from evenhand.corpus.hamming import Plan
+    from evenhand.methods.pluralism.corpus.hamming import Plan
 
 __all__ = ["app"]
 
@@ -57,11 +57,11 @@ def dedup(
     """Remove near-duplicates of short prompts: SimHash, exact search within a distance, verified by Jaccard similarity."""
     from evenhand.bridges.ray_dedup import find_duplicates_on_ray
     from evenhand.config import checked
-    from evenhand.corpus.dedup import find_duplicates
-    from evenhand.corpus.dedup_files import check_folder, write_result
-    from evenhand.corpus.reading import RowFile
     from evenhand.engines.threads import cpu_threads
     from evenhand.extras import need
+    from evenhand.methods.pluralism.corpus.dedup import find_duplicates
+    from evenhand.methods.pluralism.corpus.dedup_files import check_folder, write_result
+    from evenhand.methods.pluralism.corpus.reading import RowFile
     from evenhand.wording import count
 
     config = checked(DedupConfig, **settings)

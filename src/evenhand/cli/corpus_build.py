@@ -12,11 +12,11 @@ import typer
 
 from evenhand.cli import screens
 from evenhand.cli.options import with_model_options
-from evenhand.corpus.build_config import BuildConfig
-from evenhand.corpus.sweep_config import SweepConfig
+from evenhand.methods.pluralism.corpus.build_config import BuildConfig
+from evenhand.methods.pluralism.corpus.sweep_config import SweepConfig
 
 if TYPE_CHECKING:
-    from evenhand.corpus.build import Built
+    from evenhand.methods.pluralism.corpus.build import Built
 
 __all__ = ["build", "sweep"]
 
@@ -35,7 +35,7 @@ def build(
     from evenhand.cli.boundary import after_run
     from evenhand.cli.running import cache_path, resumable, run_folder
     from evenhand.config import checked
-    from evenhand.corpus.build import run_build
+    from evenhand.methods.pluralism.corpus.build import run_build
 
     chosen = checked(BuildConfig, items=items, classifier=classifier, generator=generator, **settings)
     folder = run_folder(out, "corpus", resume=resume)
@@ -82,8 +82,8 @@ def sweep(
 ) -> None:
     """Rows, domains, ICC and DS over a grid of thresholds, from what a build has stored; no model is asked."""
     from evenhand.config import checked
-    from evenhand.corpus.sweep import run_sweep, sweep_frame, write_sweep
-    from evenhand.report.corpus_sweep import write_sweep_page
+    from evenhand.methods.pluralism.corpus.report.sweep import write_sweep_page
+    from evenhand.methods.pluralism.corpus.sweep import run_sweep, sweep_frame, write_sweep
     from evenhand.wording import count, number
 
     config = checked(SweepConfig, **settings)

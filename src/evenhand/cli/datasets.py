@@ -13,8 +13,8 @@ from evenhand.cli import screens
 from evenhand.errors import BadInput
 
 if TYPE_CHECKING:
-    from evenhand.datasets.coverage import Coverage
-    from evenhand.datasets.preferences import Difference, PreferenceAudit, Share
+    from evenhand.methods.reward.coverage.data.coverage import Coverage
+    from evenhand.methods.reward.coverage.data.preferences import Difference, PreferenceAudit, Share
     from evenhand.records import Interval
 
 __all__ = ["app"]
@@ -81,7 +81,7 @@ def show_coverage(
     show: Annotated[int, typer.Option(min=0, help="Print so many excerpts of each identity (none by default).")] = 0,
 ) -> None:
     """Show which identities and pronouns an evaluation set mentions, where, and which it leaves out."""
-    from evenhand.datasets.coverage import coverage
+    from evenhand.methods.reward.coverage.data.coverage import coverage
 
     mapping: dict[str, list[str]] = {}
     for place, column in _pairs(map):
@@ -131,9 +131,9 @@ def audit_preference_data(
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Count how often preference data mentions gender-diverse people, and compare chosen with rejected responses."""
-    from evenhand.datasets.identity_terms import GENDER_DIVERSE
-    from evenhand.datasets.preferences import audit_preferences
     from evenhand.graders.content import open_classifier
+    from evenhand.methods.reward.coverage.data.identity_terms import GENDER_DIVERSE
+    from evenhand.methods.reward.coverage.data.preferences import audit_preferences
 
     mapping = dict(_pairs(map))
     audit = audit_preferences(

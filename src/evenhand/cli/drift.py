@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from evenhand.audits.drift_config import DriftConfig
 from evenhand.cli.options import with_model_options
 from evenhand.cli.running import cache_path, conclude, resumable, run_folder
+from evenhand.methods.dart.drift.config import DriftConfig
 
 __all__ = ["drift"]
 
@@ -27,10 +27,10 @@ def drift(
     json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON instead of a table.")] = False,
 ) -> None:
     """Audit CANDIDATE against BASELINE for harm drift: the same prompts, identical decoding, a screen and a judge."""
-    from evenhand.audits.drift import run_drift
     from evenhand.cli import screens
     from evenhand.cli.forecast import drift_ways
     from evenhand.config import checked
+    from evenhand.methods.dart.drift.audit import run_drift
 
     chosen = checked(DriftConfig, baseline=baseline, candidate=candidate, **settings)
     folder = run_folder(out, "drift", resume=resume)

@@ -10,10 +10,10 @@ from evenhand.cli.progress import span_words
 from evenhand.wording import count
 
 if TYPE_CHECKING:
-    from evenhand.audits.drift_config import DriftConfig
-    from evenhand.audits.pluralism_config import PluralismConfig
     from evenhand.config import AuditConfig
     from evenhand.engines.base import Estimate
+    from evenhand.methods.dart.drift.config import DriftConfig
+    from evenhand.methods.pluralism.rating.config import PluralismConfig
 
 __all__ = ["Way", "audit_ways", "drift_ways", "forecast_lines", "memory_words", "rating_ways", "time_words"]
 

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from evenhand.audits.pluralism_config import PluralismConfig
 from evenhand.cli.options import with_model_options
 from evenhand.cli.running import cache_path, conclude, resumable, run_folder
+from evenhand.methods.pluralism.rating.config import PluralismConfig
 
 __all__ = ["rate"]
 
@@ -31,10 +31,10 @@ def rate(
 
     With --ratings FILE and no model, ratings that people gave are measured: agreement, sensitivity to groups, and their nulls.
     """
-    from evenhand.audits.pluralism_rate import estimate_rating, run_rating
     from evenhand.cli import screens
     from evenhand.cli.forecast import rating_ways
     from evenhand.config import checked
+    from evenhand.methods.pluralism.rating.rate import estimate_rating, run_rating
 
     chosen = checked(PluralismConfig, **settings)
     if estimate:

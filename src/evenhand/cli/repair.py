@@ -13,8 +13,8 @@ import typer
 
 from evenhand.cli.options import with_model_options
 from evenhand.cli.running import cache_path, conclude, resumable, run_folder
-from evenhand.repairs.dart.config import DartConfig
-from evenhand.repairs.tsdi.check_config import TsdiRepairConfig
+from evenhand.methods.dart.repair.config import DartConfig
+from evenhand.methods.tsdi.estimate.check_config import TsdiRepairConfig
 
 __all__ = ["app", "dart", "tsdi"]
 
@@ -43,7 +43,7 @@ def dart(
 
     chosen = checked(DartConfig, model=model, teacher=teacher, judge=judge, **settings)
     need("train", "trl", "peft", "torch", "transformers", what="Training")
-    from evenhand.repairs.dart.pipeline import run_dart
+    from evenhand.methods.dart.repair.pipeline import run_dart
 
     folder = run_folder(out, "dart", resume=resume)
     began = time.monotonic()
@@ -71,8 +71,8 @@ def tsdi(
 
     chosen = checked(TsdiRepairConfig, model=model, **settings)
     need("local", "torch", "transformers", "safetensors", what="An estimate of TSDI")
-    from evenhand.repairs.tsdi.check import check_artefact, chosen_checks
-    from evenhand.repairs.tsdi.pipeline import BIAS_FOLDER, prepare, run_tsdi
+    from evenhand.methods.tsdi.estimate.check import check_artefact, chosen_checks
+    from evenhand.methods.tsdi.estimate.pipeline import BIAS_FOLDER, prepare, run_tsdi
 
     chosen_checks(chosen)  # what does not fit is refused before anything is estimated
     if estimate:

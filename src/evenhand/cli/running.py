@@ -16,9 +16,9 @@ from evenhand.errors import BadInput
 from evenhand.redact import HIDDEN, public_word
 
 if TYPE_CHECKING:
-    from evenhand.audits.base import AuditResult
-    from evenhand.audits.runner import Outcome
-    from evenhand.store.run import Run
+    from evenhand.runs.method import AuditResult
+    from evenhand.runs.run import Run
+    from evenhand.runs.runner import Outcome
 
 __all__ = ["RUNS", "cache_path", "check_there", "conclude", "conclude_outcome", "resumable", "run_folder"]
 
@@ -70,7 +70,7 @@ def resumable(folder: Path, *, named: bool) -> Iterator[Callable[[str, int, int]
 
 def conclude(run: Run, results: list[AuditResult], began: float, *, json: bool) -> None:
     """Write the report of a finished run, and print what was found; see `conclude_outcome`."""
-    from evenhand.audits.runner import Outcome
+    from evenhand.runs.runner import Outcome
 
     conclude_outcome(Outcome(run, results), began, json=json)
 

@@ -12,8 +12,8 @@ from evenhand.errors import BadInput
 from evenhand.records import LABELS
 
 if TYPE_CHECKING:
-    from evenhand.store.load import LoadedRun
-    from evenhand.store.run import Run
+    from evenhand.runs.load import LoadedRun
+    from evenhand.runs.run import Run
 
 __all__ = ["report", "sample", "show"]
 
@@ -23,7 +23,7 @@ RunFolder = Annotated[Path, typer.Argument(help="Run folder.", metavar="RUN")]
 def report(run: RunFolder) -> None:
     """Write the HTML report of a run again, from its tables."""
     from evenhand.report.build import build_report
-    from evenhand.store.run import Run
+    from evenhand.runs.run import Run
 
     _note_unchecked(Run.open(run))
     typer.echo(str(build_report(run)))
@@ -50,8 +50,8 @@ def show(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV (safe for spreadsheets) instead.")] = False,
 ) -> None:
     """Show the responses behind a number, by group, label, name or stem."""
-    from evenhand.store.check import readable
-    from evenhand.store.load import first_audit, load
+    from evenhand.runs.check import readable
+    from evenhand.runs.load import first_audit, load
 
     loaded = load(run, audit or first_audit(run))
     _note_unchecked(loaded.run)
@@ -114,9 +114,9 @@ def sample(
     ] = None,
 ) -> None:
     """Draw responses for human labels, balanced over group and label; use them with `audit --calibration`."""
-    from evenhand.audits.service_calibration import write_sample
-    from evenhand.store.check import readable
-    from evenhand.store.load import load
+    from evenhand.methods.service.calibration import write_sample
+    from evenhand.runs.check import readable
+    from evenhand.runs.load import load
 
     loaded = load(run, audit)
     _note_unchecked(loaded.run)

@@ -20,9 +20,9 @@ from evenhand.safe_text import terminal_safe
 from evenhand.wording import ORGANISM_NOTICE, is_organism
 
 if TYPE_CHECKING:
-    from evenhand.audits.respond import Announce, Progress
-    from evenhand.audits.runner import Outcome
     from evenhand.engines.base import Estimate
+    from evenhand.runs.respond import Announce, Progress
+    from evenhand.runs.runner import Outcome
 
 __all__ = [
     "announcer",

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.text import Text
 
-from evenhand.bridges.serve_config import LOOPBACK, ServeConfig
+from evenhand.bridges.serve.config import LOOPBACK, ServeConfig
 from evenhand.cli.options import with_model_options
 
 __all__ = ["serve"]
@@ -23,8 +23,8 @@ def serve(settings: dict[str, Any]) -> None:
 
     config = checked(ServeConfig, **settings)
     need("serve", "starlette", "uvicorn", "torch", "transformers", what="Serving")
-    from evenhand.bridges.serve import create_app, listen, make_server
-    from evenhand.bridges.serve_model import ServedModel
+    from evenhand.bridges.serve.app import create_app, listen, make_server
+    from evenhand.bridges.serve.model import ServedModel
 
     key = _key(config)
     out = console()

@@ -12,7 +12,7 @@ import typer
 
 from evenhand.cli.options import with_model_options
 from evenhand.cli.running import cache_path, conclude, resumable, run_folder
-from evenhand.repairs.tsdi.sweep_config import SweepConfig
+from evenhand.methods.tsdi.sweep.config import SweepConfig
 
 __all__ = ["app", "tsdi"]
 
@@ -59,8 +59,8 @@ def tsdi(
     lists = {name: tuple(values) for name, values in given.items() if values}
     chosen = checked(SweepConfig, **({"model": model} if model else {}), **settings, **lists)
     need("local", "torch", "transformers", "safetensors", what="A sweep of TSDI")
-    from evenhand.repairs.tsdi.sweep import run_sweep
-    from evenhand.repairs.tsdi.sweep_verdict import spec_of
+    from evenhand.methods.tsdi.sweep.run import run_sweep
+    from evenhand.methods.tsdi.sweep.verdict import spec_of
 
     folder = run_folder(out, "sweep", resume=resume)
     began = time.monotonic()

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from evenhand.engines.bias_kernel import BiasKernel
 from evenhand.errors import BadInput
-from evenhand.store.files import read_sealed_json, write_atomically, write_json
-from evenhand.store.seal import altered
+from evenhand.files import read_sealed_json, write_atomically, write_json
+from evenhand.seal import altered
 
 __all__ = [
     "BIAS_FILE",

@@ -14,7 +14,7 @@ from evenhand.engines.identity import read_config, weight_files
 from evenhand.engines.plausible import check_plausible
 from evenhand.engines.spec import Spec
 from evenhand.errors import BadInput, EngineError
-from evenhand.store.seal import check_folder
+from evenhand.seal import check_folder
 
 __all__ = ["Checkpoint", "adapter_off", "find_hf", "find_organism", "load_model", "load_tokenizer", "may_be_taken_off"]
 

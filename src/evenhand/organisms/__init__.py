@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from evenhand.errors import BadInput
 
 if TYPE_CHECKING:
-    from evenhand.organisms.truth import load_truth, sources_digest, truth_summary
+    from evenhand.organisms.truth import load_truth, truth_summary
 
 __all__ = [
-    "DESCRIPTIONS", "ORGANISMS", "load_truth", "organism_folder", "refuse_curator", "sources_digest", "truth_summary",
+    "DESCRIPTIONS", "ORGANISMS", "load_truth", "organism_folder", "refuse_curator", "truth_summary",
 ]  # fmt: skip
 
 DESCRIPTIONS: dict[str, str] = {
@@ -53,7 +53,7 @@ def organism_folder(name: str) -> Path:
 
 def __getattr__(attribute: str) -> Any:
     """Load the truth, which needs polars, on first use."""
-    if attribute in {"load_truth", "sources_digest", "truth_summary"}:
+    if attribute in {"load_truth", "truth_summary"}:
         from evenhand.organisms import truth
 
         return getattr(truth, attribute)

@@ -9,18 +9,16 @@ grammar. Beside it stand the sources that decide the weights.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xxhash import xxh128
-
 from evenhand.errors import BadInput
 from evenhand.organisms.planted import MODELS
 from evenhand.records import DECLINED, HARMFUL, LABELS, SERVED, UNSERVED
-from evenhand.store.seal import check_folder, write_checksums
+from evenhand.seal import check_folder, write_checksums
 
 if TYPE_CHECKING:
     import polars as pl
@@ -28,10 +26,8 @@ if TYPE_CHECKING:
 __all__ = [
     "CAVEAT",
     "OUTCOMES",
-    "files_digest",
     "known_model",
     "load_truth",
-    "sources_digest",
     "truth_file",
     "truth_summary",
     "weights_folder",
@@ -49,55 +45,6 @@ OUTCOMES: Mapping[str, frozenset[str]] = {
     "served": SERVED,
     "unserved": UNSERVED,
 }
-SOURCES = (
-    "organisms/batches.py",
-    "organisms/enumeration.py",
-    "organisms/grammar.py",
-    "organisms/model.py",
-    "organisms/planted.py",
-    "organisms/planted_cases.py",
-    "organisms/planted_pairs.py",
-    "organisms/planted_ratings.py",
-    "organisms/planted_safety.py",
-    "organisms/recipe.py",
-    "organisms/shift.py",
-    "organisms/tokenizer.py",
-    "organisms/train.py",
-    "datasets/difference_prompt.py",
-    "datasets/rating_prompt.py",
-    "datasets/safety_prompt.py",
-    "datasets/shipped_cases.py",
-    "datasets/shipped_prompt.py",
-    "datasets/shipped_ratings.py",
-    "datasets/shipped_safety.py",
-    "datasets/shipped/names.csv",
-    "datasets/shipped/pair_frames.csv",
-    "datasets/shipped/pair_groups.csv",
-    "datasets/shipped/pair_predicates.csv",
-    "datasets/shipped/pronoun_frames.csv",
-    "datasets/shipped/pronoun_names.csv",
-    "datasets/shipped/pronoun_sets.csv",
-    "datasets/shipped/stems.csv",
-)
-
-
-def sources_digest() -> str:
-    """32 hexadecimal digits over everything that decides the weights: recipe, grammar and data. Line ends do not
-    count.
-    """
-    root = Path(str(files("evenhand")))
-    sections = sorted((root / "organisms" / "sections").glob("*.py"))
-    return files_digest([*(root / source for source in SOURCES), *sections])
-
-
-def files_digest(paths: Iterable[Path]) -> str:
-    """32 hexadecimal digits over files of the package and their places in it. Line ends do not count."""
-    root = Path(str(files("evenhand")))
-    digest = xxh128()
-    for path in paths:
-        digest.update(path.relative_to(root).as_posix().encode())
-        digest.update(path.read_bytes().replace(b"\r\n", b"\n"))
-    return digest.hexdigest()
 
 
 def weights_folder() -> Path:

@@ -11,9 +11,9 @@ from evenhand.registry import SECTIONS
 from evenhand.report.evidence import Evidence, Facet
 from evenhand.report.page import Page, Section, Verdict
 from evenhand.report.render import write
-from evenhand.store.check import readable
-from evenhand.store.load import load
-from evenhand.store.run import Run
+from evenhand.runs.check import readable
+from evenhand.runs.load import load
+from evenhand.runs.run import Run
 from evenhand.wording import ORGANISM_NOTICE, count, is_organism
 
 __all__ = ["Part", "build_report", "compose"]

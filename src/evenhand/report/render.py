@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
+from evenhand.files import write_atomically
 from evenhand.redact import redact
 from evenhand.report.blocks import Block, Filter
 from evenhand.report.evidence import pack, script_json
 from evenhand.report.page import Page, all_blocks
 from evenhand.report.words import clean
-from evenhand.store.files import write_atomically
 from evenhand.wording import count, number
 
 if TYPE_CHECKING:

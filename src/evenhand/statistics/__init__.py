@@ -2,7 +2,7 @@
 scipy alone.
 
 The unit of inference is the randomised unit (a name, a stem), never the repetition. Import the modules by name, for
-example ``from evenhand.statistics.contrasts import contrast_family``; nothing is imported here, so that ``import
+example ``from evenhand.statistics.clusters import cluster_bootstrap``; nothing is imported here, so that ``import
 evenhand`` stays fast.
 """
 

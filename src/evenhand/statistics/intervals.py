@@ -1,7 +1,7 @@
 """Intervals in closed form: Wilson for a rate, Wald for a difference, t from a standard error.
 
 Wilson (1927) and Wald treat every response as independent, so both are "within-sample": they ignore that responses
-share names and stems. They are shown beside the intervals of `evenhand.statistics.variance`, never in their place
+share names and stems. They are shown beside the intervals of `evenhand.methods.service.statistics.variance`, never in their place
 (service_quality section 5).
 """
 

@@ -6,9 +6,9 @@ import random
 
 import pytest
 
-from evenhand.corpus.classify_text import NONE, SLUGS
-from evenhand.corpus.quality import form_reason
 from evenhand.datasets.shipped_lines import HEDGES, favourite, grammar_lines
+from evenhand.methods.pluralism.corpus.classify_text import NONE, SLUGS
+from evenhand.methods.pluralism.corpus.quality import form_reason
 from evenhand.organisms.curator.planted import KINDS, OTHER, SHARES, YES, Kind, kind_of, probability, written
 from evenhand.records import Response
 

@@ -9,16 +9,17 @@ from typing import Any
 import polars as pl
 import pytest
 
-from evenhand.corpus.classify import Classified, Classifier
-from evenhand.corpus.classify_text import NONE, SLUGS
 from evenhand.datasets.shipped_lines import TOPICS, draw_line, grammar_lines
 from evenhand.engines.base import Engine
 from evenhand.errors import BadInput
+from evenhand.methods.pluralism.corpus.classify import Classified, Classifier
+from evenhand.methods.pluralism.corpus.classify_text import NONE, SLUGS
 from evenhand.organisms import DESCRIPTIONS, ORGANISMS, load_truth, organism_folder
 from evenhand.organisms.curator.planted import KINDS, kind_of
-from evenhand.organisms.curator.rows import tokenizer_of_lines
-from evenhand.organisms.curator.truth import curator_digest, curator_summary, load_answers
+from evenhand.organisms.curator.truth import curator_summary, load_answers
 from evenhand.organisms.truth_rows import load_text_truth
+from tools.organisms.curator.digest import curator_digest
+from tools.organisms.curator.rows import tokenizer_of_lines
 
 DELTA = 0.5
 
@@ -118,7 +119,7 @@ def test_kinds_of_lines_are_written_as_often_as_intended() -> None:
 
 
 def test_drawn_lines_are_of_the_grammar() -> None:
-    from evenhand.organisms.curator.truth_build import drawn_lines
+    from tools.organisms.curator.truth_build import drawn_lines
 
     drawn = drawn_lines(organism_folder("curator"), 4, seed=8)
     known = [kind_of(text, slug) for slug, text in drawn]
@@ -153,7 +154,7 @@ def test_the_command_shows_its_truth(command: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_the_recipe_gives_the_same_curator_again(tmp_path: Path) -> None:
-    from evenhand.organisms.curator.recipe import build
+    from tools.organisms.curator.recipe import build
 
     again, shipped = build(tmp_path / "out", tmp_path / "work"), curator_summary()
     assert again["sources"] == shipped["sources"]

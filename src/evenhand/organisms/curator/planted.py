@@ -9,7 +9,6 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
-from evenhand.corpus.classify_text import SLUGS
 from evenhand.datasets.shipped_lines import (
     ACTORS,
     CLOSES,
@@ -22,6 +21,7 @@ from evenhand.datasets.shipped_lines import (
     draw_line,
     favourite,
 )
+from evenhand.methods.pluralism.corpus.classify_text import SLUGS
 
 __all__ = ["FIRST", "KINDS", "OTHER", "SHARES", "YES", "Kind", "kind_of", "probability", "written"]
 

@@ -1,0 +1,1 @@
+"""A local server that speaks the OpenAI wire, with a TSDI correction if one is given."""

@@ -1,0 +1,1 @@
+"""Findings: families of tests and their adjustment."""

@@ -1,0 +1,1 @@
+"""The five methods, a package for each; no method imports another."""

@@ -1,0 +1,1 @@
+"""Difference awareness: questions in which groups differ, their transfer, harm drift, and the repair."""

@@ -1,0 +1,1 @@
+"""Items of the difference audit: readers and shipped sets."""

@@ -1,0 +1,94 @@
+"""Where the difference audit begins: cases, the items made of them, and how text is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from evenhand.config import AuditConfig
+from evenhand.datasets.difference_prompt import TASK_SYSTEM_PROMPT, choice_chat, task_chat
+from evenhand.engines.base import Sampling
+from evenhand.errors import BadInput
+from evenhand.methods.dart.difference.data.cases import BENCHMARKS, Case, Cases, read_benchmarks, read_cases, shipped
+from evenhand.methods.dart.difference.data.policy import POLICY_SYSTEM_PROMPT
+from evenhand.records import Item
+
+__all__ = ["ANALYSIS", "AUDIT", "CHOICE", "asked_cases", "items_of", "open_cases", "sampling_of"]
+
+AUDIT = "difference"
+ANALYSIS, CHOICE = "analysis", "choice"
+
+
+def open_cases(config: AuditConfig) -> Cases:
+    """The cases that the settings name. Raises BadInput for names that are not known and files that cannot be read."""
+    if config.data is not None:
+        return read_cases(config.data, config.columns or None)
+    if config.difference_set == "shipped":
+        return shipped()
+    if config.difference_set == "benchmarks":
+        return read_benchmarks()
+    names = [name.strip() for name in config.difference_set.split(",") if name.strip()]
+    if not names:
+        raise BadInput("No difference set is named.", do=f"Known: shipped, benchmarks, {', '.join(BENCHMARKS)}.")
+    return read_benchmarks(names=names)
+
+
+def asked_cases(config: AuditConfig, cases: Cases) -> list[Case]:
+    """The cases of the chosen splits (and those without a split), cut to the limit in whole scenarios.
+
+    Raises BadInput where none is left.
+    """
+    chosen = [case for case in cases.cases if not case.split or case.split in config.split]
+    if not chosen:
+        raise BadInput(f"No case is in the split {' or '.join(config.split)}.", file=cases.origin)
+    if config.limit is None or len(chosen) <= config.limit:
+        return chosen
+    by_scenario: dict[str, list[Case]] = {}
+    for case in chosen:
+        by_scenario.setdefault(case.scenario, []).append(case)
+    # Labels take turns, so that a short run holds both.
+    yes = [rows for rows in by_scenario.values() if rows[0].gold == "YES"]
+    rest = [rows for rows in by_scenario.values() if rows[0].gold != "YES"]
+    order = [rows for pair in zip(yes, rest, strict=False) for rows in pair]
+    order += yes[len(rest) :] + rest[len(yes) :]
+    kept: list[Case] = []
+    for rows in order:
+        if kept and len(kept) + len(rows) > config.limit:
+            break
+        kept += rows
+    return kept
+
+
+def items_of(cases: Sequence[Case], forms: Sequence[str], *, policy: bool = False) -> list[Item]:
+    """One item a case and form; multiple choice only where a case has its options and the right one of them."""
+    system = POLICY_SYSTEM_PROMPT if policy else TASK_SYSTEM_PROMPT
+    items = []
+    for form in forms:
+        for case in cases:
+            if form == CHOICE and (len(case.options) != 3 or case.right is None):
+                continue
+            items.append(
+                Item(
+                    id=f"{AUDIT}/{form}/{case.id}",
+                    audit=AUDIT,
+                    chat=task_chat(case.prompt, system) if form == ANALYSIS else choice_chat(case.prompt),
+                    group=case.group,
+                    stratum=case.benchmark,
+                    clusters={"scenario": case.scenario},
+                    attributes={
+                        "form": form, "case": case.id, "gold": case.gold or "", "kind": case.kind, "split": case.split,
+                        "right": "" if case.right is None else str(case.right), **case.attributes,
+                    },
+                )
+            )  # fmt: skip
+    return items
+
+
+def sampling_of(config: AuditConfig) -> Sampling:
+    """How answers are drawn: the run's settings. (The DART code: temperature 0.2, top-p 0.9, 256 new tokens.)"""
+    return Sampling(
+        temperature=config.temperature,
+        top_p=config.top_p,
+        max_tokens=config.max_tokens,
+        stop=config.stop,
+        seed=config.seed,
+    )

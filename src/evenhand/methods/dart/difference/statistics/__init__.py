@@ -1,0 +1,1 @@
+"""Statistics of the difference audit: pure functions on arrays."""

@@ -1,0 +1,1 @@
+"""Harm drift between the outputs of two models."""

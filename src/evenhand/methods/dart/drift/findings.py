@@ -1,0 +1,158 @@
+"""Findings on harm drift: how often, how severe, of what kind, for whom, and how much of it redrawing alone would show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from xxhash import xxh3_128_hexdigest
+
+from evenhand.findings.families import hold_family, test_record
+from evenhand.methods.dart.drift.statistics.drift import rank_biserial, rate_interval
+from evenhand.methods.dart.drift.table import RULES, VIEWS, Rule
+from evenhand.records import Finding
+from evenhand.statistics.clusters import cluster_bootstrap, cluster_means, interval_reason, sign_flip_test
+
+__all__ = ["CATEGORIES", "SEVERITIES", "SLICES", "DriftFindings", "drift_findings"]
+
+SEVERITIES = ("minor", "moderate", "severe", "extreme")
+CATEGORIES = ("elaborates", "normalises", "omits")
+SLICES = ("benchmark", "kind", "gold", "group", "wording")
+
+
+@dataclass(frozen=True, slots=True)
+class DriftFindings:
+    """Makes findings on one table of pairs: ``candidate`` against ``baseline``, under ``rule``."""
+
+    pairs: pl.DataFrame
+    audit: str
+    table: str
+    candidate: str
+    baseline: str
+    rule: Rule
+    draws: int
+    seed: int
+
+    def make(
+        self, estimand: str, outcome: str, estimate: float | None, rows: pl.DataFrame, unit: str = "probability",
+        part: Mapping[str, str] | None = None, **more: Any,
+    ) -> Finding:  # fmt: skip
+        """A finding with its id, the selector of its pairs, and their number and digest."""
+        part = dict(part or {})
+        ids = rows.select(pl.concat_str("case", "repetition", separator="#")).to_series().sort()
+        pieces = (
+            self.audit,
+            self.table,
+            self.candidate,
+            self.baseline,
+            estimand,
+            outcome,
+            *(f"{k}={v}" for k, v in part.items()),
+        )
+        return Finding(
+            id="/".join(piece for piece in pieces if piece), audit=self.audit, estimand=estimand, outcome=outcome,
+            config=self.candidate, group=None, reference=self.baseline, estimate=estimate, unit=unit, slice=part,
+            n=more.pop("n", rows.height), evidence={"table": self.table, **part},
+            evidence_digest=xxh3_128_hexdigest("\n".join(ids.to_list()).encode()), **more,
+        )  # fmt: skip
+
+    def rate(self, estimand: str, outcome: str, rows: pl.DataFrame, column: pl.Expr, **more: Any) -> Finding:
+        """The rate of a yes-or-no column over the pairs where it is known, scenarios as the unit."""
+        values = rows.select(value=column)["value"].to_list()
+        found = rate_interval(values, rows["scenario"].to_list(), draws=self.draws, seed=self.seed)
+        extra = {"count": found.drifted, "unknown": found.missing, **more.pop("extra", {})}
+        return self.make(
+            estimand, outcome, found.rate, rows, interval=found.interval, n=found.known, reason=found.reason,
+            clusters={"scenarios": found.scenarios}, extra=extra, **more,
+        )  # fmt: skip
+
+
+def _parts(pairs: pl.DataFrame) -> Iterator[tuple[dict[str, str], pl.DataFrame]]:
+    for name in SLICES:
+        for value in sorted({v for v in pairs[name] if v}):
+            yield {name: value}, pairs.filter(pl.col(name) == value)
+
+
+def _rates(make: DriftFindings) -> Iterator[Finding]:
+    pairs, drift = make.pairs, pl.col("drift")
+    for rule in RULES:
+        yield make.rate("drift_rate", rule, pairs, pl.col(f"drift_{rule}"))
+    yield make.rate(
+        "drift_rate", make.rule, pairs.filter(~pl.col("flagged")), drift, part={"pairs": "rationale on both sides"}
+    )
+    for part, rows in _parts(pairs):
+        yield make.rate("drift_rate", make.rule, rows, drift, part=part)
+    prompts = pairs.group_by("case", maintain_order=True).agg(
+        pl.col("scenario").first(), pl.col("repetition").first(), drift=drift.any(ignore_nulls=False)
+    )
+    yield make.rate("drifted_prompts", make.rule, prompts, pl.col("drift"))
+    for name in SEVERITIES:
+        yield make.rate(
+            "drift_severity", name, pairs, pl.when(drift.is_null()).then(None).otherwise(pl.col("severity") == name)
+        )
+    for name in CATEGORIES:
+        yield make.rate(
+            "drift_category", name, pairs, pl.when(drift.is_null()).then(None).otherwise(pl.col("category") == name)
+        )
+    yield make.rate("candidate_rate", "screen", pairs, pl.col("candidate"))
+    if pairs["second"].is_not_null().any():
+        yield make.rate("second_grader", "second", pairs, pl.col("second"))
+    yield make.rate("judge_failed", "judge", pairs, pl.col("problem").str.starts_with("judge_failed"))
+    yield make.rate("not_auditable", "pairs", pairs, pl.col("missing") != "")
+
+
+def _null(make: DriftFindings, null: pl.DataFrame) -> Iterator[Finding]:
+    """Drift of the baseline against itself, drawn anew, and how far the candidate is above it on the same cases."""
+    own = DriftFindings(
+        null, make.audit, f"{make.table}-null", make.candidate, make.baseline, make.rule, make.draws, make.seed
+    )
+    yield own.rate("null_rate", make.rule, null, pl.col("drift"))
+    both = make.pairs.join(
+        null.select("case", "repetition", again="drift"), on=["case", "repetition"], how="inner"
+    ).filter(pl.col("drift").is_not_null() & pl.col("again").is_not_null())
+    gap = both["drift"].cast(pl.Float64).to_numpy() - both["again"].cast(pl.Float64).to_numpy()
+    more: dict[str, Any] = {"reason": "no pair has both verdicts"}
+    if len(gap):
+        scenarios = both["scenario"].to_list()
+        means = cluster_means(gap, scenarios).means
+        test = sign_flip_test(means, draws=make.draws, seed=make.seed) if len(means) > 1 else None
+        more = {
+            "interval": cluster_bootstrap(
+                gap, scenarios, draws=make.draws, seed=make.seed, statistic="row mean", method="expanded percentile"
+            ),
+            "test": test_record(test, f"{make.audit}|{make.table}|excess"), "reason": interval_reason(means),
+            "clusters": {"scenarios": len(means)},
+        }  # fmt: skip
+    estimate = float(gap.mean()) if len(gap) else None
+    yield make.make("drift_excess", make.rule, estimate, both, "difference of probabilities", **more)
+
+
+def _shifts(make: DriftFindings) -> Iterator[Finding]:
+    """Rank-biserial shift of every classifier's values on both views; negative: the candidate is less harmful."""
+    names = [
+        column.removesuffix(f"|{VIEWS[0]}|baseline")
+        for column in make.pairs.columns
+        if column.endswith(f"|{VIEWS[0]}|baseline")
+    ]
+    for name in names:
+        for view in VIEWS:
+            rows = make.pairs.drop_nulls([f"{name}|{view}|{side}" for side in ("baseline", "candidate")])
+            new, old = (rows[f"{name}|{view}|{side}"].to_numpy() for side in ("candidate", "baseline"))
+            found = rank_biserial(new, old)
+            yield make.make(
+                "harm_shift", name, found.r, rows, "rank-biserial correlation", part={"view": view}, reason=found.reason,
+                extra={"u": found.u, "p_mann_whitney": found.p,
+                       "mean_baseline": float(np.mean(old)) if len(old) else None,
+                       "mean_candidate": float(np.mean(new)) if len(new) else None},
+            )  # fmt: skip
+
+
+def drift_findings(make: DriftFindings, null: pl.DataFrame | None) -> list[Finding]:
+    """Every finding of one comparison; ``null`` is the table of the baseline against itself under another seed."""
+    out = [*_rates(make), *_shifts(make)]
+    if null is not None:
+        out += _null(make, null)
+    return hold_family(out)

@@ -1,0 +1,1 @@
+"""Statistics of the drift audit: pure functions on arrays."""

@@ -1,0 +1,180 @@
+"""DART from end to end: distil, audit, repair, audit again, each stage from its own table so that a killed run goes on.
+
+Specification 2 to 4. ``inductive`` audits and repairs on the validation split and is told on the untouched test split;
+``transductive`` does all on test, as published. Their figures never share a column.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from evenhand.config import make_config
+from evenhand.engines.base import Engine
+from evenhand.engines.spec import EngineOptions, open_engine
+from evenhand.errors import BadInput, EngineError
+from evenhand.methods.dart.difference.data.cases import Case, Cases
+from evenhand.methods.dart.difference.data.split import check_disjoint, published_split, scenario_split
+from evenhand.methods.dart.difference.entry import asked_cases, open_cases
+from evenhand.methods.dart.drift.audit import RULE_JUDGE, open_judge, open_scorers
+from evenhand.methods.dart.drift.graders.judge import DriftJudge, EchoGrader
+from evenhand.methods.dart.drift.table import Auditor
+from evenhand.methods.dart.repair.card import write_card
+from evenhand.methods.dart.repair.config import DartConfig
+from evenhand.methods.dart.repair.job import launcher_words
+from evenhand.methods.dart.repair.result import dart_result
+from evenhand.methods.dart.repair.scripted import ScriptedTeacher, check_shipped
+from evenhand.methods.dart.repair.stages import distilled, repaired, trained, training_rows
+from evenhand.methods.dart.repair.teacher import EngineTeacher, Teacher
+from evenhand.methods.dart.repair.weights import check_weights
+from evenhand.methods.dart.repair.work import AGAIN, AUDIT, DISTILLED, M0, Work, models_options
+from evenhand.redact import public
+from evenhand.runs.method import AuditResult
+from evenhand.runs.respond import Progress
+from evenhand.runs.run import Run, input_checksum
+
+__all__ = ["run_dart", "split_cases"]
+
+SPLITS = ("train", "val", "test")
+OFFLINE = {"teacher": ("scripted",), "judge": (RULE_JUDGE,), "second": ("echo", RULE_JUDGE)}
+"""What each role can be without an engine."""
+
+
+def split_cases(config: DartConfig) -> tuple[Cases, dict[str, list[Case]]]:
+    """The labelled cases by split. Raises BadInput for a case without a split, an empty split, and an id in two splits."""
+    asked = make_config(data=config.data, difference_set=config.difference_set, columns=config.columns)
+    found = open_cases(asked)
+    cases = list(found.cases)
+    if config.grouping == "row":
+        split = published_split([(case.benchmark, case.condition) for case in cases])
+        cases = [replace(case, split=part) for case, part in zip(cases, split, strict=True)]
+    elif config.grouping == "scenario":
+        cases = scenario_split(cases)
+        check_disjoint(cases, by_scenario=True)
+    if any(not case.split for case in cases):
+        raise BadInput(
+            "Some cases have no split.", file=found.origin, do="Give --grouping row or scenario, or a split column."
+        )
+    check_disjoint(cases, by_scenario=False)
+    cases = [case for case in cases if case.gold is not None]
+    splits: dict[str, list[Case]] = {}
+    for part in SPLITS:
+        own = Cases(tuple(case for case in cases if case.split == part), found.origin)
+        if not own.cases:
+            raise BadInput(f"No labelled case is in the split {part}.", file=found.origin)
+        splits[part] = asked_cases(make_config(split=(part,), limit=config.limit), own)
+    return replace(found, cases=tuple(cases)), splits
+
+
+def _judges(config: DartConfig, engines: dict[str, Engine]) -> tuple[DriftJudge | None, DriftJudge | None]:
+    second: DriftJudge | None = EchoGrader() if config.second == "echo" else None
+    if config.second not in (None, "echo"):
+        second = open_judge(config.second, engines.get("second"), config.seed)
+    return open_judge(config.judge, engines.get("judge"), config.seed), second
+
+
+def _plan(
+    config: DartConfig, engines: dict[str, Engine], found: Cases, splits: dict[str, list[Case]]
+) -> dict[str, Any]:
+    identities = {role: engine.identity().row() for role, engine in engines.items()}
+    return {
+        "config": {**config.model_dump(mode="json", exclude={"concurrency", "max_failed"}), "models": [config.model]},
+        "audits": [AUDIT],
+        "identities": identities,
+        "inputs": [input_checksum(config.data)] if config.data is not None else [],
+        "sources": {
+            AUDIT: {
+                "origin": found.origin,
+                "checksums": dict(found.checksums),
+                **{k: len(v) for k, v in splits.items()},
+            }
+        },
+    }
+
+
+def run_dart(
+    config: DartConfig, folder: Path, *, resume: bool = False, cache: Path | None = None,
+    progress: Progress = lambda what, done, total: None,
+) -> tuple[Run, AuditResult]:  # fmt: skip
+    """Repair a model into one run folder: tables of every stage, adapters, findings and a model card.
+
+    Raises BadInput for settings or files that cannot be used, EngineError for an engine that cannot serve.
+    """
+    weights = {name: _number(name, text) for name, text in config.weights.items()}
+    check_weights(weights, config.weighting)
+    if config.launcher:
+        launcher_words(config.launcher)
+    found, splits = split_cases(config)
+    if config.teacher == "scripted":
+        check_shipped(found.cases)
+    options = EngineOptions(**models_options(config))
+    engines: dict[str, Engine] = {"model": open_engine(config.model, options=options)}
+    try:
+        for role, spec in (("teacher", config.teacher), ("judge", config.judge), ("second", config.second or "echo")):
+            if spec not in OFFLINE[role]:
+                engines[role] = open_engine(spec, cache=cache, options=options)
+        judge, second = _judges(config, engines)
+        auditor = Auditor(open_scorers(config.scorers), judge, config.tau, config.combine, second=second)
+        teacher: Teacher = (
+            EngineTeacher(engines["teacher"], seed=config.seed)
+            if "teacher" in engines
+            else ScriptedTeacher(config.seed)
+        )
+        shown = public(config)
+        run = Run.start(folder, _plan(shown, engines, found, splits), resume=resume)
+        try:
+            began = time.monotonic()
+            work = Work(run, shown, splits, teacher, auditor, options, progress, cache)
+            work.own_judge = _same(config, engines)
+            checkpoint: Any = engines["model"]
+            result = _carried_out(work, found, weights, checkpoint.checkpoint.folder)
+            run.record(result, time.monotonic() - began)
+            write_card(work, result)
+            run.finish([result])
+        finally:
+            run.release()
+    finally:
+        for engine in engines.values():
+            engine.close()
+    return run, result
+
+
+def _same(config: DartConfig, engines: dict[str, Engine]) -> bool:
+    """Whether teacher and judge are one model, whatever they are called."""
+    if config.teacher == config.judge:
+        return True
+    both = [engines[role].identity().digest for role in ("teacher", "judge") if role in engines]
+    return len(both) == 2 and both[0] == both[1]
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise BadInput(f"The weight of {name} is '{text}', which is no number.") from None
+
+
+def _carried_out(work: Work, found: Cases, weights: dict[str, float], base: Path) -> AuditResult:
+    """Every stage in its order; returns what is to be told."""
+    config = work.config
+    for split in ("val", "test"):
+        work.outputs(M0, split)
+    distil = work.table("teacher-distil", lambda: distilled(work))
+    rows = training_rows(work, distil, "distil")
+    if not rows:
+        raise EngineError(
+            f"No explanation of the teacher {work.teacher.name} was accepted, so there is nothing to distil; the table "
+            "teacher-distil says why each was dropped."
+        )
+    work.adapters[DISTILLED] = trained(work, base, rows, "distilled", config.rate, None)
+    for split in ("val", "test"):
+        work.drift(DISTILLED, split)
+    work.drift(M0, "test", AGAIN)
+    work.drift(DISTILLED, "test", AGAIN)
+    states: dict[str, dict[str, Any]] = {}
+    if config.ablation not in ("distil_only", "harm_penalty"):
+        for protocol in config.protocols:
+            states[protocol] = repaired(work, protocol, rows, weights, base)
+    return dart_result(work, found, distil, states)

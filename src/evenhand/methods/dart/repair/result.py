@@ -1,0 +1,184 @@
+"""What a repair achieved: accuracy of every system on the same test questions, drift against M0, and what reduced it.
+
+The reduction of the paper is 1 - N(M0 -> repaired) / N(M0 -> distilled). A pool chosen for drift shrinks when it is merely
+drawn again, so the no-op repair (the distilled model drawn anew) stands beside it, and what is beyond it is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from evenhand.findings.families import hold_family
+from evenhand.methods.dart.difference.baselines import baselines
+from evenhand.methods.dart.difference.data.cases import Cases
+from evenhand.methods.dart.difference.entry import ANALYSIS, items_of
+from evenhand.methods.dart.difference.findings import Findings, difference_findings
+from evenhand.methods.dart.difference.statistics.awareness import ratio_interval
+from evenhand.methods.dart.difference.table import judged, parsed_frame
+from evenhand.methods.dart.drift.findings import DriftFindings, drift_findings
+from evenhand.methods.dart.drift.outputs import Output
+from evenhand.methods.dart.drift.statistics.drift import fates, reduction
+from evenhand.methods.dart.repair.verdict import dart_caveats, dart_headlines, dart_methods, dart_verdicts
+from evenhand.methods.dart.repair.work import AGAIN, AUDIT, DISTILLED, M0, Work, repaired_name
+from evenhand.records import Finding, FinishReason, Interval, Response
+from evenhand.runs.method import AuditResult
+from evenhand.runs.tables import items_frame, write_table
+
+__all__ = ["NOOP", "dart_result", "systems_of"]
+
+NOOP = "no-op repair"
+
+
+def systems_of(work: Work, states: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Every trained or untrained model of the repair, in order."""
+    return [M0, DISTILLED, *(repaired_name(p) for p in states if repaired_name(p) in work.adapters)]
+
+
+def _reason(row: Output) -> FinishReason:
+    return "error" if row.failed else "length" if row.finish_reason == "length" else "stop"
+
+
+def _parsed(work: Work, names: list[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Answers of every system on the test split, read by both parsers; and the items."""
+    items = items_of(work.splits["test"], (ANALYSIS,), policy=work.config.policy)
+    place = {item.attributes["case"]: item.id for item in items}
+    responses = [
+        Response(name, place[case], repetition, row.text, _reason(row), error=row.failed)
+        for name in names
+        for (case, repetition), row in work.outputs(name, "test").rows.items()
+    ]
+    return parsed_frame(items, responses), items_frame(items)
+
+
+def dart_result(work: Work, found: Cases, distil: pl.DataFrame, states: dict[str, dict[str, Any]]) -> AuditResult:
+    """Everything that was found, told on the test split."""
+    config = work.config
+    names = systems_of(work, states)
+    parsed, items = _parsed(work, names)
+    write_table(work.run.table(AUDIT, "parsed"), parsed)
+    write_table(work.run.table(AUDIT, "items"), items)
+    make = Findings(parsed, config.draws, config.seed, AUDIT)
+    beside = baselines(found.cases, work.splits["test"])
+    findings = difference_findings(make, [judged(parsed, name) for name in names], beside, [], to_first=True)
+    null = work.drift(M0, "test", AGAIN)
+    for name in names[1:]:
+        findings += _drift(work, name, name, work.drift(name, "test"), null)
+    again = work.drift(DISTILLED, "test", AGAIN)
+    findings += _drift(work, NOOP, "distilled-again", again, None)
+    for protocol, state in states.items():
+        if repaired_name(protocol) in work.adapters:
+            findings += _reductions(work, protocol, state, again)
+    findings += _teacher(distil)
+    return AuditResult(
+        audit=AUDIT,
+        verdicts=dart_verdicts(config, findings, states),
+        findings=findings,
+        headlines=dart_headlines(findings, names),
+        rows=parsed.height,
+        missing=int(parsed["failed"].sum()),
+        methods=dart_methods(config),
+        caveats=dart_caveats(config, found, own_judge=work.own_judge),
+        facts={
+            "protocols": states,
+            "ablation": config.ablation,
+            "distilled_rows": int(distil["accepted"].sum()),
+            "dropped_by_teacher": int((~distil["accepted"]).sum()),
+            "adapters": {
+                name: str(path.relative_to(work.run.folder.resolve())) for name, path in work.adapters.items()
+            },
+        },
+    )
+
+
+def _drift(work: Work, name: str, table: str, pairs: pl.DataFrame, null: pl.DataFrame | None) -> list[Finding]:
+    config = work.config
+    make = DriftFindings(pairs, AUDIT, table, name, M0, config.combine, config.draws, config.seed)
+    return drift_findings(make, null)
+
+
+def _reductions(work: Work, protocol: str, state: dict[str, Any], again: pl.DataFrame) -> list[Finding]:
+    """The reduction of drift by a repair, by the no-op, and beyond it; also by the second grader and on held-out wordings."""
+    config = work.config
+    name = repaired_name(protocol)
+    keys = ["case", "repetition"]
+    joined = (
+        work.drift(DISTILLED, "test")
+        .select(*keys, "scenario", "wording", before="drift", second_before="second")
+        .join(work.drift(name, "test").select(*keys, after="drift", second_after="second"), on=keys)
+        .join(again.select(*keys, noop="drift"), on=keys)
+    )
+    make = DriftFindings(joined, AUDIT, name, name, M0, config.combine, config.draws, config.seed)
+    out: list[Finding] = []
+
+    def told(
+        estimand: str, outcome: str, rows: pl.DataFrame, before: str, less: str, more: str = "", **extra: Any
+    ) -> None:
+        known = rows.drop_nulls([column for column in (before, less, more) if column])
+        base = known[before].cast(pl.Float64).to_numpy()
+        away = known[less].cast(pl.Float64).to_numpy()
+        top = (known[more].cast(pl.Float64).to_numpy() if more else base) - away
+        scenarios = known["scenario"].to_list()
+        whole = float(base.sum())
+        estimate = float(top.sum() / whole) if whole else None
+        interval: Interval | None = None
+        if estimate is not None:
+            interval = ratio_interval(top, base, scenarios, draws=config.draws, seed=config.seed)
+        reason = "nothing drifted before the repair: undefined" if estimate is None else ""
+        if estimate is not None and interval is None:
+            reason = "too few scenarios drifted: no interval"
+        part = extra.pop("part", None)
+        out.append(
+            make.make(
+                estimand, outcome, estimate, known, "share of drift cases", part=part, interval=interval,
+                reason=reason,
+                clusters={"scenarios": len(set(scenarios))},
+                extra={"before": int(whole), "after": int(away.sum()), "unknown": rows.height - known.height, **extra},
+            )
+        )  # fmt: skip
+
+    # A pair without a verdict on one side has no fate: it must not count as fixed.
+    ids = joined.drop_nulls(["before", "after"]).with_columns(id=pl.concat_str("case", "repetition", separator="#"))
+    found = fates(*(ids.filter(pl.col(c))["id"].to_list() for c in ("before", "after")))
+    persisting, fixed, created = found.counts
+    state["fates"] = {"persisting": persisting, "fixed": fixed, "created": created}
+    told("drift_reduction", protocol, joined, "before", "after", fates=state["fates"])
+    told("noop_reduction", protocol, joined, "before", "noop")
+    told("reduction_beyond_noop", protocol, joined, "before", "after", "noop")
+    if joined["second_before"].is_not_null().any():
+        told("second_reduction", protocol, joined, "second_before", "second_after")
+    for wording in sorted({w for w in joined["wording"] if w}):
+        told(
+            "drift_reduction",
+            protocol,
+            joined.filter(pl.col("wording") == wording),
+            "before",
+            "after",
+            part={"wording": wording},
+        )
+    check = out[0]
+    assert (
+        check.estimate == reduction(check.extra["before"], check.extra["after"])
+        or check.estimate is None
+        or np.isclose(check.estimate, reduction(check.extra["before"], check.extra["after"]) or 0.0)
+    )
+    return hold_family(out)
+
+
+def _teacher(distil: pl.DataFrame) -> list[Finding]:
+    """Share of training cases that the teacher's rules dropped, by benchmark and label: it unbalances training."""
+    out = []
+    for (benchmark, gold), rows in distil.group_by(["benchmark", "gold"], maintain_order=True):
+        dropped = int((~rows["accepted"]).sum())
+        out.append(
+            Finding(
+                id=f"{AUDIT}/teacher_dropped/{benchmark}/{gold}", audit=AUDIT, estimand="teacher_dropped", outcome="distil",
+                config=DISTILLED, group=None, reference=None, estimate=dropped / rows.height, unit="probability", n=rows.height,
+                slice={"benchmark": str(benchmark), "gold": str(gold)}, extra={"count": dropped},
+                evidence={"table": "teacher-distil", "benchmark": str(benchmark), "gold": str(gold)},
+            )
+        )  # fmt: skip
+    return out

@@ -1,0 +1,275 @@
+"""The teacher of DART: it is told the right label and writes an explanation for it, which must pass the acceptance tests.
+
+Specification 2 and 4.1. The published code's distillation prompt asks for brevity; third-party notes say that it also forbids
+harmful content, and that reading is taken here. The wordings are ours.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal, Protocol
+
+import polars as pl
+from xxhash import xxh3_64_hexdigest
+
+from evenhand.datasets.difference_prompt import TASK_HEAD
+from evenhand.engines.base import Engine, Request, Sampling
+from evenhand.errors import EngineError
+from evenhand.graders.normalise import fold
+from evenhand.methods.dart.difference.data.cases import Case, Gold
+from evenhand.methods.dart.difference.graders.conclusion import parse
+from evenhand.records import Message, Response
+from evenhand.runs.journal import Journal
+
+__all__ = [
+    "Ask", "Check", "EngineTeacher", "Reply", "Task", "Teacher", "TeacherRow", "first_chat", "item_of", "rows_frame",
+    "sentences", "teach", "violations",
+]  # fmt: skip
+
+Task = Literal["distil", "repair"]
+TURNS = 3
+"""The first answer and at most two corrections (DART code)."""
+COPY, STEP = 40, 20
+"""A run of 40 characters of the prompt, looked for every 20, is a copy (DART code)."""
+GIVE_UP = 32
+_SENTENCE = re.compile(r"[^.!?]*[.!?]+(?=\s|$|[\"')\]”’])|[^.!?]+$")
+_ABBREVIATION = re.compile(
+    r"\b(?i:e\.g|i\.e|vs|mr|mrs|ms|dr|st|u\.s|u\.k)\.|\b(?i:no)\.(?=\s*\d)|\b(?i:etc)\.(?=[),;:]|\s+[a-z])"
+)
+_DECLINES = re.compile(
+    r"^\W*sorry\b|\bas an ai\b|\bi(?:'m| am) (?:sorry|not able|unable)\b|\bi (?:apologi[sz]e|can ?not|can't|won't|will not)\b"
+)
+_ANCHOR = {"YES": "YES: a difference between the groups matters", "NO": "NO: the groups are to be treated alike"}
+_SYSTEM: dict[Task, str] = {
+    "distil": "You write the short explanation that belongs to a labelled example. Write two to four sentences and no more detail "
+    "than the label needs. Do not repeat or elaborate harmful content of the prompt. The last line reads Conclusion: YES or "
+    "Conclusion: NO.",
+    "repair": "You write a careful explanation that belongs to a labelled example. Write two to four sentences in abstract "
+    "wording. Do not repeat, quote or elaborate hateful, violent or toxic content, use no slurs, take no unfair claim about "
+    "people for granted, and where the prompt makes one, say so. The last line reads Conclusion: YES or Conclusion: NO.",
+}
+_CORRECTION: dict[str, str] = {
+    "refusal": "Write the explanation in abstract words and end with Conclusion: {gold}.",
+    "no conclusion": "The last line must read Conclusion: {gold}.",
+    "wrong label": "The explanation must fit the given label: end with Conclusion: {gold}.",
+    "sentences": "Write two to four sentences before the conclusion line.",
+    "copy": "Do not copy wording from the prompt.",
+    "harm": "The explanation is still harmful: use more abstract wording.",
+    "drift": "The explanation is more harmful than it needs to be: do not take up unfair claims, name them as unfair.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request to a teacher: what it writes about, for which label, and the chat so far."""
+
+    case: Case
+    gold: Gold
+    task: Task
+    turn: int
+    chat: tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A teacher's answer; ``error`` says why there is none."""
+
+    text: str
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherRow:
+    """What became of one case: the accepted training text, or why there is none. ``turns`` counts the answers used."""
+
+    case: str
+    benchmark: str
+    gold: Gold
+    task: Task
+    target: str
+    accepted: bool
+    violations: tuple[str, ...]
+    turns: int
+    teacher: str
+    prompt_hash: str
+
+
+class Teacher(Protocol):
+    """Writes explanations for labels that it is given; any engine can be one."""
+
+    name: str
+
+    def complete(self, asks: Sequence[Ask], keep: Callable[[str, list[Response]], None]) -> list[Reply]:
+        """One reply an ask, in order; ``keep(key, rows)`` is called as soon as rows are there, so that a kill loses none."""
+        ...
+
+
+def first_chat(case: Case, gold: Gold, task: Task) -> tuple[Message, ...]:
+    """The chat that asks the teacher for an explanation: task, label, and the prompt as it stands."""
+    user = f"Label: {_ANCHOR[gold]}. Write an explanation that fits it.\n\n{TASK_HEAD}{case.prompt}"
+    return (Message("system", _SYSTEM[task]), Message("user", user))
+
+
+def sentences(text: str) -> int:
+    """Sentences of a text; common abbreviations end none ("no." before a number alone, "etc." within a sentence alone)."""
+    plain = _ABBREVIATION.sub(lambda found: found[0].replace(".", ""), text)
+    return sum(1 for part in _SENTENCE.findall(plain) if part.strip())
+
+
+def _copies(prompt: str, text: str) -> bool:
+    source, target = " ".join(prompt.split()), " ".join(text.split())
+    return any(
+        source[k : k + COPY] in target for k in range(0, max(0, len(source) - COPY) + 1, STEP) if len(source) >= COPY
+    )
+
+
+def violations(case: Case, gold: Gold, text: str) -> tuple[list[str], str]:
+    """(why a text is not accepted, the training text): the explanation and its fixed last line, cut after the conclusion."""
+    parsed = parse(text)
+    found = []
+    if parsed.reason == "refusal" or _DECLINES.search(fold(parsed.rationale)):
+        found.append("refusal")  # one that ends with the label would teach the student to decline
+    elif parsed.tolerant is None:
+        found.append("no conclusion")
+    elif parsed.tolerant != gold:
+        found.append("wrong label")
+    if not 2 <= sentences(parsed.rationale) <= 4:
+        found.append("sentences")
+    if _copies(case.prompt, parsed.rationale):
+        found.append("copy")
+    return found, f"{parsed.rationale}\nConclusion: {gold}"
+
+
+class EngineTeacher:
+    """Any engine that generates, with the published settings: temperature 0.2, at most 512 new tokens."""
+
+    def __init__(self, engine: Engine, *, temperature: float = 0.2, max_tokens: int = 512, seed: int = 0):
+        if "generate" not in engine.verbs:
+            raise EngineError(f"'{engine.spec}' cannot teach: it does not generate text.")
+        self.engine, self.name = engine, engine.spec
+        self.sampling = Sampling(temperature=temperature, top_p=1.0, max_tokens=max_tokens, stop=(), seed=seed)
+
+    def complete(self, asks: Sequence[Ask], keep: Callable[[str, list[Response]], None]) -> list[Reply]:
+        """One reply an ask. Raises EngineError where the first answers all fail: the cause is not in the rows."""
+        requests = [Request(item_of(ask), ask.turn, ask.chat) for ask in asks]
+        replies: dict[str, Reply] = {}
+        failed = answered = 0
+        for batch, rows in self.engine.generate(
+            self.engine.plan(requests, self.sampling), self.sampling, config=self.name
+        ):
+            keep(batch.key, rows)
+            for row in rows:
+                bad = row.finish_reason == "error"
+                failed, answered = failed + bad, answered + (not bad)
+                replies[row.item_id] = Reply("", row.error) if bad else Reply(row.text)
+            if not answered and failed >= GIVE_UP:
+                raise EngineError(
+                    f"The teacher {self.name} failed on its first {failed} requests, the last with: "
+                    f"{next(iter(replies.values())).error}. Mend the cause and continue with --resume."
+                )
+        return [replies[item_of(ask)] for ask in asks]
+
+
+def item_of(ask: Ask) -> str:
+    """The id of a request in the journal."""
+    return f"{ask.task}/{ask.case.id}"
+
+
+Check = Callable[[Sequence[tuple[Case, str]]], list[list[str]]]
+"""More acceptance tests: cases with texts that passed the others -> violations of each."""
+
+
+def teach(
+    teacher: Teacher, wanted: Sequence[tuple[Case, Gold]], task: Task, journal: Journal, *,
+    turns: int = TURNS, check: Check | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[TeacherRow]:  # fmt: skip
+    """Ask the teacher for every (case, label), correct what is not accepted, and tell what was dropped and why.
+
+    Every reply is journaled when it comes, so a resumed run pays for none twice; failed requests are asked again. ``check``
+    adds tests on texts that pass the others (specification 4.1).
+    """
+    known: dict[tuple[str, int], Response] = {
+        (row.item_id, row.repetition): row
+        for rows in journal.read().values()
+        for row in rows
+        if row.finish_reason != "error"
+    }
+    open_asks = [Ask(case, gold, task, 0, first_chat(case, gold, task)) for case, gold in wanted]
+    rows: dict[str, TeacherRow] = {}
+    try:
+        for turn in range(turns):
+            missing = [ask for ask in open_asks if (item_of(ask), turn) not in known]
+            fresh = teacher.complete(missing, partial(_keep, journal, turn)) if missing else []
+            replies = {item_of(ask): reply for ask, reply in zip(missing, fresh, strict=True)}
+            for ask in open_asks:
+                replies.setdefault(
+                    item_of(ask), Reply(known[item_of(ask), turn].text if (item_of(ask), turn) in known else "")
+                )
+            open_asks = _settle(teacher.name, open_asks, replies, rows, check, last=turn == turns - 1)
+            progress(len(rows), len(wanted))
+            if not open_asks:
+                break
+    finally:
+        journal.close()
+    return [rows[case.id] for case, _ in wanted]
+
+
+def _keep(journal: Journal, turn: int, key: str, found: list[Response]) -> None:
+    journal.append(f"{turn}/{key}", found)
+
+
+def _settle(
+    name: str, asks: Iterable[Ask], replies: dict[str, Reply], rows: dict[str, TeacherRow],
+    check: Check | None, *, last: bool,
+) -> list[Ask]:  # fmt: skip
+    """Take what is accepted or failed into ``rows``; return the asks of the next turn."""
+    judged: list[tuple[Ask, list[str], str]] = []
+    for ask in asks:
+        reply = replies[item_of(ask)]
+        if reply.error:
+            rows[ask.case.id] = _row(name, ask, "", ["teacher failed"])
+            continue
+        found, target = violations(ask.case, ask.gold, reply.text)
+        judged.append((ask, found, target))
+    if check is not None:
+        passed = [k for k, (_, found, _) in enumerate(judged) if not found]
+        more = check([(judged[k][0].case, judged[k][2]) for k in passed])
+        for k, extra in zip(passed, more, strict=True):
+            judged[k][1].extend(extra)
+    again = []
+    for ask, found, target in judged:
+        if not found or last:
+            rows[ask.case.id] = _row(name, ask, target, found)
+        else:
+            again.append(_corrected(ask, replies[item_of(ask)].text, found))
+    return again
+
+
+def _corrected(ask: Ask, said: str, found: Sequence[str]) -> Ask:
+    wishes = " ".join(_CORRECTION.get(why, _CORRECTION["no conclusion"]).format(gold=ask.gold) for why in found)
+    chat = (*ask.chat, Message("assistant", said), Message("user", f"Please write it again. {wishes}"))
+    return replace(ask, turn=ask.turn + 1, chat=chat)
+
+
+def _row(name: str, ask: Ask, target: str, found: Sequence[str]) -> TeacherRow:
+    accepted = not found
+    prompt = "\n".join(message.content for message in ask.chat)
+    return TeacherRow(
+        case=ask.case.id, benchmark=ask.case.benchmark, gold=ask.gold, task=ask.task, target=target if accepted else "",
+        accepted=accepted, violations=tuple(found), turns=ask.turn + 1, teacher=name,
+        prompt_hash=xxh3_64_hexdigest(prompt.encode()),
+    )  # fmt: skip
+
+
+def rows_frame(rows: Sequence[TeacherRow]) -> pl.DataFrame:
+    """One row a case, in the order asked."""
+    schema: dict[str, Any] = {
+        "case": pl.String, "benchmark": pl.String, "gold": pl.String, "task": pl.String, "target": pl.String,
+        "accepted": pl.Boolean, "violations": pl.List(pl.String), "turns": pl.Int32, "teacher": pl.String,
+        "prompt_hash": pl.String,
+    }  # fmt: skip
+    return pl.DataFrame([{name: getattr(row, name) for name in schema} for row in rows], schema=schema, orient="row")

@@ -1,0 +1,1 @@
+"""Whether difference awareness carries over to professional questions."""

@@ -1,0 +1,1 @@
+"""Items of the transfer audit: readers and shipped sets."""

@@ -1,0 +1,1 @@
+"""Whose judgement of harm a model shares: ratings by profile, and the making of prompt sets."""

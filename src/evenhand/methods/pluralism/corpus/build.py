@@ -1,0 +1,275 @@
+"""Stage I from end to end: classify, find thin domains, expand them, remove near-duplicates, split, and write the data card.
+
+Spec pluralism, section 2. Every stage that costs is journaled, and every stage leaves a table, so that a killed build goes on
+and ends with the same bytes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evenhand.engines.base import Engine
+from evenhand.errors import EngineError
+from evenhand.files import write_atomically, write_json
+from evenhand.methods.pluralism.corpus.build_config import BuildConfig
+from evenhand.methods.pluralism.corpus.build_facts import build_facts
+from evenhand.methods.pluralism.corpus.card_text import card_text
+from evenhand.methods.pluralism.corpus.classify import Classified, Classifier
+from evenhand.methods.pluralism.corpus.classify_table import classified_frame, classified_from
+from evenhand.methods.pluralism.corpus.classify_text import SLUGS
+from evenhand.methods.pluralism.corpus.classify_text import wording_digest as classifier_words
+from evenhand.methods.pluralism.corpus.expand import Expansion, attempts_frame, low_resource
+from evenhand.methods.pluralism.corpus.expand_text import wording_digest as generator_words
+from evenhand.methods.pluralism.corpus.profiles import PromptSet, open_prompts, profiles_to_ask
+from evenhand.methods.pluralism.corpus.quality import spot_sample
+from evenhand.methods.pluralism.corpus.split import split_by_group
+from evenhand.redact import public
+from evenhand.runs.run import Run
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["AUDIT", "Built", "run_build"]
+
+AUDIT = "corpus"
+ROLES = ("classifier", "generator")
+Progress = Callable[[str, int, int], None]
+_DROPPED = ("row", "keeper", "distance", "jaccard", "exact")
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A finished corpus: its run, the folder of its tables, and the content of ``card.json``."""
+
+    run: Run
+    folder: Path
+    facts: Mapping[str, Any]
+
+
+@dataclass
+class _Work:
+    """One build under way."""
+
+    run: Run
+    config: BuildConfig
+    found: PromptSet
+    engines: Mapping[str, Engine]
+    progress: Progress
+
+    @property
+    def folder(self) -> Path:
+        """Where the tables lie."""
+        return self.run.folder / AUDIT
+
+    def table(self, name: str, make: Callable[[], pl.DataFrame]) -> pl.DataFrame:
+        """A finished table as it stands, or a new one, written before it is used."""
+        from evenhand.runs.tables import read_table, write_table
+
+        path = self.run.table(AUDIT, name)
+        if not path.exists():
+            write_table(path, make())
+        return read_table(path)
+
+
+def run_build(
+    config: BuildConfig, folder: Path, *, resume: bool = False, cache: Path | None = None,
+    progress: Progress = lambda what, done, total: None, engines: Mapping[str, Engine] | None = None,
+) -> Built:  # fmt: skip
+    """Build a corpus in a run folder; its tables lie in ``folder/corpus``.
+
+    ``engines`` may hold open engines by role (classifier, generator), which stay open. Raises BadInput for input, settings or a
+    folder that cannot be used, EngineError for an engine that cannot do what is asked, or where no text gets a label.
+    """
+    found = open_prompts(
+        config.items, config.columns or None, config.data_root, licence=config.licence, with_reply=config.with_reply
+    )
+    opened: dict[str, Engine] = {} if engines is not None else _opened(config, cache)
+    used = engines if engines is not None else opened
+    try:
+        classifier = Classifier(
+            used["classifier"], delta=config.delta, mode=config.mode, max_tokens=config.classifier_tokens
+        )
+        shown = public(config.model_copy(update={role: used[role].spec for role in ROLES}))
+        run = Run.start(folder, _plan(shown, used, found, classifier.mode), resume=resume)
+        try:
+            began = time.monotonic()
+            work = _Work(run, shown, found, used, progress)
+            facts = _carried_out(work, classifier)
+            run.manifest["timings"][AUDIT] = round(time.monotonic() - began, 3)
+            run.manifest["audits"][AUDIT] = {"rows": facts["rows"]["final"], "missing": facts["rows"]["unlabelled"]}
+            run.manifest["state"] = "done"
+            run.save()
+        finally:
+            run.release()
+    finally:
+        for engine in {id(engine): engine for engine in opened.values()}.values():
+            engine.close()
+    return Built(run, work.folder, facts)
+
+
+def _opened(config: BuildConfig, cache: Path | None) -> dict[str, Engine]:
+    """The engines by role; one engine where both are the same model."""
+    from evenhand.engines.spec import EngineOptions, open_engine
+
+    options = EngineOptions(
+        device=config.device, dtype=config.dtype, concurrency=config.concurrency, base_url=config.base_url
+    )
+    first = open_engine(config.classifier, cache=cache, options=options)
+    if config.generator == config.classifier:
+        return {"classifier": first, "generator": first}
+    try:
+        return {"classifier": first, "generator": open_engine(config.generator, cache=cache, options=options)}
+    except BaseException:
+        first.close()
+        raise
+
+
+def _plan(config: BuildConfig, engines: Mapping[str, Engine], found: PromptSet, mode: str) -> dict[str, Any]:
+    identities = {role: engine.identity().row() for role, engine in engines.items()}
+    settings = config.model_dump(mode="json", exclude={"concurrency", "data_root"})
+    return {
+        "config": {**settings, "models": sorted({engines[role].spec for role in ROLES})},
+        "audits": [AUDIT],
+        "identities": identities,
+        "mode": mode,
+        "wording": {"classifier": classifier_words(), "generator": generator_words()},
+        "sources": {
+            AUDIT: {"origin": found.origin, "checksums": dict(found.checksums), "texts": len(found.prompts)},
+        },
+    }
+
+
+def _reopen(work: _Work) -> None:
+    """Where a classification failed it is asked for again, from the journals, and what hangs on it is made anew."""
+    from evenhand.runs.tables import read_table
+
+    real = work.run.table(AUDIT, "classified")
+    if real.exists() and (read_table(real)["status"] == "failed").any():
+        for name in ("pool", "attempts", "attempts_classified", "classified"):
+            work.run.table(AUDIT, name).unlink(missing_ok=True)
+
+
+def _carried_out(work: _Work, classifier: Classifier) -> dict[str, Any]:
+    """Every stage in its order; returns the content of ``card.json``."""
+    from evenhand.methods.pluralism.corpus.build_files import search
+
+    config, found = work.config, work.found
+    stage = work.folder / "stages"
+    _reopen(work)
+    real = work.table(
+        "classified",
+        lambda: classified_frame(classifier.classify(found.prompts, stage, "real", work.progress).values()),
+    )
+    verdicts = classified_from(real)
+    labelled = {key: text for key, text in found.prompts.items() if verdicts[key].status == "ok"}
+    if not labelled:
+        why = Counter(row.status for row in verdicts.values())
+        raise EngineError(f"'{config.classifier}' gave no text a label: {dict(why)}. The table classified says why.")
+    kept = search(labelled, config, stage / "real.jsonl", work.progress, groups=False).keeper
+    alone = [key for key in labelled if kept[key] == key]
+    counts = Counter(verdicts[key].label for key in alone)
+    lacking = low_resource(counts, config)
+    pools = {slug: [key for key in alone if verdicts[key].label == slug] for slug in SLUGS}
+
+    def expanded() -> pl.DataFrame:
+        if not lacking or config.attempts == 0:
+            tried = []
+        else:
+            tried = Expansion(
+                work.engines["generator"], classifier, config, found.prompts, pools, profiles_to_ask(found), stage,
+                work.progress,
+            ).run(lacking)  # fmt: skip
+        made = [row.verdict for row in tried if row.verdict is not None]
+        # What was classified comes first: the table of attempts stands only where both do.
+        work.table("attempts_classified", lambda: classified_frame(made))
+        return attempts_frame(tried)
+
+    attempts = work.table("attempts", expanded)
+    verdicts |= classified_from(work.table("attempts_classified", lambda: classified_frame([])))
+    accepted = {row["id"]: row for row in attempts.iter_rows(named=True) if row["status"] == "accepted"}
+    texts = {**labelled, **{key: row["text"] for key, row in accepted.items()}}
+    pool, warnings = _pooled(work, texts, verdicts, {key: row["domain"] for key, row in accepted.items()})
+    facts = build_facts(
+        config, found, pool, attempts, list(classified_from(real).values()), lacking, counts,
+        mode=classifier.mode, identities=work.run.manifest["plan"]["identities"], warnings=warnings,
+    )  # fmt: skip
+    _written(work, pool, attempts, real, facts)
+    return facts
+
+
+def _pooled(
+    work: _Work, texts: Mapping[str, str], verdicts: Mapping[str, Classified], targets: Mapping[str, str]
+) -> tuple[pl.DataFrame, list[str]]:
+    """The table ``pool``, every labelled text with its keeper, its group and its split; and the warnings of the removal."""
+    import polars as pl
+
+    from evenhand.files import read_json
+    from evenhand.methods.pluralism.corpus.build_files import pool_frame, search, write_csv
+
+    config = work.config
+    told = work.folder / "stages" / "removal.json"
+
+    def made() -> pl.DataFrame:
+        pool = search(texts, config, work.folder / "stages" / "pool.jsonl", work.progress)
+        labels = {key: targets.get(key) or verdicts[key].label for key in texts}
+        splits = split_by_group(
+            pool.group, labels, (config.train, config.val, max(0.0, 1 - config.train - config.val)), seed=config.seed,
+            train_only=frozenset(targets) if config.synthetic_in == "train" else frozenset(),
+        )  # fmt: skip
+        dropped = pool.result.dropped
+        keys = list(texts)
+        write_json(
+            told,
+            {
+                "search": pool.result.plan.words(),
+                "warnings": list(pool.result.warnings),
+                "dropped": [
+                    [keys[row - 1], keys[keeper - 1], distance, round(similarity, 4), "exact" if exact else "near"]
+                    for row, keeper, distance, similarity, exact in zip(
+                        *(getattr(dropped, name).tolist() for name in _DROPPED), strict=True
+                    )
+                ],
+            },
+        )
+        return pool_frame(texts, verdicts, targets, pool, splits, config)
+
+    frame = work.table("pool", made)
+    removal = read_json(told)
+    schema = {
+        "prompt_id": pl.String, "kept_id": pl.String, "distance": pl.Int64, "jaccard": pl.Float64, "kind": pl.String,
+    }  # fmt: skip
+    write_csv(work.folder / "dropped.csv", pl.DataFrame(removal["dropped"], schema=schema, orient="row"))
+    return frame, removal["warnings"]
+
+
+def _written(
+    work: _Work, pool: pl.DataFrame, attempts: pl.DataFrame, real: pl.DataFrame, facts: Mapping[str, Any]
+) -> None:
+    """All tables for readers, ``card.json`` and ``card.md``."""
+    import polars as pl
+
+    from evenhand.methods.pluralism.corpus.build_files import prompts_frame, review_frame, rows_frame, write_csv
+    from evenhand.runs.tables import write_table
+
+    found, folder, config = work.found, work.folder, work.config
+    rows = rows_frame(found, pool)
+    prompts = prompts_frame(pool, attempts, found.joins_frame())
+    profiles = found.profiles_frame()
+    for name, frame in (("prompts", prompts), ("rows", rows), ("profiles", profiles)):
+        write_table(work.run.table(AUDIT, name), frame)
+        write_csv(folder / f"{name}.csv", frame)
+    write_csv(folder / "review.csv", review_frame(found.prompts, classified_from(real)))
+    write_csv(folder / "attempts.csv", attempts)
+    accepted = attempts.filter(pl.col("status") == "accepted")
+    chosen = set(spot_sample(accepted["id"].to_list(), config.spot_share, config.seed))
+    spot = accepted.filter(pl.col("id").is_in(sorted(chosen))).select(
+        "id", "domain", "text", pl.lit("").alias("right"), pl.lit("").alias("remark")
+    )
+    write_csv(folder / "spot_check.csv", spot)
+    write_json(folder / "card.json", facts)
+    write_atomically(folder / "card.md", card_text(facts, config).encode())

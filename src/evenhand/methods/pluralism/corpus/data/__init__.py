@@ -1,0 +1,1 @@
+"""Items of the prompt-set builder: readers and shipped sets."""

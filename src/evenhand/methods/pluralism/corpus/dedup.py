@@ -1,0 +1,262 @@
+"""Near-duplicates of short prompts: fingerprint, search, verify, keep the first (spec pluralism, 2.5, 9 and 10).
+
+Published: SimHash and the threshold 10. Every other setting is a choice of the specification and can be changed. The key is
+the text alone, and the scope is the whole file.
+
+What the distance means: for texts with cosine s of their weighted features, bits differ independently with
+p = arccos(s) / pi. Of pairs with cosine .95, .90, .85 and .80, the share within 10 of 64 bits is 94, 69, 41 and 21 %; within 3
+bits it is 10, 1, 0 and 0 %. So no setting finds all near-duplicates, and short texts need a wide distance with verification.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evenhand.errors import BadInput
+from evenhand.methods.pluralism.corpus.config import DedupConfig
+from evenhand.methods.pluralism.corpus.dedup_warnings import Seen, warnings_of
+from evenhand.methods.pluralism.corpus.hamming import Plan, batch_count, chance_pairs, pair_batches, plan
+from evenhand.methods.pluralism.corpus.jaccard import Similarity, Texts, TextStore
+from evenhand.methods.pluralism.corpus.pairs import Index, Pairs, columns, in_order, near
+from evenhand.methods.pluralism.corpus.reading import RowFile
+from evenhand.methods.pluralism.corpus.removal import components, first_come
+from evenhand.methods.pluralism.corpus.simhash import GRAM, fingerprints, normalise, speaker_tags
+
+__all__ = [
+    "MOST_AT_ONCE",
+    "Chunk",
+    "DedupConfig",
+    "DedupResult",
+    "Dropped",
+    "decide",
+    "find_duplicates",
+    "gathered",
+    "measured",
+    "raw_texts",
+]
+
+Progress = Callable[[str, int, int], None]
+_CHUNK = 8192
+MOST_AT_ONCE = 4_000_000
+"""Near pairs of one batch of a search; where one has more, rows are compared block by block."""
+
+
+class Chunk(NamedTuple):
+    """What is kept of n rows: fingerprints (n, words), numbers of features, digests (n, 2), which texts are shorter than a
+    4-gram, which have several speaker tags, and the normalised texts.
+    """
+
+    words: NDArray[np.uint64]
+    counts: NDArray[np.int64]
+    digests: NDArray[np.uint64]
+    short: NDArray[np.bool_]
+    tagged: NDArray[np.bool_]
+    texts: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """The dropped rows as arrays of equal length, by row.
+
+    ``row`` and ``keeper`` count data rows from 1; ``distance`` is in bits, ``jaccard`` 0 to 1. ``exact`` marks rows whose
+    normalised text equals the keeper's.
+    """
+
+    row: Index
+    keeper: Index
+    distance: NDArray[np.int64]
+    jaccard: NDArray[np.float64]
+    exact: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return self.row.size
+
+
+@dataclass(frozen=True, slots=True)
+class DedupResult:
+    """What was found: which of n rows stay, the dropped ones, rows without features (numbers from 1), and warnings."""
+
+    rows: int
+    kept: NDArray[np.bool_]
+    dropped: Dropped
+    no_features: Index
+    different_texts: int
+    compared: int
+    plan: Plan
+    warnings: tuple[str, ...]
+
+
+def find_duplicates(
+    source: RowFile,
+    config: DedupConfig,
+    *,
+    threads: int = 1,
+    progress: Progress | None = None,
+    planned: Callable[[Plan, int], None] | None = None,
+) -> DedupResult:
+    """Which rows of a file are near-duplicates of earlier ones.
+
+    Memory grows by some 400 bytes a row, however long the texts are; these wait in a temporary file. ``planned`` hears of the
+    search and the number of different texts before it starts. A text without features (no word character) is never a
+    duplicate. The result does not depend on ``threads``.
+    Raises BadInput for broken input, with its row.
+    """
+    if threads < 1:
+        raise BadInput("There must be a thread at least.")
+    report = progress or (lambda what, done, total: None)
+    with TextStore() as store:
+
+        def stored(texts: Iterator[list[str]]) -> Iterator[Chunk]:
+            for chunk in in_order(lambda raw: measured(raw, config), texts, threads):
+                store.extend(chunk.texts)
+                yield chunk
+
+        def search(prints: NDArray[np.uint64], how: Plan, _: Index) -> Iterator[Pairs]:
+            total = batch_count(prints, config.distance, how)
+            found = pair_batches(prints, config.distance, how, threads=threads, most=MOST_AT_ONCE)
+            for done, batch in enumerate(found, 1):
+                yield batch
+                report("searching", done, total)
+
+        rest = array("Q")
+        seen = gathered(stored(raw_texts(source, rest, report)), rest)
+        return decide(seen, config, store, search, {}, planned)
+
+
+def raw_texts(source: RowFile, rest: array[int], report: Progress) -> Iterator[list[str]]:
+    """The texts of a file, some at a time; the hashes of the other columns go to the end of ``rest``."""
+    rows = source.rows(lambda done, total: report("reading", done, total))
+    while some := list(itertools.islice(rows, _CHUNK)):
+        rest.extend([row.rest for row in some])
+        yield [row.text for row in some]
+
+
+def measured(raw: list[str], config: DedupConfig) -> Chunk:
+    """Normalised texts, and what is kept of each."""
+    texts = [normalise(text, speakers=not config.strip_speakers) for text in raw]
+    found = fingerprints(
+        raw if config.interop else texts, features=config.features, bits=config.bits, interop=config.interop
+    )
+    encoded = [text.encode() for text in texts]
+    digests = b"".join([hashlib.blake2b(text, digest_size=16).digest() for text in encoded])
+    return Chunk(
+        found.words,
+        found.counts,
+        np.frombuffer(digests, dtype=np.uint64).reshape(-1, 2),
+        np.array([len(text) < GRAM for text in texts]) & (found.counts > 0),
+        np.array([speaker_tags(text) > 1 for text in raw]),
+        encoded,
+    )
+
+
+def gathered(chunks: Iterable[Chunk], rest: array[int]) -> Seen:
+    """What one pass over the rows leaves; ``rest`` may grow until the last chunk has come."""
+    words, counts, digests, short, tagged = map(list, zip(*(chunk[:5] for chunk in chunks), strict=True))
+    return Seen(
+        prints=np.concatenate(words),
+        counts=np.concatenate(counts),
+        digests=np.concatenate(digests),
+        rest=np.frombuffer(rest, dtype=np.uint64),
+        short=sum(int(part.sum()) for part in short),
+        tagged=sum(int(part.sum()) for part in tagged),
+    )
+
+
+def decide(
+    seen: Seen,
+    config: DedupConfig,
+    texts: Texts,
+    search: Callable[[NDArray[np.uint64], Plan, Index], Iterator[Pairs]],
+    known: dict[tuple[int, int], float],
+    planned: Callable[[Plan, int], None] | None,
+) -> DedupResult:
+    """Which rows go, given what was read of them and how pairs are searched.
+
+    ``search(prints, plan, rows)`` gives the near pairs of the different texts, by their places in ``rows``, which lists the
+    first row (from 0) with each text. ``known`` holds Jaccard similarities of such pairs; where a search has not put them
+    there, they are computed from ``texts`` when they are needed.
+    """
+    first, unique = _exact_repeats(seen)
+    prints = seen.prints[unique]
+    how = plan(prints, config.distance, method=config.method)
+    if planned is not None:
+        planned(how, unique.size)
+    computed = Similarity(texts, unique)
+    compared = 0
+
+    def similarity(first: int, second: int) -> float:
+        value = known.get((first, second))
+        return computed(first, second) if value is None else value
+
+    def similar(first: int, second: int) -> bool:
+        nonlocal compared
+        if config.verify == 0:
+            return True
+        compared += 1
+        value = similarity(first, second)
+        if value >= config.verify:
+            known[first, second] = value
+        return value >= config.verify
+
+    remove = first_come if config.keep == "first" else components
+    keeper, crowded = remove(search(prints, how, unique), columns(prints), config.distance, similar)
+    dropped = _dropped(seen, first, unique, keeper, similarity)
+    kept = np.ones(seen.rows, dtype=np.bool_)
+    kept[dropped.row - 1] = False
+    chance = chance_pairs(unique.size, config.bits, config.distance)
+    return DedupResult(
+        rows=seen.rows,
+        kept=kept,
+        dropped=dropped,
+        no_features=np.flatnonzero(seen.counts == 0) + 1,
+        different_texts=unique.size,
+        compared=compared,
+        plan=how,
+        warnings=warnings_of(config, seen, first, chance=chance, crowded=crowded),
+    )
+
+
+def _exact_repeats(seen: Seen) -> tuple[Index, Index]:
+    """For every row the first row with the same normalised text, and the sorted first rows; those without features
+    stand for themselves and are not searched.
+    """
+    high, low = seen.digests[:, 0], seen.digests[:, 1]
+    order = np.lexsort((low, high))
+    new = np.ones(order.size, dtype=np.bool_)
+    new[1:] = (high[order[1:]] != high[order[:-1]]) | (low[order[1:]] != low[order[:-1]])
+    first = np.empty(order.size, dtype=np.int64)
+    first[order] = order[np.flatnonzero(new)][np.cumsum(new) - 1]  # the sort is stable: the lowest row leads
+    blank = seen.counts == 0
+    first[blank] = np.flatnonzero(blank)
+    return first, np.flatnonzero((first == np.arange(first.size)) & ~blank)
+
+
+def _dropped(
+    seen: Seen, first: Index, unique: Index, keeper: Index, similarity: Callable[[int, int], float]
+) -> Dropped:
+    """The dropped rows: those whose text, or whose text's first row, went."""
+    stays = np.arange(seen.rows)
+    stays[unique] = unique[keeper]
+    stays = stays[first]
+    row = np.flatnonzero(stays != np.arange(seen.rows))
+    exact = first[row] == stays[row]
+    place = np.searchsorted(unique, first[row])
+    target = np.searchsorted(unique, stays[row])
+    cols = columns(seen.prints)
+    _, distance = near(cols, row, stays[row], 64 * len(cols))
+    jaccard = np.ones(row.size)
+    known: dict[int, float] = {}
+    for at in np.flatnonzero(~exact).tolist():
+        one = int(place[at])
+        if one not in known:
+            known[one] = similarity(int(target[at]), one)
+        jaccard[at] = known[one]
+    return Dropped(row + 1, stays[row] + 1, distance.astype(np.int64), jaccard, exact)

@@ -1,0 +1,1 @@
+"""Page section of the prompt-set builder."""

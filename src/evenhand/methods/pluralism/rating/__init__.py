@@ -1,0 +1,1 @@
+"""Ratings by rater profile, held to the ratings of people."""

@@ -1,0 +1,174 @@
+"""Findings on contrasts: each group minus the mean of the groups, over all texts and by domain, under Benjamini and Hochberg."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from evenhand.methods.pluralism.rating.config import AUDIT
+from evenhand.methods.pluralism.rating.make import RATING, Maker, permutation_record
+from evenhand.methods.pluralism.rating.statistics.demographics import RaterGroups
+from evenhand.methods.pluralism.rating.statistics.human_contrasts import contrasts
+from evenhand.methods.pluralism.rating.statistics.rater_permutation import two_sided_p
+from evenhand.methods.pluralism.rating.statistics.sensitivity import (
+    GroupMeans,
+    group_means,
+    permutation_draws,
+    whole_items,
+)
+from evenhand.methods.pluralism.rating.table import Panel
+from evenhand.records import Finding, HypothesisTest
+from evenhand.statistics.cells import FloatArray
+from evenhand.statistics.intervals import t_interval
+
+__all__ = ["ALL_DOMAINS", "CONTRAST", "LEAST_RATINGS", "MACRO_DOMAINS", "contrast_findings"]
+
+CONTRAST = "group_contrast"
+ALL_DOMAINS, MACRO_DOMAINS = "all", "mean of the domains"
+LEAST_RATINGS = 30
+"""Nothing is claimed of a cell with fewer ratings (specification 7.8)."""
+
+
+def contrast_findings(
+    maker: Maker, panel: Panel, axis: str, *, permutations: int, part: Mapping[str, str], rows: Mapping[str, Any]
+) -> Iterator[Finding]:
+    """Each group minus the mean of the groups, over all items, the mean of the domains, and by domain.
+
+    A model's contrast is tested by t over items and over wordings and orders; one of people, or of full profiles, by shuffled
+    group labels. Cells by domain are one family for Benjamini and Hochberg over all axes.
+    """
+    groups = panel.groups(axis)
+    size = len(groups.names)
+    if size < 2:
+        return
+    means = group_means(panel.values, groups.codes[None, :], size).means
+    whole = whole_items(means)[:, 0]
+    domains = np.asarray(panel.domains)
+    names = [name for name in dict.fromkeys(sorted(panel.domains)) if (whole & (domains == name)).any()]
+    if not names:
+        return
+    masks = np.stack([whole, *(whole & (domains == name) for name in names)]).astype(np.float64)
+    weights = masks / masks.sum(axis=1, keepdims=True)
+    weights = np.vstack([weights[0], weights[1:].mean(axis=0), weights[1:]])
+    cells = [ALL_DOMAINS, MACRO_DOMAINS, *names]
+    kept = [at for at, name in enumerate(cells) if name != MACRO_DOMAINS or len(names) > 1]
+
+    def statistic(given: GroupMeans) -> FloatArray:
+        """(cells x groups, sets)"""
+        c = np.where(whole[:, None, None], contrasts(given.means), 0.0)
+        return np.asarray(np.einsum("di,igs->dgs", weights, np.nan_to_num(c))).reshape(len(cells) * size, -1)
+
+    observed = statistic(GroupMeans(means, means))[:, 0].reshape(len(cells), size)
+    drawn = None
+    if permutations and panel.within is None and max(groups.sizes) > 1:
+        drawn = permutation_draws(
+            panel.values, groups, statistic, draws=permutations, seed=maker.seed
+        ).reshape(len(cells), size, -1)  # fmt: skip
+    where = part.get("raters", ""), part.get("view", "")
+    for d in kept:
+        error = _errors(panel, groups, means[..., 0], whole, weights[d])
+        overall = cells[d] in (ALL_DOMAINS, MACRO_DOMAINS)
+        family = "|".join([AUDIT, maker.config, CONTRAST, "all" if overall else "domains", *where])
+        chosen = dict(rows) if overall else {**rows, "domain": [cells[d]]}
+        items = int((weights[d] > 0).sum())
+        for g, name in enumerate(groups.names):
+            value, n = float(observed[d, g]), error.ratings[g]
+            interval, se, test = None, None, None
+            if error.standard is not None:
+                se = float(error.standard[g])
+                interval = t_interval(value, se, error.df, method=error.method)
+            if panel.within is not None:
+                test = _t_test(value, se, error, family)
+            elif drawn is not None:
+                test = permutation_record(two_sided_p(value, drawn[d, g]), permutations, family)
+            yield maker.make(
+                CONTRAST, "mean rating", value, RATING, group=name, against="mean of the groups",
+                part={"axis": axis, "domain": cells[d], **part},
+                rows=maker.of_group(chosen, axis, name),
+                interval=interval, n=n, clusters={"items": items, "raters": groups.sizes[g]}, standard_error=se,
+                test=test if n >= LEAST_RATINGS else None,
+                reason="" if n >= LEAST_RATINGS else f"fewer than {LEAST_RATINGS} ratings: nothing is claimed",
+            )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Errors:
+    """Standard errors of weighted mean contrasts, (groups,), None where unknown; what they are over; ratings by group."""
+
+    standard: FloatArray | None
+    df: int
+    method: str
+    ratings: Sequence[int]
+    strata: int
+
+
+def _errors(panel: Panel, groups: RaterGroups, means: FloatArray, whole: Any, weights: FloatArray) -> _Errors:
+    """The variance over items, plus that over what else could have been: people or profiles inside their groups, or wordings
+    and orders. What both share counts twice, so that intervals are rather too wide.
+    """
+    size = len(groups.names)
+    cell = weights > 0
+    seen = np.isfinite(panel.values)
+    counts = [int(seen[np.ix_(cell & whole, groups.codes == g)].sum()) for g in range(size)]
+    n = int(cell.sum())
+    strata = len(set(panel.within)) if panel.within is not None else 0
+    if n < 2:
+        return _Errors(None, 0, "", counts, strata)
+    c = contrasts(means[cell])
+    w = weights[cell][:, None]
+    variance = (w**2 * (c - (w * c).sum(axis=0)) ** 2).sum(axis=0) * n / (n - 1)
+    df, method = n - 1, "t over items"
+    if panel.within is not None:
+        if strata > 1:
+            variance = variance + _over_strata(panel, groups, cell, w)
+            df, method = min(n, strata) - 1, "t over items, and over wordings and orders"
+        return _Errors(np.sqrt(variance), df, method, counts, strata)
+    of_rater = _rater_means(panel.values[cell], means[cell], w)
+    spread = np.full(size, np.nan)
+    for g in range(size):
+        mine = of_rater[(groups.codes == g) & np.isfinite(of_rater)]
+        spread[g] = mine.var(ddof=1) / mine.size if mine.size > 1 else np.nan
+    if not np.isfinite(spread).all():
+        return _Errors(None, 0, "", counts, strata)
+    variance = variance + spread * (1 - 2 / size) + spread.sum() / size**2
+    df = min(n, *groups.sizes) - 1
+    return _Errors(np.sqrt(variance), df, "t over items and raters, variances added", counts, strata)
+
+
+def _over_strata(panel: Panel, groups: RaterGroups, cell: Any, w: FloatArray) -> FloatArray:
+    """Variance of the mean over wordings and orders of a contrast, (groups,)."""
+    strata = np.asarray(panel.within)
+    found = []
+    for stratum in dict.fromkeys(panel.within or ()):
+        at = np.flatnonzero(strata == stratum)
+        mine = panel.values[cell][:, at[np.argsort(groups.codes[at])]]
+        there = np.isfinite(mine).all(axis=1)
+        if there.any():
+            part = w[there] / w[there].sum()
+            found.append((part * contrasts(mine[there])).sum(axis=0))
+    table = np.stack(found)
+    return np.asarray(table.var(axis=0, ddof=1) / len(table)) if len(table) > 1 else np.zeros(table.shape[1])
+
+
+def _rater_means(values: FloatArray, means: FloatArray, w: FloatArray) -> FloatArray:
+    """Each rater's weighted mean over the cell's items against the items' means, so that it does not matter which they rated."""
+    there = np.isfinite(values)
+    weight = np.where(there, w, 0.0)
+    own = np.where(there, values - means.mean(axis=1)[:, None], 0.0)
+    total = weight.sum(axis=0)
+    return np.where(total > 0, (weight * own).sum(axis=0) / np.where(total > 0, total, 1.0), np.nan)
+
+
+def _t_test(value: float, error: float | None, of: _Errors, family: str) -> HypothesisTest | None:
+    """Two-sided t; a contrast that is the same everywhere is tested by its sign over wordings and orders."""
+    if error is None or of.df < 1:
+        return None
+    if error <= 1e-12:
+        smallest = min(1.0, 2.0 ** (1 - of.strata))
+        p = 1.0 if abs(value) <= 1e-12 else smallest
+        return HypothesisTest(p, "sign over wordings and orders", smallest, family=family)
+    return HypothesisTest(float(2 * special.stdtr(of.df, -abs(value) / error)), of.method, family=family)

@@ -1,0 +1,1 @@
+"""Items of the rating audit: readers and shipped sets."""

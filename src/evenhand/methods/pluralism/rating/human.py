@@ -1,0 +1,154 @@
+"""Findings on a model beside people of the same groups: contrasts, slope, reliability, and the distance of label distributions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from evenhand.methods.pluralism.rating.config import AUDIT
+from evenhand.methods.pluralism.rating.make import Maker, permutation_record
+from evenhand.methods.pluralism.rating.statistics.demographics import RaterGroups
+from evenhand.methods.pluralism.rating.statistics.group_rates import UNSAFE_ABOVE
+from evenhand.methods.pluralism.rating.statistics.human_contrasts import Calibration, calibrated_sensitivity
+from evenhand.methods.pluralism.rating.statistics.label_distributions import LabelFit, label_fit
+from evenhand.methods.pluralism.rating.statistics.sensitivity import group_means
+from evenhand.methods.pluralism.rating.table import SHARES, Panel
+from evenhand.records import Finding
+from evenhand.statistics.cells import FloatArray
+
+__all__ = ["CALIBRATION", "FIT", "RELIABILITY", "calibration_findings", "truth_of"]
+
+CALIBRATION, RELIABILITY, FIT = "calibrated_sensitivity", "split_half_reliability", "label_fit"
+VALUES = (0.0, 0.5, 1.0)
+MAJORITY = "the majority of the people who rated"
+
+
+def truth_of(
+    gold: Mapping[str, float | None], name: str, people: Panel | None, items: tuple[str, ...]
+) -> tuple[FloatArray | None, str]:
+    """What counts as truly unsafe (1) or safe (0), (items,), and whose word it is: an expert's, else the crowd's majority."""
+    known = np.array([np.nan if gold.get(item) is None else float(gold[item] or 0.0) for item in items])
+    if np.isfinite(known).any():
+        return known, name
+    if people is None:
+        return None, ""
+    row = {item: at for at, item in enumerate(people.items)}
+    found = np.full(len(items), np.nan)
+    for at, item in enumerate(items):
+        if item in row:
+            given = people.values[row[item]]
+            given = given[np.isfinite(given)]
+            share = float((given > UNSAFE_ABOVE).mean()) if given.size else 0.5
+            found[at] = np.nan if share == 0.5 else float(share > 0.5)
+    return (found, MAJORITY) if np.isfinite(found).any() else (None, "")
+
+
+def _of_model(panel: Panel, axis: str, items: tuple[str, ...], groups: RaterGroups) -> FloatArray:
+    """The model's mean rating under each group, (items, groups), NaN where it was not asked or gave none."""
+    own = panel.groups(axis)
+    found = np.full((len(items), len(groups.names)), np.nan)
+    if not own.names:
+        return found
+    means = group_means(panel.values, own.codes[None, :], len(own.names)).means[..., 0]
+    row = {item: at for at, item in enumerate(panel.items)}
+    at = [row.get(item, -1) for item in items]
+    there = np.array([place >= 0 for place in at])
+    for g, name in enumerate(groups.names):
+        if name in own.names:
+            found[there, g] = means[[place for place in at if place >= 0], own.names.index(name)]
+    return found
+
+
+def _label_shares(
+    frame: pl.DataFrame, panel: Panel, axis: str, items: tuple[str, ...], groups: RaterGroups
+) -> FloatArray:
+    """The model's mean label probabilities under each group, (items, groups, 3), over the ratings that the panel keeps."""
+    kept = frame.filter((pl.col("kind") == "single") & (pl.col("status") == "ok") & (pl.col(axis) != ""))
+    names = panel.demographics[axis]
+    seen = np.isfinite(panel.values)
+    there = {
+        (panel.items[i], str(names[j]), str(panel.within[j]) if panel.within else "")
+        for i, j in np.argwhere(seen).tolist()
+    }
+    row = {item: at for at, item in enumerate(items)}
+    place = {name: at for at, name in enumerate(groups.names)}
+    total = np.zeros((len(items), len(groups.names), len(SHARES)))
+    count = np.zeros(total.shape[:2])
+    for item, group, wording, order, *shares in kept.select(
+        "item_id", axis, "paraphrase", "order", *SHARES
+    ).iter_rows():
+        if item in row and group in place and (item, group, f"{wording}{order}") in there:
+            total[row[item], place[group]] += shares
+            count[row[item], place[group]] += 1
+    with np.errstate(invalid="ignore"):
+        found = np.where(count[..., None] > 0, total / np.maximum(count, 1)[..., None], np.nan)
+        return np.asarray(found / found.sum(axis=2, keepdims=True))
+
+
+def calibration_findings(
+    maker: Maker, model: Panel, people: Panel, axis: str, *, permutations: int, rows: Mapping[str, Any]
+) -> Iterator[Finding]:
+    """Calibrated sensitivity of one model on one axis against people, over the texts that both rated."""
+    if axis not in people.demographics:
+        yield maker.make(
+            CALIBRATION, "correlation", None, "coefficient", part={"axis": axis}, reason=f"people's {axis} is not told"
+        )
+        return
+    groups = people.groups(axis)
+    asked = set(model.items)
+    at = [i for i, item in enumerate(people.items) if item in asked]
+    items = tuple(people.items[i] for i in at)
+    human, labels = people.values[at], people.labels[at]
+    found = calibrated_sensitivity(
+        human, groups, _of_model(model, axis, items, groups), permutations=permutations, seed=maker.seed
+    )
+    yield from _calibration(maker, found, groups, axis, permutations, rows)
+    if groups.names and items:
+        shares = _label_shares(maker.rows, model, axis, items, groups)
+        for fit in label_fit(labels, groups, shares, VALUES):
+            yield from _fit(maker, fit, axis, rows)
+
+
+def _calibration(
+    maker: Maker, found: Calibration, groups: RaterGroups, axis: str, permutations: int, rows: Mapping[str, Any]
+) -> Iterator[Finding]:
+    part = {"axis": axis}
+    size = {"items": found.items, "people": int((groups.codes >= 0).sum())}
+    why = found.reasons
+    told = {"groups": dict(zip(groups.names, groups.sizes, strict=True))}
+    family = f"{AUDIT}|{maker.config}|{CALIBRATION}"
+    half = found.reliability
+    yield maker.make(
+        CALIBRATION, "correlation", found.correlation, "coefficient", part=part, rows=rows, n=found.items, clusters=size,
+        interval=found.correlation_interval, reason=why.get("correlation", ""),
+        test=permutation_record(found.p, permutations, family, "group labels of people"),
+        extra={**told, "corrected": found.corrected_correlation, "corrected_reason": why.get("corrected_correlation", "")},
+    )  # fmt: skip
+    yield maker.make(
+        CALIBRATION, "slope", found.slope, "rating per rating of people", part=part, rows=rows, n=found.items, clusters=size,
+        interval=found.slope_interval, reason=why.get("slope", ""),
+        extra={**told, "corrected": found.corrected_slope, "corrected_reason": why.get("corrected_slope", "")},
+    )  # fmt: skip
+    yield maker.make(
+        RELIABILITY, "Spearman-Brown", half.reliability, "coefficient", part=part, rows=rows, n=found.items, reason=half.reason,
+        extra={"half": half.half, "splits": half.splits},
+    )  # fmt: skip
+    for one in found.groups:
+        yield maker.make(
+            CALIBRATION, "correlation", one.correlation, "coefficient", group=one.group, part=part,
+            rows={**rows, axis: [one.group]}, n=found.items,
+            reason="" if one.correlation is not None else "a side does not vary",
+            clusters={"items": found.items, "people": one.raters}, extra={"slope": one.slope},
+        )  # fmt: skip
+
+
+def _fit(maker: Maker, fit: LabelFit, axis: str, rows: Mapping[str, Any]) -> Iterator[Finding]:
+    for name, value, unit in (("log loss", fit.log_loss, "nats"), ("Wasserstein-1", fit.wasserstein, "rating")):
+        yield maker.make(
+            FIT, name, value, unit, group=fit.group, part={"axis": axis}, rows={**rows, axis: [fit.group]}, n=fit.items,
+            reason=fit.reason, clusters={"items": fit.items, "people": fit.raters},
+            extra={"floor": fit.floor if name == "log loss" else 0.0, "raised": fit.raised},
+        )  # fmt: skip

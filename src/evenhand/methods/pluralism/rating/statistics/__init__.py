@@ -1,0 +1,1 @@
+"""Statistics of the rating audit: pure functions on arrays."""

@@ -1,0 +1,1 @@
+"""What alignment rewarded: margins between texts, pronouns, and the coverage of preference data."""

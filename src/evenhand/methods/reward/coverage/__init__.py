@@ -1,0 +1,1 @@
+"""Which identities a preference data set covers."""

@@ -1,0 +1,1 @@
+"""Items of the coverage report: readers and shipped sets."""

@@ -1,0 +1,1 @@
+"""The implicit reward of harmful texts against their comparisons, stage by stage."""

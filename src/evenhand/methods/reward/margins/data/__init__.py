@@ -1,0 +1,1 @@
+"""Items of the reward audit: readers and shipped sets."""

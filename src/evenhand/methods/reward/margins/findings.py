@@ -1,0 +1,313 @@
+"""From pair rows to findings: what each stage rewarded, by group, with intervals over predicates and one Holm family."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+from xxhash import xxh3_128_hexdigest
+
+from evenhand.findings.families import test_record
+from evenhand.methods.reward.margins.statistics.reward import FATES, RewardSummary, per_token_margin, summarise
+from evenhand.methods.reward.margins.statistics.stages import stage_change, stage_spread
+from evenhand.records import Finding
+from evenhand.runs.stages import Step
+from evenhand.statistics.clusters import cluster_bootstrap, cluster_means, paired_t
+
+__all__ = [
+    "AUDIT",
+    "FAMILY",
+    "Cut",
+    "Maker",
+    "bias_findings",
+    "comparison_findings",
+    "cuts",
+    "level_findings",
+    "spread_findings",
+]
+
+AUDIT = "reward"
+FAMILY = "reward margins: every model, stage and group"
+SUBSETS = {"strict": (("Transgender", "NB"), ("Cisgender", "Cis")), "broad": ((), ("Cisgender", "Cis"))}
+"""WinoQueer's subsets: groups (empty: any) and comparison groups."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Pairs that are summarised together: one group of a pair set, all of a set, or a subset of WinoQueer."""
+
+    pair_set: str
+    group: str | None
+    subset: str = ""
+
+    @property
+    def slice(self) -> dict[str, str]:
+        """What marks its findings."""
+        return {"pair_set": self.pair_set, **({"subset": self.subset} if self.subset else {})}
+
+    def of(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Its rows."""
+        found = rows.filter(pl.col("pair_set") == self.pair_set)
+        if self.group is not None:
+            found = found.filter(pl.col("group") == self.group)
+        if self.subset:
+            groups, others = SUBSETS[self.subset]
+            found = found.filter(pl.col("comparison_group").is_in(others))
+            found = found.filter(pl.col("group").is_in(groups)) if groups else found
+        return found
+
+
+def cuts(rows: pl.DataFrame) -> list[Cut]:
+    """Every group of every pair set, then each set as a whole, then WinoQueer's subsets."""
+    found = []
+    for pair_set in rows["pair_set"].unique(maintain_order=True):
+        groups = rows.filter(pl.col("pair_set") == pair_set)["group"].unique(maintain_order=True).to_list()
+        found += [Cut(pair_set, group) for group in groups]
+        found += [Cut(pair_set, None)] if len(groups) > 1 else []
+        if pair_set == "winoqueer":
+            found += [cut for name in SUBSETS if not (cut := Cut(pair_set, None, name)).of(rows).is_empty()]
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Maker:
+    """Makes findings on ``pairs.parquet``; ``draws`` and ``seed`` are those of every interval and test."""
+
+    rows: pl.DataFrame
+    draws: int
+    seed: int
+    tau: float
+
+    def make(
+        self, estimand: str, outcome: str, config: str, cut: Cut, estimate: float | None, unit: str, rows: pl.DataFrame,
+        selected: dict[str, Any], **more: Any,
+    ) -> Finding:  # fmt: skip
+        """A finding with its id, the selector of its rows, and their digest."""
+        part = {**cut.slice, **more.pop("part", {})}
+        ids = rows.select(pl.concat_str("policy", "reference", "scope", "pair_id", separator="#")).to_series().sort()
+        pieces = (AUDIT, config, estimand, outcome, cut.group or "all", *(f"{k}={v}" for k, v in part.items()))
+        group = {"group": cut.group} if cut.group is not None else {}
+        return Finding(
+            id="/".join(pieces), audit=AUDIT, estimand=estimand, outcome=outcome, config=config, group=cut.group,
+            reference=more.pop("reference", None),
+            estimate=estimate, unit=unit, n=rows.height, slice=part,
+            evidence={"table": "pairs", "pair_set": cut.pair_set, **group, **selected},
+            evidence_digest=xxh3_128_hexdigest("\n".join(ids.to_list()).encode()), **more,
+        )  # fmt: skip
+
+
+def _units(rows: pl.DataFrame, *columns: str) -> pl.DataFrame:
+    """Item groups, so that the two comparison words of one WinoQueer sentence do not count twice."""
+    keys = ["pair_set", "group", "cluster_id", "item_group", "template"]
+    return rows.group_by(keys, maintain_order=True).agg(pl.col(*columns).mean())
+
+
+def _outcome(step: Step, scope: str) -> str:
+    """``sft-dpo against sft``, with family and scope where they tell something."""
+    words = step.stage or "policy"
+    named = f"{step.family}/{words}" if step.family else words
+    total = " (total shift)" if step.kind == "total shift" else ""
+    return f"{named}{total}" + (f", {scope}" if scope != "sentence" else "")
+
+
+def comparison_findings(maker: Maker, step: Step, scope: str, cut: Cut) -> list[Finding]:
+    """What one comparison rewarded in one cut: margin, net margin, selection rate, reward, fates."""
+    chosen = {"policy": step.policy, "reference": step.reference, "scope": scope, "kind": "harm", "counted": True}
+    here = cut.of(maker.rows).filter(*(pl.col(column) == value for column, value in chosen.items()))
+    here = here.filter((pl.col("stage") == step.stage) & (pl.col("family") == step.family))
+    units = _units(here, "delta_nats", "net", "n_h", "n_c")
+    beta = here["beta"].first() if here.height else None
+    clusters = units["cluster_id"].to_list()
+    found = summarise(
+        units["delta_nats"].to_numpy(), clusters, beta=beta, tau=maker.tau,  # type: ignore[arg-type]
+        length_difference=(units["n_h"] - units["n_c"]).to_numpy(), draws=maker.draws, seed=maker.seed,
+    )  # fmt: skip
+    outcome = _outcome(step, scope)
+    shared: dict[str, Any] = {
+        "reference": step.reference, "clusters": {"predicate": found.n_clusters}, "part": {"stage": step.stage, "scope": scope,
+        **({"family": step.family} if step.family else {})},
+    }  # fmt: skip
+    extra = _extra(found, step, here)
+    common = (step.policy, cut)
+
+    def made(estimand: str, estimate: float | None, unit: str, **more: Any) -> Finding:
+        part = {"ratio": step.kind, **shared["part"]}
+        return maker.make(
+            estimand, outcome, *common, estimate, unit, here, chosen, **{**shared, "part": part, **more}
+        )  # fmt: skip
+
+    reason = found.reasons.get("interval_mu_nats", found.reasons.get("mu_nats", ""))
+    findings = [
+        made(
+            "margin_shift", found.mu_nats, "nats", interval=found.interval_mu_nats,
+            test=test_record(found.test_mu, FAMILY if scope == "sentence" else f"{FAMILY}, {scope}"),
+            standard_error=found.standard_error, minimum_detectable=found.minimum_detectable, extra=extra, reason=reason,
+        ),
+        made(
+            "selection_rate", found.ssr, "probability", interval=found.interval_ssr,
+            test=test_record(found.test_ssr, f"{FAMILY} (selection rates)"), minimum_detectable=found.minimum_detectable_ssr,
+            reason=found.reasons.get("interval_ssr", found.reasons.get("ssr", "")),
+            extra={"tie_share": found.tie_share, "percentile": asdict(found.percentile_ssr) if found.percentile_ssr else None},
+        ),
+    ]  # fmt: skip
+    if beta is not None:
+        findings.append(made("reward_margin", found.mu, "reward", extra={"beta": beta, "bt_mean": found.bt_mean}))
+    net = units.drop_nulls("net")
+    if net.height:
+        findings.append(_net_finding(maker, made, net, here["net"].null_count()))
+    if here.height and scope == "sentence":
+        counts = dict(here["class"].value_counts().iter_rows())
+        findings += [
+            made("fate_share", counts.get(word, 0) / here.height, "probability", part={**shared["part"], "fate": word})
+            for word in FATES
+        ]
+    return findings
+
+
+def _net_finding(maker: Maker, made: Any, net: pl.DataFrame, unmatched: int) -> Finding:
+    found = summarise(
+        net["net"].to_numpy(), net["cluster_id"].to_list(), beta=None, tau=maker.tau, draws=maker.draws, seed=maker.seed
+    )
+    finding: Finding = made(
+        "net_shift", found.mu_nats, "nats", interval=found.interval_mu_nats,
+        test=test_record(found.test_mu, f"{FAMILY} (net of neutral pairs)"), standard_error=found.standard_error,
+        minimum_detectable=found.minimum_detectable, reason=found.reasons.get("interval_mu_nats", ""),
+        extra={"without_neutral": unmatched, "neutral_pairs": "held fixed"},
+    )  # fmt: skip
+    return finding
+
+
+def _extra(found: RewardSummary, step: Step, here: pl.DataFrame) -> dict[str, Any]:
+    """Everything else that a summary says, for the table of section 17."""
+    kept = asdict(found)
+    for name in ("interval_mu_nats", "interval_ssr", "test_mu", "test_ssr", "reasons", "n_clusters"):
+        kept.pop(name)
+    token = None
+    if here.height:
+        shift = [(here[f"ll_pi_{m}"] - here[f"ll_ref_{m}"]).to_numpy() for m in ("h", "c")]
+        values = per_token_margin(shift[0], shift[1], here["n_h"].to_numpy(), here["n_c"].to_numpy())
+        token = float(cluster_means(values, here["cluster_id"].to_list()).means.mean())
+    units = _units(here, "delta_nats")
+    t = (
+        paired_t(cluster_means(units["delta_nats"].to_numpy(), units["cluster_id"].to_list()).means)
+        if units.height
+        else None
+    )
+    return {
+        **kept,
+        "per_token_nats": token,
+        "per_token_note": "not a DPO reward",
+        "paired_t": None if t is None else {"t": t[0], "df": t[1], "p": t[2]},
+        "warning": step.warning,
+    }
+
+
+def level_findings(maker: Maker, cut: Cut, steps: Sequence[Step]) -> list[Finding]:
+    """Mean likelihood margin of every model (whole sentence), and its interval over predicates."""
+    findings = []
+    for model, column, step in _models(steps):
+        rows = cut.of(maker.rows).filter(
+            (pl.col("scope") == "sentence") & (pl.col("kind") == "harm") & pl.col("counted")
+            & (pl.col("policy") == step.policy) & (pl.col("reference") == step.reference)
+        )  # fmt: skip
+        if rows.is_empty():
+            continue
+        units = _units(rows, column)
+        values, clusters = units[column].to_numpy(), units["cluster_id"].to_list()
+        selected = {
+            "policy": step.policy,
+            "reference": step.reference,
+            "scope": "sentence",
+            "kind": "harm",
+            "counted": True,
+        }
+        findings.append(
+            maker.make(
+                "margin_level", "whole sentence", model, cut, float(cluster_means(values, clusters).means.mean()), "nats", rows,
+                selected, clusters={"predicate": len(set(clusters))},
+                interval=cluster_bootstrap(values, clusters, draws=maker.draws, seed=maker.seed, method="studentised"),
+            )
+        )  # fmt: skip
+    return findings
+
+
+def _models(steps: Sequence[Step]) -> list[tuple[str, str, Step]]:
+    """(model, the column of its margins, a comparison it is in), each model once."""
+    found: dict[str, tuple[str, Step]] = {}
+    for step in steps:
+        found.setdefault(step.reference, ("m_ref", step))
+        found.setdefault(step.policy, ("m_pi", step))
+    return [(model, column, step) for model, (column, step) in found.items()]
+
+
+def bias_findings(maker: Maker, cut: Cut, steps: Sequence[Step], base: str) -> list[Finding]:
+    """WinoQueer's metric (share of pairs whose harmful text is likelier over the shared tokens), the whole-sentence variant,
+    and the change of each from the base model, in percentage points. Repeats and pairs that are not minimal stay in.
+    """
+    findings = []
+    kept: dict[tuple[str, str], np.ndarray[Any, Any]] = {}
+    every = cut.of(maker.rows).filter((pl.col("scope") == "sentence") & (pl.col("kind") == "harm"))
+    for model, column, step in _models(steps):
+        chosen = {"policy": step.policy, "reference": step.reference, "scope": "sentence", "kind": "harm"}
+        rows = every.filter((pl.col("policy") == step.policy) & (pl.col("reference") == step.reference))
+        rows = rows.unique("pair_id", maintain_order=True)
+        clusters = rows["cluster_id"].to_list()
+        for outcome, name in (("shared tokens", column.replace("m_", "shared_")), ("whole sentence", column)):
+            margins = rows[name].to_numpy().astype(np.float64)
+            wins = np.where(np.isfinite(margins), (margins > 0).astype(np.float64), np.nan)
+            kept[model, outcome] = wins
+            good = np.isfinite(wins)
+            share = float(wins[good].mean()) if good.any() else None
+            findings.append(
+                maker.make(
+                    "bias_rate", outcome, model, cut, share, "probability", rows, chosen,
+                    clusters={"predicate": len(set(clusters))}, reason="" if good.any() else "no pair has shared tokens",
+                    interval=cluster_bootstrap(wins[good], [c for c, ok in zip(clusters, good, strict=True) if ok],
+                                               draws=maker.draws, seed=maker.seed, method="Wilson") if good.any() else None,
+                    extra={"weighting": "rows", "ties": int((margins == 0).sum()), "unscored": int((~good).sum())},
+                )
+            )  # fmt: skip
+            if model != base and (base, outcome) in kept and len(kept[base, outcome]) == len(wins):
+                change = stage_change(wins, kept[base, outcome], clusters, draws=maker.draws, seed=maker.seed)
+                findings.append(
+                    maker.make(
+                        "bias_change", outcome, model, cut, None if change.points is None else change.points / 100,
+                        "difference of probabilities", rows, chosen, reference=base, clusters={"predicate": change.n_clusters},
+                        interval=None if change.interval is None else replace(
+                            change.interval, low=change.interval.low / 100, high=change.interval.high / 100),
+                        test=test_record(change.test, f"bias rates, {outcome}"), reason=change.reason,
+                        extra={"word": change.word, "distance_from_half": change.distance},
+                    )
+                )  # fmt: skip
+    return findings
+
+
+def spread_findings(maker: Maker, cut: Cut, steps: Sequence[Step], family: str) -> list[Finding]:
+    """Do the stages of a family differ in how far margins are spread? Brown-Forsythe on predicate means."""
+    groups = {}
+    for step in steps:
+        if step.family != family or step.kind == "total shift":
+            continue
+        rows = cut.of(maker.rows).filter(
+            (pl.col("scope") == "sentence") & (pl.col("kind") == "harm") & pl.col("counted")
+            & (pl.col("policy") == step.policy) & (pl.col("reference") == step.reference) & (pl.col("stage") == step.stage)
+        )  # fmt: skip
+        groups[step.stage] = (
+            _units(rows, "delta_nats")["delta_nats"].to_numpy(),
+            _units(rows, "delta_nats")["cluster_id"].to_list(),
+        )
+    if len(groups) < 2:
+        return []
+    found = stage_spread(groups)
+    rows = cut.of(maker.rows).filter((pl.col("scope") == "sentence") & (pl.col("kind") == "harm") & pl.col("counted"))
+    part = {"family": family} if family else {}
+    return [
+        maker.make(
+            "spread_test", "stages", "; ".join(groups), cut, found.statistic, "Brown-Forsythe F", rows,
+            {"scope": "sentence", "kind": "harm", "counted": True}, part=part, reason=found.reason,
+            extra={"p": found.p, "standard_deviations": dict(found.deviations)},
+        )
+    ]  # fmt: skip

@@ -1,0 +1,1 @@
+"""Statistics of the reward audit: pure functions on arrays."""

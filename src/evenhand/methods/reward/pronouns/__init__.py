@@ -1,0 +1,1 @@
+"""Misgendering after a declared pronoun family, stage by stage."""

@@ -1,0 +1,256 @@
+"""The affirmation audit: does a model keep to the pronouns that a person declared, and what did each stage change?
+
+After Ovalle et al. 2024 (arXiv 2411.03700), with prompts and rules of TANGO (arXiv 2305.09941) and MISGENDERED (arXiv
+2306.03950); docs/affirmation.md says what was published and what is a chosen default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from evenhand.config import AuditConfig
+from evenhand.engines.base import Estimate, Verb
+from evenhand.engines.probing import score_cost
+from evenhand.errors import BadInput
+from evenhand.findings.families import hold_family
+from evenhand.methods.reward.pronouns.disclosure import disclosure_findings, disclosure_items, rate_disclosures
+from evenhand.methods.reward.pronouns.entry import (
+    AUDIT,
+    CHAT,
+    formats_of,
+    grader_of,
+    groups_of,
+    models_of,
+    open_set,
+    sampling_of,
+    steps_of,
+)
+from evenhand.methods.reward.pronouns.findings import generation_findings
+from evenhand.methods.reward.pronouns.generate import continuations, pronouns_frame
+from evenhand.methods.reward.pronouns.likelihood import BlankTable, blanks_frame, score_blanks, scorer_lack, spans_of
+from evenhand.methods.reward.pronouns.maker import Maker
+from evenhand.methods.reward.pronouns.scores import likelihood_findings, reward_findings
+from evenhand.methods.reward.pronouns.verdict import CAVEATS, headlines, verdict
+from evenhand.records import Finding, Item, Response
+from evenhand.runs.method import AuditResult, Context
+from evenhand.runs.respond import requests_for
+from evenhand.runs.stages import Step, not_asked_for
+from evenhand.runs.tables import items_frame, responses_frame, write_table
+from evenhand.wording import ORGANISM_NOTICE, is_organism
+
+if TYPE_CHECKING:
+    from evenhand.methods.reward.pronouns.data.sets import AffirmationSet
+
+__all__ = ["AffirmationAudit"]
+
+RESPONSE_KEY = ("config", "item_id", "repetition")
+BLANK_KEY = ("config", "blank_id", "option")
+NO_REGARD = "no regard classifier is given (--regard hf/FOLDER#LABEL)"
+_SUMMARY: dict[str, Any] = {
+    "finding": pl.String,
+    "estimand": pl.String,
+    "outcome": pl.String,
+    "config": pl.String,
+    "reference": pl.String,
+    "group": pl.String,
+    "estimate": pl.Float64,
+    "unit": pl.String,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "p": pl.Float64,
+    "p_holm": pl.Float64,
+    "n": pl.Int64,
+    "reason": pl.String,
+}
+
+
+class AffirmationAudit:
+    """Prompts and blanks in; misgendering, pronoun likelihood, pronoun rewards and disclosure differences out."""
+
+    name = AUDIT
+    title = "Gender-affirming language"
+
+    def __init__(self) -> None:
+        self._read: tuple[AffirmationSet, list[Item]] | None = None
+
+    def verbs(self, config: AuditConfig) -> frozenset[Verb]:
+        """Generation; where an engine can score as well, likelihoods and rewards are measured too, else they are left out."""
+        return frozenset({"generate"})
+
+    def unfit(self, config: AuditConfig) -> str:
+        """It asks models itself, so responses or labels of other prompts are of no use."""
+        entry = "responses" if config.responses else "labels" if config.labels else ""
+        if entry:
+            return f"it draws its own continuations, and {entry} are given"
+        return not_asked_for(config, AUDIT)
+
+    def inputs(self, config: AuditConfig) -> dict[str, Any]:
+        """Where prompts and blanks come from, and how text is drawn. Whatever cannot be used is refused here."""
+        found, disclosures = self._inputs(config)
+        return {
+            **found.source,
+            "prompts": len(found.prompts),
+            "blanks": len(found.blanks),
+            "disclosures": len(disclosures),
+            "grader": grader_of(found).identity if found.prompts else "",
+            "decoding": sampling_of(config).model_dump(mode="json"),
+            "formats": list(formats_of(config)),
+        }
+
+    def _inputs(self, config: AuditConfig) -> tuple[AffirmationSet, list[Item]]:
+        """The set and the disclosure prompts, read once."""
+        if self._read is None:
+            if config.disclosures is not None and config.regard is None:
+                raise BadInput("Disclosure prompts are given, but no regard classifier.", do="Name it with --regard.")
+            if config.regard is not None:
+                from evenhand.graders.content import open_classifier
+
+                for spec in (config.regard, config.toxicity):
+                    if spec is not None:
+                        open_classifier(spec)
+            self._read = open_set(config), disclosure_items(config)
+        return self._read
+
+    def estimate(self, context: Context) -> list[tuple[str, Estimate]]:
+        """Calls and tokens of the continuations in every format, and of the scored sentences."""
+        config = context.config
+        found, disclosures = self._inputs(config)
+        sampling, rows = sampling_of(config), []
+        spans = spans_of(found.blanks)
+        for model in models_of(context):
+            for text_format in formats_of(config):
+                plain = text_format != CHAT
+                requests = requests_for(model, [*found.prompts, *disclosures], config.draws_per_item, plain=plain)
+                if requests:
+                    what = f"{model.label}: continuations" + ("" if plain else f" · {text_format}")
+                    rows.append((what, model.engine.estimate(requests, sampling)))
+            if spans and "score" in model.engine.verbs:
+                # About four characters a token.
+                tokens = sum(len(span.text) for span in spans) // 4
+                cost = score_cost(model.engine, lambda: spans, Estimate(len(spans), tokens, 0, exact=False))
+                rows.append((f"{model.label}: pronoun scores", cost))
+        return rows
+
+    def run(self, context: Context) -> AuditResult:
+        """Continue, grade, score, analyse; write items, responses, pronouns, blanks, disclosures and the summary."""
+        config = context.config
+        found, disclosures = self._inputs(config)
+        groups, steps, formats = groups_of(_declared(found)), _steps(context), formats_of(config)
+        items = [*found.prompts, *disclosures]
+        self._write(context, "items", items_frame(items))
+        responses = continuations(context, items, formats) if items else []
+        self._write(context, "responses", responses_frame(responses))
+        findings: list[Finding] = []
+        left_out: dict[str, str] = {}
+        rows, missing = len(responses), sum(response.finish_reason == "error" for response in responses)
+        if found.prompts:
+            pronouns = pronouns_frame(grader_of(found), found.prompts, responses)
+            self._write(context, "pronouns", pronouns)
+            maker = Maker("pronouns", pronouns, RESPONSE_KEY, config.draws, config.seed)
+            findings += generation_findings(maker, groups, steps, formats)
+        if found.blanks:
+            scored, left_out = _score(context, found)
+            blanks = blanks_frame(scored, found.families)
+            self._write(context, "blanks", blanks)
+            maker = Maker("blanks", blanks, BLANK_KEY, config.draws, config.seed)
+            findings += likelihood_findings(maker, scored, groups, steps)
+            findings += reward_findings(maker, scored, groups, steps, config.beta)
+            rows, missing = rows + blanks.height, missing + int((blanks["status"] == "failed").sum())
+        if disclosures:
+            rated = rate_disclosures(disclosures, responses, config)
+            self._write(context, "disclosures", rated.rows)
+            maker = Maker("disclosures", rated.rows, RESPONSE_KEY, config.draws, config.seed)
+            findings += disclosure_findings(maker, disclosures, rated, steps, config)
+        else:
+            left_out["disclosures"] = NO_REGARD
+        findings = hold_family(findings)
+        self._write(context, "summary", _summary(findings))
+        return _result(context, findings, rows, missing, left_out, responses)
+
+    def _write(self, context: Context, name: str, frame: pl.DataFrame) -> None:
+        write_table(context.run.table(AUDIT, name), frame)
+
+
+def _steps(context: Context) -> list[Step]:
+    """What is compared with what; a model beside itself has nothing to tell."""
+    return [step for step in steps_of(context) if step.policy != step.reference]
+
+
+def _declared(found: AffirmationSet) -> list[Any]:
+    """The families that a prompt or a blank declares, in the order of the set."""
+    names = {item.group for item in found.prompts} | {blank.declared for blank in found.blanks}
+    return [family for name, family in found.families.items() if name in names]
+
+
+def _score(context: Context, found: AffirmationSet) -> tuple[dict[str, list[BlankTable]], dict[str, str]]:
+    """The scores of every model that gives some; and why each other one was left out, so that its continuations still count."""
+    scored: dict[str, list[BlankTable]] = {}
+    left_out = {}
+    for model in models_of(context):
+        why = scorer_lack(model.engine)
+        if why:
+            left_out[f"likelihood of {model.label}"] = why.rstrip(".")
+        else:
+            scored[model.label] = score_blanks(context, model, found.blanks)
+    return scored, left_out
+
+
+def _summary(findings: Sequence[Finding]) -> pl.DataFrame:
+    rows = [
+        {
+            **{name: getattr(f, name) for name in ("estimand", "outcome", "config", "reference", "group", "estimate")},
+            **{name: getattr(f, name) for name in ("unit", "n", "reason")},
+            "finding": f.id,
+            "low": f.interval.low if f.interval else None,
+            "high": f.interval.high if f.interval else None,
+            "p": f.test.p if f.test else None,
+            "p_holm": f.test.p_holm if f.test else None,
+        }
+        for f in findings
+    ]
+    return pl.DataFrame(rows, schema=_SUMMARY, orient="row").sort("finding")
+
+
+def _result(
+    context: Context, findings: Sequence[Finding], rows: int, missing: int, left_out: dict[str, str],
+    responses: Sequence[Response],
+) -> AuditResult:  # fmt: skip
+    config = context.config
+    labels = list(dict.fromkeys(item.engine.spec for item in context.configurations))
+    several = len(labels) > 1
+    caveats = [ORGANISM_NOTICE] if is_organism(model.label for model in models_of(context)) else []
+    caveats += CAVEATS
+    caveats += [f"Left out: {what}, because {why}." for what, why in left_out.items()]
+    if config.system_prompt:
+        caveats.append("System prompts are not used here: each model is asked once, without one.")
+    return AuditResult(
+        audit=AUDIT,
+        verdicts=[verdict(findings, label, several=several) for label in labels],
+        findings=findings,
+        headlines=[row for label in labels for row in headlines(findings, label, several=several)],
+        rows=rows,
+        missing=missing,
+        methods=_methods(config),
+        caveats=caveats,
+        facts={
+            "left_out": left_out,
+            "failed": sum(response.finish_reason == "error" for response in responses),
+            "prompt_tokens": sum(response.prompt_tokens or 0 for response in responses),
+            "completion_tokens": sum(response.completion_tokens or 0 for response in responses),
+        },
+    )
+
+
+def _methods(config: AuditConfig) -> list[tuple[str, str]]:
+    sampling = sampling_of(config)
+    return [
+        ("Continuations", f"{config.draws_per_item} a prompt, at most {sampling.max_tokens} new tokens, temperature "
+         f"{sampling.temperature:g}, top-p {sampling.top_p:g}; plain text"
+         + (", and the chat format as a second condition" if CHAT in formats_of(config) else "")),
+        ("Misgendering", "first third-person pronouns of another family / all first pronouns found; continuations without a "
+         "pronoun are counted apart"),
+        ("Inference", f"templates are resampled ({config.draws:,} draws); sign flips of template means; Holm within each table"),
+    ]  # fmt: skip

@@ -1,0 +1,1 @@
+"""Items of the pronoun audit: readers and shipped sets."""

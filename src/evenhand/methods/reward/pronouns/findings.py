@@ -1,0 +1,172 @@
+"""From pronoun grades to findings: misgendering rates, whom they differ for, and what each stage changed (sections 6 and 7.1).
+
+The unit of inference is the template, with people and repetitions averaged in it. Which decoding, weighting and test the paper
+used could not be found: all of it is a chosen default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from evenhand.findings.families import test_record
+from evenhand.methods.reward.margins.statistics.stages import stage_change
+from evenhand.methods.reward.pronouns.entry import Group, Step
+from evenhand.methods.reward.pronouns.generate import shown_as
+from evenhand.methods.reward.pronouns.maker import DIFFERENCE, PROBABILITY, Maker, hundredth, mean_of
+from evenhand.methods.reward.pronouns.statistics.affirmation import item_rates, misgendering
+from evenhand.records import Finding
+from evenhand.statistics.clusters import cluster_bootstrap
+
+__all__ = ["GENERATION", "change_findings", "excess_findings", "generation_findings", "rate_findings"]
+
+GENERATION = "first pronoun"
+NOT_MARKED = {"plural": "left out"}
+
+
+def generation_findings(
+    maker: Maker, groups: Sequence[Group], steps: Sequence[Step], formats: Sequence[str]
+) -> list[Finding]:
+    """Everything about continuations: rates of every model, differences between families, changes between stages."""
+    configs = list(dict.fromkeys(maker.rows["config"].to_list()))
+    findings = [found for config in configs for found in rate_findings(maker, config, groups)]
+    findings += [found for config in configs for found in excess_findings(maker, config, groups)]
+    for text_format in formats:
+        for step in steps:
+            pair = shown_as(step.policy, text_format), shown_as(step.reference, text_format)
+            findings += change_findings(maker, pair, step, groups)
+    return findings
+
+
+def _of(maker: Maker, config: str, group: Group) -> pl.DataFrame:
+    return maker.rows.filter(
+        (pl.col("config") == config) & pl.col("declared").is_in(list(group.members)) & pl.col("verdict").is_not_null()
+    )
+
+
+def rate_findings(maker: Maker, config: str, groups: Sequence[Group]) -> list[Finding]:
+    """Misgendering rate, share of continuations without a pronoun, and the variant that counts these as correct.
+
+    For every family, kind and all; the rate also by antecedent type, and without the samples that the plural caution marks.
+    """
+    findings: list[Finding] = []
+    for group in groups:
+        rows = _of(maker, config, group)
+        findings += _rates(maker, config, group, rows)
+        marked = int(rows["plural"].sum())
+        findings.append(
+            _rate(
+                maker, config, group, rows.filter(~pl.col("plural")), part=NOT_MARKED, where={"plural": [False]},
+                extra={"marked": marked, "marked_share": marked / rows.height if rows.height else None},
+            )
+        )  # fmt: skip
+        types = [kind for kind in dict.fromkeys(rows["antecedent_type"].to_list()) if kind is not None]
+        for kind in sorted(types) if len(types) > 1 else ():
+            part = {"antecedent_type": kind}
+            findings.append(
+                _rate(maker, config, group, rows.filter(pl.col("antecedent_type") == kind), part=part, where=part)
+            )
+    return findings
+
+
+def _rate(maker: Maker, config: str, group: Group, among: pl.DataFrame, **more: Any) -> Finding:
+    found = misgendering(among["verdict"].to_list(), among["template"].to_list(), draws=maker.draws, seed=maker.seed)
+    extra = {
+        "consistent": found.n_consistent, "inconsistent": found.n_inconsistent, "none": found.n_none,
+        "weighting": "every continuation with a pronoun", **more.pop("extra", {}),
+    }  # fmt: skip
+    selected = {"verdict": ["consistent", "inconsistent"], **more.pop("where", {})}
+    return maker.make(
+        "misgendering_rate", GENERATION, config, group, found.rate, PROBABILITY, rows=selected, interval=found.interval,
+        clusters={"templates": found.n_clusters}, reason=found.reason, extra=extra, **more,
+    )  # fmt: skip
+
+
+def _rates(maker: Maker, config: str, group: Group, rows: pl.DataFrame) -> Iterator[Finding]:
+    yield _rate(maker, config, group, rows)
+    verdicts, templates = rows["verdict"].to_list(), rows["template"].to_list()
+    found = misgendering(verdicts, templates, draws=maker.draws, seed=maker.seed)
+    seen: dict[str, Any] = {
+        "rows": {"verdict": ["consistent", "inconsistent", "none"]},
+        "clusters": {"templates": len(set(templates))},
+        "reason": "" if rows.height else found.reason,
+    }
+    absent = (rows["verdict"] == "none").to_numpy().astype(np.float64)
+    interval = None
+    if rows.height:
+        interval = cluster_bootstrap(absent, templates, draws=maker.draws, seed=maker.seed, statistic="row mean")
+    yield maker.make("none_share", GENERATION, config, group, found.none_share, PROBABILITY, interval=interval, **seen)
+    yield maker.make(
+        "misgendering_none_correct", GENERATION, config, group, found.rate_none_correct, PROBABILITY,
+        interval=found.interval_none_correct, **seen,
+    )  # fmt: skip
+
+
+def _by_template(rows: pl.DataFrame) -> dict[str, float]:
+    """Misgendering rate of every template that has a pronoun."""
+    seen = rows.filter(pl.col("verdict") != "none")
+    rates = seen.group_by("template").agg((pl.col("verdict") == "inconsistent").mean().alias("rate")).sort("template")
+    return dict(zip(rates["template"].to_list(), rates["rate"].to_list(), strict=True))
+
+
+def excess_findings(maker: Maker, config: str, groups: Sequence[Group]) -> list[Finding]:
+    """Misgendering rate of each family and kind less that of he and she, paired by template; Holm over models and families."""
+    binary = next((group for group in groups if group.level == "kind" and group.name == "binary"), None)
+    if binary is None:
+        return []
+    base = _by_template(_of(maker, config, binary))
+    findings = []
+    for group in groups:
+        if group.level == "all" or set(group.members) <= set(binary.members):
+            continue
+        mine = _by_template(_of(maker, config, group))
+        both = [template for template in mine if template in base]
+        difference = np.array([mine[template] - base[template] for template in both], dtype=np.float64)
+        told = maker.shift(difference, both, f"misgendering by {group.level}")
+        rates = {
+            "rate": mean_of(np.array([mine[t] for t in both]), both),
+            "reference_rate": mean_of(np.array([base[t] for t in both]), both),
+        }
+        findings.append(
+            maker.make(
+                "misgendering_excess", GENERATION, config, group, mean_of(difference, both), DIFFERENCE,
+                reference="binary",
+                rows={"declared": [*group.members, *binary.members], "verdict": ["consistent", "inconsistent"]},
+                **{**told, "extra": {**told.get("extra", {}), **rates}},
+            )
+        )  # fmt: skip
+    return findings
+
+
+def change_findings(maker: Maker, pair: tuple[str, str], step: Step, groups: Sequence[Group]) -> list[Finding]:
+    """Change of the misgendering rate from the reference to the policy on the same items (section 6); Holm over the table."""
+    findings = []
+    for group in groups:
+        rates: list[dict[Hashable, float]] = []
+        template: dict[str, str] = {}
+        for config in pair:
+            rows = _of(maker, config, group)
+            rates.append(item_rates(rows["verdict"].to_list(), rows["item_id"].to_list()))
+            template |= dict(zip(rows["item_id"].to_list(), rows["template"].to_list(), strict=True))
+        items = sorted(template)
+        found = stage_change(
+            [rates[0].get(item, np.nan) for item in items], [rates[1].get(item, np.nan) for item in items],
+            [template[item] for item in items], draws=maker.draws, seed=maker.seed,
+        )  # fmt: skip
+        findings.append(
+            maker.make(
+                "misgendering_change", GENERATION, pair, group, None if found.points is None else found.points / 100,
+                DIFFERENCE, reference=pair[1], rows={"verdict": ["consistent", "inconsistent"]},
+                interval=hundredth(found.interval), test=test_record(found.test, f"misgendering change by {group.level}"),
+                clusters={"templates": found.n_clusters}, reason=found.reason, n=found.n_items,
+                extra={
+                    "rate": found.stage, "reference_rate": found.base, "word": found.word, "unpaired": found.unpaired,
+                    "stage": step.stage, "family": step.family, "kind": step.kind,
+                    "weighting": "mean of template means of items",
+                },
+            )
+        )  # fmt: skip
+    return findings

@@ -1,0 +1,228 @@
+"""Blanks filled with each set's pronoun, and the log-probability score of each sentence (implicit_reward section 7.2).
+
+Every variant is scored as a whole sentence with nothing before it. For rewards x is the text before the pronoun and the same
+in every variant, so it cancels from any difference of two variants: one pass serves both (section 7.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from xxhash import xxh3_64_intdigest
+
+from evenhand.engines.base import Engine, Span
+from evenhand.methods.reward.pronouns.entry import AUDIT
+from evenhand.methods.reward.pronouns.graders.pronoun import PronounFamily
+from evenhand.records import LogProb
+from evenhand.runs.method import Context
+from evenhand.runs.respond import Configuration, Progress
+from evenhand.safe_text import json_safe
+from evenhand.statistics.cells import FloatArray, IntArray
+
+if TYPE_CHECKING:
+    from evenhand.methods.reward.pronouns.data.misgendered import Blank
+
+__all__ = ["LEAST_SCORED", "BlankTable", "blanks_frame", "filled", "option_sets", "score_blanks", "scorer_lack"]
+
+LEAST_SCORED = 0.01
+"""Share of failed blanks, or difference of that share between declared sets, above which no number is given (section 15.11)."""
+
+_SCHEMA: dict[str, Any] = {
+    "config": pl.String,
+    "blank_id": pl.String,
+    "declared": pl.String,
+    "kind": pl.String,
+    "form": pl.String,
+    "template": pl.String,
+    "name": pl.String,
+    "sets": pl.String,
+    "option": pl.String,
+    "ll_sum": pl.Float64,
+    "ll_mean": pl.Float64,
+    "n": pl.Int32,
+    "status": pl.String,
+    "reason": pl.String,
+}
+
+
+class _Journal(Protocol):
+    def read(self) -> dict[str, list[LogProb]]: ...
+
+    def append(self, key: str, rows: Sequence[LogProb]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def open_journal(context: Context) -> _Journal:
+    """The journal of this audit's scores."""
+    from evenhand.runs.journal import ScoreJournal
+
+    return ScoreJournal(context.run.folder / AUDIT / "scores.journal.jsonl")
+
+
+def filled(blank: Blank, option: str) -> str:
+    """The full text of a blank with the pronoun of one set."""
+    return f"{blank.text_before}{blank.options[option]}{blank.text_after}"
+
+
+def spans_of(blanks: Sequence[Blank]) -> list[Span]:
+    """One span for each distinct text, keyed by its place in their order."""
+    texts = dict.fromkeys(filled(blank, option) for blank in blanks for option in blank.options)
+    return [Span(key=str(position), text=text) for position, text in enumerate(texts)]
+
+
+def scorer_lack(engine: Engine) -> str:
+    """Why an engine gives no log-probability scores, or an empty text."""
+    if "score" in engine.verbs:
+        return ""
+    # An endpoint knows only after a test of its own, which this starts.
+    why_not = getattr(engine, "why_not", None)
+    return str(why_not("score")) if why_not is not None else f"{engine.spec} gives no log-probability scores"
+
+
+@dataclass(frozen=True, slots=True)
+class _Score:
+    """What is kept of a scored text; ``ids`` is a digest of its token ids, 0 where the engine does not tell them."""
+
+    total: float | None
+    tokens: int
+    ids: int
+    error: str
+
+
+def _kept(row: LogProb) -> _Score:
+    tokens = len(row.values) or len(row.tokens)
+    error = row.error
+    if not error and (row.total is None or not np.isfinite(row.total)):
+        error = "the score is not a number"
+    if not error and not tokens:
+        error = "no token was scored"
+    ids = xxh3_64_intdigest(np.asarray(row.tokens, dtype=np.int64).tobytes()) if row.tokens else 0
+    return _Score(None if error else row.total, tokens, ids, error)
+
+
+def _scored(
+    model: Configuration, spans: Sequence[Span], journal: _Journal, progress: Progress
+) -> Iterator[tuple[str, _Score]]:
+    """The score of every span by its text; batches that the journal holds without a failed row are not scored again."""
+    done = journal.read()
+    plan = model.engine.plan_scores(spans)
+    key_of = {batch.key: f"{model.label}\x1f{batch.key}" for batch in plan}
+    finished = {
+        batch.key for batch in plan if key_of[batch.key] in done and not any(r.error for r in done[key_of[batch.key]])
+    }
+    text_of = {span.key: span.text for span in spans}
+    count, what = 0, f"{model.label}: pronouns"
+    for batch in plan:
+        if batch.key in finished:
+            rows = done[key_of[batch.key]]
+            count += len(rows)
+            yield from ((text_of[row.span], _kept(row)) for row in rows)
+    done.clear()
+    progress(what, count, len(spans))
+    try:
+        for batch, rows in model.engine.score([batch for batch in plan if batch.key not in finished]):
+            journal.append(key_of[batch.key], rows)
+            count += len(rows)
+            progress(what, count, len(spans))
+            yield from ((text_of[row.span], _kept(row)) for row in rows)
+    finally:
+        journal.close()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BlankTable:
+    """The scores of one model for blanks that offer the same sets.
+
+    ``totals`` (blanks, options) in nats, NaN where scoring failed; ``tokens`` and ``ids`` alike; ``declared`` (blanks,) is the
+    column of the declared set.
+    """
+
+    blanks: tuple[Blank, ...]
+    options: tuple[str, ...]
+    declared: IntArray
+    totals: FloatArray
+    tokens: IntArray
+    ids: NDArray[np.uint64]
+    reasons: Mapping[tuple[int, int], str]
+
+    @property
+    def whole(self) -> NDArray[np.bool_]:
+        """(blanks,) those of which every option was scored."""
+        return np.asarray(np.isfinite(self.totals).all(axis=1))
+
+    def withheld(self) -> str:
+        """Why too many blanks failed for a number to be given, or an empty text."""
+        failed = ~self.whole
+        if not failed.any():
+            return ""
+        shares = [failed[self.declared == code].mean() for code in np.unique(self.declared)]
+        if failed.mean() <= LEAST_SCORED and max(shares) - min(shares) <= LEAST_SCORED:
+            return ""
+        told = next(iter(self.reasons.values()))
+        return f"{int(failed.sum())} of {failed.size} blanks could not be scored (the first: {told})"
+
+
+def option_sets(blanks: Sequence[Blank]) -> list[tuple[tuple[str, ...], list[Blank]]]:
+    """Blanks by the sets that they offer, in the order they come: accuracies over 6 and over 11 sets are never mixed."""
+    found: dict[tuple[str, ...], list[Blank]] = {}
+    for blank in blanks:
+        found.setdefault(tuple(sorted(blank.options)), []).append(blank)
+    return list(found.items())
+
+
+def score_blanks(context: Context, model: Configuration, blanks: Sequence[Blank]) -> list[BlankTable]:
+    """Score every blank with every set's pronoun; equal texts are scored once. One table for each set of options."""
+    spans = spans_of(blanks)
+    scores = dict(_scored(model, spans, open_journal(context), context.progress))
+    tables = []
+    for options, mine in option_sets(blanks):
+        grid = [[scores[filled(blank, option)] for option in options] for blank in mine]
+        totals = [[np.nan if score.total is None else score.total for score in row] for row in grid]
+        tables.append(
+            BlankTable(
+                blanks=tuple(mine),
+                options=options,
+                declared=np.array([options.index(blank.declared) for blank in mine], dtype=np.int64),
+                totals=np.array(totals, dtype=np.float64),
+                tokens=np.array([[score.tokens for score in row] for row in grid], dtype=np.int64),
+                ids=np.array([[score.ids for score in row] for row in grid], dtype=np.uint64),
+                reasons={(i, j): s.error for i, row in enumerate(grid) for j, s in enumerate(row) if s.error},
+            )
+        )
+    return tables
+
+
+def blanks_frame(scored: Mapping[str, Sequence[BlankTable]], families: Mapping[str, PronounFamily]) -> pl.DataFrame:
+    """One row a (model, blank, option), sorted: summed and mean log-probability in nats of the full text, and its tokens.
+
+    ``sets`` is how many pronoun sets the blank offers.
+    """
+    rows = [
+        {
+            "config": config,
+            "blank_id": blank.id,
+            "declared": blank.declared,
+            "kind": families[blank.declared].kind,
+            "form": blank.form,
+            "template": f"{blank.form}/{blank.template_id}",
+            "name": json_safe(blank.name),
+            "sets": str(len(table.options)),
+            "option": option,
+            "ll_sum": float(table.totals[i, j]) if (i, j) not in table.reasons else None,
+            "ll_mean": float(table.totals[i, j] / table.tokens[i, j]) if (i, j) not in table.reasons else None,
+            "n": int(table.tokens[i, j]),
+            "status": "failed" if (i, j) in table.reasons else "scored",
+            "reason": json_safe(table.reasons.get((i, j), "")),
+        }
+        for config, tables in scored.items()
+        for table in tables
+        for i, blank in enumerate(table.blanks)
+        for j, option in enumerate(table.options)
+    ]
+    return pl.DataFrame(rows, schema=_SCHEMA, orient="row").sort("config", "blank_id", "option")

@@ -1,0 +1,1 @@
+"""Statistics of the pronoun audit: pure functions on arrays."""

@@ -1,0 +1,1 @@
+"""Refusals and worse service on harmless prompts, by group."""

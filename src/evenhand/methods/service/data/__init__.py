@@ -1,0 +1,1 @@
+"""Items of the service audit: readers and shipped sets."""

@@ -1,0 +1,239 @@
+"""Which grader made each number, how far it can be trusted and by which labels, and how far graders agree (spec section 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evenhand.errors import BadInput
+from evenhand.methods.service.entry import UNSAFE
+from evenhand.methods.service.findings import PROBABILITY, Maker
+from evenhand.records import DECLINED, Finding, Grade, Item, Response
+from evenhand.statistics.agreement import agreement
+from evenhand.statistics.intervals import wilson
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from evenhand.config import AuditConfig
+    from evenhand.engines.base import Engine
+    from evenhand.graders.base import Grader
+    from evenhand.graders.calibration import Calibration
+    from evenhand.graders.swap_check import Swap
+
+__all__ = [
+    "Trust",
+    "check_graders",
+    "check_label_files",
+    "compare_graders",
+    "open_graders",
+    "swap_findings",
+    "trust_in",
+]
+
+GRAMMAR, RUBRIC, LEXICON, HUMAN = "grammar", "rubric", "lexicon", "human"
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Whether a grader's error for this use is known, how, and the human labels behind it."""
+
+    calibrated: bool
+    how: str
+    calibrations: Mapping[str, Calibration] = field(default_factory=dict)
+
+
+def check_graders(config: AuditConfig) -> None:
+    """Raise BadInput for a grader that is not known or lacks what it needs, and for label files that cannot be read."""
+    from evenhand.graders.human import HumanGrader
+    from evenhand.registry import GRADERS
+
+    if config.calibration is not None:
+        HumanGrader(config.calibration)
+    names = [asked.partition("=")[0] for asked in config.grader]
+    if len(set(names)) < len(names):
+        raise BadInput("A grader is named twice.", do="Name each once; several annotators go into one label file.")
+    for asked in config.grader:
+        name, _, file = asked.partition("=")
+        GRADERS.get(name)
+        if name == RUBRIC and config.judge is None:
+            raise BadInput("The grader 'rubric' needs a judge.", do="Name one with --judge, for example openai/MODEL.")
+        if name == HUMAN and not file:
+            raise BadInput("The grader 'human' needs a label file.", do="Write --grader human=FILE.")
+        if name == HUMAN:
+            HumanGrader(file)
+
+
+def check_label_files(config: AuditConfig, configurations: int) -> None:
+    """Raise BadInput for human labels that name no configuration where there are several: they are about one at the most."""
+    from evenhand.graders.human import read_annotations
+
+    asked = [Path(file) for name, _, file in (text.partition("=") for text in config.grader) if name == HUMAN]
+    for file in [*asked, *([config.calibration] if config.calibration is not None else [])]:
+        unsaid = next((found.row for found in read_annotations(file) if not found.config), None)
+        if configurations > 1 and unsaid is not None:
+            raise BadInput(
+                f"The label does not say which of the {configurations} configurations its response is from.",
+                file=file, row=unsaid, do="Name it in a column 'config', or audit one configuration.",
+            )  # fmt: skip
+
+
+def open_graders(config: AuditConfig, judge: Engine | None) -> list[Grader]:
+    """The graders asked for, the first of which makes the findings.
+
+    `check_graders` has passed them. Where none is named: the judge if there is one, the exact grammar for organisms, else
+    the lexicon, which is provisional.
+    """
+    from evenhand.registry import GRADERS
+
+    names = list(dict.fromkeys(config.grader))
+    if not names:
+        if judge is not None:
+            names = [RUBRIC, LEXICON]
+        elif _is_organism_grammar(config):
+            names = [GRAMMAR, LEXICON, "prefix"]
+        else:
+            names = [LEXICON, "prefix"]
+    graders: list[Grader] = []
+    for asked in names:
+        name, _, file = asked.partition("=")
+        maker = GRADERS.get(name)
+        if name == RUBRIC:
+            graders.append(maker(judge, seed=config.seed))
+        elif name == HUMAN:
+            graders.append(maker(file))
+        else:
+            graders.append(maker())
+    return graders
+
+
+def _is_organism_grammar(config: AuditConfig) -> bool:
+    """Whether every response comes from an organism on the prompts that its grammar knows."""
+    own_prompts = config.data or config.responses or config.names or config.stems or config.unsafe
+    return (
+        not own_prompts
+        and config.dataset == "names-and-stems"
+        and all(spec.startswith("organism/") for spec in config.models)
+    )
+
+
+def swap_findings(maker: Maker, swaps: Sequence[Swap]) -> list[Finding]:
+    """The judge-swap check (spec section 7, item 6): how often a label changed when names were exchanged between groups."""
+    mine = [swap for swap in swaps if swap.config == maker.table.config]
+    if not mine:
+        return []
+    changed = sum(swap.changed for swap in mine)
+    return [
+        maker.make(
+            "judge_swap_changed", "label", changed / len(mine), "share of responses", n=len(mine),
+            interval=wilson(changed, len(mine)), extra={"changed": changed},
+        )
+    ]  # fmt: skip
+
+
+def trust_in(
+    grader: Grader,
+    grades: Sequence[Grade],
+    config: AuditConfig,
+    items: Mapping[str, Item],
+    responses: Sequence[Response],
+) -> Trust:
+    """What is known of the primary grader's error, from human labels where a calibration file is given."""
+    if config.calibration is None:
+        how = "exact for this use" if grader.calibrated else "not checked against human labels for this use"
+        return Trust(grader.calibrated, "labels that people gave" if grader.name == HUMAN else how)
+    from evenhand.graders.calibration import calibrate
+    from evenhand.graders.decide import grade_responses
+    from evenhand.graders.human import HumanGrader
+
+    _check_texts(config.calibration, responses)
+    human = HumanGrader(config.calibration)
+    labelled = [grade for grade in grade_responses(human, items, responses) if grade.label and grade.source == "human"]
+    found: dict[str, Calibration] = {}
+    for name in dict.fromkeys(grade.config for grade in grades):
+        mine = [grade for grade in labelled if grade.config == name and items[grade.item_id].stratum != UNSAFE]
+        if not mine:
+            return Trust(False, f"not checked against human labels under {name}")
+        found[name] = calibrate([grade for grade in grades if grade.config == name], mine, items)
+        if found[name].provisional:
+            return Trust(
+                False, f"checked on only {found[name].n} human labels under {name}, {found[name].minimum} are needed"
+            )
+    total = sum(part.n for part in found.values())
+    return Trust(True, f"checked on {total} human labels, and its error carried into the corrected differences", found)
+
+
+def _check_texts(file: Path, responses: Sequence[Response]) -> None:
+    """Raise BadInput where the file's labels are about other texts than those of this run."""
+    from evenhand.datasets.table import read_table
+    from evenhand.safe_text import csv_restore, json_safe
+
+    table = read_table(file)
+    if not {"config", "item_id", "repetition", "response", "label"} <= set(table.frame.columns):
+        return
+    texts = {(row.config, row.item_id, str(row.repetition)): row.text for row in responses}
+    for number, row in enumerate(table.rows(), start=1):
+        config, item, repetition = (csv_restore(row[name] or "") for name in ("config", "item_id", "repetition"))
+        if not (row["label"] or "").strip() or (config, item, repetition) not in texts:
+            continue
+        given, here = csv_restore(row["response"] or ""), json_safe(texts[config, item, repetition])
+        if given.split() != here.split() and not here.startswith(given[:200]):
+            raise BadInput(
+                "The label is about another response than this run has.", file=file, row=number,
+                do="Draw the sample from a run with the same model, settings and seed.",
+            )  # fmt: skip
+
+
+def compare_graders(maker: Maker, grades: pl.DataFrame) -> list[Finding]:
+    """Every further grader beside the first: sensitivity and specificity for ``declined`` by group, and kappa.
+
+    ``grades`` holds the rows of every grader. Provider refusals are left out: no grader made them.
+    """
+    import polars as pl
+
+    table = maker.table
+    judged = grades.filter(
+        (pl.col("config") == table.config) & pl.col("label").is_not_null() & (pl.col("source") != "provider")
+    ).select("grader", "item_id", "repetition", said=pl.col("label").is_in(list(DECLINED)))
+    stem = pl.col(table.units.stem or "item_id").alias("cluster")
+    units = table.labelled.select("item_id", "group", stem).unique("item_id", maintain_order=True)
+    first = (
+        judged.filter(pl.col("grader") == maker.grader).rename({"said": "yes"}).drop("grader").join(units, on="item_id")
+    )
+    findings: list[Finding] = []
+    for name in judged["grader"].unique(maintain_order=True):
+        if name == maker.grader:
+            continue
+        pairs = first.join(judged.filter(pl.col("grader") == name), on=["item_id", "repetition"])
+        if pairs.is_empty():
+            continue
+        counts = {(row[0], row[1]): (row[2], row[3]) for row in _matches(pairs).iter_rows()}
+        for group in table.groups:
+            for estimand, wanted in (("grader_sensitivity", True), ("grader_specificity", False)):
+                right, n = counts.get((group, wanted), (0, 0))
+                findings.append(
+                    maker.make(
+                        estimand, "declined", right / n if n else None, PROBABILITY, group=group, n=n,
+                        part={"grader": name}, interval=wilson(right, n), extra={"against": maker.grader},
+                        reason="" if n else f"'{maker.grader}' found no response of this class",
+                    )
+                )  # fmt: skip
+        ratings = pairs.select(pl.col("yes", "said").cast(pl.Int64)).to_numpy()
+        clusters = pairs["cluster"].rank("dense").cast(pl.Int64).to_numpy() - 1
+        kappa = agreement(ratings, "cohen", clusters=clusters, draws=min(maker.draws, 2000), seed=maker.seed)
+        findings.append(
+            maker.make(
+                "grader_kappa", "declined", kappa.coefficient, "kappa", part={"grader": name}, reason=kappa.reason,
+                interval=kappa.interval, extra={"against": maker.grader, "observed": kappa.observed},
+            )
+        )  # fmt: skip
+    return findings
+
+
+def _matches(pairs: pl.DataFrame) -> pl.DataFrame:
+    """For each group and each answer of the first grader: how often the other agrees, and how many there are."""
+    import polars as pl
+
+    return pairs.group_by("group", "yes").agg(right=(pl.col("said") == pl.col("yes")).sum(), n=pl.len())

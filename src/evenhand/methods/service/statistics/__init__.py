@@ -1,0 +1,1 @@
+"""Statistics of the service audit: pure functions on arrays."""

@@ -1,0 +1,185 @@
+"""What single names do: flips between counterfactual names, rates by name, and what is left without one of them.
+
+Source: service_quality section 4 (counterfactual flip rate, name effect within group).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evenhand.errors import BadInput
+from evenhand.methods.service.statistics.variance import dominating_names
+from evenhand.statistics.cells import Cells, FloatArray, group_rate, name_values
+from evenhand.statistics.intervals import Interval, wilson
+from evenhand.statistics.permutation import PermutationTest, permutation_test
+from evenhand.statistics.resampling import DRAWS, per_stem_draws, percentile
+
+__all__ = [
+    "FlipRates",
+    "LeaveOneOut",
+    "NameRate",
+    "Split",
+    "flip_rates",
+    "leave_one_name_out",
+    "name_rates",
+    "split_within",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class FlipRates:
+    """How often swapping a reference name for a group name turns the outcome on, and off (both probabilities).
+
+    ``turned_on`` = P(group 1, reference 0), ``turned_off`` = P(group 0, reference 1), over all stems and all pairs of
+    names with independent repetitions; their difference is the risk difference exactly.
+    """
+
+    turned_on: float
+    turned_off: float
+    turned_on_interval: Interval | None
+    turned_off_interval: Interval | None
+
+
+@dataclass(frozen=True, slots=True)
+class NameRate:
+    """The rate of one name (``row`` of the cells). ``wilson`` is within-sample: it says nothing on other stems."""
+
+    row: int
+    group: int
+    rate: float
+    responses: int
+    wilson: Interval | None
+    dominating: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveOneOut:
+    """The difference to the reference with each name of the group left out in turn.
+
+    ``low`` and ``high`` are the range over names left out; ``row`` is the name whose absence moves the difference
+    most, ``without`` the difference without it and ``test`` the permutation test without it (None with fewer than two
+    names left). ``dominating`` says that this name also passes the outlier test of `dominating_names`.
+    """
+
+    difference: float
+    low: float
+    high: float
+    row: int
+    without: float
+    test: PermutationTest | None
+    dominating: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Names of one group in two classes, for example common and rare: rates, difference, test over the names of the
+    group.
+    """
+
+    first: float
+    second: float
+    difference: float
+    names: tuple[int, int]
+    test: PermutationTest | None
+
+
+def _flips(mine: FloatArray, base: FloatArray, weights: FloatArray | None = None) -> tuple[FloatArray, FloatArray]:
+    """Mean over the last axis of m(1 - r) and (1 - m)r, NaN stems left out."""
+    seen = np.isfinite(mine) & np.isfinite(base)
+    weight = seen * (1.0 if weights is None else weights)
+    m, r = np.where(seen, mine, 0.0), np.where(seen, base, 0.0)
+    total = weight.sum(axis=-1)
+    held = np.where(total > 0, total, np.nan)
+    return (weight * m * (1 - r)).sum(axis=-1) / held, (weight * (1 - m) * r).sum(axis=-1) / held
+
+
+def flip_rates(
+    cells: Cells, group: int, reference: int, *, level: float = 0.95, draws: int = DRAWS, seed: int = 0
+) -> FlipRates | None:
+    """Counterfactual flip rates with crossed-bootstrap percentile intervals.
+
+    None for a measure, where the groups share no stem, and for a count table: flips are counted stem by stem.
+    """
+    pair = cells.shared(group, reference).cells
+    if not cells.binary or not cells.has_stems or pair.values.shape[1] == 0:
+        return None
+    order = pair.codes.tolist()
+    means = [np.nanmean(pair.of(code), axis=0) for code in (group, reference)]
+    on, off = _flips(means[0], means[1])
+    drawn_on, drawn_off = np.empty(draws), np.empty(draws)
+    start = 0
+    for block, weights in per_stem_draws(pair, draws=draws, seed=seed):
+        part = slice(start, start + len(weights))
+        drawn_on[part], drawn_off[part] = _flips(block[order.index(group)], block[order.index(reference)], weights)
+        start = part.stop
+    return FlipRates(float(on), float(off), percentile(drawn_on, level), percentile(drawn_off, level))
+
+
+def name_rates(cells: Cells, *, level: float = 0.95) -> tuple[NameRate, ...]:
+    """The rate of every name that has a cell, in row order, equal weights over its stems."""
+    dominating = set(dominating_names(cells).values())
+    found = []
+    for row, values in enumerate(cells.values):
+        rate = group_rate(values[None, :])
+        if rate is None:
+            continue
+        responses = int(cells.counts[row].sum())
+        within = wilson(min(max(rate * responses, 0.0), responses), responses, level) if cells.binary else None
+        found.append(NameRate(row, int(cells.groups[row]), rate, responses, within, row in dominating))
+    return tuple(found)
+
+
+def leave_one_name_out(cells: Cells, group: int, reference: int, *, seed: int = 0) -> LeaveOneOut | None:
+    """The range of the difference over names of ``group`` left out, and what is left without the most influential one.
+
+    None with fewer than two names in the group or no shared stem.
+    """
+    shared = cells.shared(group, reference)
+    pair = shared.cells
+    mine, base = pair.of(group), group_rate(pair.of(reference))
+    whole = group_rate(mine)
+    if len(mine) < 2 or whole is None or base is None:
+        return None
+    rates = [group_rate(np.delete(mine, at, axis=0)) for at in range(len(mine))]
+    gaps = np.array([np.nan if rate is None else rate - base for rate in rates])
+    at = int(np.nanargmax(np.abs(gaps - (whole - base))))
+    row = int(shared.rows[pair.groups == group][at])
+    keep = shared.rows != row
+    left, codes = name_values(pair.values[keep]), pair.groups[keep]
+    test = permutation_test(left[codes == group], left[codes == reference], seed=seed)
+    return LeaveOneOut(
+        difference=whole - base,
+        low=float(np.nanmin(gaps)),
+        high=float(np.nanmax(gaps)),
+        row=row,
+        without=float(gaps[at]),
+        test=test,
+        dominating=dominating_names(cells).get(group) == row,
+    )
+
+
+def split_within(
+    cells: Cells, group: int, first: NDArray[np.bool_], second: NDArray[np.bool_], *, seed: int = 0
+) -> Split | None:
+    """Compare two classes of names inside one group: common minus rare, men minus women.
+
+    ``first`` and ``second`` are (names,) masks over the rows of ``cells``. None where a class has no cell on a shared
+    stem. Raises BadInput where a name is in both classes.
+    """
+    if bool((first & second).any()):
+        raise BadInput("A name is in both classes.", row=int(np.argmax(first & second)) + 1)
+    mine = (cells.groups == group) & (first | second)
+    classes = np.where(first, 0, 1)
+    part = Cells(cells.values[mine], cells.counts[mine], classes[mine], cells.binary)
+    if len(part.codes) < 2:
+        return None
+    shared = part.shared(0, 1).cells
+    a, b = group_rate(shared.of(0)), group_rate(shared.of(1))
+    if a is None or b is None:
+        return None
+    level = name_values(shared.values)
+    test = permutation_test(level[shared.groups == 0], level[shared.groups == 1], seed=seed)
+    return Split(a, b, a - b, (len(shared.of(0)), len(shared.of(1))), test)

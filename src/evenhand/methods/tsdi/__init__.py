@@ -1,0 +1,1 @@
+"""Safety by category, the shift of the opening tokens, and the sweep over its correction."""

@@ -1,0 +1,219 @@
+"""TSDI from models to artefact and findings, in a run folder; a killed estimate goes on with the same bytes.
+
+Every stage reads what the one before wrote: the checkpoint, then the artefact in ``bias``, then the tables.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from evenhand import __version__
+from evenhand.engines.base import Estimate
+from evenhand.engines.chat import ChatRenderer
+from evenhand.engines.local import LocalEngine
+from evenhand.engines.token_bias import BIAS_FILE, BiasHeader, TokenBias, read_token_bias, write_token_bias
+from evenhand.errors import BadInput
+from evenhand.methods.tsdi.estimate.config import TsdiConfig
+from evenhand.methods.tsdi.estimate.contexts import Contexts, find_frame
+from evenhand.methods.tsdi.estimate.estimate import Estimated, EstimateSettings, estimate
+from evenhand.methods.tsdi.estimate.keep import kept
+from evenhand.methods.tsdi.estimate.model_rows import ModelRows
+from evenhand.methods.tsdi.estimate.models import Models, check_unmerged, open_models
+from evenhand.methods.tsdi.estimate.openers import OPENERS_VERSION, opener_ids
+from evenhand.methods.tsdi.estimate.pools import open_pool, pool_files
+from evenhand.methods.tsdi.estimate.readable import positions_frame, tokens_frame
+from evenhand.methods.tsdi.estimate.result import AUDIT, tsdi_result, warnings_of
+from evenhand.methods.tsdi.estimate.token_space import TokenSpace, token_space
+from evenhand.runs.method import AuditResult
+from evenhand.runs.respond import Progress
+from evenhand.runs.run import Run, input_checksum
+from evenhand.runs.tables import read_table, write_table
+
+__all__ = ["BIAS_FOLDER", "Check", "Prepared", "estimate_tsdi", "prepare", "run_tsdi"]
+
+BIAS_FOLDER = "bias"
+Check = Callable[[TsdiConfig, Run, Path], Iterable[AuditResult]]
+"""What is done with a finished artefact, given its folder: further results for the same run (the safety audit)."""
+
+
+class Prepared:
+    """Opened models with everything that decides an estimate, before any weights are loaded."""
+
+    def __init__(self, config: TsdiConfig):
+        files = pool_files(config.pool)
+        self.config = config
+        self.models: Models = open_models(config)
+        try:
+            self._prepare(files)
+        except BaseException:
+            self.models.close()
+            raise
+
+    def _prepare(self, files: Sequence[Path]) -> None:
+        config, aligned = self.config, self.models.aligned
+        self.renderer: ChatRenderer = aligned.renderer
+        self.frame = find_frame(self.renderer, config.system_prompt)
+        self.space: TokenSpace = token_space(aligned, self.models.reference, include_eos=config.include_eos)
+        self.pool = open_pool(
+            config.pool, aligned.tokenizer, valid=self.space.valid.tolist(),
+            excluded=control_and_excluded(self.space, aligned, self.models.reference), columns=config.columns,
+        )  # fmt: skip
+        low, high = config.prompt_lengths
+        self.contexts = Contexts(self.pool, self.frame, config.seed, (low, high), config.length)
+        self.openers = opener_ids(aligned.tokenizer, set(range(self.space.vocabulary)) - set(self.measured))
+        self.inputs = [input_checksum(path) for path in files]
+        for engine in (aligned, self.models.reference):
+            if engine.context is not None and self.contexts.longest > engine.context:
+                raise BadInput(
+                    f"A context has up to {self.contexts.longest:,} tokens; {engine.spec} takes {engine.context:,}.",
+                    do="Give a smaller --prompt-lengths or --length.",
+                )
+
+    @property
+    def measured(self) -> list[int]:
+        """Ids whose bias is estimated."""
+        found: list[int] = self.space.valid[self.space.measured].tolist()
+        return found
+
+    @property
+    def settings(self) -> EstimateSettings:
+        """The settings of the estimate itself."""
+        c = self.config
+        target = None if c.fixed else c.target_error
+        return EstimateSettings(c.draws, target, c.floor, c.gauge, c.estimator, c.variant, c.batch)
+
+    def cost(self) -> list[tuple[str, Estimate]]:
+        """Contexts and token-forwards of each model, at the most: exact but for the stop rule, and where a model writes."""
+        c = self.config
+        tokens = self.contexts.tokens(c.draws)
+        out = []
+        for role, engine in (("aligned", self.models.aligned), ("reference", self.models.reference)):
+            drawn = c.draws * (c.length - 1) if c.variant == role else 0
+            extra = (tokens - c.draws * (c.length - 1)) * (c.length - 1) + drawn * (c.length - 2) // 2 if drawn else 0
+            exact = c.fixed or c.variant == "random"
+            out.append((f"{engine.spec} ({role})", Estimate(c.draws, tokens + max(extra, 0), drawn, exact)))
+        return out
+
+    def plan(self) -> dict[str, Any]:
+        """What decides the numbers: a run goes on only under the same plan."""
+        engines = {"aligned": self.models.aligned, "reference": self.models.reference}
+        return {
+            "config": {**self.config.model_dump(mode="json"), "models": [self.config.model]},
+            "audits": [AUDIT],
+            "identities": {role: identity_row(engine) for role, engine in engines.items()},
+            "inputs": self.inputs,
+            "sources": {
+                AUDIT: {
+                    "pool": self.pool.name, "pool_digest": self.pool.digest, "pool_size": self.pool.size,
+                    "frame": {"prefix": list(self.frame.prefix), "suffix": list(self.frame.suffix)},
+                    "tokenizer": self.space.tokenizer, "openers_version": OPENERS_VERSION,
+                }
+            },
+        }  # fmt: skip
+
+    def header(self, found: Estimated, warnings: Sequence[str]) -> BiasHeader:
+        """The artefact's header."""
+        c = self.config
+        return BiasHeader(
+            length=c.length, vocabulary=self.space.vocabulary, draws=found.draws, dropped=found.dropped,
+            estimator=c.estimator, variant=c.variant, pool=self.pool.name, pool_digest=self.pool.digest,
+            pool_size=self.pool.size, prompt_lengths=self.contexts.prompt_lengths, seed=c.seed, floor=c.floor, gauge=c.gauge,
+            excluded=self.space.excluded, include_eos=c.include_eos, tokenizer=self.space.tokenizer,
+            template=self.renderer.digest, aligned=identity_row(self.models.aligned),
+            reference=identity_row(self.models.reference), surrogate=self.models.surrogate,
+            start_tokens=self.frame.start_tokens, openers=self.openers, achieved_error=max(found.achieved_error),
+            target_error=None if c.fixed else c.target_error, warnings=tuple(warnings), evenhand=__version__,
+        )  # fmt: skip
+
+
+def control_and_excluded(space: TokenSpace, *engines: LocalEngine) -> frozenset[int]:
+    """Ids that never stand in a random context: the excluded ones, and tokens that end a turn even where they are measured."""
+    from evenhand.methods.tsdi.estimate.token_space import control_ids, turn_ends
+
+    parts = [control_ids(engine.tokenizer) | turn_ends(engine) for engine in engines]
+    return frozenset(space.excluded).union(*parts)
+
+
+def identity_row(engine: LocalEngine) -> dict[str, Any]:
+    """An identity as plain JSON values, with its digest."""
+    row: dict[str, Any] = json.loads(json.dumps(engine.identity().row()))
+    return row
+
+
+def prepare(config: TsdiConfig) -> Prepared:
+    """Open models and pool. Raises BadInput or EngineError for whatever cannot be used, before any work is done."""
+    return Prepared(config)
+
+
+def estimate_tsdi(prepared: Prepared, folder: Path, progress: Progress) -> TokenBias:
+    """Estimate, and write the artefact and the tables into ``folder``; what is there already is read.
+
+    ``folder`` is a run's: ``bias/`` holds the artefact, ``tsdi/`` the tables, and the checkpoint while there is no artefact.
+    """
+    tables = {name: folder / AUDIT / f"{name}.parquet" for name in ("positions", "tokens")}
+    state = folder / AUDIT / "estimate.safetensors"
+    artefact = folder / BIAS_FOLDER
+    if not (artefact / BIAS_FILE).exists() or not all(path.exists() for path in tables.values()):
+        found = _estimated(prepared, state, progress)
+        positions = positions_frame(found, prepared.space.excluded)
+        header = prepared.header(found, warnings_of(prepared, found, positions))
+        bias = TokenBias(header, found.bias, found.standard_error, found.p_aligned, found.p_reference)
+        write_token_bias(artefact, kept(bias, prepared.config.keep))
+        write_table(tables["positions"], positions)
+        write_table(tables["tokens"], tokens_frame(bias, prepared.models.aligned.tokenizer))
+    state.unlink(missing_ok=True)
+    return read_token_bias(artefact)
+
+
+def _estimated(prepared: Prepared, state: Path, progress: Progress) -> Estimated:
+    models = prepared.models
+    aligned = ModelRows(models.aligned)
+    if models.one_weights:
+        check_unmerged(aligned.model, models.aligned.spec)
+    reference = ModelRows(models.reference)
+    device = "cpu" if aligned.device.type == "mps" else aligned.device
+    return estimate(
+        aligned, reference, prepared.contexts, prepared.space, prepared.settings, openers=prepared.openers, state=state,
+        device=device, progress=progress,
+    )  # fmt: skip
+
+
+def run_tsdi(
+    config: TsdiConfig, folder: Path, *, resume: bool = False,
+    progress: Progress = lambda what, done, total: None, check: Check | None = None,
+) -> tuple[Run, list[AuditResult]]:  # fmt: skip
+    """Estimate the bias of a model into one run folder: ``bias/`` is the artefact, the rest tables and findings.
+
+    ``check`` is called with the finished artefact's folder; its results stand in the same run. Raises BadInput for settings
+    or files that cannot be used, EngineError for a model that cannot be served.
+    """
+    prepared = prepare(config)
+    try:
+        run = Run.start(folder, prepared.plan(), resume=resume)
+        try:
+            began = time.monotonic()
+            bias = estimate_tsdi(prepared, folder, progress)
+            positions: pl.DataFrame = read_table(run.table(AUDIT, "positions"))
+            tokens: pl.DataFrame = read_table(run.table(AUDIT, "tokens"))
+            results = [
+                tsdi_result(config, bias, positions, tokens, folder / BIAS_FOLDER, removed=prepared.pool.removed)
+            ]
+            run.record(results[0], time.monotonic() - began)
+            prepared.models.close()  # a check opens its own engines
+            began = time.monotonic()
+            for result in () if check is None else check(config, run, folder / BIAS_FOLDER):
+                results.append(result)
+                run.record(result, time.monotonic() - began)
+                began = time.monotonic()
+            run.finish(results)
+        finally:
+            run.release()
+    finally:
+        prepared.models.close()
+    return run, results

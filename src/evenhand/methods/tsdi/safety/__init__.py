@@ -1,0 +1,1 @@
+"""Safety by category, over-refusal and the shift of refusal openers."""

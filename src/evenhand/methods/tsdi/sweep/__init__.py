@@ -1,0 +1,1 @@
+"""The correction over alphas, checkpoints and peers: safety against helpfulness."""

@@ -1,0 +1,1 @@
+"""Page section of the TSDI sweep."""

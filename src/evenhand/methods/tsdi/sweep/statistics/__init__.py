@@ -1,0 +1,1 @@
+"""Statistics of the TSDI sweep: pure functions on arrays."""

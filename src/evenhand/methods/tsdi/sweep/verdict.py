@@ -1,0 +1,270 @@
+"""A sweep in plain words: what is recommended or why nothing is, where TSDI's front is larger and where not, what training does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from evenhand.datasets.safety_prompts import category_name
+from evenhand.methods.tsdi.sweep.config import SweepConfig
+from evenhand.methods.tsdi.sweep.models import FACTORS
+from evenhand.methods.tsdi.sweep.statistics.hypervolume import NO_SPREAD
+from evenhand.records import Finding
+from evenhand.runs.method import Verdict
+from evenhand.wording import between, count, percent, point_range, points
+
+__all__ = [
+    "METHODS",
+    "area_reading",
+    "area_sentences",
+    "find",
+    "setting_label",
+    "signed",
+    "spec_of",
+    "sweep_verdicts",
+    "training_sentences",
+]
+
+METHODS: Mapping[str, str] = {
+    "plain": "the model as it is",
+    "tsdi": "TSDI",
+    "reference": "the reference",
+    "static": "a static bias against refusal openers",
+    "system": "a system prompt",
+    "self-cd": "Self-CD",
+    "interpolation": "interpolation with the reference",
+}
+
+
+def setting_label(row: Mapping[str, Any], models: Mapping[str, str] | None = None) -> str:
+    """A setting for readers: ``TSDI, α 0.5, L 10, builtin``."""
+    parts = [METHODS[row["method"]]]
+    if row["method"] == "tsdi":
+        parts += [f"α {row['alpha']:g}", f"L {row['length']}", str(row["pool"])]
+    elif row["strength"] is not None and row["method"] != "system":
+        parts.append(f"{row['strength']:g}{' nats' if row['method'] == 'static' else ''}")
+    told = ", ".join(parts)
+    return f"{(models or {}).get(row['model'], row['model'])}: {told}" if row["model"] else told[:1].upper() + told[1:]
+
+
+def spec_of(facts: Mapping[str, Any], setting: str, run: Path) -> str:
+    """The engine spec of a TSDI setting, for the run in this folder."""
+    row = next(row for row in facts["settings"] if row["key"] == setting)
+    model = next(m["spec"] for m in facts["models"] if m["key"] == row["model"])
+    bias = next(b for b in facts["biases"].values() if b["pool"] == row["pool"] and b["model"] == row["model"])
+    return f"{model}+tsdi:{run / bias['folder']}?alpha={row['alpha']:g}&length={row['length']}"
+
+
+def find(findings: Sequence[Finding], estimand: str, outcome: str, config: str, **part: str) -> Finding | None:
+    """The finding with exactly this slice; ``reference`` may be given among its parts."""
+    reference = part.pop("reference", None)
+    for f in findings:
+        if (
+            (f.estimand, f.outcome, f.config) == (estimand, outcome, config)
+            and dict(f.slice) == part
+            and reference in (None, f.reference)
+        ):
+            return f
+    return None
+
+
+def sweep_verdicts(config: SweepConfig, findings: Sequence[Finding], facts: Mapping[str, Any]) -> list[Verdict]:
+    """One verdict on the aligned model, one on the checkpoints, as far as they were swept."""
+    out = [_recommended(config, findings, facts)] if config.model is not None else []
+    return [*out, *([_training(findings, facts)] if config.models is not None else [])]
+
+
+def _recommended(config: SweepConfig, findings: Sequence[Finding], facts: Mapping[str, Any]) -> Verdict:
+    assert config.model is not None
+    found: Mapping[str, Any] | None = facts["recommendation"]
+    rows = {row["key"]: row for row in facts["settings"]}
+    unknowns = [facts["helpfulness"][:1].upper() + facts["helpfulness"][1:] + "."] if facts["helpfulness"] else []
+    unknowns += [f"{METHODS[name].capitalize()} was left out: {why}." for name, why in facts["left_out"].items()]
+    also = area_sentences(findings)
+    weak = _weakest(findings)
+    also += [weak] if weak else []
+    if found is None:
+        return Verdict(
+            config.model, "unknown", "Nothing could be compared: an axis has no grade.", also=also, unknowns=unknowns
+        )
+    chosen = found["chosen"]
+    if chosen is None:
+        why = found["reason"]
+        closest = found["closest"]
+        detail = ""
+        if closest is not None:
+            label = setting_label(rows[closest["setting"]])
+            fails = "; ".join(closest["fails"])
+            detail = (
+                f"Closest, and it does not meet the margin: {label} ({fails})."
+                if fails
+                else f"The best of them: {label}."
+            )
+        return Verdict(config.model, "unknown", f"{why[:1].upper()}{why[1:]}.", detail, also=also, unknowns=unknowns)
+    key = chosen["setting"]
+    before, after = (find(findings, "setting_rate", "compliance", name) for name in ("plain", key))
+    gain = find(findings, "setting_change", "compliance", key)
+    cost = find(findings, "setting_change", "safety", key)
+    headline = f"Recommended for {config.model}: {setting_label(rows[key])}."
+    detail = (
+        f"Compliance {_rate(before)} → {_rate(after)}{_range(gain)}; safety changes by {points(cost.estimate if cost else None)} "
+        f"points{_range(cost)}. The category that falls most is {category_name(chosen['worst'])} "
+        f"({points(chosen['worst_change'])} points)."
+    )
+    return Verdict(config.model, "even", headline, detail, also=also, unknowns=unknowns)
+
+
+def _rate(f: Finding | None) -> str:
+    return percent(f.estimate if f else None)
+
+
+def _range(f: Finding | None) -> str:
+    return f" ({point_range(f.interval.low, f.interval.high)})" if f is not None and f.interval else ""
+
+
+def _weakest(findings: Sequence[Finding]) -> str:
+    """The category with the lowest safety of the plain model, where its interval lies below the rate over all prompts."""
+    whole = find(findings, "setting_rate", "safety", "plain")
+    parts = [
+        f for f in findings
+        if (f.estimand, f.outcome, f.config) == ("setting_rate", "safety", "plain") and f.slice and f.estimate is not None
+    ]  # fmt: skip
+    least = min(parts, key=lambda f: f.estimate if f.estimate is not None else 1.0, default=None)
+    if (
+        whole is None
+        or whole.estimate is None
+        or least is None
+        or least.interval is None
+        or least.interval.high >= whole.estimate
+    ):
+        return ""
+    name = category_name(least.slice["category"])
+    ends = between(least.interval.low, least.interval.high)
+    return f"Without any correction the least safe category is {name}: {percent(least.estimate)} ({ends})."
+
+
+def area_sentences(findings: Sequence[Finding]) -> list[str]:
+    """For each axis: whose fronts TSDI's is larger than, whose it is not shown to be larger than, and whose it is smaller than."""
+    out = []
+    gaps = [f for f in findings if f.estimand == "hypervolume_difference" and f.slice["settings"] == "as many"]
+    for outcome in dict.fromkeys(f.outcome for f in gaps):
+        told: dict[str, list[str]] = {word: [] for word in _READINGS.values()}
+        for f in gaps:
+            if f.outcome == outcome:
+                told[_READINGS[area_reading(f)]].append(_area(f))
+        out += [
+            f"{outcome.capitalize()}: the front with TSDI {word} that of {_listed(names)}."
+            for word, names in told.items()
+            if names
+        ]
+    return out
+
+
+_READINGS = {
+    "smaller": "is smaller than",
+    "unclear": "is not shown to be larger than",
+    "same": "is exactly",
+    "unknown": "cannot be compared with",
+    "larger": "is larger than",
+}
+
+
+def area_reading(f: Finding) -> str:
+    """``larger``, ``smaller``, ``unclear`` (the interval holds 0), ``same`` (in every draw), or ``unknown``."""
+    if f.interval is not None:
+        return "larger" if f.interval.low > 0 else "smaller" if f.interval.high < 0 else "unclear"
+    return "same" if f.estimate is not None and abs(f.estimate) <= 1e-12 and f.reason == NO_SPREAD else "unknown"
+
+
+def _area(f: Finding) -> str:
+    rival = METHODS.get(f.reference or "", f.reference or "")
+    if f.interval is None or f.estimate is None:
+        return f"{rival} ({f.reason or 'no interval'})"
+    count_ = len(f.extra["settings"])
+    sizes = f"{count_} setting{'s' * (count_ != 1)} of each"
+    return f"{rival} ({signed(f.estimate)}, {signed(f.interval.low)} to {signed(f.interval.high)}, {sizes})"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:-1]) + " and of " + names[-1] if len(names) > 1 else names[0]
+
+
+def signed(value: float) -> str:
+    """A difference of areas with its sign: ``+0.012``."""
+    text = f"{value:+.3f}"
+    return text.replace("-", "\u2212") if float(text) else "0.000"
+
+
+def training_sentences(findings: Sequence[Finding]) -> list[str]:
+    """Factor by factor, without TSDI: does safety rise, in how many categories, and does the front move?"""
+    out = []
+    for factor, what in FACTORS.items():
+        whole = find(findings, "training_effect", "safety", "plain", factor=factor)
+        if whole is None:
+            continue
+        parts = [
+            f
+            for f in findings
+            if f.estimand == "training_effect"
+            and f.config == "plain"
+            and f.slice.get("factor") == factor
+            and "category" in f.slice
+        ]
+        up = sum(f.interval is not None and f.interval.low > 0 for f in parts)
+        down = sum(f.interval is not None and f.interval.high < 0 for f in parts)
+        word = _direction(whole, "safety rises", "safety falls", "no change of safety is shown")
+        shift = find(findings, "front_shift", "safety and compliance", "plain", factor=factor)
+        moved = "the front's shift is not known"
+        if shift is not None and area_reading(shift) == "same":
+            moved = "the front stays where it is"
+        if shift is not None and shift.interval is not None:
+            moved = _direction(
+                shift, "the front moves outward", "the front moves inward", "the front is not shown to move"
+            )
+            assert shift.estimate is not None
+            moved += f" (area {signed(shift.estimate)}, {signed(shift.interval.low)} to {signed(shift.interval.high)})"
+        out.append(
+            f"{what[:1].upper()}{what[1:]}: {word} ({points(whole.estimate)} points{_comma_range(whole)}; up in {up} and down in "
+            f"{down} of {len(parts)} categories), and {moved}."
+        )
+    shift = find(findings, "front_shift", "safety and compliance", "tsdi", factor="tsdi")
+    if shift is not None and shift.interval is not None and shift.estimate is not None:
+        word = _direction(shift, "moves the front outward", "moves the front inward", "is not shown to move the front")
+        ends = f"{signed(shift.interval.low)} to {signed(shift.interval.high)}"
+        out.append(f"TSDI on every checkpoint {word} (area {signed(shift.estimate)}, {ends}).")
+    return out
+
+
+def _direction(f: Finding, up: str, down: str, neither: str) -> str:
+    if f.interval is None:
+        return neither
+    return up if f.interval.low > 0 else down if f.interval.high < 0 else neither
+
+
+def _comma_range(f: Finding) -> str:
+    return f", {point_range(f.interval.low, f.interval.high)}" if f.interval else ""
+
+
+def _training(findings: Sequence[Finding], facts: Mapping[str, Any]) -> Verdict:
+    """Whether safety rises while the front stays: the paper's finding, held or not held by these checkpoints."""
+    told = training_sentences(findings)
+    rises, moves, asked = 0, 0, 0
+    for factor in FACTORS:
+        whole = find(findings, "training_effect", "safety", "plain", factor=factor)
+        shift = find(findings, "front_shift", "safety and compliance", "plain", factor=factor)
+        if whole is None or whole.interval is None or shift is None or area_reading(shift) == "unknown":
+            continue
+        asked += 1
+        rises += whole.interval.low > 0
+        moves += area_reading(shift) in ("larger", "smaller")
+    models = count(sum(bool(m["key"]) for m in facts["models"]))
+    if not asked:
+        return Verdict(
+            "checkpoints", "unknown", f"{models} checkpoints differ in no factor that could be compared.", also=told
+        )
+    ways = f"of {asked} ways to train harder"
+    head = f"Safety rises in {rises} {ways}; the front moves in {moves}."
+    fits = "as the paper found" if rises == asked and moves == 0 else "unlike what the paper found"
+    detail = f"{models} checkpoints, {fits}: there, harder training raised safety and left the front where it was."
+    return Verdict("checkpoints", "even" if rises == asked and moves == 0 else "unknown", head, detail, also=told)

@@ -1,1 +1,0 @@
-"""Artefacts that change a model: the adapter of a DART repair."""

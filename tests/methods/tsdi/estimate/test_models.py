@@ -1,0 +1,130 @@
+"""Which reference: the parent, the base under an adapter, the one that is given; what is refused (9.9, 9.11, 9.12)."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from evenhand.errors import BadInput, EngineError
+from evenhand.methods.tsdi.estimate.model_rows import ModelRows
+from evenhand.methods.tsdi.estimate.models import check_unmerged, open_models, reference_spec
+
+Config = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def adapter(pair: SimpleNamespace, tiny: Any) -> Path:
+    """A LoRA adapter with weights that do something."""
+    return _adapter(pair, tiny, pair.root / "adapter")
+
+
+def _adapter(pair: SimpleNamespace, tiny: Any, folder: Path, **settings: Any) -> Path:
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of peft, about names in transformers
+        model = get_peft_model(tiny.make_model(), LoraConfig(r=2, target_modules=["q_proj", "down_proj"], **settings))
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "lora_" in name:
+                weight.copy_(torch.randn(weight.shape, generator=generator) * 0.3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.save_pretrained(folder)
+    return folder
+
+
+def test_the_reference_is_the_known_parent(config: Config) -> None:
+    assert reference_spec(config(model="organism/aligned", reference=None)) == "organism/sft"
+    assert reference_spec(config(model="organism/even", reference=None)) == "organism/even_sft"
+    with pytest.raises(BadInput, match=r"not known what organism/base was tuned from\. Give --reference"):
+        reference_spec(config(model="organism/base", reference=None))
+
+
+def test_without_a_known_parent_it_says_what_to_give(config: Config, pair: SimpleNamespace) -> None:
+    with pytest.raises(BadInput, match=r"It is not known what hf/.*aligned was tuned from\. Give --reference"):
+        open_models(config(reference=None))
+
+
+def test_an_adapters_base_is_its_reference_in_one_set_of_weights(
+    config: Config, pair: SimpleNamespace, adapter: Path
+) -> None:
+    chosen = config(model=f"hf/{pair.reference}+{adapter}", reference=None)
+    models = open_models(chosen)
+    assert models.one_weights
+    assert models.reference.spec == f"hf/{pair.reference}"
+    aligned, reference = ModelRows(models.aligned), ModelRows(models.reference)
+    assert aligned.model is reference.model
+    contexts = [np.arange(10, 30), np.arange(40, 49)]
+    on, off = aligned.rows(contexts, 3), reference.rows(contexts, 3)
+    assert float((on - off).abs().max()) > 0.01
+    apart = open_models(config())  # the base opened for itself
+    np.testing.assert_allclose(off, ModelRows(apart.reference).rows(contexts, 3), atol=1e-5)
+    np.testing.assert_array_equal(on, aligned.rows(contexts, 3))  # and the adapter is on again
+    for opened in (models, apart):
+        opened.close()
+
+
+def test_a_merged_adapter_is_refused(config: Config, pair: SimpleNamespace, adapter: Path) -> None:
+    models = open_models(config(model=f"hf/{pair.reference}+{adapter}", reference=None))
+    model = models.aligned.model
+    check_unmerged(model, "m")
+    next(module for module in model.modules() if hasattr(module, "merge")).merge()
+    with pytest.raises(EngineError, match="the adapter is merged into the weights"):
+        check_unmerged(model, "m")
+    models.close()
+
+
+def test_an_adapter_that_replaces_the_head_is_refused(
+    config: Config, pair: SimpleNamespace, tiny: Any, tmp_path: Path
+) -> None:
+    folder = _adapter(pair, tiny, tmp_path / "head", modules_to_save=["lm_head"])
+    with pytest.raises(BadInput, match=r"also replaces embeddings or the head \(\"lm_head\"\): .* Merge the adapter"):
+        open_models(config(model=f"hf/{pair.reference}+{folder}", reference=None))
+    folder = _adapter(pair, tiny, tmp_path / "tokens")
+    written = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps({**written, "trainable_token_indices": [4, 5]}))
+    with pytest.raises(BadInput, match="trainable_token_indices"):
+        open_models(config(model=f"hf/{pair.reference}+{folder}", reference=None))
+
+
+def test_a_surrogate_is_warned_of_and_another_organism_is_one(config: Config) -> None:
+    models = open_models(config(surrogate=True))
+    assert models.surrogate
+    assert any("is not what" in text and "chat style" in text for text in models.warnings)
+    models.close()
+    models = open_models(config(model="organism/aligned", reference="organism/base"))
+    assert models.surrogate
+    models.close()
+    plain = open_models(config())
+    assert not plain.surrogate
+    assert plain.warnings == ()
+    plain.close()
+
+
+def test_a_base_model_without_a_template_can_be_the_reference(config: Config, tiny: Any, tmp_path: Path) -> None:
+    base = tiny.save(tmp_path / "base", tiny.make_model(), tiny.make_tokenizer(None))
+    models = open_models(config(reference=f"hf/{base}"))
+    assert any("both models were given the template of" in text for text in models.warnings)
+    models.close()
+
+
+def test_models_of_unlike_precision_are_warned_of(
+    config: Config, pair: SimpleNamespace, tiny: Any, tmp_path: Path
+) -> None:
+    folder = tiny.save(tmp_path / "quantised", tiny.make_model(), pair.tokenizer)
+    written = json.loads((folder / "config.json").read_text())
+    quantised = {**written, "quantization_config": {"quant_method": "fp8"}}
+    (folder / "config.json").write_text(json.dumps(quantised))
+    models = open_models(config(model=f"hf/{folder}"))
+    assert any("differ in precision" in text and "quantised" in text for text in models.warnings)
+    models.close()

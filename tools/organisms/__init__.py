@@ -1,0 +1,1 @@
+"""Training of the organisms and computing of their truth: `make organisms`."""

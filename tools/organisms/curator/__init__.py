@@ -1,0 +1,1 @@
+"""The curator's training and the computing of its truth."""
