@@ -8,8 +8,8 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from evenhand import rating_settings as settings
 from evenhand.errors import BadInput
-from evenhand.methods.pluralism.rating import settings
 from evenhand.redact import hide_urls
 from evenhand.yaml_input import read_yaml
 

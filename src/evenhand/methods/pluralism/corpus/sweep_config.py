@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from evenhand.methods.pluralism.rating.settings import Scale
+from evenhand.rating_settings import Scale
 
 __all__ = ["PUBLISHED_DELTA", "PUBLISHED_TAU", "SweepConfig"]
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from evenhand import rating_settings as settings
 from evenhand.datasets.rating_prompt import FIELDS
 from evenhand.engines.base import Sampling
-from evenhand.methods.pluralism.rating import settings
 
 if TYPE_CHECKING:
     from evenhand.config import AuditConfig
