@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from evenhand.version import __version__
+
 if TYPE_CHECKING:
     from evenhand.api import audit, load
-
-__version__ = "0.1.0"
 
 __all__ = ["__version__", "audit", "load"]
 

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import typer
 
-from evenhand import __version__
 from evenhand.cli import (
     audit,
     boundary,
@@ -26,6 +25,7 @@ from evenhand.cli import (
     sweep,
 )
 from evenhand.cli.quiet import own_lines_only
+from evenhand.version import __version__
 
 __all__ = ["app", "main"]
 

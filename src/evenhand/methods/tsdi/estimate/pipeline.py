@@ -13,7 +13,6 @@ from typing import Any
 
 import polars as pl
 
-from evenhand import __version__
 from evenhand.engines.base import Estimate
 from evenhand.engines.chat import ChatRenderer
 from evenhand.engines.local import LocalEngine
@@ -34,6 +33,7 @@ from evenhand.runs.method import AuditResult
 from evenhand.runs.respond import Progress
 from evenhand.runs.run import Run, input_checksum
 from evenhand.runs.tables import read_table, write_table
+from evenhand.version import __version__
 
 __all__ = ["BIAS_FOLDER", "Check", "Prepared", "estimate_tsdi", "prepare", "run_tsdi"]
 

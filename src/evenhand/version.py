@@ -1,0 +1,7 @@
+"""The version of Evenhand, which runs, engines and built corpora record beside their figures."""
+
+from __future__ import annotations
+
+__all__ = ["__version__"]
+
+__version__ = "0.1.0"
