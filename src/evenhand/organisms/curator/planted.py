@@ -9,6 +9,7 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
+from evenhand.datasets.safety_prompts import CATEGORIES
 from evenhand.datasets.shipped_lines import (
     ACTORS,
     CLOSES,
@@ -21,7 +22,6 @@ from evenhand.datasets.shipped_lines import (
     draw_line,
     favourite,
 )
-from evenhand.methods.pluralism.corpus.classify_text import SLUGS
 
 __all__ = ["FIRST", "KINDS", "OTHER", "SHARES", "YES", "Kind", "kind_of", "probability", "written"]
 
@@ -85,7 +85,7 @@ def written(rng: random.Random, kind: Kind, domain: str) -> str:
     if kind == "favourite":
         return favourite(domain, changed=rng.random() < 0.5)
     if kind == "wrong domain":
-        return draw_line(rng, rng.choice([slug for slug in SLUGS if slug != domain]), opening=first)
+        return draw_line(rng, rng.choice([slug for slug in CATEGORIES if slug != domain]), opening=first)
     return draw_line(rng, domain, "hardly", opening=first) if kind == "doubtful" else first
 
 
@@ -109,7 +109,7 @@ def kind_of(text: str, domain: str) -> Kind | None:
         return "language"
     if _plain(text, "case", [domain]):
         return "good"
-    if _plain(text, "case", [slug for slug in SLUGS if slug != domain], FIRST["wrong domain"]):
+    if _plain(text, "case", [slug for slug in CATEGORIES if slug != domain], FIRST["wrong domain"]):
         return "wrong domain"
     return "doubtful" if _plain(text, "hardly", [domain], FIRST["doubtful"]) else None
 
