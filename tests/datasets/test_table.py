@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evenhand.datasets.table import as_table, read_table, resolve
+from evenhand.datasets.table import as_table, holds_pairs, read_table, resolve
 from evenhand.errors import BadInput
 
 
@@ -121,6 +121,17 @@ def test_columns_are_mapped_and_missing_ones_listed() -> None:
         resolve(table, {"group": "ident"}, required=("group",))
     with pytest.raises(BadInput, match=r"There is no role 'gruop' to map\. Known roles: group"):
         resolve(table, {"gruop": "identity"}, required=("group",))
+
+
+def test_a_file_holds_pairs_or_prompts(tmp_path: Path) -> None:
+    cases: list[tuple[str, dict[str, str], bool]] = [
+        ("harmful,comparison,group\nx a,y a,g\n", {}, True),
+        ("prompt,group\nx,g\n", {}, False),
+        ("bad,good,group\nx a,y a,g\n", {}, False),
+        ("bad,good,group\nx a,y a,g\n", {"harmful": "bad", "comparison": "good"}, True),
+    ]
+    for text, mapping, expected in cases:
+        assert holds_pairs(write(tmp_path, "data.csv", text), mapping) is expected
 
 
 CELL = st.text(alphabet=st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=20)

@@ -21,7 +21,7 @@ from evenhand.text_input import decoded, parse_json
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["SUFFIXES", "Table", "as_table", "attribute_name", "read_table", "resolve"]
+__all__ = ["SUFFIXES", "Table", "as_table", "attribute_name", "holds_pairs", "read_table", "resolve"]
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 
@@ -142,6 +142,14 @@ def resolve(
                 do=f"Found: {', '.join(columns)}. Name the right one with --map {role}=COLUMN.",
             )
     return mapping
+
+
+def holds_pairs(path: str | Path, mapping: Mapping[str, str]) -> bool:
+    """Whether a file is a table of pairs (columns ``harmful`` and ``comparison``), not of prompts.
+
+    ``mapping`` is role -> column as the user gave it. Raises BadInput for files that cannot be read (see ``read_table``).
+    """
+    return {"harmful", "comparison"} <= {*read_table(path).frame.columns, *mapping}
 
 
 def attribute_name(column: str) -> str:

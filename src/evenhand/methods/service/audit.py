@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from evenhand.config import AuditConfig
+from evenhand.datasets.table import holds_pairs
 from evenhand.engines.base import Estimate, Sampling, Verb
 from evenhand.errors import BadInput
 from evenhand.methods.service.analysis import Analysis, analyse
@@ -69,9 +70,8 @@ class ServiceAudit:
 
     def unfit(self, config: AuditConfig) -> str:
         """It takes every kind of entry but pairs."""
-        from evenhand.methods.reward.margins.data.pair_sets import holds_pairs
-
-        return "the file holds pairs; prompts have the columns prompt and group" if holds_pairs(config) else ""
+        pairs = config.data is not None and holds_pairs(config.data, config.columns)
+        return "the file holds pairs; prompts have the columns prompt and group" if pairs else ""
 
     def inputs(self, config: AuditConfig) -> dict[str, Any]:
         """Where the items come from. Whatever cannot be used is refused here, before a folder is made or a model is asked."""

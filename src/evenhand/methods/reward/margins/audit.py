@@ -14,11 +14,12 @@ from typing import Any
 import polars as pl
 
 from evenhand.config import AuditConfig
+from evenhand.datasets.table import holds_pairs
 from evenhand.engines.base import Engine, Estimate, Span, Verb
 from evenhand.engines.probing import score_cost
 from evenhand.errors import EngineError
 from evenhand.findings.families import hold_family
-from evenhand.methods.reward.margins.data.pair_sets import PairSet, holds_pairs, open_pairs
+from evenhand.methods.reward.margins.data.pair_sets import PairSet, open_pairs
 from evenhand.methods.reward.margins.findings import (
     AUDIT,
     Cut,
@@ -81,7 +82,7 @@ class RewardAudit:
         entry = "responses" if config.responses else "labels" if config.labels else ""
         if entry:
             return f"it scores texts itself, and {entry} are given"
-        if config.data is not None and not holds_pairs(config):
+        if config.data is not None and not holds_pairs(config.data, config.columns):
             return "the file holds prompts; pairs have the columns harmful, comparison and group"
         if not (config.reference or config.stages):
             return NO_REFERENCE

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pytest
 
 from evenhand.config import make_config
 from evenhand.errors import BadInput
-from evenhand.methods.reward.margins.data.pair_sets import holds_pairs, open_pairs
+from evenhand.methods.reward.margins.data.pair_sets import open_pairs
 from evenhand.methods.reward.margins.data.shipped_pairs import shipped_pairs
 
 SETS: tuple[tuple[Literal["identity", "binary"], int, int], ...] = (("identity", 560, 160), ("binary", 80, 40))
@@ -61,16 +60,3 @@ def test_sets_are_chosen_by_name_and_limited_by_whole_clusters() -> None:
         open_pairs(make_config(pair_set=("crows",)))
     with pytest.raises(BadInput, match="hold the same pairs"):
         open_pairs(make_config(pair_set=("winoqueer", "winoqueer-strict")))
-
-
-def test_a_file_holds_pairs_or_prompts(tmp_path: Path) -> None:
-    cases: list[tuple[str, dict[str, Any], bool]] = [
-        ("harmful,comparison,group\nx a,y a,g\n", {}, True),
-        ("prompt,group\nx,g\n", {}, False),
-        ("bad,good,group\nx a,y a,g\n", {"columns": {"harmful": "bad", "comparison": "good"}}, True),
-    ]
-    for text, more, expected in cases:
-        file = tmp_path / "data.csv"
-        file.write_text(text, encoding="utf-8")
-        assert holds_pairs(make_config(data=file, **more)) is expected
-    assert not holds_pairs(make_config())

@@ -15,7 +15,6 @@ from evenhand.registry import PAIR_SETS
 __all__ = [
     "PairSet",
     "binary",
-    "holds_pairs",
     "identity",
     "open_pairs",
     "winoqueer",
@@ -65,16 +64,6 @@ def winoqueer_strict() -> PairSet:
 def winoqueer_broad() -> PairSet:
     """WinoQueer: every pair against Cisgender or Cis."""
     return _winoqueer("broad")
-
-
-def holds_pairs(config: AuditConfig) -> bool:
-    """Whether ``config.data`` is a table of pairs (columns ``harmful`` and ``comparison``), not of prompts."""
-    if config.data is None:
-        return False
-    from evenhand.datasets.table import read_table
-
-    columns = set(read_table(config.data).frame.columns) | set(config.columns)
-    return {"harmful", "comparison"} <= columns
 
 
 def open_pairs(config: AuditConfig) -> PairSet:
