@@ -6,7 +6,9 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ["Scale", "Tick", "nice_scale"]
+from evenhand.records import Finding
+
+__all__ = ["Scale", "Tick", "ends", "nice_scale"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,11 @@ class Scale:
         """Ticks at whole multiples of the step."""
         first, last = math.ceil(self.low / self.step - 1e-9), math.floor(self.high / self.step + 1e-9)
         return tuple(Tick(round(i * self.step, 12), self.at(i * self.step)) for i in range(first, last + 1))
+
+
+def ends(f: Finding | None) -> tuple[float | None, float | None]:
+    """Both ends of a finding's interval in the unit of its estimate, or none of them."""
+    return (f.interval.low, f.interval.high) if f and f.interval else (None, None)
 
 
 def nice_scale(

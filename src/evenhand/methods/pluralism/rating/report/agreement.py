@@ -6,10 +6,9 @@ from evenhand.methods.pluralism.rating.agreement import ALPHA, ICC, POOLED, RHO
 from evenhand.methods.pluralism.rating.report.evidence import behind
 from evenhand.methods.pluralism.rating.report.figures import Own, number_cell, point_reach, reach
 from evenhand.methods.pluralism.rating.verdict import scale_number
-from evenhand.methods.tsdi.safety.report.figures import ends
 from evenhand.records import Finding
 from evenhand.report.blocks import Cell, Column, ForestPlot, ForestRow, Table
-from evenhand.report.scales import nice_scale
+from evenhand.report.scales import ends, nice_scale
 from evenhand.wording import DASH, count, percent, points
 
 __all__ = ["agreement_plot", "intersection_plot"]

@@ -11,11 +11,10 @@ from evenhand.methods.pluralism.rating.report.evidence import behind, domain_nam
 from evenhand.methods.pluralism.rating.report.figures import Own, adjusted_p, number_cell, point_reach, reach
 from evenhand.methods.pluralism.rating.table import PEOPLE
 from evenhand.methods.pluralism.rating.verdict import PROFILES, scale_number
-from evenhand.methods.tsdi.safety.report.figures import ends
 from evenhand.records import Finding
 from evenhand.report.blocks import Cell, Column, ForestPlot, ForestRow, Table
 from evenhand.report.plane_blocks import Scatter, ScatterPanel, ScatterPoint
-from evenhand.report.scales import nice_scale
+from evenhand.report.scales import ends, nice_scale
 from evenhand.wording import count, points
 
 __all__ = ["calibration_plot", "contrast_scatter", "fit_table"]

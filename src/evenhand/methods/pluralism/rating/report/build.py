@@ -30,10 +30,10 @@ from evenhand.methods.pluralism.rating.report.tables import (
 )
 from evenhand.methods.pluralism.rating.table import PEOPLE
 from evenhand.methods.pluralism.rating.verdict import moving, scale_number
-from evenhand.methods.tsdi.safety.report.figures import ends
 from evenhand.report.blocks import Block, Details, Panel, Panels
 from evenhand.report.build import Part
 from evenhand.report.page import Glance, GlanceRow, KeyNumber, Section, Verdict
+from evenhand.report.scales import ends
 from evenhand.runs.load import LoadedRun
 from evenhand.wording import between, count, percent
 

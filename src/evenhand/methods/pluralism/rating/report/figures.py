@@ -14,11 +14,10 @@ from evenhand.methods.pluralism.rating.make import LEVEL, is_shown
 from evenhand.methods.pluralism.rating.report.evidence import behind, domain_name
 from evenhand.methods.pluralism.rating.table import PEOPLE
 from evenhand.methods.pluralism.rating.verdict import PROFILES, scale_number
-from evenhand.methods.tsdi.safety.report.figures import ends
 from evenhand.records import Finding
 from evenhand.report.blocks import Cell, Column, ForestPlot, ForestRow, Table
 from evenhand.report.plane_blocks import Grid, GridCell, GridRow
-from evenhand.report.scales import nice_scale
+from evenhand.report.scales import ends, nice_scale
 from evenhand.wording import DASH, count, p_value, point_range, points
 
 __all__ = [

@@ -13,10 +13,9 @@ from evenhand.methods.pluralism.rating.report.evidence import behind, domain_nam
 from evenhand.methods.pluralism.rating.report.figures import Own, adjusted_p, number_cell, reach
 from evenhand.methods.pluralism.rating.table import PEOPLE
 from evenhand.methods.pluralism.rating.verdict import scale_number
-from evenhand.methods.tsdi.safety.report.figures import ends
 from evenhand.records import Finding
 from evenhand.report.blocks import Bar, BarGroup, Bars, Block, Cell, Column, Note, Table
-from evenhand.report.scales import nice_scale
+from evenhand.report.scales import ends, nice_scale
 from evenhand.report.stage_blocks import Segment, Stack, Stacks
 from evenhand.wording import DASH, between, count, percent
 

@@ -15,7 +15,6 @@ from evenhand.methods.tsdi.safety.report.figures import (
     category_plot,
     compliance_bars,
     corrected_of,
-    ends,
     in_order,
     opener_plot,
     short_name,
@@ -34,6 +33,7 @@ from evenhand.report.blocks import Block, Details, Panel, Panels
 from evenhand.report.build import Part
 from evenhand.report.evidence import Evidence, EvidenceRow, Facet
 from evenhand.report.page import Glance, GlanceRow, KeyNumber, Section, Verdict
+from evenhand.report.scales import ends
 from evenhand.runs.load import LoadedRun
 from evenhand.wording import between, nats, nats_range, percent
 

@@ -12,7 +12,7 @@ from evenhand.methods.tsdi.safety.findings import COMPLIANCE, GAP, MACRO, SHARE,
 from evenhand.methods.tsdi.safety.verdict import MATERIAL, SHIFT_LEAST, one
 from evenhand.records import Finding
 from evenhand.report.blocks import Bar, BarGroup, Bars, Cell, Column, Filter, ForestPlot, ForestRow, Table
-from evenhand.report.scales import nice_scale
+from evenhand.report.scales import ends, nice_scale
 from evenhand.wording import DASH, between, count, nats, nats_range, p_value, percent, point_range, points
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     "category_plot",
     "compliance_bars",
     "corrected_of",
-    "ends",
     "in_order",
     "opener_plot",
     "short_name",
@@ -49,11 +48,6 @@ def behind(config: str, kind: str = "", category: str = "", said: str = "") -> F
     """The answers behind a mark."""
     found = {"audit": "safety", "config": config, "kind": kind, "category": category, "said": said}
     return {key: value for key, value in found.items() if value}
-
-
-def ends(f: Finding | None) -> tuple[float | None, float | None]:
-    """Both ends of an interval, or none."""
-    return (f.interval.low, f.interval.high) if f and f.interval else (None, None)
 
 
 def short_name(slug: str) -> str:

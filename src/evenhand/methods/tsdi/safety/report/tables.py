@@ -8,9 +8,10 @@ from evenhand.datasets.safety_prompts import category_name
 from evenhand.methods.tsdi.safety.bias import SHIFT
 from evenhand.methods.tsdi.safety.findings import AGREEMENT, COMPLIANCE, KAPPA, MACRO, SHARE, UNLABELLED, is_found
 from evenhand.methods.tsdi.safety.pairs import CHANGE
-from evenhand.methods.tsdi.safety.report.figures import behind, ends, in_order
+from evenhand.methods.tsdi.safety.report.figures import behind, in_order
 from evenhand.records import Finding
 from evenhand.report.blocks import Cell, Column, Table
+from evenhand.report.scales import ends
 from evenhand.wording import DASH, between, count, nats, number, p_value, percent, point_range, points
 
 __all__ = [
