@@ -58,9 +58,10 @@ lock: ## Resolve the tested versions again after a change of pyproject.toml (all
 	$(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-annotate \
 		--custom-compile-command "make lock" --output-file constraints.txt pyproject.toml $(ARGS)
 
-lint: $(VENV)/.dev ## Check style and types.
+lint: $(VENV)/.dev ## Check style, imports between packages, and types.
 	$(BIN)/ruff check src tests bench tools
 	$(BIN)/ruff format --check src tests bench tools
+	$(BIN)/lint-imports
 	$(BIN)/mypy
 
 format: $(VENV)/.dev ## Rewrite the code in the house style.
@@ -84,5 +85,5 @@ organisms: $(VENV)/.local ## Retrain the organisms and recompute their truth.
 	$(BIN)/python -m tools.organisms.curator.recipe
 
 clean: ## Remove the virtual environment and caches; runs stay.
-	rm -rf $(VENV) $(VENV)-newest $(VENV)-lock .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	rm -rf $(VENV) $(VENV)-newest $(VENV)-lock .import_linter_cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
