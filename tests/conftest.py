@@ -131,7 +131,7 @@ def command(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EVENHAND_CACHE", str(tmp_path / "cache"))
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def go(*words: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["evenhand", *words])
@@ -145,4 +145,5 @@ def command(
         return code, told.out, told.err
 
     yield go
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)

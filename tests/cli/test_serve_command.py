@@ -27,9 +27,10 @@ START = "from evenhand.cli.main import main; main()"
 @pytest.fixture(autouse=True)
 def _handler() -> Iterator[None]:
     """The handler that the command line sets is put back."""
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -69,8 +71,21 @@ def _root(
     """Measure how a safety-aligned language model treats groups of people, with the evidence behind every number."""
 
 
-def _terminate(signum: int, frame: Any) -> None:
+def _interrupt(signum: int, frame: Any) -> None:
+    """The first signal unwinds the command, which then says how to continue."""
+    _on_signals(_end_at_once)
     raise KeyboardInterrupt
+
+
+def _end_at_once(signum: int, frame: Any) -> None:
+    """A signal while the command is ending already: nothing is left to unwind, and finished work is in the journal."""
+    os._exit(exit_codes.INTERRUPTED)
+
+
+def _on_signals(handler: Callable[[int, Any], None]) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, handler)
 
 
 def _invoke() -> object:
@@ -83,5 +98,7 @@ def _invoke() -> object:
 
 def main() -> None:
     """Run the command line and end the process with one of the codes of `evenhand.cli.exit_codes`."""
-    signal.signal(signal.SIGTERM, _terminate)
-    sys.exit(boundary.guarded(_invoke))
+    _on_signals(_interrupt)
+    code = boundary.guarded(_invoke)
+    _on_signals(_end_at_once)
+    sys.exit(code)
