@@ -173,3 +173,11 @@ def test_a_row_keeps_its_names() -> None:
 def test_keys_of_a_mapping_that_become_alike_are_kept_apart() -> None:
     found = public({"http://h/v1?k=a#m": 1, "http://h/v1?k=b#m": 2, "http://h/v1#m": 3})
     assert found == {"http://h/v1#m": 1, "http://h/v1#m (2)": 2, "http://h/v1#m (3)": 3}
+
+
+def test_names_of_files_and_words_in_a_query_are_left_alone() -> None:
+    hide_urls("http://host/v1?topic=gender-bias&q=refusal+rates")
+    for text in ("key-questions-2024.csv, row 3", "runs/key-results-2024", "a gender-bias audit of refusal rates"):
+        assert redact_message(text) == text
+    hide_urls("http://host/v1?session=a1b2c3d4e5")
+    assert redact_message("it was a1b2c3d4e5") == "it was [hidden]"

@@ -74,7 +74,7 @@ _PAIR = re.compile(r"([?&])([\w.-]+)=([^&#]*)")
 _SHAPES = re.compile(
     r"\b(?P<named>Authorization[\"']?\s*[:=]\s*[\"']?(?:Bearer|Basic)\s+)[^\s\"']{6,}"
     r"|\b(?P<head>Bearer\s+)(?=[A-Za-z._~+/=-]*[0-9*])[A-Za-z0-9*._~+/=-]{8,}"
-    r"|\b(?P<kind>sk-|key-)(?=[A-Za-z_-]*[0-9*])[A-Za-z0-9*_-]{8,}"
+    r"|\b(?P<kind>sk-(?=[A-Za-z_-]*[0-9*])|key-(?=[A-Za-z_]*[0-9*])(?=[A-Za-z0-9*_]{16}))[A-Za-z0-9*_-]{8,}"
 )
 """What a provider's key looks like; outside a header it has a digit or an asterisk, so plain words are left alone."""
 _MARKED = (
@@ -128,6 +128,11 @@ def sought() -> list[str]:
     return [*_force.spellings, *_force.weak]
 
 
+def holds(text: str) -> bool:
+    """Whether a text contains any spelling of a secret in force."""
+    return any(spelling in text for spelling in sought())
+
+
 def hide_environment() -> None:
     """Put every API key and hub token of the environment in force."""
     hide(*(value for name, value in os.environ.items() if _VARIABLES.fullmatch(name)))
@@ -152,9 +157,17 @@ def hide_urls(value: Any) -> None:
         for query in filter(None, queries):
             raw = (part.partition("=") for part in query.split("&"))
             pairs = [*parse_qsl(query), *((name, part) for name, _, part in raw)]
-            hide(*(part for name, part in pairs if name.lower() not in _HARMLESS))
+            hide(*(part for name, part in pairs if _may_be_secret(name, part)))
             if "=" not in query:
                 hide(query, unquote(query))
+
+
+def _may_be_secret(name: str, value: str) -> bool:
+    """Whether a query parameter may be a credential: by its name, or by a value that no words make up."""
+    if _CREDENTIAL.search(name):
+        return True
+    mixed = any(letter.isdigit() for letter in value) and any(letter.isalpha() for letter in value)
+    return mixed and len(value) >= 8 and name.lower() not in _HARMLESS
 
 
 def redact(text: str) -> str:

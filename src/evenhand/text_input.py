@@ -72,12 +72,13 @@ def parse_json(
     row: int | None = None,
     what: str = "The text",
     finite: bool = True,
+    once: bool = True,
 ) -> Any:
     """The value of a JSON text.
 
     ``what`` begins the sentence of an error ("The line", "The file"). Raises BadInput, with file and row, for text that is
     not JSON, nesting beyond ``DEEPEST`` levels, numbers beyond the range of a 64-bit float, NaN and infinity, and a name that an
-    object gives twice. With ``finite=False`` NaN and infinity are read.
+    object gives twice. With ``finite=False`` NaN and infinity are read; with ``once=False`` the last of equal names counts.
     """
     text = surrogate_free(text)
     try:
@@ -85,7 +86,7 @@ def parse_json(
             raise ValueError(f"{what} is nested more than {DEEPEST} levels deep.")
         value = json.loads(
             text,
-            object_pairs_hook=lambda pairs: _once(pairs, what),
+            object_pairs_hook=(lambda pairs: _once(pairs, what)) if once else None,
             parse_int=lambda digits: _whole(digits, what),
             parse_float=(lambda digits: _finite(digits, what)) if finite else None,
             parse_constant=(lambda name: _finite(name, what)) if finite else None,
@@ -100,9 +101,9 @@ def parse_json(
     return json_safe(value) if "\\u" in text else value
 
 
-def read_json_file(path: Path, *, finite: bool = True) -> Any:
+def read_json_file(path: Path, *, finite: bool = True, once: bool = True) -> Any:
     """The value of a JSON file. Raises BadInput as ``read_text`` and ``parse_json`` do."""
-    return parse_json(read_text(path), file=path, what="The file", finite=finite)
+    return parse_json(read_text(path), file=path, what="The file", finite=finite, once=once)
 
 
 def json_or(text: str, default: Any) -> Any:

@@ -18,7 +18,7 @@ SHORT = Estimate(500, 9_000, 0, False, seconds=600.0, memory_bytes=2 << 30, prob
 SERVED = Estimate(10, 100, 100, False, not_probed="no request is sent for an estimate")
 FIRST = (
     "Expected: at most 2 h 10 min and 3.0 GiB of memory for the models "
-    "(measured by a probe of 192 rows on this machine)."
+    "(estimated from a probe of 192 rows on this machine)."
 )
 
 
@@ -27,8 +27,9 @@ def test_a_run_of_over_an_hour_is_told_what_makes_it_shorter() -> None:
     config = AuditConfig(device="cpu", repetitions=5, max_tokens=256)
     assert forecast_lines(rows, audit_ways(config, rows)) == [
         FIRST,
-        "Shorter: --repetitions 2 instead of 5, 58 min; --limit 200 of 800 items, 40 min; half the stems (--stems FILE), "
-        "70 min; --max-tokens 128 instead of 256, 70 min; a machine with a GPU (--device cuda), not probed here.",
+        "To shorten the run: --repetitions 2 instead of 5 (58 min in all); --limit 200 of 800 items (40 min in all); "
+        "half the stems (--stems FILE) (70 min in all); --max-tokens 128 instead of 256 (70 min in all); "
+        "a machine with a GPU (--device cuda), not probed here.",
     ]
 
 

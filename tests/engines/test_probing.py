@@ -154,3 +154,24 @@ def test_memory_grows_with_the_batch(open_local: OpenLocal, model_folder: Path, 
     told = engine.estimate(tiny.ask(*TEXTS), SAMPLING)
     assert told.memory_bytes is not None
     assert told.memory_bytes >= now
+
+
+def test_a_probe_that_does_not_fit_the_memory_ends_no_run(
+    open_local: OpenLocal, model_folder: Path, tiny: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = open_local(model_folder, dtype="float32", batch_tokens=2048)
+    requests = tiny.ask(*TEXTS, repetitions=2)
+
+    def fails(error: Exception) -> Callable[..., Any]:
+        def run(*_: Any, **__: Any) -> Any:
+            raise error
+
+        return run
+
+    for error in (MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")):
+        monkeypatch.setattr(Prober, "_run", fails(error))
+        told = engine.estimate(requests, SAMPLING)
+        assert (told.calls, told.seconds, told.not_probed) == (8, None, "the probe ran out of memory")
+    monkeypatch.setattr(Prober, "_run", fails(RuntimeError("a bug")))
+    with pytest.raises(RuntimeError, match="a bug"):
+        engine.estimate(requests, SAMPLING)

@@ -56,11 +56,11 @@ def forecast_lines(rows: Rows, ways: Sequence[Way] = ()) -> list[str]:
         )
         lines.append(
             f"Expected: {time_words(seconds, at_most=at_most)}{held} for the models "
-            f"(measured by a probe of {count(probed)} rows on this machine)."
+            f"(estimated from a probe of {count(probed)} rows on this machine)."
         )
         if seconds > LONG and ways:
-            told = [f"{way.words}" + ("" if way.seconds is None else f", {span_words(way.seconds)}") for way in ways]
-            lines.append("Shorter: " + "; ".join(told) + ".")
+            told = [way.words + ("" if way.seconds is None else f" ({span_words(way.seconds)} in all)") for way in ways]
+            lines.append("To shorten the run: " + "; ".join(told) + ".")
     left = [(what, cost.not_probed or "it has no probe") for what, cost in rows if cost.seconds is None and cost.calls]
     if left:
         lines.append("Not probed: " + "; ".join(f"{what} ({why})" for what, why in left) + ".")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -71,15 +72,23 @@ def _root(
     """Measure how a safety-aligned language model treats groups of people, with the evidence behind every number."""
 
 
+_ONE_INTERRUPT = 1.0
+"""Seconds in which further signals belong to the first: `timeout` and job runners signal a process and then its group."""
+_interrupted_at = -_ONE_INTERRUPT
+
+
 def _interrupt(signum: int, frame: Any) -> None:
     """The first signal unwinds the command, which then says how to continue."""
+    global _interrupted_at
+    _interrupted_at = time.monotonic()
     _on_signals(_end_at_once)
     raise KeyboardInterrupt
 
 
 def _end_at_once(signum: int, frame: Any) -> None:
-    """A signal while the command is ending already: nothing is left to unwind, and finished work is in the journal."""
-    os._exit(exit_codes.INTERRUPTED)
+    """A further signal while the command is ending: finished work is in the journal, so nothing is lost by ending now."""
+    if time.monotonic() - _interrupted_at >= _ONE_INTERRUPT:
+        os._exit(exit_codes.INTERRUPTED)
 
 
 def _on_signals(handler: Callable[[int, Any], None]) -> None:

@@ -57,6 +57,11 @@ def _prepared(stream: Any) -> Any:
         return stream
     if number not in (1, 2) or not isinstance(stream, io.TextIOWrapper):
         return stream
+    if (
+        type(getattr(stream.buffer, "raw", stream.buffer)) is not io.FileIO
+    ):  # the console of Windows takes Unicode itself
+        stream.reconfigure(errors="backslashreplace")
+        return stream
     stream.flush()
     output = _Output(number, "wb", closefd=False)
     return io.TextIOWrapper(

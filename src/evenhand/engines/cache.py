@@ -29,7 +29,7 @@ from evenhand.engines.base import (
 )
 from evenhand.errors import BadInput
 from evenhand.records import LogProb, Response
-from evenhand.redact import redact_values
+from evenhand.redact import holds, redact_values
 
 __all__ = ["CachedEngine", "RequestCache"]
 
@@ -152,7 +152,8 @@ class RequestCache:
                 query = f"SELECT key, CAST(response AS BLOB), checksum FROM responses WHERE key IN ({marks})"  # noqa: S608  (marks only)
                 for key, response, checksum in self._database.execute(query, part):
                     if checksum and checksum == _row_sum(key, response):
-                        found[key] = redact_values(mended_counts(json.loads(response)))
+                        row = mended_counts(json.loads(response))
+                        found[key] = redact_values(row) if holds(response.decode("utf-8", "replace")) else row
                     else:
                         damaged.add(key)
         except (sqlite3.Error, ValueError) as error:
@@ -180,7 +181,9 @@ class RequestCache:
             if kept:
                 stored = {name: value for name, value in asdict(row).items() if name not in ("config", "span")}
                 named = item.encode("utf-8", "backslashreplace").decode()
-                text = json.dumps(redact_values(stored))
+                text = json.dumps(stored)
+                if holds(text):
+                    text = json.dumps(redact_values(stored))
                 values.append((key, identity, named, repetition, text, now, _row_sum(key, text.encode("ascii"))))
         try:
             self._database.execute("BEGIN IMMEDIATE")

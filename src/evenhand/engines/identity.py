@@ -82,7 +82,7 @@ def read_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
     path = folder / name
     if not path.is_file():
         return {}
-    loaded = read_json_file(path, finite=False)  # limits of state-space layers are infinite
+    loaded = read_json_file(path, finite=False, once=False)  # as transformers reads it: some limits are infinite
     if not isinstance(loaded, dict):
         raise BadInput("The file is not a JSON object.", file=path)
     return loaded

@@ -59,6 +59,20 @@ class Prober:
     def generation(
         self, requests: Sequence[Request], prompts: Sequence[Prompt], sampling: Sampling, cost: Estimate
     ) -> Estimate:
+        """``cost`` with the seconds and the memory that drawing these responses takes, where the probe fits the memory.
+
+        A run halves a batch that does not fit; the probe does without a measure instead.
+        """
+        try:
+            return self._generation(requests, prompts, sampling, cost)
+        except (MemoryError, RuntimeError) as error:  # torch's OutOfMemoryError is a RuntimeError
+            if type(error) is RuntimeError and "can't allocate memory" not in str(error):
+                raise
+            return replace(cost, not_probed="the probe ran out of memory")
+
+    def _generation(
+        self, requests: Sequence[Request], prompts: Sequence[Prompt], sampling: Sampling, cost: Estimate
+    ) -> Estimate:
         """``cost`` with the seconds and the memory that drawing these responses takes.
 
         A batch takes the time of its prompts, a time for each step, and a time for each step of each row. The two are found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from evenhand.errors import BadInput, EngineError
 from evenhand.seal import check_folder
 
 __all__ = ["Checkpoint", "adapter_off", "find_hf", "find_organism", "load_model", "load_tokenizer", "may_be_taken_off"]
+
+_LOG = logging.getLogger(__name__)
 
 _WANTED = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
 _KEEP_THE_BASE = ("gaussian", "eva", "orthogonal")
@@ -58,8 +61,10 @@ def find_hf(spec: Spec) -> Checkpoint:
     """A model folder, or the snapshot of a hub id (downloaded if it is not there yet)."""
     if spec.folder is not None:
         return _checked(Checkpoint(spec, spec.folder))
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import snapshot_download, try_to_load_from_cache
 
+    if not isinstance(try_to_load_from_cache(spec.name, "config.json", revision=spec.revision), str):
+        _LOG.warning("%s is not on this machine yet; downloading it can take a while.", spec.name)
     try:
         folder = Path(
             snapshot_download(spec.name, revision=spec.revision, allow_patterns=_WANTED, ignore_patterns=_UNWANTED)

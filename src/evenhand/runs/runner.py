@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -54,8 +54,9 @@ def default_folder(config: AuditConfig, runs: Path) -> Path:
 def unfinished_folder(runs: Path) -> Path:
     """The newest run that was not finished."""
     for manifest in sorted(runs.glob("*/manifest.json"), key=lambda path: path.stat().st_mtime, reverse=True):
-        if Run.open(manifest.parent).manifest["state"] != "done":
-            return manifest.parent
+        with suppress(BadInput):  # a damaged run of another day is not the one to continue
+            if Run.open(manifest.parent).manifest["state"] != "done":
+                return manifest.parent
     raise BadInput(f"No unfinished run lies in {runs}/.", do="Name the run's folder with --out.")
 
 
