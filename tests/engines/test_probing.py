@@ -160,6 +160,7 @@ def test_a_probe_that_does_not_fit_the_memory_ends_no_run(
     open_local: OpenLocal, model_folder: Path, tiny: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = open_local(model_folder, dtype="float32", batch_tokens=2048)
+    engine.prober = Prober(engine)
     requests = tiny.ask(*TEXTS, repetitions=2)
 
     def fails(error: Exception) -> Callable[..., Any]:
