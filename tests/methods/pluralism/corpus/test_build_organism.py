@@ -129,6 +129,7 @@ def the_card_says_that_the_labels_are_not_real(folder: Path, facts: Any) -> None
     assert all(f"**{sentence}**" in card for sentence in facts["organism"])
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_killed_build_ends_with_the_same_bytes(tmp_path: Path) -> None:
     chosen = [line for line in grammar_lines() if line.domain in (SLUGS[7], SLUGS[10], NONE)][:24]
@@ -156,6 +157,7 @@ def dices(public_data: Callable[[str], Path], tmp_path_factory: pytest.TempPathF
 
 
 @pytest.mark.data
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_dices_killed_and_resumed(dices: Path, tmp_path: Path) -> None:
     killed_and_resumed(tmp_path, str(dices), 10, SLUGS[9], SLUGS[11])
