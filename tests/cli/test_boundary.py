@@ -253,6 +253,12 @@ def test_a_working_directory_that_is_gone_is_named(tmp_path: Path, monkeypatch: 
     assert "working directory no longer exists" in str(refusal(found.value))
 
 
+def test_a_checkpoint_that_torch_could_not_write_is_the_disk() -> None:
+    said = refusal(RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 646528 vs 646416"), Path("run"))
+    assert said is not None
+    assert said.startswith("run: A checkpoint could not be written. Free some space")
+
+
 def test_an_error_of_ours_is_no_refusal() -> None:
     assert refusal(ValueError("odd")) is None
     assert refusal(OSError("no number")) is None

@@ -74,6 +74,7 @@ def test_provider_refusal_and_reasoning() -> None:
             r"frame, row 2: The finish reason 'tired' is not known\. Known: stop, length",
         ),
         ({"rep": ["1", "-1"]}, r"row 2: The repetition '-1' is not a whole number"),
+        ({"rep": ["1", "1e40"]}, r"row 2: The repetition '1e40' is not a whole number from 0 to 2,147,483,647"),
         ({"group": ["a", ""]}, r"row 2: The column 'group' \(group\) is empty"),
         ({"name": ["Ann", "Ann"]}, r"row 2: 'Ann' is listed under two groups"),
         ({"item_id": ["x", "x"]}, r"row 2: The item 'x' has another group, prompt or unit than in row 1"),

@@ -29,6 +29,8 @@ _NUMBER = re.compile(r"\(os error (\d+)\)|\[Errno (\d+)\]")
 _ALLOCATION = re.compile(
     r"can't allocate memory|out of memory|std::bad_alloc|failed to allocate|unable to allocate", re.I
 )
+# torch writes checkpoints by a C++ stream, which knows no reason for a write that failed.
+_UNWRITTEN = re.compile(r"inline_container\.cc|iostream error|PytorchStreamWriter")
 _FOREIGN = ("polars", "pyarrow", "safetensors", "safetensors_rust", "torch", "numpy", "tokenizers", "ray")
 _SHOWN = 300
 
@@ -86,6 +88,10 @@ def refusal(error: BaseException, folder: Path | None = None) -> str | None:
     if module in _FOREIGN or isinstance(error, RuntimeError):
         if _ALLOCATION.search(text):
             return f"Out of memory ({_one_line(text)}). {_ADVICE[errno.ENOMEM]}"
+        if _UNWRITTEN.search(text):
+            return _sentence(
+                errno.ENOSPC, str(folder) if folder is not None else "", "A checkpoint could not be written"
+            )
         found = _NUMBER.search(text)
         if found:
             number = int(found[1] or found[2])

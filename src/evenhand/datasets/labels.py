@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from evenhand.datasets.base import clean_key
 from evenhand.datasets.known_labels import KnownHeader, known_header
 from evenhand.datasets.prompts import STEM_ALIASES, GroupOfName
-from evenhand.datasets.table import Table, as_table, attribute_name, resolve
+from evenhand.datasets.table import Table, as_table, attribute_name, resolve, whole_number
 from evenhand.errors import BadInput
 from evenhand.records import LABELS, Label
 
@@ -182,9 +182,8 @@ def _key_columns(table: Table, roles: Mapping[str, str]) -> dict[str, list[Any]]
     if "repetition" in roles:
         for row, value in enumerate(_clean(table.frame[roles["repetition"]]), start=1):
             match = _REPETITION.fullmatch((value or "").casefold())
-            if match is None:
-                raise BadInput(f"The repetition '{value or ''}' is not a whole number.", file=table.origin, row=row)
-            repetitions[row - 1] = int(match[1])
+            cell = match[1] if match else value or ""
+            repetitions[row - 1] = whole_number(cell, "The repetition", file=table.origin, row=row)
     columns["repetition"] = repetitions
     return columns
 
@@ -284,15 +283,7 @@ def _explode(
 
 
 def _count(table: Table, column: str, cell: str | None, row: int) -> int:
-    try:
-        number = float(cell or "")
-    except ValueError:
-        number = -1.0
-    if not number.is_integer() or number < 0:
-        raise BadInput(
-            f"The count '{cell or ''}' in column '{column}' is not a whole number.", file=table.origin, row=row
-        )
-    return int(number)
+    return whole_number(cell or "", "The count", file=table.origin, row=row, column=column)
 
 
 def _frame(columns: Mapping[str, list[Any]], extra: Mapping[str, list[Any]]) -> pl.DataFrame:

@@ -10,7 +10,7 @@ from xxhash import xxh3_64_hexdigest
 from evenhand.datasets.base import clean_key, item_id
 from evenhand.datasets.cross import build_chat, other_columns, required_cell
 from evenhand.datasets.prompts import STEM_ALIASES, GroupOfName
-from evenhand.datasets.table import Table, as_table, resolve
+from evenhand.datasets.table import Table, as_table, resolve, whole_number
 from evenhand.errors import BadInput
 from evenhand.records import FinishReason, Item, Response
 from evenhand.safe_text import surrogate_free
@@ -209,12 +209,7 @@ def _response(
     if finish == "error" and not error:
         error = "the source says error" if said else "empty response without a finish reason"
     repetition = _cell(cells, roles, "repetition") or "0"
-    try:
-        number = int(float(repetition)) if float(repetition).is_integer() else -1
-    except (ValueError, OverflowError):
-        number = -1
-    if number < 0:
-        raise BadInput(f"The repetition '{repetition}' is not a whole number.", file=table.origin, row=row)
+    number = whole_number(repetition, "The repetition", file=table.origin, row=row)
     return Response(
         config,
         item,

@@ -21,7 +21,7 @@ from evenhand.text_input import decoded, parse_json
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["SUFFIXES", "Table", "as_table", "attribute_name", "holds_pairs", "read_table", "resolve"]
+__all__ = ["SUFFIXES", "Table", "as_table", "attribute_name", "holds_pairs", "read_table", "resolve", "whole_number"]
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 
@@ -217,3 +217,19 @@ def _read_jsonl(text: str, path: Path) -> pl.DataFrame:
     return pl.DataFrame(
         {name: [cell_text(row.get(name)) for row in rows] for name in names}, schema=dict.fromkeys(names, pl.String)
     )
+
+
+_MOST = 2**31 - 1  # what the tables of a run can hold
+
+
+def whole_number(text: str, what: str, *, file: str | Path, row: int, column: str = "") -> int:
+    """A cell as a whole number from 0 to 2,147,483,647. Raises BadInput with file and row for anything else."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not (number.is_integer() and 0 <= number <= _MOST):
+        shown = text if len(text) <= 40 else f"{text[:40]}..."
+        where = f" in column '{column}'" if column else ""
+        raise BadInput(f"{what} '{shown}'{where} is not a whole number from 0 to {_MOST:,}.", file=file, row=row)
+    return int(number)

@@ -12,7 +12,7 @@ from xxhash import xxh128_hexdigest
 from evenhand.datasets.base import clean_key
 from evenhand.datasets.labels import normalise_label
 from evenhand.datasets.prompts import STEM_ALIASES
-from evenhand.datasets.table import as_table, resolve
+from evenhand.datasets.table import as_table, resolve, whole_number
 from evenhand.errors import BadInput
 from evenhand.graders.base import Gradable, Verdict
 from evenhand.records import LABELS, Label
@@ -78,11 +78,9 @@ def read_annotations(source: Any, mapping: Mapping[str, str] | None = None) -> l
             )
         if hedged is None:
             raise BadInput(f"hedged is '{cell('hedged')}', not true or false.", file=table.origin, row=row)
-        repetition = cell("repetition") or "0"
-        if not repetition.isdecimal():
-            raise BadInput(f"The repetition '{repetition}' is not a whole number.", file=table.origin, row=row)
+        repetition = whole_number(cell("repetition") or "0", "The repetition", file=table.origin, row=row)
         item: str | tuple[str, str] = cell("item_id") or (cell("stem"), cell("name"))
-        annotation = Annotation(cell("config"), item, int(repetition), cell("annotator"), label, hedged, row)
+        annotation = Annotation(cell("config"), item, repetition, cell("annotator"), label, hedged, row)
         key = (annotation.config, item, annotation.repetition, annotation.annotator)
         if rows_of.setdefault(key, row) != row:
             raise BadInput(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from evenhand.datasets.base import clean_key
-from evenhand.datasets.table import Table, read_table
+from evenhand.datasets.table import Table, read_table, whole_number
 from evenhand.errors import BadInput
 from evenhand.methods.pluralism.rating.data.dices_fields import RELEASES, item_text
 from evenhand.methods.pluralism.rating.data.rating_rows import RatedRow, collect
@@ -94,13 +94,11 @@ def _items(table: Table) -> dict[str, tuple[tuple[str | float | None, ...], list
                 f"The expert label '{cells['safety_gold']}' is not Yes or No.", file=table.origin, row=number
             )
         shown = [item_text(cells[name] or "", RELEASES["350"]) for name in ("context", "response")]
-        counts = [cells[name] or "" for name in _COUNTS]
-        if not all(count.isdecimal() for count in counts):
-            raise BadInput("A count is not a whole number.", file=table.origin, row=number)
+        counts = [whole_number(cells[name] or "", "The count", file=table.origin, row=number) for name in _COUNTS]
         item = clean_key(cells["item_id"] or "")
         if item in found:
             raise BadInput(f"The item '{item[:40]}' stands here again.", file=table.origin, row=number)
-        found[item] = ((*shown, gold), [int(count) for count in counts])
+        found[item] = ((*shown, gold), counts)
     return found
 
 
