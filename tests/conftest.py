@@ -39,6 +39,11 @@ def no_secrets() -> Iterator[None]:
     redact.forget()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests with a browser come last: playwright keeps an event loop in its process, where asyncio.run then fails."""
+    items.sort(key=lambda item: "browser" in getattr(item, "fixturenames", ()))
+
+
 @pytest.fixture(scope="session")
 def absent() -> Callable[[str, str], None]:
     """``absent("browser", "why")`` skips, or fails where this kind must be there."""

@@ -76,7 +76,7 @@ def test_a_process_killed_while_it_writes_leaves_nothing_after_the_next_start(tm
     Run.start(folder, PLAN, resume=False).release()
     (folder / "service").mkdir()
     script = (
-        "import os, signal, sys; from pathlib import Path; from evenhand.runs import files\n"
+        "import os, signal, sys; from pathlib import Path; from evenhand import files\n"
         "files.os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)\n"
         "files.write_atomically(Path(sys.argv[1]), b'new')"
     )
