@@ -9,7 +9,7 @@ import queue
 import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -270,7 +270,8 @@ def stream(
     finally:
         started.wait()
         if thread.is_alive() and "task" in handle:
-            handle["loop"].call_soon_threadsafe(handle["task"].cancel)
+            with suppress(RuntimeError):  # the loop may have been closed since
+                handle["loop"].call_soon_threadsafe(handle["task"].cancel)
         thread.join()
 
 
