@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Way", "audit_ways", "drift_ways", "forecast_lines", "memory_words", "rating_ways", "time_words"]
 
 LONG = 3600.0
-"""Seconds beyond which a run is told how it could be shorter."""
+"""Seconds of an expected run beyond which ways to shorten it are listed."""
 
 Rows = Sequence[tuple[str, "Estimate"]]
 

@@ -101,7 +101,7 @@ def print_table(
 
 
 def print_estimate(rows: Sequence[tuple[str, Estimate]], *, as_json: bool, ways: Sequence[Way] = ()) -> None:
-    """Calls, prompt tokens and completion tokens at the most, before a run; time and memory where they were probed."""
+    """Calls, prompt tokens and the maximum of completion tokens, before a run; time and memory if probed."""
     if as_json:
         from dataclasses import asdict
 
