@@ -254,7 +254,9 @@ def test_a_working_directory_that_is_gone_is_named(tmp_path: Path, monkeypatch: 
 
 
 def test_a_checkpoint_that_torch_could_not_write_is_the_disk() -> None:
-    said = refusal(RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 646528 vs 646416"), Path("run"))
+    said = refusal(
+        RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 646528 vs 646416"), Path("run")
+    )
     assert said is not None
     assert said.startswith("run: A checkpoint could not be written. Free some space")
 

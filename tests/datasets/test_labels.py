@@ -64,7 +64,10 @@ def test_model_and_config_are_both_part_of_the_key() -> None:
         ),
         ({"rep": ["1", "2", "x", "2"]}, r"row 3: The repetition 'x' is not a whole number"),
         ({"rep": ["1", "2", "1.5", "2"]}, r"row 3: The repetition '1\.5' is not a whole number"),
-        ({"rep": ["1", "2", str(2**64 - 1), "2"]}, r"row 3: The repetition '18446744073709551615' is not a whole number"),
+        (
+            {"rep": ["1", "2", str(2**64 - 1), "2"]},
+            r"row 3: The repetition '18446744073709551615' is not a whole number",
+        ),
         ({"group": ["a", "a", "b", "a"]}, r"row 4: 'Bo' is listed under two groups, 'b' \(row 3\) and 'a'"),
         ({"group": ["a", "a", "b", ""]}, r"row 4: The column 'group' \(group\) is empty"),
         ({"name": ["", "Ann", "Bo", "Bo"]}, r"row 1: The column 'name' \(name\) is empty"),
