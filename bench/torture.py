@@ -34,7 +34,7 @@ from torture_parts.kit import BAD, Counts, Place  # noqa: E402
 from torture_parts.wire import wire  # noqa: E402
 
 PARTS: dict[str, Callable[[Place], Counts]] = {"kills": kills, "wire": wire, "inputs": inputs, "disks": disks}
-LANES = ({"kills": 0.75, "disks": 0.25}, {"wire": 0.6}, {"inputs": 1.0})
+LANES = ({"kills": 0.75, "disks": 0.25}, {"wire": 0.45}, {"inputs": 1.0})
 """What is done one after the other, each with its share of the minutes; the lanes run side by side. The server's faults are mostly
 waits, so that two cores are enough. A part that is chosen alone has all of the time."""
 _LIBRARIES = ("evenhand", "torch", "transformers", "polars", "pyarrow", "httpx", "numpy")

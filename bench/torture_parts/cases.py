@@ -279,7 +279,7 @@ def header_case(bases: Bases, folder: Path, draw: random.Random) -> Case:
 
 FAMILIES: tuple[tuple[Callable[[Bases, Path, random.Random], Case], int], ...] = (
     *((table_case(reader), reader.weight) for reader in READERS),
-    (config_case, 24), (option_case, 6), (artefact_case, 3), (header_case, 2), (adapter_case, 1), (model_case, 1), (run_case, 10),
+    (config_case, 32), (option_case, 6), (artefact_case, 3), (header_case, 2), (adapter_case, 1), (model_case, 1), (run_case, 10),
     (cache_case, 1), (journal_case, 1), (models_case, 4),
 )  # fmt: skip
 """Every kind of case with its weight in the draw."""
