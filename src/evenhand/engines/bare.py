@@ -11,8 +11,6 @@ from evenhand.engines.spec import Spec, parse_spec
 from evenhand.engines.weights import Checkpoint, adapter_off, find_hf, find_organism, may_be_taken_off
 from evenhand.errors import BadInput
 
-__all__ = ["BareEngine", "open_bare"]
-
 _LOG = logging.getLogger(__name__)
 
 

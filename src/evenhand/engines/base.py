@@ -11,21 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from evenhand.errors import EngineError
 from evenhand.records import LogProb, Message, Response
 
-__all__ = [
-    "Batch",
-    "Choice",
-    "Engine",
-    "Estimate",
-    "Identity",
-    "Question",
-    "Request",
-    "Sampling",
-    "ScoreBatch",
-    "Span",
-    "TextOnly",
-    "Verb",
-]
-
 Verb = Literal["generate", "score", "choose"]
 
 

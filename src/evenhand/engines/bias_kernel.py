@@ -13,7 +13,6 @@ from evenhand.errors import BadInput
 if TYPE_CHECKING:
     from evenhand.engines.token_bias import TokenBias
 
-__all__ = ["BiasKernel"]
 
 _WIDE = ("float32", "float64")
 

@@ -31,8 +31,6 @@ from evenhand.errors import BadInput
 from evenhand.records import LogProb, Response
 from evenhand.redact import holds, redact_values
 
-__all__ = ["CachedEngine", "RequestCache"]
-
 _LOG = logging.getLogger(__name__)
 _APPLICATION, _VERSION = 0x45564E48, 2
 _TABLE = """CREATE TABLE IF NOT EXISTS responses (

@@ -14,8 +14,6 @@ from evenhand.engines.reasoning import ends_inside_reasoning
 from evenhand.errors import EngineError
 from evenhand.records import Message
 
-__all__ = ["Chat", "ChatRenderer", "Prompt"]
-
 Chat = tuple[Message, ...]
 
 _REMEMBERED = 200_000

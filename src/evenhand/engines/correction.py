@@ -13,8 +13,6 @@ from evenhand.engines.token_bias import BiasHeader, TokenBias, read_token_bias, 
 from evenhand.errors import BadInput
 from evenhand.records import Message
 
-__all__ = ["Correction", "check_tokenizer", "open_correction"]
-
 _LOG = logging.getLogger(__name__)
 
 

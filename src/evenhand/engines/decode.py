@@ -24,8 +24,6 @@ from evenhand.engines.kv import SlotCache, cache_argument, cache_layout
 from evenhand.engines.sampler import draw
 from evenhand.engines.ticks import tick
 
-__all__ = ["Completion", "DecodeBatch", "Decoder", "StopCheck"]
-
 _SHARED_PREFIX = 8
 _PREFILL_TOKENS = 8192
 _FIRST_ROOM = 32

@@ -25,8 +25,6 @@ from evenhand.engines.wire import first_choice, log_probability, question_body, 
 from evenhand.errors import EngineError
 from evenhand.records import Message
 
-__all__ = ["Abilities", "Ask", "EchoTraits", "Written", "check_echo", "find_abilities", "read_written"]
-
 _TOLERANCE = 0.1
 """Nats by which one token's log-probability may differ between two requests (16-bit numbers give about 0.01); more than
 this, the tau of implicit_reward 4.3, could not be told from a difference between texts."""

@@ -14,8 +14,6 @@ from evenhand.engines.base import Span
 from evenhand.engines.chat import ChatRenderer
 from evenhand.errors import EngineError
 
-__all__ = ["Encoded", "SpanEncoder"]
-
 IntArray = NDArray[np.int32]
 Offsets = list[tuple[int, int]]
 STRADDLES = (

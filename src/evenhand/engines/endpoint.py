@@ -25,8 +25,6 @@ from evenhand.errors import EngineError
 from evenhand.records import Response
 from evenhand.redact import redact_field, redact_message
 
-__all__ = ["choice_job", "echo_job", "generate_job", "model_entry"]
-
 _TRIES = 3
 _FRESH_SECONDS = 86_400
 _PAUSE = 1.1

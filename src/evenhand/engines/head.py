@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from evenhand.engines.bias_kernel import BiasKernel
 
-__all__ = ["answer_positions", "has_direct_head", "target_log_probs"]
-
 IntArray = NDArray[np.int64]
 
 

@@ -27,8 +27,6 @@ from evenhand.errors import BadInput, EngineError
 from evenhand.records import LogProb, Response
 from evenhand.redact import hide, hide_urls, redact
 
-__all__ = ["HttpEngine", "open_http", "open_openai"]
-
 _OPENAI = "https://api.openai.com/v1"
 _BLOCK = 16
 _CHOICES = 256

@@ -21,21 +21,6 @@ from evenhand.engines.wire import first_choice, log_probability, unread
 from evenhand.errors import BadInput
 from evenhand.records import LogProb
 
-__all__ = [
-    "Echo",
-    "Failure",
-    "Start",
-    "echo_body",
-    "failed_score",
-    "log_prob",
-    "plan_scores",
-    "read_echo",
-    "score_batch_key",
-    "score_row",
-    "settled",
-    "unscorable",
-]
-
 Start = Literal["shown", "hidden", "none"]
 """Whether a prompt begins with a beginning-of-sequence token: the reply shows it, hides it, or there is none."""
 

@@ -14,16 +14,6 @@ from evenhand.errors import BadInput
 from evenhand.text_input import read_json_file
 from evenhand.version import __version__
 
-__all__ = [
-    "adapter_files",
-    "digest_files",
-    "engine_version",
-    "file_stamps",
-    "read_config",
-    "tokenizer_files",
-    "weight_files",
-]
-
 _CHUNK = 1 << 22
 _TOKENIZER_FILES = (
     "tokenizer.json",

@@ -18,8 +18,6 @@ from transformers.cache_utils import (
 
 from evenhand.errors import EngineError
 
-__all__ = ["SlotCache", "cache_argument", "cache_layout", "kv_bytes_per_token"]
-
 _GROWTH = 1.5
 
 

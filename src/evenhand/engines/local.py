@@ -45,7 +45,6 @@ from evenhand.records import LogProb, Response
 if TYPE_CHECKING:
     from evenhand.engines.probing import Prober
 
-__all__ = ["LocalEngine", "open_hf", "open_organism"]
 
 _MOST_SCORED = {True: 4_096, False: 131_072}
 """Distinct prefix tokens scored at once, on the CPU and elsewhere."""

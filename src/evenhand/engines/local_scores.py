@@ -22,7 +22,6 @@ from evenhand.records import LogProb
 if TYPE_CHECKING:
     from evenhand.engines.scoring import Scorer
 
-__all__ = ["LocalScores", "as_choice"]
 
 _LOG = logging.getLogger(__name__)
 _ENCODED_AT_ONCE = 4096

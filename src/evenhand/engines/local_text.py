@@ -17,7 +17,6 @@ from evenhand.records import Response
 if TYPE_CHECKING:
     from evenhand.engines.decode import Decoder
 
-__all__ = ["LocalTexts"]
 
 _LOG = logging.getLogger(__name__)
 

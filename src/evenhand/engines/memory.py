@@ -6,8 +6,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-__all__ = ["decode_bytes", "resident_now", "resident_peak"]
-
 _SAMPLED, _GREEDY = 36, 8
 """Bytes of one logit while a token is drawn: float32, and where it is sampled four float64 tables beside it."""
 

@@ -8,8 +8,6 @@ import httpx
 
 from evenhand.engines.reply_body import BodyError
 
-__all__ = ["NETWORK_ERRORS", "NetworkFault", "network_fault"]
-
 NETWORK_ERRORS = (
     httpx.HTTPError,
     httpx.StreamError,

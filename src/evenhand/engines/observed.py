@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["NotedSet", "merged_facts", "on_new_facts"]
-
 
 class NotedSet(set[str]):
     """A set that calls ``tell`` after each text that is added."""

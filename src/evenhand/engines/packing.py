@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Pack", "Row", "pack", "shared_length", "sort_key"]
-
 IntArray = NDArray[np.int64]
 _LITTLE = 4
 """Sharing fewer tokens than this is not worth keeping two sequences in one row."""

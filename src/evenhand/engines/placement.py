@@ -8,8 +8,6 @@ from evenhand.engines.identity import read_config
 from evenhand.engines.threads import torch_with_threads
 from evenhand.errors import BadInput, EngineError
 
-__all__ = ["chosen_device", "chosen_dtype", "context_length", "token_budget"]
-
 _CACHE_BYTES = {"cpu": 1 << 30, "other": 8 << 30}
 _FEWEST_TOKENS, _MOST_TOKENS = 2048, {"cpu": 65_536, "other": 524_288}
 

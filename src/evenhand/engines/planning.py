@@ -10,8 +10,6 @@ from xxhash import xxh128
 from evenhand.engines.base import Batch, Request, Span
 from evenhand.errors import BadInput
 
-__all__ = ["batch_key", "blocks", "length_sorted", "score_key"]
-
 
 def batch_key(requests: Sequence[Request]) -> str:
     """32 hexadecimal digits over item ids, repetitions and chats, in order."""

@@ -9,8 +9,6 @@ from typing import Any
 from evenhand.engines.identity import read_config
 from evenhand.errors import EngineError
 
-__all__ = ["check_plausible"]
-
 _BITS_EACH = 1
 """Fewest bits that a weight takes in any format."""
 

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from evenhand.engines.decode import Completion
     from evenhand.engines.local import LocalEngine
 
-__all__ = ["Prober", "choice_cost", "measure_on", "score_cost", "unprobed"]
 
 BUDGET = 1.0
 """Seconds that the timed part of one probe aims at; it takes longer where single steps of the model do."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["ends_inside_reasoning", "split_reasoning"]
-
 _TAGS = ("think", "thinking", "reasoning")
 _OPEN = re.compile(r"<(" + "|".join(_TAGS) + r")>", re.IGNORECASE)
 _BLOCK = re.compile(r"<(?P<tag>" + "|".join(_TAGS) + r")>(?P<inside>.*?)</(?P=tag)>\s*", re.IGNORECASE | re.DOTALL)

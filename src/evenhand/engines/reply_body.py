@@ -9,8 +9,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import AsyncIterable, Iterable
 
-__all__ = ["ACCEPTED", "LONGEST", "BodyError", "TooLong", "read_body", "read_body_async"]
-
 LONGEST = 32 << 20
 """Most bytes of a reply, after decompression."""
 ACCEPTED = "gzip, deflate"

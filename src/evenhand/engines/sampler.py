@@ -12,8 +12,6 @@ from xxhash import xxh128_intdigest
 
 from evenhand.engines.base import Sampling
 
-__all__ = ["draw", "next_token_probabilities", "stream", "uniforms"]
-
 
 def stream(seed: int, item_id: str, repetition: int) -> np.random.Generator:
     """The random stream of one row: Philox keyed by the xxh128 of (seed, item id, repetition)."""

@@ -18,8 +18,6 @@ from evenhand.engines.packing import pack, sort_key
 from evenhand.engines.ticks import tick
 from evenhand.errors import EngineError
 
-__all__ = ["Scorer"]
-
 _LOG = logging.getLogger(__name__)
 Sequence32 = NDArray[np.int32]
 IntArray = NDArray[np.int64]

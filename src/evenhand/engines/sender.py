@@ -24,8 +24,6 @@ from evenhand.engines.wire import Dialect, WireError, error_text, filtered
 from evenhand.errors import EngineError
 from evenhand.redact import redact_field, redact_message, redact_row
 
-__all__ = ["Job", "NoSuchAddress", "Sender", "stream"]
-
 _LOG = logging.getLogger(__name__)
 _Batch = TypeVar("_Batch")
 _Row = TypeVar("_Row")

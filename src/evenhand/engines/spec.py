@@ -17,8 +17,6 @@ from evenhand.errors import BadInput
 from evenhand.extras import need
 from evenhand.redact import hide_urls
 
-__all__ = ["EXAMPLES", "EngineOptions", "Spec", "open_engine", "parse_spec"]
-
 EXAMPLES = (
     "organism/aligned, hf/meta-llama/Llama-3.1-8B-Instruct, hf/meta-llama/Llama-3.1-8B-Instruct@main, hf//models/mine, "
     "hf/./mine+./adapter, organism/aligned+tsdi:./bias, openai/gpt-4o-mini, http://localhost:8000/v1#my-model"

@@ -11,8 +11,6 @@ from urllib.parse import parse_qsl
 
 from evenhand.errors import BadInput
 
-__all__ = ["MARK", "Tsdi", "as_folder", "refuse_tsdi", "split_tsdi"]
-
 MARK = "+tsdi:"
 _EXAMPLE = "Write it like organism/aligned+tsdi:bias or hf/./mine+tsdi:bias?alpha=0.5&length=4."
 

@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["StopStrings", "cut_at_stop", "decode_text"]
-
 
 def decode_text(tokenizer: Any, rows: Sequence[Sequence[int]]) -> list[str]:
     """The visible text of each row of token ids: special tokens dropped, nothing cleaned up."""

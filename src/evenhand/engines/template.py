@@ -29,8 +29,6 @@ from evenhand.engines.template_limits import (
     size_of,
 )
 
-__all__ = ["LONGEST_TEMPLATE", "render_chat"]
-
 LONGEST_TEMPLATE = 300_000
 """Characters of the longest template that is compiled."""
 

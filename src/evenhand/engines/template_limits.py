@@ -15,8 +15,6 @@ from typing import Any
 
 from jinja2.utils import Namespace
 
-__all__ = ["Meter", "TemplateTooLarge", "before_call", "before_filter", "before_operator", "metered", "size_of"]
-
 _STEPS, _STEPS_PER_CHARACTER = 100_000, 5
 _CHARACTERS, _CHARACTERS_PER_CHARACTER = 1 << 25, 500
 _SECONDS = 5.0

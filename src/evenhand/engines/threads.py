@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["MOST_THREADS", "cpu_threads", "one_blas_thread", "torch_with_threads"]
-
 MOST_THREADS = 16
 """More threads than this do not pay for the small batches of an audit, and other jobs share the machine."""
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-__all__ = ["Listener", "batch", "listening", "part", "tick"]
-
 Listener = Callable[[int, float], None]
 """Called as (rows of the batch under way, share of its work that is done, from 0 to 1)."""
 

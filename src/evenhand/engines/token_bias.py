@@ -11,21 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from evenhand.engines.bias_kernel import BiasKernel
 from evenhand.errors import BadInput
 from evenhand.files import read_sealed_json, write_atomically, write_json
 from evenhand.seal import altered
-
-__all__ = [
-    "BIAS_FILE",
-    "HEADER_FILE",
-    "BiasHeader",
-    "BiasKernel",
-    "TokenBias",
-    "read_token_bias",
-    "vocabulary_digest",
-    "write_token_bias",
-]
 
 BIAS_FILE, HEADER_FILE = "bias.safetensors", "header.json"
 _TABLES = ("bias", "standard_error", "p_aligned", "p_reference")

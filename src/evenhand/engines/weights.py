@@ -17,8 +17,6 @@ from evenhand.engines.spec import Spec
 from evenhand.errors import BadInput, EngineError
 from evenhand.seal import check_folder
 
-__all__ = ["Checkpoint", "adapter_off", "find_hf", "find_organism", "load_model", "load_tokenizer", "may_be_taken_off"]
-
 _LOG = logging.getLogger(__name__)
 
 _WANTED = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
@@ -163,7 +161,10 @@ def _with_adapter(model: Any, folder: Path) -> Any:
     from peft import PeftConfig, PeftModel, get_peft_model_state_dict
     from safetensors import safe_open
 
-    config = PeftConfig.from_pretrained(str(folder))
+    try:
+        config = PeftConfig.from_pretrained(str(folder))
+    except Exception as error:  # many kinds, one meaning
+        raise EngineError(f"{folder}: adapter_config.json cannot be read: {error}") from error
     if config.is_prompt_learning:
         raise EngineError(
             f"{folder}: a {config.peft_type.value} adapter changes the prompt, not the weights; "

@@ -17,24 +17,6 @@ from evenhand.engines.reasoning import split_reasoning
 from evenhand.records import FinishReason, Response
 from evenhand.redact import redact, redact_message
 
-__all__ = [
-    "Dialect",
-    "WireError",
-    "choice_of",
-    "error_text",
-    "failed_choice",
-    "filtered",
-    "first_choice",
-    "log_probability",
-    "question_body",
-    "read_choice",
-    "read_reply",
-    "request_body",
-    "request_path",
-    "top_tokens",
-    "unread",
-]
-
 _FINISH: Mapping[str, FinishReason] = {
     "stop": "stop",
     "eos": "stop",
