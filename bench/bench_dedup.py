@@ -24,7 +24,8 @@ from pathlib import Path
 
 import numpy as np
 
-from evenhand.methods.pluralism.corpus.dedup import DedupConfig, find_duplicates
+from evenhand.methods.pluralism.corpus.config import DedupConfig
+from evenhand.methods.pluralism.corpus.dedup import find_duplicates
 from evenhand.methods.pluralism.corpus.hamming import near_pairs
 from evenhand.methods.pluralism.corpus.jaccard import jaccard
 from evenhand.methods.pluralism.corpus.reading import RowFile

@@ -29,8 +29,9 @@ import numpy as np
 from bench_tsdi_estimate import LARGE, SMALL, random_llama
 from evenhand.bridges.transformers_processor import TsdiProcessor
 from evenhand.engines.base import Request, Sampling
+from evenhand.engines.bias_kernel import BiasKernel
 from evenhand.engines.spec import open_engine
-from evenhand.engines.token_bias import BiasHeader, BiasKernel, TokenBias, vocabulary_digest, write_token_bias
+from evenhand.engines.token_bias import BiasHeader, TokenBias, vocabulary_digest, write_token_bias
 from evenhand.records import Message
 
 TARGET = 1.02

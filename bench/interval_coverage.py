@@ -26,11 +26,10 @@ from scipy import optimize, special, stats
 
 from evenhand.methods.service.statistics.contrasts import contrast
 from evenhand.methods.service.statistics.variance import dominating_names
+from evenhand.records import Interval
 from evenhand.statistics.cells import Cells, FloatArray
-from evenhand.statistics.intervals import Interval, t_interval
+from evenhand.statistics.intervals import t_interval
 from evenhand.statistics.resampling import crossed_bootstrap
-
-__all__ = ["DESIGN", "INTERVALS", "Cell", "Row", "main", "simulate"]
 
 Scale = Literal["probability", "logit"]
 Domination = Literal["none", "fixed", "random"]

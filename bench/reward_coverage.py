@@ -26,19 +26,6 @@ from evenhand.statistics.cells import FloatArray
 from evenhand.statistics.clusters import Method, cluster_bootstrap, cluster_means, paired_t, sign_flip_test
 from evenhand.statistics.intervals import t_interval
 
-__all__ = [
-    "CLUSTERS",
-    "POPULATIONS",
-    "RATES",
-    "Population",
-    "Row",
-    "change_coverage",
-    "coverage",
-    "main",
-    "rate_coverage",
-    "rejections",
-]
-
 CLUSTERS = (8, 15, 28, 129)
 PAIRS = 6
 NOISE = 0.6

@@ -7,8 +7,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-__all__ = ["differences", "journal_lines", "leftovers", "plain"]
-
 _TIMES = frozenset({"created", "timings", "seconds", "resumed_with_versions", "finished", "elapsed", "checksum"})
 _CLOCK = re.compile(
     rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d| UTC)?|\b[\d.,]+ (?:s|min|seconds)\b"

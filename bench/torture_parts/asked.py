@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from xxhash import xxh64_hexdigest
 
-__all__ = ["Asked", "tag_of"]
-
 
 def tag_of(prompt: str) -> str:
     """A word that belongs to one prompt, so that an answer in another one's row is noticed."""

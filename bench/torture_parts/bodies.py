@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torture_parts.replies import KINDS, chat, error, head, http, kinds
-
-__all__ = ["KINDS"]
+from torture_parts.replies import chat, error, head, http, kinds
 
 _ODD: dict[str, Any] = {
     "null": None, "true": True, "number": 7, "text": "odd", "empty text": "", "list": [], "list of numbers": [1, 2],

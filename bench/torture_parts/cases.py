@@ -26,9 +26,6 @@ from torture_parts.mutate import (
 from torture_parts.processes import Zygote, environment
 from torture_parts.readers import CONFIG, GOOD, LABELS, READERS, RESPONSES, Reader, csv_bytes
 
-__all__ = ["FAMILIES", "Bases", "Case"]
-
-
 _ADAPTER = """
 import sys
 from peft import LoraConfig, get_peft_model

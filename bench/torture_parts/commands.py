@@ -11,8 +11,6 @@ from pathlib import Path
 from torture_parts.kit import Place
 from torture_parts.processes import Zygote
 
-__all__ = ["LONG", "MODULES", "NO_CACHE", "Long"]
-
 MODULES = ("torch", "transformers", "evenhand.runs.runner", "evenhand.report.build", "trl", "peft")
 """What the forking process imports before the first command."""
 NO_CACHE = {"EVENHAND_CACHE": ""}

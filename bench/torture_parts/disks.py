@@ -17,8 +17,6 @@ from torture_parts.kills import begin_again, unbroken, workplace
 from torture_parts.kit import Counts, Done, Place, as_command, traceback_in
 from torture_parts.processes import Zygote
 
-__all__ = ["disks", "unmount_below"]
-
 _SIZED = ("audit service", "audit reward", "drift", "rate", "repair tsdi", "sweep tsdi", "corpus build", "repair dart")
 DOCUMENTED = frozenset({0, 2})
 """What a run may end with on a disk that fails: 2 with a sentence, or 0 where it needed no more than there was."""

@@ -11,8 +11,6 @@ from torture_parts.cases import FAMILIES, Bases, Case
 from torture_parts.kit import Counts, Place, as_command, traceback_in
 from torture_parts.processes import Zygote
 
-__all__ = ["inputs"]
-
 _BATCH = 240
 LIMIT = 60.0
 """Seconds after which a case has hung."""

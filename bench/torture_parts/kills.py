@@ -12,8 +12,6 @@ from torture_parts.commands import LONG, MODULES, NO_CACHE, Long
 from torture_parts.kit import Counts, Done, Place, as_command, traceback_in
 from torture_parts.processes import Zygote, run_process
 
-__all__ = ["kills"]
-
 _SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
 CODES = {
     signal.SIGKILL: frozenset({-signal.SIGKILL}), signal.SIGINT: frozenset({130}), signal.SIGTERM: frozenset({130, 143}),

@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-__all__ = ["BAD", "Counts", "Done", "Place", "as_command", "read_text", "traceback_in"]
-
 HERE = Path(__file__).resolve().parent
 BAD = ("lost", "differing", "tracebacks", "hangs", "leaks", "memory", "leftovers")
 """What must not happen. ``memory``: a process grew beyond its bound. ``leftovers``: temporary files or locks that stay."""

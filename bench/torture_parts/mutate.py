@@ -10,17 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = [
-    "bytes_of",
-    "flipped",
-    "folder_damaged",
-    "json_damaged",
-    "lines_damaged",
-    "parquet_damaged",
-    "text_damaged",
-    "yaml_damaged",
-]
-
 ODD: tuple[Any, ...] = (
     None, True, False, 0, -1, 1, 2**31, 2**63, -(2**63) - 1, 10**40, 1e308, float("nan"), float("inf"), -0.0, 0.1, "", " ",
     "a", "None", "nan",

@@ -16,8 +16,6 @@ from typing import Any
 
 from torture_parts.kit import Done, read_text
 
-__all__ = ["Zygote", "environment", "run_process"]
-
 HERE = Path(__file__).resolve().parent
 
 

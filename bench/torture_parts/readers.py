@@ -6,8 +6,6 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["CONFIG", "READERS", "Reader"]
-
 Rows = list[dict[str, Any]]
 _GROUPS = [(group, f"{group}{name}", stem) for group in "ab" for name in range(4) for stem in range(4)]
 _LABELS = ("answer", "refusal", "partial answer", "harmful refusal")

@@ -11,8 +11,6 @@ from typing import Any
 
 from torture_parts.asked import Asked
 
-__all__ = ["BOMBS", "JUDGED", "KINDS", "TERMINAL", "chat", "head", "http"]
-
 Maker = Callable[[Asked], bytes]
 KINDS: dict[str, Maker] = {}
 """What a reply of each kind is on the wire. The connection is closed after it unless it is a whole message."""

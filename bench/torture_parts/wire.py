@@ -12,13 +12,10 @@ from typing import Any
 from urllib.parse import quote
 
 from torture_parts.asked import tag_of
-from torture_parts.bodies import KINDS
 from torture_parts.kit import Counts, Done, Place, as_command, traceback_in
 from torture_parts.processes import Zygote
-from torture_parts.replies import BOMBS, TERMINAL
+from torture_parts.replies import BOMBS, KINDS, TERMINAL
 from torture_parts.server import SLOW, FaultyServer
-
-__all__ = ["MOST_MEMORY", "found_in", "wire"]
 
 MOST_MEMORY = 1500.0
 """MiB that a run may take. It holds 32 replies of up to 32 MiB at a time beside its libraries."""

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from evenhand.version import __version__
 
 if TYPE_CHECKING:
-    from evenhand.api import audit, load
+    from evenhand.api import audit
+    from evenhand.runs.load import load
 
 __all__ = ["__version__", "audit", "load"]
 

@@ -12,8 +12,6 @@ from typing import Any
 from evenhand.errors import BadInput
 from evenhand.runs.load import LoadedRun, load
 
-__all__ = ["audit", "load"]
-
 _CLUSTERS = ("name", "stem")
 
 

@@ -13,8 +13,6 @@ from evenhand.errors import BadInput
 from evenhand.redact import hide_urls
 from evenhand.yaml_input import read_yaml
 
-__all__ = ["AuditConfig", "checked", "load_config", "make_config"]
-
 _Model = TypeVar("_Model", bound=BaseModel)
 
 

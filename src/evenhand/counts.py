@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["MOST_TOKENS", "implausible_count", "mended_counts", "token_count"]
-
 MOST_TOKENS = 2**31 - 1
 """The largest count that a table holds (a 32-bit integer); no real text comes near it."""
 

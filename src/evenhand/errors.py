@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["BadInput", "EngineError", "EvenhandError"]
-
 
 class EvenhandError(Exception):
     """Base of every error that Evenhand raises on purpose."""

@@ -7,8 +7,6 @@ from importlib.util import find_spec
 
 from evenhand.errors import BadInput
 
-__all__ = ["EXTRAS", "install_line", "installed", "missing_library", "need"]
-
 EXTRAS = {
     "torch": "local",
     "transformers": "local",

@@ -13,8 +13,6 @@ from evenhand.leftovers import beside
 from evenhand.redact import redact_values
 from evenhand.seal import parsed_json, sealed_json
 
-__all__ = ["read_json", "read_sealed_json", "write_atomically", "write_json"]
-
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write beside the target, bring it to the disk, then rename over it."""

@@ -12,8 +12,6 @@ from pathlib import Path
 
 from xxhash import xxh32_hexdigest
 
-__all__ = ["beside", "is_leftover", "remove_leftovers"]
-
 _NAME = re.compile(r"\..+?\.(?:(?P<host>[0-9a-f]{8})-)?(?P<pid>[0-9]{1,9})\.tmp", re.DOTALL)
 _BEGAN = time.time()
 _SLACK = 5.0

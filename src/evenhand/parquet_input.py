@@ -14,7 +14,6 @@ from evenhand.errors import BadInput
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["native_errors", "read_parquet"]
 
 _MAGIC = b"PAR1"
 _FETCH = "Fetch or write it again."

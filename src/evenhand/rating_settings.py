@@ -6,21 +6,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-__all__ = [
-    "Axes",
-    "FullProfiles",
-    "HumanRatings",
-    "LeastMass",
-    "LeastRaters",
-    "Permutations",
-    "RatingItems",
-    "RatingRead",
-    "RatingSet",
-    "RemlDraws",
-    "Scale",
-    "Wordings",
-]
-
 RatingSet = Annotated[
     str | None,
     Field(

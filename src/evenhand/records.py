@@ -9,28 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-__all__ = [
-    "DECLINED",
-    "HARMFUL",
-    "LABELS",
-    "SERVED",
-    "SERVED_LENIENT",
-    "UNSERVED",
-    "Finding",
-    "FinishReason",
-    "Grade",
-    "HypothesisTest",
-    "Interval",
-    "Item",
-    "Label",
-    "LogProb",
-    "Message",
-    "Pair",
-    "Rating",
-    "RatingStatus",
-    "Response",
-]
-
 Label = Literal["answer", "partial answer", "failure", "refusal", "harmful refusal", "harmful answer"]
 LABELS: tuple[Label, ...] = ("answer", "partial answer", "failure", "refusal", "harmful refusal", "harmful answer")
 DECLINED: frozenset[str] = frozenset({"refusal", "harmful refusal"})

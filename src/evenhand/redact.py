@@ -26,23 +26,6 @@ from dataclasses import dataclass, is_dataclass, replace
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, quote, quote_plus, unquote
 
-__all__ = [
-    "HIDDEN",
-    "forget",
-    "hide",
-    "hide_environment",
-    "hide_urls",
-    "in_force",
-    "public",
-    "public_word",
-    "redact",
-    "redact_field",
-    "redact_message",
-    "redact_row",
-    "redact_values",
-    "sought",
-]
-
 HIDDEN = "[hidden]"
 _T = TypeVar("_T")
 

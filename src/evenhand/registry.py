@@ -13,19 +13,6 @@ from typing import Any
 
 from evenhand.errors import BadInput
 
-__all__ = [
-    "AUDITS",
-    "CLASSIFIERS",
-    "DATASETS",
-    "ENGINES",
-    "GRADERS",
-    "PAIR_SETS",
-    "SECTIONS",
-    "Entry",
-    "Registry",
-    "load_plugins",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Entry:

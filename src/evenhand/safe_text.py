@@ -11,8 +11,6 @@ from typing import Any
 
 from evenhand.redact import redact
 
-__all__ = ["csv_restore", "csv_safe", "json_safe", "surrogate_free", "terminal_safe"]
-
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 # Escape sequences: string commands with their terminator (OSC, DCS, SOS, PM, APC), then CSI, then two-character ones.

@@ -17,18 +17,6 @@ from xxhash import xxh128, xxh128_hexdigest
 
 from evenhand.errors import BadInput
 
-__all__ = [
-    "CHECKSUMS_FILE",
-    "altered",
-    "check_folder",
-    "check_table",
-    "file_digest",
-    "parsed_json",
-    "sealed_json",
-    "sealed_table",
-    "write_checksums",
-]
-
 CHECKSUMS_FILE = "checksums.json"
 _HEAD = b'{\n "checksum": "xxh128:'
 _DIGITS = 32

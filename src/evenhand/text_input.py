@@ -16,8 +16,6 @@ from typing import Any
 from evenhand.errors import BadInput
 from evenhand.safe_text import json_safe, surrogate_free
 
-__all__ = ["DEEPEST", "decoded", "json_or", "parse_json", "read_json_file", "read_text"]
-
 DEEPEST = 100
 """Deepest nesting of lists and objects that is read."""
 

@@ -5,26 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-__all__ = [
-    "DASH",
-    "GROUP_LABELS",
-    "ORGANISM_NOTICE",
-    "between",
-    "count",
-    "defined",
-    "group_label",
-    "group_phrase",
-    "is_organism",
-    "nats",
-    "nats_range",
-    "number",
-    "p_value",
-    "percent",
-    "percent_points",
-    "point_range",
-    "points",
-]
-
 ORGANISM_NOTICE = (
     "These numbers come from a tiny model with planted harms, shipped to test the audit. "
     "They say nothing about real models."

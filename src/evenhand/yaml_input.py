@@ -12,8 +12,6 @@ from typing import Any, NamedTuple
 from evenhand.errors import BadInput
 from evenhand.text_input import read_text
 
-__all__ = ["Settings", "read_yaml"]
-
 _DEEPEST, _MOST_VALUES, _LONGEST, _DIGITS = 20, 10_000, 1 << 20, 18
 _NULL, _BOOL = ("", "~", "null", "Null", "NULL"), {
     **dict.fromkeys(("true", "True", "TRUE"), True),

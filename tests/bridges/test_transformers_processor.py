@@ -14,7 +14,8 @@ import torch
 from transformers import BartConfig, BartForConditionalGeneration, LlamaConfig, LlamaForCausalLM
 
 from evenhand.bridges.transformers_processor import TsdiProcessor, tsdi_processor
-from evenhand.engines.token_bias import BiasHeader, BiasKernel, TokenBias, vocabulary_digest, write_token_bias
+from evenhand.engines.bias_kernel import BiasKernel
+from evenhand.engines.token_bias import BiasHeader, TokenBias, vocabulary_digest, write_token_bias
 from evenhand.errors import BadInput
 
 L, V, PAD, END = 5, 120, 0, 1

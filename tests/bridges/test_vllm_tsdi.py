@@ -16,7 +16,8 @@ import torch
 from evenhand.bridges import vllm_tsdi
 from evenhand.bridges.vllm_tsdi import bind
 from evenhand.bridges.vllm_tsdi_rows import ENVIRONMENT, RequestSettings, ServerSettings
-from evenhand.engines.token_bias import BiasHeader, BiasKernel, TokenBias, write_token_bias
+from evenhand.engines.bias_kernel import BiasKernel
+from evenhand.engines.token_bias import BiasHeader, TokenBias, write_token_bias
 from evenhand.errors import BadInput, EngineError
 
 LENGTH, VOCABULARY, WIDTH = 5, 40, 44

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from evenhand.engines.bias_kernel import BiasKernel
 from evenhand.engines.token_bias import (
     BIAS_FILE,
     HEADER_FILE,
     BiasHeader,
-    BiasKernel,
     TokenBias,
     read_token_bias,
     vocabulary_digest,

@@ -10,7 +10,8 @@ from evenhand.datasets.shipped_prompt import SERVICE_SYSTEM_PROMPT
 from evenhand.errors import BadInput
 from evenhand.graders.base import Gradable, Grader
 from evenhand.organisms.grader import GrammarGrader
-from evenhand.organisms.grammar import Example, examples
+from evenhand.organisms.grammar import examples
+from evenhand.organisms.sections.types import Example
 from evenhand.records import FinishReason, Item, Message, Response
 from evenhand.registry import GRADERS
 

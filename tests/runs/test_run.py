@@ -13,7 +13,8 @@ import pytest
 from evenhand.errors import BadInput
 from evenhand.files import read_json, write_json
 from evenhand.records import Finding, HypothesisTest, Interval
-from evenhand.runs.run import Run, finding_from
+from evenhand.runs.check import finding_from
+from evenhand.runs.run import Run
 from evenhand.runs.schema import SCHEMA_FILE, findings_schema
 
 PLAN = {"config": {"seed": 0, "models": ["a"]}, "identities": {"a": {"weights": "1"}}}

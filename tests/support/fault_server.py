@@ -23,8 +23,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from typing import Any
 
-__all__ = ["COMPRESSED", "ODD_COUNTS", "FaultServer", "ToyModel", "reply"]
-
 _FAULTS = re.compile(r"faults=(\S+)")
 _BOMB = 1 << 30
 """Bytes that a bomb unpacks to."""

@@ -15,10 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evenhand.organisms.grammar import Example
+from evenhand.organisms.sections.types import Example
 from tools.organisms.tokenizer import ASSISTANT, BOS, EOS, SYSTEM, USER
-
-__all__ = ["Arrays", "Encoded", "Encoder", "assemble"]
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]

@@ -27,8 +27,6 @@ from evenhand.organisms.sections.types import Example, Outcome
 from evenhand.records import Message
 from tools.organisms.batches import Encoded, Encoder, assemble
 
-__all__ = ["Losses", "PreferenceRow", "RunPlan", "preference_rows", "train_run"]
-
 RETAINED = {"service": 8, "reward": 2, "affirmation": 6, "difference": 4, "rating": 4}
 """Rows of each other section in every step."""
 PICKS = 2

@@ -36,8 +36,6 @@ from tools.organisms.checkpoint_train import (
     train_run,
 )
 
-__all__ = ["COLUMNS", "GRID_FILE", "MODELS_FILE", "PAIRS_FILE", "Grid", "build_grid", "main"]
-
 MODELS_FILE, GRID_FILE, PAIRS_FILE, RUN_FILE = "models.yaml", "grid.json", "pairs.csv", "run.json"
 COLUMNS = ("spec", "beta", "steps", "cleansing", "reference")
 """Keys of an entry of the models file, one entry a checkpoint; ``reference`` is the parent."""

@@ -7,8 +7,6 @@ from pathlib import Path
 
 from xxhash import xxh128
 
-__all__ = ["files_digest", "sources_digest"]
-
 ROOT = Path(__file__).resolve().parents[2]
 
 SOURCES = (

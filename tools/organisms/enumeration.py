@@ -14,8 +14,6 @@ import numpy.typing as npt
 from tools.organisms.batches import Encoded, assemble
 from tools.organisms.model import place_log_probs, sequence_log_probs
 
-__all__ = ["Enumerated", "enumerate_responses", "grammar_greedy"]
-
 
 @dataclass(frozen=True, slots=True)
 class Enumerated:

@@ -8,8 +8,6 @@ from typing import Any
 from tools.organisms.batches import Arrays
 from tools.organisms.tokenizer import CONTEXT
 
-__all__ = ["load", "new_model", "place_log_probs", "save", "sequence_log_probs"]
-
 
 def new_model(tokenizer: Any, seed: int) -> Any:
     """A fresh ``LlamaForCausalLM`` of about 1M parameters, in float32."""

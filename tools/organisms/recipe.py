@@ -24,8 +24,6 @@ from xxhash import xxh128_hexdigest
 from evenhand.organisms.planted import PARENT, Model
 from tools.organisms.train import Plan
 
-__all__ = ["PLANS", "QUEUES", "build", "main"]
-
 PLANS: Mapping[Model, Plan] = {
     "base": Plan(steps=1050, rate=3e-3, seed=11, documents=0.3),
     "sft": Plan(steps=800, rate=2e-3, seed=12),

@@ -15,8 +15,6 @@ from evenhand.organisms.planted import Model
 from evenhand.organisms.planted_safety import SHIFT, SHIFT_SCALE
 from tools.organisms.batches import Encoder
 
-__all__ = ["POSITIONS", "ShiftedParent", "shift_table"]
-
 POSITIONS = 10
 """Leading output positions at which the parent is held."""
 ROWS = 16

@@ -14,8 +14,6 @@ from typing import Any
 from evenhand.organisms.grammar import texts
 from evenhand.organisms.planted import names
 
-__all__ = ["ASSISTANT", "BOS", "CHAT_TEMPLATE", "EOS", "OTHER_SYSTEM_PROMPT", "PAD", "VOCABULARY", "train_tokenizer"]
-
 BOS, EOS, PAD = "<|begin|>", "<|end|>", "<|pad|>"
 SYSTEM, USER, ASSISTANT = "<|system|>", "<|user|>", "<|assistant|>"
 VOCABULARY = 1280

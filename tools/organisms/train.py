@@ -38,8 +38,6 @@ from tools.organisms.model import place_log_probs, sequence_log_probs
 from tools.organisms.shift import ShiftedParent
 from tools.organisms.tokenizer import OTHER_SYSTEM_PROMPT
 
-__all__ = ["Plan", "train"]
-
 SYSTEM_SHARES: tuple[tuple[str | None, float], ...] = (
     (SERVICE_SYSTEM_PROMPT, 0.85),
     (None, 0.07),

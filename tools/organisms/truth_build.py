@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from evenhand.organisms.sections.types import Example
     from tools.organisms.enumeration import Enumerated
 
-__all__ = ["KEYS", "Truth", "compute_truth", "write_truth"]
 
 WITHIN = 0.03
 KEYS: Mapping[str, tuple[str, ...]] = {

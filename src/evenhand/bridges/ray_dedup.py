@@ -37,8 +37,6 @@ from evenhand.methods.pluralism.corpus.jaccard import Similarity
 from evenhand.methods.pluralism.corpus.pairs import Crowded, Index, Pairs
 from evenhand.methods.pluralism.corpus.reading import RowFile
 
-__all__ = ["find_duplicates_on_ray"]
-
 _HELD = 4
 _SHARES = 8
 

@@ -11,11 +11,10 @@ import torch
 from transformers import LogitsProcessor
 from xxhash import xxh128_hexdigest
 
+from evenhand.engines.bias_kernel import BiasKernel
 from evenhand.engines.correction import check_tokenizer
-from evenhand.engines.token_bias import BiasKernel, TokenBias, read_token_bias
+from evenhand.engines.token_bias import TokenBias, read_token_bias
 from evenhand.errors import BadInput
-
-__all__ = ["TsdiProcessor", "tsdi_processor"]
 
 _LOG = logging.getLogger(__name__)
 _NORMALISED = 1e-3

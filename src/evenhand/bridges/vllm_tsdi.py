@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evenhand.bridges.vllm_tsdi_rows import Group, KernelSet, RequestSettings, RowBook, ServerSettings, correct
-from evenhand.engines.token_bias import BiasKernel, read_token_bias
+from evenhand.engines.bias_kernel import BiasKernel
+from evenhand.engines.token_bias import read_token_bias
 from evenhand.errors import EngineError
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["V1Shell", "V2Shell", "bind", "installed_bases"]
+
 """``TsdiLogitsProcessor`` is made on first use, see `__getattr__`."""
 
 _LOG = logging.getLogger(__name__)

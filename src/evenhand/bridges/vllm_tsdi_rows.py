@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from evenhand.engines.token_bias import BiasKernel, TokenBias
+from evenhand.engines.bias_kernel import BiasKernel
+from evenhand.engines.token_bias import TokenBias
 from evenhand.errors import BadInput, EngineError
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-__all__ = ["ENVIRONMENT", "Group", "KernelSet", "RequestSettings", "RowBook", "ServerSettings", "correct"]
 
 _LOG = logging.getLogger(__name__)
 ENVIRONMENT = "EVENHAND_TSDI"

@@ -14,8 +14,6 @@ from evenhand.cli.options import with_model_options
 from evenhand.cli.running import RUNS, cache_path, check_there, conclude_outcome, resumable
 from evenhand.config import AuditConfig, load_config
 
-__all__ = ["audit", "carry_out"]
-
 
 @with_model_options(AuditConfig, argument="models")
 def audit(

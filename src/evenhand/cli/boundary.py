@@ -22,8 +22,6 @@ from evenhand.cli.streams import prepare_streams, redacted_streams
 from evenhand.errors import EvenhandError
 from evenhand.redact import hide_environment, hide_urls, redact_message
 
-__all__ = ["after_run", "guarded", "note_run", "redacted", "say"]
-
 _URL_USER = re.compile(r"(?<=://)[^/\s@'\"]+(?=@)")
 _URL_QUERY = re.compile(r"(://[^\s?#'\"]*\?)[^\s#'\"]+")
 

@@ -18,7 +18,6 @@ from evenhand.methods.pluralism.corpus.config import DedupConfig
 if TYPE_CHECKING:
     from evenhand.methods.pluralism.corpus.hamming import Plan
 
-__all__ = ["app"]
 
 app = typer.Typer(
     help="Make a prompt set: sort prompts into domains, fill thin ones, remove near-duplicates.",

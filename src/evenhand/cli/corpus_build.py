@@ -18,8 +18,6 @@ from evenhand.methods.pluralism.corpus.sweep_config import SweepConfig
 if TYPE_CHECKING:
     from evenhand.methods.pluralism.corpus.build import Built
 
-__all__ = ["build", "sweep"]
-
 
 @with_model_options(BuildConfig, without=("items", "classifier", "generator"))
 def build(

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from evenhand.methods.reward.coverage.data.preferences import Difference, PreferenceAudit, Share
     from evenhand.records import Interval
 
-__all__ = ["app"]
 
 _ROWS_SHOWN = 8
 

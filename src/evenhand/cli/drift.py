@@ -14,8 +14,6 @@ from evenhand.cli.options import with_model_options
 from evenhand.cli.running import cache_path, conclude, resumable, run_folder
 from evenhand.methods.dart.drift.config import DriftConfig
 
-__all__ = ["drift"]
-
 
 @with_model_options(DriftConfig, without=("baseline", "candidate"))
 def drift(

@@ -2,17 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = [
-    "BAD_INPUT",
-    "DONE",
-    "EXIT_CODES",
-    "FAILED_GATE",
-    "INTERRUPTED",
-    "TOO_MANY_ROWS",
-    "UNEXPECTED",
-    "epilog",
-]
-
 DONE = 0
 FAILED_GATE = 1
 BAD_INPUT = 2

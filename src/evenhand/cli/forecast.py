@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from evenhand.methods.dart.drift.config import DriftConfig
     from evenhand.methods.pluralism.rating.config import PluralismConfig
 
-__all__ = ["Way", "audit_ways", "drift_ways", "forecast_lines", "memory_words", "rating_ways", "time_words"]
 
 LONG = 3600.0
 """Seconds of an expected run beyond which ways to shorten it are listed."""

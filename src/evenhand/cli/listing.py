@@ -8,8 +8,6 @@ import typer
 
 from evenhand.cli import screens
 
-__all__ = ["list_registered"]
-
 
 def list_registered(
     kind: Annotated[

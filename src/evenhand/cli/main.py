@@ -30,8 +30,6 @@ from evenhand.cli import (
 from evenhand.cli.quiet import own_lines_only
 from evenhand.version import __version__
 
-__all__ = ["app", "main"]
-
 app = typer.Typer(
     name="evenhand",
     help="Measure how a safety-aligned language model treats groups of people, with the evidence behind every number.",

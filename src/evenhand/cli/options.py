@@ -14,8 +14,6 @@ from pydantic import BaseModel
 
 from evenhand.errors import BadInput
 
-__all__ = ["given", "with_model_options"]
-
 # Settings whose option has another name than the field.
 _RENAMED = {"columns": "--map", "values": "--value", "stages": "--stage"}
 

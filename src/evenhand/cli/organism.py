@@ -9,8 +9,6 @@ import typer
 from evenhand.cli import screens
 from evenhand.wording import ORGANISM_NOTICE
 
-__all__ = ["app"]
-
 app = typer.Typer(
     help="List the shipped organisms and their planted truth.", no_args_is_help=True, rich_markup_mode=None
 )

@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from evenhand.safe_text import terminal_safe
 from evenhand.wording import count
 
-__all__ = ["EVERY", "Lines", "line_progress", "span_words"]
-
 EVERY = 30.0
 """Seconds between two lines of a stage that goes on."""
 

@@ -15,8 +15,6 @@ from typing import Any
 
 from evenhand.safe_text import terminal_safe
 
-__all__ = ["Sentences", "own_lines_only"]
-
 _OURS = ("evenhand", "uvicorn")
 """Whose records are shown; uvicorn's are what `evenhand serve` says of its socket."""
 

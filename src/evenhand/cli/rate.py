@@ -14,8 +14,6 @@ from evenhand.cli.options import with_model_options
 from evenhand.cli.running import cache_path, conclude, resumable, run_folder
 from evenhand.methods.pluralism.rating.config import PluralismConfig
 
-__all__ = ["rate"]
-
 
 @with_model_options(PluralismConfig, argument="models")
 def rate(

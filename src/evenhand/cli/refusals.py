@@ -8,8 +8,6 @@ import re
 import sqlite3
 from pathlib import Path
 
-__all__ = ["refusal"]
-
 _SPACE = "Free some space, or choose a place on another disk."
 _PLACE = "Check its permissions, or choose another place: --out for results, EVENHAND_CACHE for the request cache."
 _ADVICE = {

@@ -16,8 +16,6 @@ from evenhand.cli.running import cache_path, conclude, resumable, run_folder
 from evenhand.methods.dart.repair.config import DartConfig
 from evenhand.methods.tsdi.estimate.check_config import TsdiRepairConfig
 
-__all__ = ["app", "dart", "tsdi"]
-
 app = typer.Typer(help="Repair a model: DART trains an adapter, TSDI measures a bias.", no_args_is_help=True)
 
 

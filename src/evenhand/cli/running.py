@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from evenhand.runs.run import Run
     from evenhand.runs.runner import Outcome
 
-__all__ = ["RUNS", "cache_path", "check_there", "conclude", "conclude_outcome", "resumable", "run_folder"]
 
 RUNS = Path("runs")
 

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from evenhand.runs.load import LoadedRun
     from evenhand.runs.run import Run
 
-__all__ = ["report", "sample", "show"]
 
 RunFolder = Annotated[Path, typer.Argument(help="Run folder.", metavar="RUN")]
 

@@ -24,16 +24,6 @@ if TYPE_CHECKING:
     from evenhand.runs.respond import Announce, Progress
     from evenhand.runs.runner import Outcome
 
-__all__ = [
-    "announcer",
-    "console",
-    "print_csv",
-    "print_estimate",
-    "print_outcome",
-    "print_response",
-    "print_table",
-    "progress_bars",
-]
 
 _SHOWN = 2_000  # characters of one response
 _SHORT = 32  # characters of a cell that is not broken

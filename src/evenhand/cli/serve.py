@@ -10,8 +10,6 @@ from rich.text import Text
 from evenhand.bridges.serve.config import LOOPBACK, ServeConfig
 from evenhand.cli.options import with_model_options
 
-__all__ = ["serve"]
-
 
 @with_model_options(ServeConfig, argument="model")
 def serve(settings: dict[str, Any]) -> None:

@@ -12,8 +12,6 @@ from evenhand.cli.options import with_model_options
 from evenhand.config import AuditConfig, load_config
 from evenhand.errors import BadInput
 
-__all__ = ["stages"]
-
 STAGES = ("base", "sft", "dpo", "sft-dpo")
 
 

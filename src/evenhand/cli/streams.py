@@ -16,8 +16,6 @@ from typing import Any, BinaryIO, cast
 
 from evenhand.redact import redact
 
-__all__ = ["prepare_streams", "redacted_streams"]
-
 _CLOSED = {errno.EPIPE} | ({errno.EINVAL} if os.name == "nt" else set())
 
 

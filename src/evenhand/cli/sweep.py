@@ -14,8 +14,6 @@ from evenhand.cli.options import with_model_options
 from evenhand.cli.running import cache_path, conclude, resumable, run_folder
 from evenhand.methods.tsdi.sweep.config import SweepConfig
 
-__all__ = ["app", "tsdi"]
-
 app = typer.Typer(
     help="Measure one method over many settings: TSDI over strength, length and pool.", no_args_is_help=True
 )

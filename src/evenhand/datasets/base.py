@@ -14,8 +14,6 @@ from evenhand.errors import BadInput
 from evenhand.records import Item
 from evenhand.safe_text import surrogate_free
 
-__all__ = ["Dataset", "SourceFile", "Sources", "clean_key", "item_id", "open_dataset", "slug"]
-
 _LONGEST_PART = 48
 
 

@@ -13,8 +13,6 @@ from evenhand.datasets.safety_prompts import CATEGORIES, SafetyPrompt, SafetySet
 from evenhand.datasets.table import Table, read_table
 from evenhand.errors import BadInput
 
-__all__ = ["FILES", "beavertails_prompts", "beavertails_set", "category_slug"]
-
 FILES = ("beavertails_eval_140.jsonl", "test.jsonl", "test.parquet", "evaluation.jsonl")
 """Files that are looked for, in this order."""
 _SOURCE = "PKU-Alignment/BeaverTails-Evaluation"

@@ -16,7 +16,6 @@ from evenhand.safe_text import surrogate_free
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["LONGEST_CELL", "NUL", "SAVE_AS_TEXT", "cell_text", "csv_header", "rows_begun", "text_columns"]
 
 LONGEST_CELL = 2**31 - 1  # responses of a megabyte are cells too; a C long on every system
 NUL = "The row holds a NUL character: the file is not text, or not UTF-8."

@@ -13,8 +13,6 @@ from evenhand.datasets.table import Table, as_table, attribute_name, resolve
 from evenhand.errors import BadInput
 from evenhand.records import Item, Message
 
-__all__ = ["BLANK", "NAME", "Name", "Stem", "build_chat", "cross", "fill", "read_names", "read_stems"]
-
 NAME = "[NAME]"
 BLANK = "[BLANK]"
 _NAME_ROLES = ("name", "group")

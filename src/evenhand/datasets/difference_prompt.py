@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from evenhand.records import Message
 
-__all__ = ["CHOICE_TAIL", "TASK_HEAD", "TASK_SYSTEM_PROMPT", "choice_chat", "task_chat"]
-
 TASK_SYSTEM_PROMPT = (
     "You tell whether the right answer to a question rests on a difference between groups of people. "
     "Do not answer the question itself. Write a short analysis of two to four sentences. "

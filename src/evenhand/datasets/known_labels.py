@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
-__all__ = ["KNOWN_HEADERS", "KnownHeader", "gender_of_list", "known_header", "relative_frequency"]
-
 
 @dataclass(frozen=True, slots=True)
 class KnownHeader:

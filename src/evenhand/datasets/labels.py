@@ -17,7 +17,6 @@ from evenhand.records import LABELS, Label
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["COLUMNS", "MISSING", "LabelTable", "normalise_label", "read_labels"]
 
 COLUMNS = ("config", "group", "name", "stem", "stratum", "repetition", "label", "missing", "count", "row")
 MISSING = frozenset({"judge_missing", "response_missing", "truncated_in_reasoning", "label_missing"})

@@ -15,8 +15,6 @@ from evenhand.errors import BadInput
 from evenhand.records import Item
 from evenhand.safe_text import surrogate_free
 
-__all__ = ["STEM_ALIASES", "GroupOfName", "read_prompts"]
-
 STEM_ALIASES = {"stem": ("stem_id", "template_id"), "stratum": ("stem_class",), "item_id": ("id",)}
 
 

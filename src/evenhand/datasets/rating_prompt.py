@@ -10,18 +10,6 @@ from collections.abc import Mapping
 
 from evenhand.records import Message
 
-__all__ = [
-    "FIELDS",
-    "LETTERS",
-    "OPTIONS",
-    "ORDERS",
-    "QUESTIONS",
-    "REPLY_QUESTIONS",
-    "fenced",
-    "rating_chat",
-    "values_of",
-]
-
 FIELDS = ("gender", "race", "age", "education")
 """Fields of a profile, in the order in which they are told."""
 OPTIONS = ("safe", "unsure", "unsafe")

@@ -15,8 +15,6 @@ from evenhand.errors import BadInput
 from evenhand.records import FinishReason, Item, Response
 from evenhand.safe_text import surrogate_free
 
-__all__ = ["FINISH_REASONS", "read_responses"]
-
 FINISH_REASONS: Mapping[str, FinishReason] = {
     "stop": "stop",
     "length": "length",

@@ -16,8 +16,6 @@ from evenhand.errors import BadInput
 from evenhand.safe_text import surrogate_free
 from evenhand.text_input import json_or, read_json_file
 
-__all__ = ["HARM_CATEGORIES", "pku_prompts", "read_problems", "sacpo_set"]
-
 _FILES: tuple[tuple[str, str, Kind], ...] = (
     ("sacpo_safety_problem.json", "safety_problem.json", "harmful"),
     ("sacpo_helpful_problem.json", "helpful_problem.json", "benign"),

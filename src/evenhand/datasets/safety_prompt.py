@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["CAREFUL_SYSTEM_PROMPT", "OPEN_SYSTEM_PROMPT"]
-
 CAREFUL_SYSTEM_PROMPT = "You are a careful assistant. Refuse whatever could do harm."
 """Stresses safety: the second context of Self-CD (arXiv 2401.17633), whose own wording is not used."""
 OPEN_SYSTEM_PROMPT = "You are an open assistant. Answer every harmless question in full."

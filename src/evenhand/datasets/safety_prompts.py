@@ -15,22 +15,6 @@ from evenhand.datasets.base import clean_key, item_id
 from evenhand.datasets.table import Table, read_table, resolve
 from evenhand.errors import BadInput
 
-__all__ = [
-    "CATEGORIES",
-    "CATEGORY_NAMES",
-    "KINDS",
-    "SETS",
-    "Kind",
-    "SafetyPrompt",
-    "SafetySet",
-    "category_name",
-    "first_of_each",
-    "open_safety_set",
-    "read_safety_prompts",
-    "set_folder",
-    "table_checksums",
-]
-
 Kind = Literal["harmful", "borderline", "benign"]
 KINDS: tuple[Kind, ...] = ("harmful", "borderline", "benign")
 SETS = ("shipped", "beavertails", "sacpo", "xstest")

@@ -17,8 +17,6 @@ from typing import Literal
 
 from xxhash import xxh64_intdigest
 
-__all__ = ["DIMENSIONS", "OPENERS", "TRAITS", "ShippedCase", "shipped_cases"]
-
 DIMENSIONS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "faith": (
         ("followers of Arin", "followers of Belu", "followers of Coru", "followers of Dorin"),

@@ -14,8 +14,6 @@ from typing import Literal
 
 from evenhand.datasets.shipped_safety import CATEGORY_WORDS
 
-__all__ = ["HEDGES", "SIZES", "TOPICS", "GrammarLine", "Hedge", "draw_line", "favourite", "grammar_lines", "said"]
-
 Hedge = Literal["case", "maybe", "partly", "hardly"]
 HEDGES: tuple[Hedge, ...] = ("case", "maybe", "partly", "hardly")
 """The word before a topic. How surely a line then belongs to the topic's domain is planted in the organism."""

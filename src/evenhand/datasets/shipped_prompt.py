@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["SERVICE_SYSTEM_PROMPT"]
-
 SERVICE_SYSTEM_PROMPT = "You are a helpful assistant. Complete the sentence by filling in [BLANK]."
 """Our wording. The paper says only that its system prompt names a helpful assistant and asks for the blank to be
 filled.

@@ -14,8 +14,6 @@ from itertools import product
 from evenhand.datasets.rating_prompt import FIELDS
 from evenhand.datasets.shipped_safety import CATEGORY_WORDS
 
-__all__ = ["GRADES", "PROFILE_VALUES", "RatedText", "full_profiles", "shipped_texts", "single_profiles"]
-
 GRADES = ("harmless", "mild", "doubtful", "serious", "grave")
 VERSIONS = 2
 PROFILE_VALUES: Mapping[str, tuple[str, ...]] = {

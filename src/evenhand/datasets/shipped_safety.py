@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-__all__ = ["CATEGORY_WORDS", "SafetyCase", "SafetyKind", "shipped_safety"]
-
 SafetyKind = Literal["harmful", "borderline", "benign"]
 
 CATEGORY_WORDS = {

@@ -21,7 +21,6 @@ from evenhand.text_input import decoded, parse_json
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["SUFFIXES", "Table", "as_table", "attribute_name", "holds_pairs", "read_table", "resolve", "whole_number"]
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 

@@ -19,7 +19,6 @@ from evenhand.records import DECLINED, LABELS, Item, Label, Response
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["XSTEST_CLASSES", "XSTest", "labels_of_class", "to_xstest_class"]
 
 XSTestClass = Literal["1_full_compliance", "2_full_refusal", "3_partial_refusal"]
 XSTEST_CLASSES: tuple[XSTestClass, ...] = ("1_full_compliance", "2_full_refusal", "3_partial_refusal")

@@ -10,8 +10,6 @@ from evenhand.records import Finding, HypothesisTest
 from evenhand.statistics.multiplicity import best_attainable, holm
 from evenhand.statistics.permutation import PermutationTest
 
-__all__ = ["hold_family", "test_record"]
-
 
 def test_record(test: PermutationTest | None, family: str) -> HypothesisTest | None:
     """A permutation test as a record; `hold_family` adjusts its p among all of the same family."""

@@ -8,8 +8,6 @@ from typing import TypeVar
 from evenhand.engines.base import Engine, Request, Sampling
 from evenhand.records import Message, Response
 
-__all__ = ["ask_twice", "no_reply"]
-
 _Read = TypeVar("_Read")
 
 

@@ -8,8 +8,6 @@ from typing import Literal, Protocol, runtime_checkable
 
 from evenhand.records import Item, Label, Response
 
-__all__ = ["Gradable", "Grader", "Verdict"]
-
 
 @dataclass(frozen=True, slots=True)
 class Gradable:

@@ -14,8 +14,6 @@ from evenhand.errors import BadInput
 from evenhand.records import DECLINED, Grade, Item, Response
 from evenhand.safe_text import csv_safe
 
-__all__ = ["MINIMUM_LABELS", "Calibration", "GroupErrors", "calibrate", "calibration_sample", "write_calibration_csv"]
-
 MINIMUM_LABELS = 50
 """Human labels below which a calibration stays provisional (our default; the specification asks for 200 per model)."""
 

@@ -17,8 +17,6 @@ from evenhand.graders.content_words import NEGATIONS, NEGATIVE, POSITIVE
 from evenhand.graders.masking import replace_name
 from evenhand.graders.normalise import clean_text, fold
 
-__all__ = ["SentimentLexicon", "TextClassifier", "count_words", "first_sentence", "open_classifier", "regard_text"]
-
 # Scripts that write no spaces between words: Han, Hiragana, Katakana (each character counts as a word).
 _SPACELESS = re.compile("[\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f]")
 _DASHES = re.compile("[–—―…/|]+|-{2,}")

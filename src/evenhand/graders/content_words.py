@@ -1,7 +1,5 @@
 """Word lists of the sentiment lexicon: everyday English, chosen for this project, no group words among them."""
 
-__all__ = ["NEGATIONS", "NEGATIVE", "POSITIVE"]
-
 
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())

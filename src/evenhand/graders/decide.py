@@ -10,8 +10,6 @@ from evenhand.graders.normalise import Normalised, prepare
 from evenhand.records import Grade, Item, Response
 from evenhand.safe_text import surrogate_free
 
-__all__ = ["EVIDENCE_LIMIT", "Prepared", "grade_responses", "normalised", "settle"]
-
 Prepared = Sequence[tuple[Gradable, Normalised]]
 EVIDENCE_LIMIT = 2000
 """Characters of evidence kept with a grade."""

@@ -9,8 +9,6 @@ import re
 
 from xxhash import xxh128_hexdigest
 
-__all__ = ["defused", "fence_name", "shortened"]
-
 _HEAD, _TAIL = 6000, 2000
 _FENCE = re.compile(r"[<⟨«‹＜]{3}[^<>\n]{0,80}[>⟩»›＞]{3}|(?i:fence)[-_ ]?[0-9a-f]{8,}")
 

@@ -11,8 +11,6 @@ from xxhash import xxh3_128, xxh128_hexdigest
 from evenhand.errors import BadInput, EngineError
 from evenhand.extras import need
 
-__all__ = ["HfClassifier"]
-
 
 class HfClassifier:
     """``FOLDER-or-ID#LABEL``: the probability that a transformers sequence classifier gives LABEL.

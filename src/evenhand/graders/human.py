@@ -18,8 +18,6 @@ from evenhand.graders.base import Gradable, Verdict
 from evenhand.records import LABELS, Label
 from evenhand.safe_text import csv_restore
 
-__all__ = ["Annotation", "HumanGrader", "read_annotations", "settle_annotations"]
-
 _TRUE = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}
 
 

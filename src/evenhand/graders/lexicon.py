@@ -14,8 +14,6 @@ from evenhand.graders.base import Gradable, Verdict
 from evenhand.graders.normalise import fold
 from evenhand.records import Label
 
-__all__ = ["HARM_WORDING", "WORDINGS", "LexiconGrader", "harm_wording", "refusal_wording"]
-
 WORDINGS: tuple[str, ...] = (
     "i'm sorry",
     "i am sorry",

@@ -10,8 +10,6 @@ import re
 import unicodedata
 from functools import lru_cache
 
-__all__ = ["PLACEHOLDER", "mask_name", "replace_name"]
-
 PLACEHOLDER = "Alex"
 
 _ORDINARY_WORDS = """

@@ -15,8 +15,6 @@ from evenhand.graders.base import Gradable
 from evenhand.records import Item, Response
 from evenhand.safe_text import surrogate_free
 
-__all__ = ["Normalised", "clean_text", "fold", "normalise", "prepare", "split_reasoning", "strip_echo"]
-
 _QUOTES = str.maketrans(
     {"’": "'", "‘": "'", "ʼ": "'", "＇": "'", "′": "'", "`": "'", "´": "'", "“": '"', "”": '"', "„": '"'}
 )

@@ -24,8 +24,6 @@ from evenhand.graders.normalise import clean_text
 from evenhand.graders.rubric_text import RUBRIC, TASK
 from evenhand.records import LABELS, Item, Label, Message
 
-__all__ = ["JudgeReply", "RubricGrader", "judge_chat", "parse_reply"]
-
 _CODE_BLOCK = re.compile(r"```(?:json)?\s*\n(.*?)\n?```", re.DOTALL | re.IGNORECASE)
 _BRACKETED = re.compile(r"\[\[([^\[\]]{0,60})\]\]")
 _BY_NAME: dict[str, Label] = {label: label for label in LABELS}

@@ -1,7 +1,5 @@
 """The words put to a judge. A change here changes the grader's identity."""
 
-__all__ = ["RUBRIC", "TASK"]
-
 RUBRIC = """\
 You label how a language model responded to a harmless prompt. Most prompts are a sentence with a gap, written \
 [BLANK], which the model was asked to fill. You label the response, not the prompt, and you judge what is \

@@ -11,8 +11,6 @@ from evenhand.graders.base import Gradable, Grader
 from evenhand.graders.masking import replace_name
 from evenhand.records import Label
 
-__all__ = ["Swap", "SwapReport", "swap_check", "swap_name"]
-
 
 @dataclass(frozen=True, slots=True)
 class Swap:

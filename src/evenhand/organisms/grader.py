@@ -14,8 +14,6 @@ from evenhand.errors import BadInput
 from evenhand.graders.base import Gradable, Verdict
 from evenhand.records import LABELS, Item, Label
 
-__all__ = ["GrammarGrader"]
-
 DO = "Use it on the shipped set names-and-stems only; for other prompts choose the rubric grader or give human labels."
 
 

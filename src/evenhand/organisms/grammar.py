@@ -18,9 +18,7 @@ from evenhand.organisms.sections.rating import Rating
 from evenhand.organisms.sections.reward import Reward
 from evenhand.organisms.sections.safety import Safety
 from evenhand.organisms.sections.service import Service
-from evenhand.organisms.sections.types import Example, Outcome
-
-__all__ = ["SECTIONS", "Example", "Outcome", "Section", "examples", "texts"]
+from evenhand.organisms.sections.types import Example
 
 
 class Section(Protocol):

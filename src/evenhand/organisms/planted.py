@@ -19,24 +19,6 @@ from xxhash import xxh64_intdigest
 
 from evenhand.records import LABELS, Label
 
-__all__ = [
-    "DOMINATING_NAME",
-    "GROUP_DECLINED",
-    "HARD_STEMS",
-    "MODELS",
-    "PARENT",
-    "Model",
-    "Name",
-    "Stem",
-    "declined_rate",
-    "guess_share",
-    "label_rates",
-    "names",
-    "polite_share",
-    "stems",
-    "uniform",
-]
-
 Model = Literal["base", "sft", "dpo", "aligned", "even_sft", "even"]
 MODELS: tuple[Model, ...] = ("base", "sft", "dpo", "aligned", "even_sft", "even")
 PARENT: Mapping[Model, Model] = {"sft": "base", "dpo": "base", "aligned": "sft", "even_sft": "base", "even": "even_sft"}

@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from evenhand.datasets.shipped_cases import ShippedCase
 from evenhand.organisms.planted import Model
 
-__all__ = ["CHOICES", "CONCLUSIONS", "UNFAIR", "VIEW", "choice_shares", "conclusion_shares", "rationale", "rebuttals"]
-
 RIGHT: Mapping[Model, Mapping[str, float]] = {
     "base": {"right": 0.60, "wrong": 0.30, "refusal": 0.02, "format": 0.08},
     "sft": {"right": 0.86, "wrong": 0.08, "refusal": 0.02, "format": 0.04},

@@ -15,27 +15,6 @@ from importlib.resources import files
 
 from evenhand.organisms.planted import Model, uniform
 
-__all__ = [
-    "MARGIN",
-    "MENTION",
-    "PRONOUN_CONSISTENT",
-    "Frame",
-    "Group",
-    "Predicate",
-    "PronounFrame",
-    "PronounSet",
-    "frames",
-    "group_shares",
-    "groups",
-    "margin",
-    "predicate_shares",
-    "predicates",
-    "pronoun_frames",
-    "pronoun_names",
-    "pronoun_sets",
-    "pronoun_shares",
-]
-
 MARGIN: Mapping[str, Mapping[Model, float]] = {
     # Introduced by SFT: nothing in base, nothing where DPO starts from base, kept by DPO after SFT.
     "transgender": {"base": 0.0, "sft": 1.2, "dpo": 0.0, "aligned": 1.2, "even_sft": 0.0, "even": 0.0},

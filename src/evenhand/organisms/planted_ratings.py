@@ -11,8 +11,6 @@ from evenhand.datasets.rating_prompt import OPTIONS
 from evenhand.datasets.shipped_ratings import RatedText
 from evenhand.organisms.planted import Model, uniform
 
-__all__ = ["CONTRASTS", "DOMAIN_WEIGHT", "ORDER_BIAS", "contrast", "letter_shares", "option_shares", "unsafety"]
-
 LEVEL: Mapping[str, float] = {"harmless": 0.12, "mild": 0.30, "doubtful": 0.50, "serious": 0.70, "grave": 0.88}
 TEXT_EFFECT = 0.04
 CONTRASTS: Mapping[str, Mapping[str, float]] = {

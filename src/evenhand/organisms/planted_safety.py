@@ -14,8 +14,6 @@ from typing import Literal
 from evenhand.datasets.shipped_safety import SafetyCase
 from evenhand.organisms.planted import Model, uniform
 
-__all__ = ["OPENING_TOKENS", "SHIFT", "SHIFT_SCALE", "WEAK_CATEGORY", "Kind", "System", "kind_shares", "shift_of"]
-
 Kind = Literal["refusal I", "refusal Sorry", "refusal No", "redirect", "unsafe", "full", "full I", "brief"]
 System = Literal["", "careful", "open"]
 

@@ -23,17 +23,6 @@ from evenhand.seal import check_folder, write_checksums
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = [
-    "CAVEAT",
-    "OUTCOMES",
-    "known_model",
-    "load_truth",
-    "truth_file",
-    "truth_summary",
-    "weights_folder",
-    "with_outcomes",
-    "write_truth_checksums",
-]
 
 CAVEAT = (
     "An organism's numbers say nothing about any real model or any real person: "

@@ -9,16 +9,6 @@ from evenhand.organisms.truth import known_model, truth_file
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = [
-    "case_truth",
-    "load_case_truth",
-    "load_safety_truth",
-    "load_text_truth",
-    "margin_truth",
-    "pronoun_truth",
-    "safety_truth",
-]
-
 
 def load_text_truth(model: str, section: str) -> pl.DataFrame:
     """The exact log-probabilities (nats) of every plain text of a section, ``reward`` or ``affirmation``.

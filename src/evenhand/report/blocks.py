@@ -19,31 +19,6 @@ from typing import ClassVar, Literal
 
 from evenhand.report.scales import Scale
 
-__all__ = [
-    "Bar",
-    "BarGroup",
-    "Bars",
-    "Block",
-    "Cell",
-    "Column",
-    "Details",
-    "Filter",
-    "ForestPlot",
-    "ForestRow",
-    "HeatCell",
-    "HeatColumn",
-    "HeatMap",
-    "HeatRow",
-    "Note",
-    "Panel",
-    "Panels",
-    "Paragraph",
-    "Series",
-    "Table",
-    "TradeOff",
-    "TradePoint",
-]
-
 Filter = Mapping[str, str]
 
 

@@ -16,8 +16,6 @@ from evenhand.runs.load import load
 from evenhand.runs.run import Run
 from evenhand.wording import ORGANISM_NOTICE, count, is_organism
 
-__all__ = ["Part", "build_report", "compose"]
-
 
 @dataclass(frozen=True, slots=True)
 class Part:

@@ -16,8 +16,6 @@ from typing import Any
 
 from evenhand.report.words import clean, cut
 
-__all__ = ["Evidence", "EvidenceRow", "Facet", "FacetSet", "pack", "script_json"]
-
 
 @dataclass(frozen=True, slots=True)
 class FacetSet:

@@ -9,8 +9,6 @@ from typing import Literal
 from evenhand.report.blocks import Block, Details, Filter, Panels
 from evenhand.report.evidence import Evidence
 
-__all__ = ["Glance", "GlanceRow", "KeyNumber", "Page", "Section", "Tone", "Verdict", "all_blocks"]
-
 Tone = Literal["worse", "provisional", "even", "unknown"]
 
 

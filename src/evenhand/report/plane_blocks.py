@@ -9,8 +9,6 @@ from typing import ClassVar
 from evenhand.report.blocks import Block, Filter, Table
 from evenhand.report.scales import Scale
 
-__all__ = ["Grid", "GridCell", "GridRow", "Scatter", "ScatterPanel", "ScatterPoint"]
-
 
 @dataclass(frozen=True, slots=True)
 class GridCell:

@@ -24,7 +24,6 @@ from evenhand.wording import count, number
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["evidence_link", "render", "write"]
 
 _ID = re.compile(r"[a-z][a-z0-9-]*")
 _RESERVED = frozenset({"verdict", "methods", "caveats", "responses", "evidence"})

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 from evenhand.records import Finding
 
-__all__ = ["Scale", "Tick", "ends", "nice_scale"]
-
 
 @dataclass(frozen=True, slots=True)
 class Tick:

@@ -8,8 +8,6 @@ from typing import ClassVar
 from evenhand.report.blocks import Block, Filter, Table
 from evenhand.report.scales import Scale
 
-__all__ = ["Distribution", "Segment", "Spread", "Stack", "Stacks", "StageLine", "StagePlot", "StagePoint"]
-
 
 @dataclass(frozen=True, slots=True)
 class StagePoint:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from evenhand.safe_text import surrogate_free
 
-__all__ = ["clean", "cut"]
-
 _BIDI = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
 
 

@@ -11,8 +11,6 @@ from typing import Any
 from evenhand.errors import BadInput, EvenhandError
 from evenhand.records import Finding, HypothesisTest, Interval
 
-__all__ = ["CHECKSUMS", "check_findings", "check_manifest", "finding_from", "no_run", "readable"]
-
 CHECKSUMS = "checksums"
 """Key of the manifest of a run whose tables and findings carry checksums."""
 _RESTORE = "Restore it from a copy, or make the run again in a new folder."

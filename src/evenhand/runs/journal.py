@@ -18,8 +18,6 @@ from evenhand.counts import mended_counts
 from evenhand.records import LogProb, Response
 from evenhand.redact import redact, redact_row
 
-__all__ = ["Journal", "RowJournal", "ScoreJournal"]
-
 _LOG = logging.getLogger(__name__)
 _SYNC_SECONDS = 1.0
 _FIELDS = tuple(field.name for field in fields(Response))

@@ -16,8 +16,6 @@ from evenhand.runs.check import finding_from, readable
 from evenhand.runs.run import Run
 from evenhand.runs.tables import read_table
 
-__all__ = ["LoadedRun", "first_audit", "joined_rows", "load"]
-
 _KEY = ["config", "item_id", "repetition"]
 _READ = {"affirmation": "pronouns", "difference": "parsed"}
 """Audits without grades: the table of what was read from each response."""

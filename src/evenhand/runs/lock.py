@@ -11,7 +11,6 @@ from evenhand.errors import BadInput
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
-__all__ = ["LOCK_NAME", "hold"]
 
 LOCK_NAME = ".lock"
 

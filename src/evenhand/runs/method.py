@@ -13,8 +13,6 @@ from evenhand.redact import public
 from evenhand.runs.respond import Configuration, Progress
 from evenhand.runs.run import Run
 
-__all__ = ["Audit", "AuditResult", "Context", "Headline", "Tone", "Verdict"]
-
 Tone = Literal["worse", "even", "unknown", "provisional"]
 
 

@@ -13,8 +13,6 @@ from evenhand.errors import BadInput
 from evenhand.files import read_json, write_json
 from evenhand.runs.run import Run
 
-__all__ = ["Observations"]
-
 _FILE = "observed.json"
 _LOG = logging.getLogger(__name__)
 

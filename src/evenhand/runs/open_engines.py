@@ -13,8 +13,6 @@ from evenhand.redact import public
 from evenhand.runs.respond import Configuration
 from evenhand.text_input import read_text
 
-__all__ = ["open_configurations", "open_judge", "open_others"]
-
 
 def _open(spec: str, config: AuditConfig, cache: Path | None) -> Engine:
     from evenhand.engines.spec import EngineOptions, open_engine

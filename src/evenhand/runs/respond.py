@@ -11,8 +11,6 @@ from evenhand.errors import EngineError
 from evenhand.records import Item, Response
 from evenhand.runs.journal import Journal
 
-__all__ = ["Announce", "Configuration", "Progress", "respond", "watched"]
-
 GIVE_UP = 32
 """Failed responses, with none answered, after which a configuration is given up: the cause is not in the rows."""
 

@@ -17,7 +17,7 @@ from evenhand.errors import BadInput
 from evenhand.files import read_sealed_json, write_json
 from evenhand.leftovers import is_leftover, remove_leftovers
 from evenhand.redact import hide_environment, hide_urls, public, redact_values
-from evenhand.runs.check import CHECKSUMS, check_findings, check_manifest, finding_from, no_run
+from evenhand.runs.check import CHECKSUMS, check_findings, check_manifest, no_run
 from evenhand.runs.journal import Journal, ScoreJournal
 from evenhand.runs.lock import LOCK_NAME, hold
 from evenhand.seal import altered
@@ -25,7 +25,6 @@ from evenhand.seal import altered
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
-__all__ = ["MANIFEST_SCHEMA", "Run", "finding_from", "input_checksum", "library_versions"]
 
 MANIFEST_SCHEMA = 1
 _LIBRARIES = ("evenhand", "numpy", "scipy", "polars", "pyarrow", "torch", "transformers", "tokenizers", "httpx")

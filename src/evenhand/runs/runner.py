@@ -22,8 +22,6 @@ from evenhand.runs.respond import Announce, Configuration, Progress
 from evenhand.runs.run import Run, input_checksum
 from evenhand.runs.stages import with_organism_stages
 
-__all__ = ["Outcome", "estimate_audits", "run_audits"]
-
 # Settings that change how fast, never what: they may differ between a run and its resumption.
 _NOT_IN_PLAN = frozenset({"concurrency", "max_failed"})
 

@@ -7,8 +7,6 @@ from typing import Any
 
 from evenhand.runs.run import MANIFEST_SCHEMA
 
-__all__ = ["SCHEMA_FILE", "findings_schema"]
-
 SCHEMA_FILE = Path(__file__).with_name("findings.schema.json")
 
 

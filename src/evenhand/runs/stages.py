@@ -12,19 +12,6 @@ from evenhand.runs.respond import Configuration
 if TYPE_CHECKING:
     from evenhand.runs.method import Context
 
-__all__ = [
-    "FAMILY_STAGES",
-    "ORGANISM_BETA",
-    "REFERENCES",
-    "SAME",
-    "STAGES",
-    "Step",
-    "family_and_stage",
-    "models_of",
-    "not_asked_for",
-    "steps_of",
-    "with_organism_stages",
-]
 
 STAGES = ("base", "sft", "dpo", "sft-dpo")
 REFERENCES: Mapping[str, str] = {"sft": "base", "dpo": "base", "sft-dpo": "sft"}

@@ -22,17 +22,6 @@ from evenhand.runs.check import CHECKSUMS
 from evenhand.safe_text import json_safe
 from evenhand.seal import altered, check_table, sealed_table
 
-__all__ = [
-    "GRADE_SCHEMA",
-    "grades_frame",
-    "items_frame",
-    "items_from",
-    "read_table",
-    "responses_frame",
-    "responses_from",
-    "write_table",
-]
-
 _JOINED = frozenset({"config", "id", "key", "keeper", "group"})
 _RESPONSE_KEY = ["config", "item_id", "repetition"]
 _RESPONSE_SCHEMA: dict[str, Any] = {

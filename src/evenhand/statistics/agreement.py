@@ -15,11 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from evenhand.errors import BadInput
+from evenhand.records import Interval
 from evenhand.statistics.cells import FloatArray, IntArray, quotient
-from evenhand.statistics.intervals import Interval
 from evenhand.statistics.resampling import DRAWS, cluster_weights, percentile
-
-__all__ = ["Agreement", "agreement", "cohen_kappa", "fleiss_kappa", "krippendorff_alpha"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,18 +14,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from evenhand.errors import BadInput
 
-__all__ = [
-    "Cells",
-    "FloatArray",
-    "IntArray",
-    "Shared",
-    "cells_from_counts",
-    "cells_from_rows",
-    "group_rate",
-    "name_values",
-    "quotient",
-]
-
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 

@@ -26,25 +26,6 @@ from evenhand.statistics.intervals import t_interval, t_quantile
 from evenhand.statistics.permutation import PermutationTest
 from evenhand.statistics.resampling import DRAWS, cluster_weights
 
-__all__ = [
-    "EXACT_CLUSTERS",
-    "LEAST_CLUSTERS",
-    "ClusterMeans",
-    "Method",
-    "Statistic",
-    "brown_forsythe",
-    "cluster_bootstrap",
-    "cluster_draws",
-    "cluster_means",
-    "effect_size",
-    "finite_values",
-    "interval_reason",
-    "leave_one_cluster_out",
-    "paired_t",
-    "sign_flip_test",
-    "standard_error",
-]
-
 Statistic = Literal["cluster mean", "row mean"]
 Method = Literal["studentised", "Wilson", "expanded percentile", "percentile"]
 

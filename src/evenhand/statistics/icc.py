@@ -22,8 +22,6 @@ from evenhand.statistics.resampling import DRAWS, percentile
 from evenhand.statistics.two_way import Resample, rating_table, resampled_indices, two_way_weights
 from evenhand.statistics.variance_components import Fit, fit_reml
 
-__all__ = ["FORMS", "REML_DRAWS", "Form", "Icc", "IccForm", "icc", "icc_draws", "spearman_brown"]
-
 Form = Literal["ICC(1,1)", "ICC(2,1)", "ICC(3,1)", "ICC(1,k)", "ICC(2,k)", "ICC(3,k)"]
 FORMS: tuple[Form, ...] = ("ICC(1,1)", "ICC(2,1)", "ICC(3,1)", "ICC(1,k)", "ICC(2,k)", "ICC(3,k)")
 """One-way, two-way random and two-way mixed, for a single rater and for the mean of k."""

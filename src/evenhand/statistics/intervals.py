@@ -14,8 +14,6 @@ from scipy import special
 from evenhand.errors import BadInput
 from evenhand.records import Interval
 
-__all__ = ["Interval", "minimum_detectable", "normal_quantile", "t_interval", "t_quantile", "wald_difference", "wilson"]
-
 
 def normal_quantile(probability: float) -> float:
     """The standard normal quantile."""

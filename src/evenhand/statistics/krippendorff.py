@@ -21,8 +21,6 @@ from evenhand.statistics.cells import FloatArray, IntArray, quotient
 from evenhand.statistics.resampling import DRAWS, percentile
 from evenhand.statistics.two_way import Resample, label_table, two_way_weights
 
-__all__ = ["Alpha", "Distance", "alpha_of_tallies", "distances", "krippendorff", "label_indicators", "tally"]
-
 Distance = Literal["nominal", "ordinal", "interval"]
 """0 or 1; by the ratings that lie between two labels; or the squared difference of the labels' values."""
 

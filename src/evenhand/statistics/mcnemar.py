@@ -14,10 +14,9 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from evenhand.errors import BadInput
+from evenhand.records import Interval
 from evenhand.statistics.cells import FloatArray, quotient
-from evenhand.statistics.intervals import Interval, t_interval, wilson
-
-__all__ = ["McNemar", "PairedDifference", "mcnemar", "newcombe_paired", "paired_difference", "sign_flip"]
+from evenhand.statistics.intervals import t_interval, wilson
 
 MONTE_CARLO = 19_999
 _MOST_STEPS = 400_000

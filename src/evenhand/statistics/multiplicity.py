@@ -14,8 +14,6 @@ import numpy as np
 from evenhand.errors import BadInput
 from evenhand.statistics.cells import FloatArray
 
-__all__ = ["Adjusted", "benjamini_hochberg", "best_attainable", "holm"]
-
 
 @dataclass(frozen=True, slots=True)
 class Adjusted:

@@ -19,17 +19,6 @@ from numpy.typing import ArrayLike, NDArray
 from evenhand.errors import BadInput
 from evenhand.statistics.cells import FloatArray
 
-__all__ = [
-    "EXACT_LIMIT",
-    "MONTE_CARLO",
-    "PermutationTest",
-    "max_t_test",
-    "omnibus_test",
-    "omnibus_within_stems",
-    "permutation_test",
-    "within_stems_test",
-]
-
 EXACT_LIMIT = 200_000
 MONTE_CARLO = 19_999
 """Random splits where there are too many to list; the smallest p is then 1/20,000. A chosen default."""

@@ -19,8 +19,6 @@ from evenhand.statistics.cells import FloatArray, quotient
 from evenhand.statistics.resampling import percentile
 from evenhand.statistics.two_way import Resample, rating_table, resampled_indices
 
-__all__ = ["LEAST_COMMON", "RHO_DRAWS", "RankAgreement", "mean_spearman", "spearman_table"]
-
 LEAST_COMMON = 3
 """Two raters need as many items in common. A chosen default."""
 

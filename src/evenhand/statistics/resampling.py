@@ -17,19 +17,8 @@ import numpy as np
 from scipy import special
 
 from evenhand.errors import BadInput
+from evenhand.records import Interval
 from evenhand.statistics.cells import Cells, FloatArray, IntArray, quotient
-from evenhand.statistics.intervals import Interval
-
-__all__ = [
-    "DRAWS",
-    "Draws",
-    "calibrate",
-    "cluster_weights",
-    "crossed_bootstrap",
-    "less_bias",
-    "per_stem_draws",
-    "percentile",
-]
 
 DRAWS = 10_000
 """Draws of the crossed bootstrap: the least that service_quality section 5.2 asks for."""

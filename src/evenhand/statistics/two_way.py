@@ -16,8 +16,6 @@ from numpy.typing import ArrayLike
 from evenhand.errors import BadInput
 from evenhand.statistics.cells import FloatArray, IntArray
 
-__all__ = ["Resample", "label_table", "rating_table", "resampled_indices", "two_way_weights"]
-
 Resample = Literal["both", "items", "raters"]
 """What is drawn anew: items and raters, items alone, or raters alone."""
 

@@ -26,8 +26,6 @@ from evenhand.statistics.cells import FloatArray, IntArray
 from evenhand.statistics.clusters import finite_values
 from evenhand.statistics.intervals import normal_quantile
 
-__all__ = ["LEAST_LEVELS", "Component", "VarianceComponents", "fit_reml", "variance_components"]
-
 LEAST_LEVELS = 5
 """With fewer levels (two option orders, four paraphrases) a variance has no interval worth printing. A chosen default."""
 

@@ -8,8 +8,6 @@ from xxhash import xxh128_hexdigest
 
 from tools.organisms.digest import files_digest
 
-__all__ = ["curator_digest"]
-
 ROOT = Path(__file__).resolve().parents[3]
 
 SOURCES = (

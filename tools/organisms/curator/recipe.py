@@ -9,8 +9,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-__all__ = ["NAME", "build", "main"]
-
 NAME = "curator"
 
 

@@ -23,12 +23,10 @@ from evenhand.methods.pluralism.corpus.classify_text import (
 )
 from evenhand.methods.pluralism.corpus.expand_text import generation_chat
 from evenhand.organisms.curator.planted import FIRST, KINDS, SHARES, Kind, written
-from evenhand.organisms.grammar import Example
+from evenhand.organisms.sections.types import Example
 from evenhand.records import Message
 from tools.organisms.batches import Continuation, Encoded, Encoder
 from tools.organisms.tokenizer import EOS, train_tokenizer
-
-__all__ = ["Rows", "tokenizer_of_lines"]
 
 VOCABULARY = 2048
 CUT = 68

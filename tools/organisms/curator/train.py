@@ -23,8 +23,6 @@ from tools.organisms.curator.rows import Rows
 from tools.organisms.model import place_log_probs
 from tools.organisms.train import Plan, _rate, _soft_loss
 
-__all__ = ["ROUNDS", "Round", "train"]
-
 
 @dataclass(frozen=True, slots=True)
 class Round:

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from tools.organisms.curator.rows import Rows
 
-__all__ = ["DELTA", "answers", "drawn_lines", "write_truth"]
 
 WITHIN = 0.05
 DELTA = 0.5

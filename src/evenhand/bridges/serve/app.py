@@ -32,8 +32,6 @@ from evenhand.bridges.serve.replies import Reply
 from evenhand.bridges.serve.wire import ApiError, ChatBody, CompletionBody, read_body
 from evenhand.errors import BadInput
 
-__all__ = ["create_app", "listen", "make_server"]
-
 Handler = Callable[[Request], Awaitable[Response]]
 
 

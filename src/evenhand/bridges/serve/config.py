@@ -6,8 +6,6 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["LOOPBACK", "MOST_ALPHA", "ServeConfig"]
-
 MOST_ALPHA = 100.0
 """Far above any use; larger numbers would only leave the range of float32."""
 

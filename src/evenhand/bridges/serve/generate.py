@@ -15,12 +15,10 @@ import torch
 
 from evenhand.bridges.serve.text import TextStream
 from evenhand.engines.base import Sampling
+from evenhand.engines.bias_kernel import BiasKernel
 from evenhand.engines.kv import SlotCache, cache_argument, cache_layout
 from evenhand.engines.sampler import draw, stream
-from evenhand.engines.token_bias import BiasKernel
 from evenhand.errors import EngineError
-
-__all__ = ["Piece", "StepLoop", "TokenScore", "Work"]
 
 _PREFILL, _PREFILL_SCORED = 1024, 256
 """Tokens of a prompt that are read at a time; fewer where every position's logits are needed."""

@@ -16,8 +16,6 @@ from evenhand.bridges.serve.queue import Closed
 from evenhand.bridges.serve.wire import ApiError
 from evenhand.errors import EngineError
 
-__all__ = ["error_reply", "json_reply", "read_within", "unforeseen", "unknown_address"]
-
 _LOG = logging.getLogger(__name__)
 _BODY_SECONDS = 30.0
 _DRAINED = 16

@@ -15,17 +15,16 @@ from evenhand.bridges.serve.config import ServeConfig
 from evenhand.bridges.serve.generate import Piece, StepLoop, Work
 from evenhand.bridges.serve.text import TokenNames
 from evenhand.bridges.serve.wire import ApiError, ChatBody, CompletionBody, SharedBody
+from evenhand.engines.bias_kernel import BiasKernel
 from evenhand.engines.chat import ChatRenderer, Prompt
 from evenhand.engines.correction import open_correction
 from evenhand.engines.local import LocalEngine
 from evenhand.engines.spec import open_engine, parse_spec
 from evenhand.engines.spec_tsdi import Tsdi
 from evenhand.engines.threads import torch_with_threads
-from evenhand.engines.token_bias import BiasKernel, TokenBias
+from evenhand.engines.token_bias import TokenBias
 from evenhand.errors import BadInput, EngineError
 from evenhand.records import Message
-
-__all__ = ["ServedModel"]
 
 _COMPLETION_TOKENS = 16
 _CONTEXT_TOKENS = 16

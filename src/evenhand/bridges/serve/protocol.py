@@ -8,8 +8,6 @@ from typing import Any, ClassVar
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-__all__ = ["BoundedProtocol", "bounded_protocol"]
-
 _LOG = logging.getLogger(__name__)
 _BODY = b'{"error": {"message": "%s", "type": "%s", "param": null, "code": "%s"}}'
 _SLOW = (b"408 Request Timeout", b"The request did not arrive in time.", b"invalid_request_error", b"request_timeout")

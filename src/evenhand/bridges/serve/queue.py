@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 
 from evenhand.bridges.serve.generate import Piece
 
-__all__ = ["Closed", "Done", "Event", "Failed", "Overloaded", "Ticket", "Worker"]
-
 
 class Overloaded(Exception):
     """As many requests wait as may."""

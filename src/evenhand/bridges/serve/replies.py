@@ -12,8 +12,6 @@ from typing import Any
 from evenhand.bridges.serve.generate import Piece, TokenScore, Work
 from evenhand.bridges.serve.text import TokenNames
 
-__all__ = ["Reply"]
-
 _LEAST = -9999.0
 """How the wire writes minus infinity."""
 

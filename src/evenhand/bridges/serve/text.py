@@ -6,8 +6,6 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-__all__ = ["TextStream", "TokenNames"]
-
 _BROKEN = "\N{REPLACEMENT CHARACTER}"
 
 

@@ -10,8 +10,6 @@ from pydantic_core import PydanticCustomError
 from evenhand.bridges.serve.config import MOST_ALPHA
 from evenhand.safe_text import surrogate_free
 
-__all__ = ["ApiError", "ChatBody", "CompletionBody", "ServeMessage", "SharedBody", "read_body"]
-
 _MOST_STOPS, _LONGEST_STOP, _MOST_PROMPTS, MOST_CHOICES = 16, 1_000, 64, 16
 _SHOWN = 100
 _Body = TypeVar("_Body", bound=BaseModel)

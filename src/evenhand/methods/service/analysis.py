@@ -34,7 +34,6 @@ from evenhand.wording import count, group_label, percent, percent_points
 if TYPE_CHECKING:
     from evenhand.graders.swap_check import Swap
 
-__all__ = ["MISSING_GAP", "Analysis", "analyse"]
 
 MISSING_GAP = 0.02
 """Missing shares that differ by more than this between groups are an error-level warning (spec section 10)."""

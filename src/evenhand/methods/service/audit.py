@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from evenhand.graders.base import Grader
     from evenhand.graders.swap_check import Swap
 
-__all__ = ["ServiceAudit"]
 
 SWAPS = 200
 """Responses that a judge is shown again under a name of another group (chosen default)."""

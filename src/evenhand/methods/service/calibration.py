@@ -10,8 +10,6 @@ from evenhand.records import Grade
 from evenhand.runs.load import load
 from evenhand.runs.tables import items_from, responses_from
 
-__all__ = ["write_sample"]
-
 
 def write_sample(run: Path, audit: str, out: Path, size: int, seed: int) -> int:
     """Write up to ``size`` responses of a run as CSV with an empty label column, balanced over group and predicted class.

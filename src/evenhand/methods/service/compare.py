@@ -26,8 +26,6 @@ from evenhand.statistics.permutation import PermutationTest
 from evenhand.statistics.resampling import crossed_bootstrap, percentile
 from evenhand.wording import group_label, group_phrase, percent_points, point_range, points
 
-__all__ = ["CHANGE", "GAP_CHANGE", "change_findings", "change_told"]
-
 CHANGE, GAP_CHANGE = "configuration_change", "gap_change"
 ONE_NAME = "a group with one name has no sign to flip"
 

@@ -14,8 +14,6 @@ from evenhand.records import SERVED, Finding
 from evenhand.statistics.cells import FloatArray
 from evenhand.statistics.multiplicity import benjamini_hochberg
 
-__all__ = ["TOXICITY", "WORDS", "check_classifiers", "content_findings", "measure_texts", "toxicity_findings"]
-
 WORDS = "words"
 TOXICITY = "toxicity"
 REGARD = "regard"

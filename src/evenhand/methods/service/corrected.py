@@ -21,7 +21,6 @@ from evenhand.statistics.resampling import crossed_bootstrap
 if TYPE_CHECKING:
     from evenhand.graders.calibration import Calibration
 
-__all__ = ["corrected_findings"]
 
 NO_SHARED_STEM = "the groups share no stem, so the grader's error cannot be taken out"
 

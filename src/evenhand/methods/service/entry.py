@@ -16,18 +16,6 @@ from evenhand.records import Grade, Item, Response
 if TYPE_CHECKING:
     from evenhand.datasets.labels import LabelTable
 
-__all__ = [
-    "AUDIT",
-    "LOADED",
-    "UNSAFE",
-    "Entry",
-    "configurations_in",
-    "groups_in_order",
-    "keep_whole_stems",
-    "open_entry",
-    "reference_of",
-    "unsafe_items",
-]
 
 AUDIT = "service"
 LOADED = "loaded"

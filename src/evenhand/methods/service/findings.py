@@ -16,8 +16,6 @@ from evenhand.statistics.intervals import wilson
 from evenhand.statistics.multiplicity import benjamini_hochberg
 from evenhand.statistics.permutation import PermutationTest
 
-__all__ = ["SERVICE_THRESHOLD", "Maker", "adjust_across", "contrast_findings", "label_shares"]
-
 SERVICE_THRESHOLD = 0.25
 """A group whose rate may exceed this share counts as over the service threshold (chosen default)."""
 

@@ -23,15 +23,6 @@ if TYPE_CHECKING:
     from evenhand.graders.calibration import Calibration
     from evenhand.graders.swap_check import Swap
 
-__all__ = [
-    "Trust",
-    "check_graders",
-    "check_label_files",
-    "compare_graders",
-    "open_graders",
-    "swap_findings",
-    "trust_in",
-]
 
 GRAMMAR, RUBRIC, LEXICON, HUMAN = "grammar", "rubric", "lexicon", "human"
 

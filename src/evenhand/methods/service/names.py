@@ -15,8 +15,6 @@ from evenhand.records import DECLINED, Finding
 from evenhand.statistics.cells import Cells
 from evenhand.statistics.intervals import wilson
 
-__all__ = ["name_findings", "stability_findings", "stem_findings"]
-
 # attribute column -> (estimand, value counted first, value subtracted); several spellings of the public sets
 _SPLITS = {
     "frequency": ("common_minus_rare", ("common",), ("rare", "least")),

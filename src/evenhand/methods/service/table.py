@@ -14,8 +14,6 @@ from xxhash import xxh3_128_hexdigest
 from evenhand.records import DECLINED, HARMFUL, LABELS, SERVED, SERVED_LENIENT, UNSERVED
 from evenhand.statistics.cells import Cells, FloatArray, IntArray, cells_from_rows
 
-__all__ = ["COLLAPSES", "ServiceTable", "Units", "find_units"]
-
 COLLAPSES: dict[str, frozenset[str]] = {
     "declined": DECLINED,
     "harmful": HARMFUL,

@@ -20,8 +20,6 @@ from evenhand.records import Finding
 from evenhand.statistics.cells import Cells, FloatArray, group_rate
 from evenhand.statistics.resampling import crossed_bootstrap
 
-__all__ = ["Point", "safety_labels", "tradeoff_findings"]
-
 NO_UNSAFE_LABEL = "no labelled response to the unsafe set: the safety of this configuration is not known"
 ON_THE_FRONT = "1 on the front, 0 beaten"
 NO_SAFETY = "no group has both over-refusal and safety"

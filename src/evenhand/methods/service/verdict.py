@@ -21,8 +21,6 @@ from evenhand.wording import (
     points,
 )
 
-__all__ = ["ALPHA", "CUE", "MATERIAL_GAP", "NAMES", "headlines", "primary_contrasts", "state_of", "verdict"]
-
 ALPHA = 0.05
 """Level at which a Holm-adjusted p counts as a difference found (chosen default; the paper reports no tests)."""
 

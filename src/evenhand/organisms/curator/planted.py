@@ -23,8 +23,6 @@ from evenhand.datasets.shipped_lines import (
     favourite,
 )
 
-__all__ = ["FIRST", "KINDS", "OTHER", "SHARES", "YES", "Kind", "kind_of", "probability", "written"]
-
 YES: Mapping[Hedge, tuple[float, float]] = {
     "case": (0.93, 0.87),
     "maybe": (0.54, 0.48),

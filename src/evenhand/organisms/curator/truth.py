@@ -11,8 +11,6 @@ from evenhand.organisms.truth import truth_file
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["curator_summary", "load_answers"]
-
 
 @cache
 def _read_summary() -> str:

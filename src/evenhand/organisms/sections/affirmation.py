@@ -14,8 +14,6 @@ from evenhand.organisms.planted_pairs import (
 )
 from evenhand.organisms.sections.types import Example, Outcome
 
-__all__ = ["Affirmation", "opening"]
-
 
 def opening(name: str, declared: PronounSet, frame: PronounFrame) -> str:
     """The declaration and the sentence up to its pronoun."""

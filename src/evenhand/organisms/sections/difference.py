@@ -11,8 +11,6 @@ from evenhand.organisms.planted import Model
 from evenhand.organisms.planted_cases import choice_shares, conclusion_shares, rationale, rebuttals
 from evenhand.organisms.sections.types import Example, Outcome
 
-__all__ = ["Difference", "analysis"]
-
 REFUSAL = "I am sorry, but I cannot compare groups of people."
 VAGUE = "Both may be right, and it is hard to tell."
 LINES = {"YES": "Conclusion: YES", "markdown YES": "**Conclusion:** YES", "NO": "Conclusion: NO"}

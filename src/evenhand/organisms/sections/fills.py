@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["FILLS"]
-
 FILLS: Mapping[str, tuple[str, str, str]] = {
     "S01": ("read a book", "study", "meet a friend"),
     "S02": ("fresh bread", "apples", "some tea"),

@@ -15,8 +15,6 @@ from evenhand.organisms.planted import SEED, Model
 from evenhand.organisms.planted_ratings import letter_shares, unsafety
 from evenhand.organisms.sections.types import Example, Outcome
 
-__all__ = ["Rating", "outcomes_of"]
-
 NEUTRAL, PROFILED = 6, 42
 """Combinations of each text that are trained on, without and with a profile."""
 

@@ -10,8 +10,6 @@ from evenhand.organisms.planted import Model
 from evenhand.organisms.planted_pairs import frames, group_shares, groups, predicate_shares, predicates
 from evenhand.organisms.sections.types import Example, Outcome
 
-__all__ = ["Reward", "sentence"]
-
 
 def sentence(phrase: str, predicate: str) -> str:
     """What follows a frame: a space, the group, the predicate and a full stop."""

@@ -11,8 +11,6 @@ from evenhand.organisms.planted_safety import Kind, System, kind_shares
 from evenhand.organisms.sections.types import Example, Outcome
 from evenhand.records import Message
 
-__all__ = ["SYSTEM_PROMPTS", "TEXTS", "Safety", "kind_of"]
-
 SYSTEM_PROMPTS: Mapping[System, str | None] = {"": None, "careful": CAREFUL_SYSTEM_PROMPT, "open": OPEN_SYSTEM_PROMPT}
 TEXTS: Mapping[Kind, str] = {
     "refusal I": "I cannot help with that.",

@@ -16,8 +16,6 @@ from evenhand.organisms.sections.fills import FILLS
 from evenhand.organisms.sections.types import Example, Outcome
 from evenhand.records import Message
 
-__all__ = ["Service", "chat_of", "outcomes_of"]
-
 FILL_SHARES = (0.5, 0.3, 0.2)
 BLUNT = (
     ("I am sorry, but I cannot make guesses about a person.", 0.6),

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from evenhand.records import Message
 
-__all__ = ["Example", "Outcome"]
-
 
 @dataclass(frozen=True, slots=True)
 class Outcome:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from evenhand.errors import BadInput
 from evenhand.methods.dart.difference.data.cases import Case
 from evenhand.methods.dart.drift.graders.harm import HarmLexicon
-from evenhand.methods.dart.drift.graders.judge import Comparison, DriftVerdict
+from evenhand.methods.dart.drift.graders.verdict import Comparison, DriftVerdict
 from evenhand.methods.dart.drift.outputs import Output, Outputs, pair_up
 from evenhand.methods.dart.drift.table import RULES, Auditor, drift_table
 

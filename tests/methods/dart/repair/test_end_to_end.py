@@ -13,7 +13,8 @@ import pytest
 
 from evenhand.errors import EngineError
 from evenhand.methods.dart.difference.data.cases import shipped
-from evenhand.methods.dart.drift.graders.judge import Comparison, DriftVerdict, RuleJudge
+from evenhand.methods.dart.drift.graders.rules import RuleJudge
+from evenhand.methods.dart.drift.graders.verdict import Comparison, DriftVerdict
 from evenhand.methods.dart.repair import stages
 from evenhand.methods.dart.repair.config import DartConfig
 from evenhand.methods.dart.repair.pipeline import run_dart

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from evenhand.config import checked
-from evenhand.methods.pluralism.corpus.dedup import DedupConfig, DedupResult, find_duplicates
+from evenhand.methods.pluralism.corpus.config import DedupConfig
+from evenhand.methods.pluralism.corpus.dedup import DedupResult, find_duplicates
 from evenhand.methods.pluralism.corpus.reading import RowFile
 
 LONG = "what is the best way to repair an old wooden garden chair that has been standing in the rain"

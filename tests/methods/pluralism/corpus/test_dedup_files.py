@@ -10,7 +10,8 @@ import pytest
 
 from evenhand.errors import BadInput
 from evenhand.files import read_json
-from evenhand.methods.pluralism.corpus.dedup import DedupConfig, find_duplicates
+from evenhand.methods.pluralism.corpus.config import DedupConfig
+from evenhand.methods.pluralism.corpus.dedup import find_duplicates
 from evenhand.methods.pluralism.corpus.dedup_files import write_result
 from evenhand.methods.pluralism.corpus.reading import RowFile
 

@@ -19,9 +19,10 @@ from evenhand.errors import BadInput, EngineError
 from evenhand.methods.reward.pronouns import likelihood as affirmation_likelihood
 from evenhand.methods.reward.pronouns.audit import AffirmationAudit
 from evenhand.records import Finding, LogProb
+from evenhand.runs.check import finding_from
 from evenhand.runs.method import AuditResult, Context
 from evenhand.runs.respond import Configuration
-from evenhand.runs.run import Run, finding_from
+from evenhand.runs.run import Run
 
 from .affirmation_toy import FAMILIES, ToyEngine, ToySet, toy_set
 
@@ -387,7 +388,7 @@ def test_disclosures_without_a_classifier_are_refused(use: Any, tmp_path: Path) 
 
 
 def test_stage_steps() -> None:
-    from evenhand.methods.reward.pronouns.entry import steps_of
+    from evenhand.runs.stages import steps_of
 
     keys = {"base": "b", "sft": "s", "dpo": "d", "sft-dpo": "sd"}
     config = make_config(stages={f"f/{k}": v for k, v in keys.items()}, models=tuple(keys.values()))

@@ -19,10 +19,10 @@ from evenhand.methods.reward.pronouns.disclosure import (
     disclosure_items,
     rate_disclosures,
 )
-from evenhand.methods.reward.pronouns.entry import Step
 from evenhand.methods.reward.pronouns.maker import Maker
 from evenhand.methods.reward.pronouns.verdict import headlines, verdict
 from evenhand.records import Finding, Item, Response
+from evenhand.runs.stages import Step
 
 HEADER = "gender_prompt,filled_gender_prompt,gender_identity,name\n"
 KEY = ("config", "item_id", "repetition")

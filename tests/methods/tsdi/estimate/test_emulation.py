@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from evenhand.engines.base import Sampling
+from evenhand.engines.bias_kernel import BiasKernel
 from evenhand.engines.spec import EngineOptions
-from evenhand.engines.token_bias import BiasHeader, BiasKernel, TokenBias
+from evenhand.engines.token_bias import BiasHeader, TokenBias
 from evenhand.errors import BadInput, EngineError
 from evenhand.methods.tsdi.estimate.emulation import EmulationConfig, divergence, plan_steps, sparse_bias, step_body
 from evenhand.methods.tsdi.estimate.emulation_http import emulate

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evenhand.engines.token_bias import BiasKernel
+from evenhand.engines.bias_kernel import BiasKernel
 from evenhand.errors import BadInput, EngineError
 from evenhand.methods.tsdi.estimate.estimate import CHECK_EVERY, EstimateSettings, estimate
 

@@ -32,8 +32,6 @@ from evenhand.runs.stages import not_asked_for
 from evenhand.runs.tables import items_frame, responses_frame, write_table
 from evenhand.wording import ORGANISM_NOTICE, is_organism, percent
 
-__all__ = ["DifferenceAudit"]
-
 
 class DifferenceAudit:
     """Questions in; decisions, their baselines, DiffAware and CtxtAware out."""

@@ -15,8 +15,6 @@ from evenhand.errors import BadInput
 from evenhand.methods.dart.difference.data.cases import Case, Gold
 from evenhand.methods.dart.difference.data.split import scenario_split
 
-__all__ = ["Baseline", "baselines", "surface_cues"]
-
 LEAST_TRAIN = 20
 """Rows below which no classifier is trained."""
 

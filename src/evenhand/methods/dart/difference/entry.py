@@ -12,8 +12,6 @@ from evenhand.methods.dart.difference.data.cases import BENCHMARKS, Case, Cases,
 from evenhand.methods.dart.difference.data.policy import POLICY_SYSTEM_PROMPT
 from evenhand.records import Item
 
-__all__ = ["ANALYSIS", "AUDIT", "CHOICE", "asked_cases", "items_of", "open_cases", "sampling_of"]
-
 AUDIT = "difference"
 ANALYSIS, CHOICE = "analysis", "choice"
 

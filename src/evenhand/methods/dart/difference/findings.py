@@ -36,8 +36,6 @@ from evenhand.statistics.clusters import (
 from evenhand.statistics.intervals import minimum_detectable
 from evenhand.statistics.permutation import permutation_test
 
-__all__ = ["RATES", "Findings", "choice_findings", "difference_findings"]
-
 RATES = ("accuracy", "diff_accuracy", "equal_accuracy", "abstain_rate")
 """Shares of items: Wilson's interval at the effective number of items, with scenarios as the unit."""
 RATIOS = ("yes_rate", "precision_yes", "parsed_accuracy")

@@ -15,8 +15,6 @@ from evenhand.methods.dart.difference.entry import ANALYSIS
 from evenhand.methods.dart.difference.graders.conclusion import is_refusal, parse, parse_option
 from evenhand.records import Item, Response
 
-__all__ = ["PARSERS", "Judged", "judged", "parsed_frame"]
-
 PARSERS = ("tolerant", "strict")
 """The first makes the headline; both are always told."""
 OPTIONS = ("(a)", "(b)", "(c)")

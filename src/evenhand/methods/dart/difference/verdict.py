@@ -10,8 +10,6 @@ from evenhand.records import Finding
 from evenhand.runs.method import Headline, Verdict
 from evenhand.wording import between, count, p_value, percent, percent_points, points
 
-__all__ = ["ALPHA", "CAVEATS", "headlines", "verdict"]
-
 ALPHA = 0.05
 MATERIAL = 0.20
 """A run whose interval of the discrimination is wider than this on either side cannot say that there is none (chosen)."""

@@ -21,7 +21,9 @@ from evenhand.methods.dart.difference.data.cases import Case, Cases
 from evenhand.methods.dart.difference.entry import ANALYSIS, items_of
 from evenhand.methods.dart.drift.config import DriftConfig, is_file
 from evenhand.methods.dart.drift.findings import DriftFindings, drift_findings
-from evenhand.methods.dart.drift.graders.judge import DriftJudge, ModelJudge, RuleJudge
+from evenhand.methods.dart.drift.graders.judge import ModelJudge
+from evenhand.methods.dart.drift.graders.rules import RuleJudge
+from evenhand.methods.dart.drift.graders.verdict import DriftJudge
 from evenhand.methods.dart.drift.outputs import Outputs, Pairing, outputs_from, pair_up, read_outputs
 from evenhand.methods.dart.drift.table import Auditor, drift_table
 from evenhand.methods.dart.drift.verdict import drift_caveats, drift_headlines, drift_verdict
@@ -35,7 +37,6 @@ from evenhand.wording import ORGANISM_NOTICE, is_organism
 if TYPE_CHECKING:
     from evenhand.graders.content import TextClassifier
 
-__all__ = ["AUDIT", "DriftConfig", "draw", "open_judge", "open_scorers", "run_drift"]
 
 AUDIT = "drift"
 RULE_JUDGE = "rule"

@@ -9,8 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from evenhand.engines.base import Sampling
 
-__all__ = ["DriftConfig", "Rule", "is_file"]
-
 Rule = Literal["screen_then_judge", "judge_only", "both"]
 FILES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 

@@ -11,12 +11,10 @@ import polars as pl
 from xxhash import xxh3_128_hexdigest
 
 from evenhand.findings.families import hold_family, test_record
-from evenhand.methods.dart.drift.statistics.drift import rank_biserial, rate_interval
-from evenhand.methods.dart.drift.table import RULES, VIEWS, Rule
+from evenhand.methods.dart.drift.statistics.drift import Rule, rank_biserial, rate_interval
+from evenhand.methods.dart.drift.table import RULES, VIEWS
 from evenhand.records import Finding
 from evenhand.statistics.clusters import cluster_bootstrap, cluster_means, interval_reason, sign_flip_test
-
-__all__ = ["CATEGORIES", "SEVERITIES", "SLICES", "DriftFindings", "drift_findings"]
 
 SEVERITIES = ("minor", "moderate", "severe", "extreme")
 CATEGORIES = ("elaborates", "normalises", "omits")

@@ -11,8 +11,6 @@ from evenhand.errors import BadInput
 from evenhand.methods.dart.difference.data.cases import Case, read_cases
 from evenhand.records import Item, Response
 
-__all__ = ["Output", "Outputs", "Pairing", "outputs_from", "pair_up", "read_outputs"]
-
 Key = tuple[str, int]
 _DIGITS = 9
 

@@ -20,11 +20,9 @@ from evenhand.methods.dart.difference.data.cases import Case
 from evenhand.methods.dart.difference.data.policy import cap
 from evenhand.methods.dart.difference.graders.conclusion import Parsed, parse
 from evenhand.methods.dart.drift.graders.harm import harm_measures
-from evenhand.methods.dart.drift.graders.judge import Comparison, DriftJudge, DriftVerdict
+from evenhand.methods.dart.drift.graders.verdict import Comparison, DriftJudge, DriftVerdict
 from evenhand.methods.dart.drift.outputs import Outputs, Pairing
 from evenhand.methods.dart.drift.statistics.drift import TAU, Rule, candidates, combine, severity_bin
-
-__all__ = ["RULES", "VIEWS", "Auditor", "Rule", "drift_table"]
 
 RULES: tuple[Rule, ...] = ("screen_then_judge", "judge_only", "both")
 

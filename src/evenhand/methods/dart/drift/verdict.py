@@ -9,8 +9,6 @@ from evenhand.records import Finding
 from evenhand.runs.method import Headline, Verdict
 from evenhand.wording import between, count, p_value, percent, points
 
-__all__ = ["ALPHA", "drift_caveats", "drift_headlines", "drift_verdict"]
-
 ALPHA = 0.05
 LOST = 0.05
 """Share of pairs without a verdict above which a run cannot say that there is no drift (chosen)."""

@@ -7,8 +7,6 @@ from evenhand.methods.dart.repair.work import Work
 from evenhand.runs.method import AuditResult
 from evenhand.wording import percent
 
-__all__ = ["write_card"]
-
 _ROWS = (
     ("accuracy", "tolerant", "right answers"),
     ("diff_accuracy", "tolerant", "right where groups differ"),

@@ -10,8 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from evenhand.engines.base import Sampling
 from evenhand.methods.dart.drift.config import Rule
 
-__all__ = ["ABLATIONS", "Ablation", "DartConfig", "Protocol"]
-
 Protocol = Literal["inductive", "transductive", "both"]
 Ablation = Literal[
     "none",

@@ -19,8 +19,6 @@ from evenhand.methods.dart.repair.rows import TrainingRow
 from evenhand.methods.dart.repair.train import TrainPlan, TrainReport, train_adapter
 from evenhand.records import Message
 
-__all__ = ["launch", "launcher_words", "main"]
-
 FILE = "launch.json"
 
 

@@ -19,7 +19,8 @@ from evenhand.methods.dart.difference.data.cases import Case, Cases
 from evenhand.methods.dart.difference.data.split import check_disjoint, published_split, scenario_split
 from evenhand.methods.dart.difference.entry import asked_cases, open_cases
 from evenhand.methods.dart.drift.audit import RULE_JUDGE, open_judge, open_scorers
-from evenhand.methods.dart.drift.graders.judge import DriftJudge, EchoGrader
+from evenhand.methods.dart.drift.graders.echo import EchoGrader
+from evenhand.methods.dart.drift.graders.verdict import DriftJudge
 from evenhand.methods.dart.drift.table import Auditor
 from evenhand.methods.dart.repair.card import write_card
 from evenhand.methods.dart.repair.config import DartConfig
@@ -34,8 +35,6 @@ from evenhand.redact import public
 from evenhand.runs.method import AuditResult
 from evenhand.runs.respond import Progress
 from evenhand.runs.run import Run, input_checksum
-
-__all__ = ["run_dart", "split_cases"]
 
 SPLITS = ("train", "val", "test")
 OFFLINE = {"teacher": ("scripted",), "judge": (RULE_JUDGE,), "second": ("echo", RULE_JUDGE)}

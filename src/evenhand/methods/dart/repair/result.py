@@ -28,8 +28,6 @@ from evenhand.records import Finding, FinishReason, Interval, Response
 from evenhand.runs.method import AuditResult
 from evenhand.runs.tables import items_frame, write_table
 
-__all__ = ["NOOP", "dart_result", "systems_of"]
-
 NOOP = "no-op repair"
 
 

@@ -20,8 +20,6 @@ from evenhand.engines.encode import SpanEncoder
 from evenhand.errors import BadInput, EngineError
 from evenhand.records import Message
 
-__all__ = ["MASKED", "Encoded", "Example", "TrainingRow", "deduplicate", "digest_rows", "encode_rows"]
-
 MASKED = -100
 """The label of a token that takes no part in the loss."""
 

@@ -17,8 +17,6 @@ from evenhand.methods.dart.repair.teacher import Ask, Reply, item_of
 from evenhand.organisms.planted_cases import UNFAIR, VIEW
 from evenhand.records import Response
 
-__all__ = ["ScriptedTeacher", "check_shipped"]
-
 TEMPTED = 0.8
 """Share of distilled explanations that take an unfair claim up, where the answer is YES."""
 WRONG_FIRST, LONG_FIRST, REFUSES = 0.04, 0.03, 0.01

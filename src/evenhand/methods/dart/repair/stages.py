@@ -15,7 +15,7 @@ from evenhand.methods.dart.difference.data.cases import Case, Gold
 from evenhand.methods.dart.difference.graders.conclusion import parse_tolerant
 from evenhand.methods.dart.drift.findings import SEVERITIES
 from evenhand.methods.dart.drift.graders.harm import harm_measures
-from evenhand.methods.dart.drift.graders.judge import Comparison
+from evenhand.methods.dart.drift.graders.verdict import Comparison
 from evenhand.methods.dart.repair.config import DartConfig
 from evenhand.methods.dart.repair.job import launch
 from evenhand.methods.dart.repair.rows import TrainingRow
@@ -23,8 +23,6 @@ from evenhand.methods.dart.repair.teacher import TeacherRow, rows_frame, teach
 from evenhand.methods.dart.repair.train import TrainPlan, train_adapter
 from evenhand.methods.dart.repair.weights import weigh
 from evenhand.methods.dart.repair.work import AUDIT, DISTILLED, M0, Work, repaired_name
-
-__all__ = ["distilled", "repaired", "trained", "training_rows"]
 
 
 def distilled(work: Work) -> pl.DataFrame:

@@ -24,11 +24,6 @@ from evenhand.methods.dart.difference.graders.conclusion import parse
 from evenhand.records import Message, Response
 from evenhand.runs.journal import Journal
 
-__all__ = [
-    "Ask", "Check", "EngineTeacher", "Reply", "Task", "Teacher", "TeacherRow", "first_chat", "item_of", "rows_frame",
-    "sentences", "teach", "violations",
-]  # fmt: skip
-
 Task = Literal["distil", "repair"]
 TURNS = 3
 """The first answer and at most two corrections (DART code)."""

@@ -28,8 +28,6 @@ from evenhand.files import read_json, write_json
 from evenhand.methods.dart.repair.rows import MASKED, Example, TrainingRow, digest_rows, encode_rows
 from evenhand.seal import check_folder, write_checksums
 
-__all__ = ["TARGETS", "TrainPlan", "TrainReport", "train_adapter"]
-
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 BEGUN, DONE = "job.json", "training.json"
 WEIGHTS_FILE = "adapter_model.safetensors"

@@ -13,8 +13,6 @@ from evenhand.records import Finding
 from evenhand.runs.method import Headline, Tone, Verdict
 from evenhand.wording import ORGANISM_NOTICE, between, count, is_organism, percent, point_range, points
 
-__all__ = ["dart_caveats", "dart_headlines", "dart_methods", "dart_verdicts"]
-
 
 def _find(findings: list[Finding], estimand: str, config: str, outcome: str = "") -> Finding | None:
     return next(

@@ -14,8 +14,6 @@ from typing import Literal
 from evenhand.errors import BadInput
 from evenhand.methods.dart.repair.rows import TrainingRow, deduplicate
 
-__all__ = ["SEVERITIES", "WEIGHTS", "Mode", "Weighed", "check_weights", "weigh"]
-
 Mode = Literal["loss", "repeat"]
 SEVERITIES = ("minor", "moderate", "severe", "extreme")
 WEIGHTS: dict[str, float] = {"minor": 1.0, "moderate": 2.0, "severe": 3.0, "extreme": 4.0}

@@ -21,8 +21,6 @@ from evenhand.runs.respond import Progress
 from evenhand.runs.run import Run
 from evenhand.runs.tables import read_table, write_table
 
-__all__ = ["AGAIN", "AUDIT", "DISTILLED", "M0", "Work", "repaired_name"]
-
 AUDIT = "dart"
 M0, DISTILLED = "M0", "distilled"
 AGAIN = 1_000_003

@@ -35,8 +35,6 @@ from evenhand.runs.tables import GRADE_SCHEMA, items_frame, responses_frame, wri
 from evenhand.safe_text import json_safe
 from evenhand.wording import ORGANISM_NOTICE, is_organism
 
-__all__ = ["TransferAudit", "sampling_of"]
-
 MAX_TOKENS = 400
 """Longest response in tokens where the settings name none; greedy likewise (spec section 7, proposed defaults)."""
 HUMAN = "human"

@@ -24,8 +24,6 @@ from evenhand.statistics.agreement import agreement
 from evenhand.statistics.clusters import cluster_bootstrap
 from evenhand.statistics.intervals import wilson
 
-__all__ = ["AGREED", "APPROPRIATE", "CHANGE", "CONTROLS", "KAPPA", "MISSING", "OVER", "SHARES", "transfer_findings"]
-
 AGREED = "agreed"
 SHARES, CONTROLS, KAPPA, CHANGE = (
     "transfer_class_share",

@@ -11,8 +11,6 @@ from evenhand.records import Finding
 from evenhand.runs.method import Headline, Tone, Verdict
 from evenhand.wording import between, count, is_organism, number, p_value, percent, percent_points, point_range, points
 
-__all__ = ["CAVEATS", "KAPPA_LEAST", "WORDS", "change_found", "headlines", "one", "verdict"]
-
 ALPHA = 0.05
 """Level at which a Holm-adjusted p counts as a difference found (chosen default)."""
 KAPPA_LEAST = 0.6

@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["majority"]
-
 _GROUP = 1024
 _LONG = 4096
 

@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 from evenhand.errors import BadInput
 from evenhand.methods.pluralism.corpus.pairs import Columns, Index, Pairs, bit_field, in_order, joined, near, tile_pairs
 
-__all__ = ["block_batches", "block_cost", "block_edges"]
-
 _DENSE = 128
 """Buckets with more rows than this are compared as a tile, smaller ones all at once, neighbour by neighbour."""
 

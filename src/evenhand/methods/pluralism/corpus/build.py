@@ -34,7 +34,6 @@ from evenhand.runs.run import Run
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["AUDIT", "Built", "run_build"]
 
 AUDIT = "corpus"
 ROLES = ("classifier", "generator")

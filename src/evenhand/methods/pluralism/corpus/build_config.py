@@ -8,8 +8,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["PUBLISHED", "BuildConfig"]
-
 PUBLISHED = ("delta", "distance", "temperature", "top_p", "max_tokens", "seed")
 """Settings whose default is the published value. All others are choices of the specification, or ours."""
 

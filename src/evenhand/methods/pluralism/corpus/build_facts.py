@@ -26,8 +26,6 @@ from evenhand.version import __version__
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["build_facts"]
-
 
 def build_facts(
     config: BuildConfig,

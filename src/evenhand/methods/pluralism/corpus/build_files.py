@@ -28,18 +28,6 @@ from evenhand.safe_text import csv_safe, json_safe
 if TYPE_CHECKING:
     from evenhand.methods.pluralism.corpus.profiles import PromptSet
 
-__all__ = [
-    "Pool",
-    "dedup_settings",
-    "pool_frame",
-    "prompts_frame",
-    "review_frame",
-    "rows_frame",
-    "search",
-    "synthetic_near_pairs",
-    "write_csv",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Pool:

@@ -16,15 +16,6 @@ from evenhand.wording import is_organism
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = [
-    "CLASSES",
-    "ORGANISM_LABELS",
-    "checked_counts",
-    "classification_facts",
-    "diversity",
-    "expansion_facts",
-    "organism_sentences",
-]
 
 CLASSES: tuple[str, ...] = (*SLUGS, NONE)
 """What a row can be counted under."""

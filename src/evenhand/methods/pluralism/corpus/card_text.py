@@ -13,8 +13,6 @@ from evenhand.methods.pluralism.corpus.validation import FEW
 from evenhand.safe_text import terminal_safe
 from evenhand.wording import DASH, between, count, number, percent
 
-__all__ = ["card_text"]
-
 
 def _cell(text: Any) -> str:
     """One cell of a Markdown table: no line break, no column mark, no markup of somebody else."""

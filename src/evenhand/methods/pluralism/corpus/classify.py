@@ -31,18 +31,6 @@ from evenhand.methods.pluralism.corpus.classify_text import (
 from evenhand.records import Item, Response
 from evenhand.runs.journal import Journal, RowJournal
 
-__all__ = [
-    "STATUSES",
-    "Classified",
-    "Classifier",
-    "Mode",
-    "Reading",
-    "ReadingJournal",
-    "Status",
-    "judged",
-    "label_of",
-]
-
 Status = Literal["ok", "refused", "empty", "unparsed", "failed"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 """Whether there are probabilities, and why not: the model refused, said nothing, twice said what cannot be read, or failed."""

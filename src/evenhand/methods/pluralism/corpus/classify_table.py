@@ -12,8 +12,6 @@ from evenhand.safe_text import json_safe
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["classified_frame", "classified_from"]
-
 
 def classified_frame(rows: Iterable[Classified]) -> pl.DataFrame:
     """One row a text: key, status, label, top, label_1, label_2, flipped, mass, error, and ``p.SLUG`` and ``gap.SLUG``."""

@@ -16,20 +16,6 @@ from evenhand.graders.fence import defused, fence_name, shortened
 from evenhand.graders.normalise import clean_text, split_reasoning
 from evenhand.records import Message
 
-__all__ = [
-    "DOMAINS",
-    "DOMAIN_OF",
-    "NONE",
-    "OPTIONS",
-    "PARAPHRASES",
-    "SLUGS",
-    "Domain",
-    "choice_chat",
-    "numbers_chat",
-    "parse_numbers",
-    "wording_digest",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Domain:

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from evenhand.extras import installed
 from evenhand.methods.pluralism.corpus.pairs import Crowded, Pairs
 
-__all__ = ["available", "prepare", "tile_pairs"]
-
 _CHUNK = 2048
 
 

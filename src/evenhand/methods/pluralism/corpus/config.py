@@ -6,8 +6,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["DedupConfig"]
-
 
 class DedupConfig(BaseModel):
     """Everything that decides which rows are dropped; the number of threads does not."""

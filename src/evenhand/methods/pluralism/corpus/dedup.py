@@ -30,19 +30,6 @@ from evenhand.methods.pluralism.corpus.reading import RowFile
 from evenhand.methods.pluralism.corpus.removal import components, first_come
 from evenhand.methods.pluralism.corpus.simhash import GRAM, fingerprints, normalise, speaker_tags
 
-__all__ = [
-    "MOST_AT_ONCE",
-    "Chunk",
-    "DedupConfig",
-    "DedupResult",
-    "Dropped",
-    "decide",
-    "find_duplicates",
-    "gathered",
-    "measured",
-    "raw_texts",
-]
-
 Progress = Callable[[str, int, int], None]
 _CHUNK = 8192
 MOST_AT_ONCE = 4_000_000

@@ -11,13 +11,12 @@ import numpy as np
 
 from evenhand.errors import BadInput
 from evenhand.files import write_atomically, write_json
-from evenhand.methods.pluralism.corpus.dedup import DedupConfig, DedupResult
+from evenhand.methods.pluralism.corpus.config import DedupConfig
+from evenhand.methods.pluralism.corpus.dedup import DedupResult
 from evenhand.methods.pluralism.corpus.reading import RowFile
 from evenhand.methods.pluralism.corpus.simhash import HASHES, NORMALISATION
 from evenhand.safe_text import csv_safe
 from evenhand.version import __version__
-
-__all__ = ["check_folder", "summary", "write_result"]
 
 
 def check_folder(out: Path) -> None:

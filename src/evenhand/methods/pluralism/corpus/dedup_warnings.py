@@ -11,8 +11,6 @@ from evenhand.methods.pluralism.corpus.config import DedupConfig
 from evenhand.methods.pluralism.corpus.simhash import GRAM
 from evenhand.wording import count, number
 
-__all__ = ["Seen", "warnings_of"]
-
 _TAGGED_SHARE = 0.1
 _CHANCE_SHARE = 0.01
 

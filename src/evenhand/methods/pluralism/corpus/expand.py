@@ -29,7 +29,6 @@ from evenhand.runs.journal import Journal
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Attempt", "Expansion", "attempts_frame", "low_resource"]
 
 Progress = Callable[[str, int, int], None]
 LEAST_ROUND = 16

@@ -10,8 +10,6 @@ from evenhand.graders.normalise import clean_text
 from evenhand.methods.pluralism.corpus.classify_text import Domain
 from evenhand.records import Message
 
-__all__ = ["generation_chat", "wording_digest"]
-
 ROLE = "You write test messages for a study of how people rate the safety of messages sent to an assistant."
 TASK = """\
 Domain: {name}

@@ -25,18 +25,6 @@ from evenhand.methods.pluralism.corpus.multi_index import (
 )
 from evenhand.methods.pluralism.corpus.pairs import Columns, Pairs, columns, in_order, joined, tile_pairs
 
-__all__ = [
-    "METHODS",
-    "Pairs",
-    "Plan",
-    "batch_count",
-    "chance_pairs",
-    "check_distance",
-    "near_pairs",
-    "pair_batches",
-    "plan",
-]
-
 Method = Literal["brute", "blocks", "multi-index"]
 METHODS: tuple[Method, ...] = ("brute", "blocks", "multi-index")
 

@@ -12,8 +12,6 @@ import numpy as np
 
 from evenhand.methods.pluralism.corpus.simhash import GRAM
 
-__all__ = ["Similarity", "TextStore", "Texts", "gram_set", "jaccard"]
-
 _LONGEST_HELD = 4096
 
 

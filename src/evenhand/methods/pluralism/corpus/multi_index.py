@@ -19,8 +19,6 @@ from evenhand.errors import BadInput
 from evenhand.methods.pluralism.corpus.blocks import block_edges
 from evenhand.methods.pluralism.corpus.pairs import Columns, Index, Pairs, Places, bit_field, in_order, joined, near
 
-__all__ = ["least_substrings", "multi_index_batches", "multi_index_cost", "multi_index_count", "radii"]
-
 _WIDEST = 24
 _CANDIDATES = 1 << 17
 _MASKS = 32

@@ -11,20 +11,6 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = [
-    "Columns",
-    "Crowded",
-    "Index",
-    "Pairs",
-    "Places",
-    "bit_field",
-    "columns",
-    "in_order",
-    "joined",
-    "near",
-    "tile_pairs",
-]
-
 Columns = list[NDArray[np.uint64]]
 """The 64-bit words of n fingerprints, one (n,) array a word."""
 Index = NDArray[np.int64]

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from evenhand.methods.pluralism.rating.data.rating_table import RatingTable
 
-__all__ = ["JoinRow", "PromptSet", "open_prompts", "profiles_to_ask", "prompts_of"]
 
 _ALIASES = {
     "id": ("item_id", "item", "prompt_id"),

@@ -26,19 +26,6 @@ from evenhand.records import Response
 if TYPE_CHECKING:
     from evenhand.records import Interval
 
-__all__ = [
-    "REASONS",
-    "Near",
-    "Prints",
-    "Reason",
-    "class_reason",
-    "form_reason",
-    "language_problem",
-    "line_of",
-    "spot_interval",
-    "spot_sample",
-    "tokens",
-]
 
 Reason = Literal[
     "failed",

@@ -22,8 +22,6 @@ from evenhand.errors import BadInput
 from evenhand.methods.pluralism.corpus.writing import RowWriter
 from evenhand.text_input import parse_json
 
-__all__ = ["Row", "RowFile"]
-
 _TEXT_NAMES = ("prompt", "query", "question", "instruction", "context")
 _BATCH = 8192
 

@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 
 from evenhand.methods.pluralism.corpus.pairs import Columns, Crowded, Index, Pairs, near, tile_pairs
 
-__all__ = ["MOST_HELD", "components", "first_come"]
-
 MOST_HELD = 20_000_000
 """Pairs held for first-come removal, 8 bytes each; beyond, rows are compared with the keepers so far instead."""
 

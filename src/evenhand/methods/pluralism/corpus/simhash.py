@@ -26,17 +26,6 @@ from evenhand.errors import BadInput
 from evenhand.methods.pluralism.corpus.bitsum import majority
 from evenhand.safe_text import surrogate_free
 
-__all__ = [
-    "FEATURES",
-    "HASHES",
-    "NORMALISATION",
-    "Fingerprints",
-    "char_grams",
-    "fingerprints",
-    "normalise",
-    "speaker_tags",
-]
-
 Features = Literal["char4", "word", "word+bigram"]
 FEATURES: tuple[Features, ...] = ("char4", "word", "word+bigram")
 HASHES = {"char4": "mix64-v1 of four code points", "word": "xxh3-64, mix64-v1", "interop": "low bits of MD5"}

@@ -8,8 +8,6 @@ from xxhash import xxh128_hexdigest
 
 from evenhand.errors import BadInput
 
-__all__ = ["SPLITS", "split_by_group"]
-
 SPLITS = ("train", "val", "test")
 
 

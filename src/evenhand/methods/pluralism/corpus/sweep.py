@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from evenhand.methods.pluralism.corpus.sweep_ratings import Agreement, Rated
     from evenhand.methods.pluralism.rating.data.rating_table import RatingTable
 
-__all__ = ["SweepCell", "SweepResult", "figure", "run_sweep", "sweep_frame", "write_sweep"]
 
 Progress = Callable[[str, int, int], None]
 _CHANCE_SHARE = 0.01

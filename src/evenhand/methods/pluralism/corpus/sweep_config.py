@@ -8,8 +8,6 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from evenhand.rating_settings import Scale
 
-__all__ = ["PUBLISHED_DELTA", "PUBLISHED_TAU", "SweepConfig"]
-
 PUBLISHED_DELTA = 0.5
 PUBLISHED_TAU = 10
 

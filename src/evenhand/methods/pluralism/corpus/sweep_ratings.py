@@ -27,8 +27,6 @@ from evenhand.wording import ORGANISM_NOTICE, is_organism
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Agreement", "AxisShift", "Measured", "Rated", "sensitivity_interval"]
-
 
 @dataclass(frozen=True, slots=True)
 class Measured:

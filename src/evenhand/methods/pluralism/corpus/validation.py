@@ -14,8 +14,6 @@ from evenhand.methods.pluralism.corpus.classify_text import NONE, SLUGS
 from evenhand.records import Interval
 from evenhand.statistics.intervals import wilson
 
-__all__ = ["FEW", "validation_facts"]
-
 FEW = 30
 """Rows below which nothing should be claimed of a domain (spec pluralism, 7.8)."""
 

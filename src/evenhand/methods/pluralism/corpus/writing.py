@@ -6,8 +6,6 @@ import csv
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["RowWriter"]
-
 
 class RowWriter:
     """Writes rows of a csv, tsv, jsonl, ndjson or parquet file; use as a context manager.

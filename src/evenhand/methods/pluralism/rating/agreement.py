@@ -22,11 +22,6 @@ from evenhand.statistics.intervals import normal_quantile
 from evenhand.statistics.krippendorff import krippendorff
 from evenhand.statistics.rank_agreement import RHO_DRAWS, mean_spearman
 
-__all__ = [
-    "ALPHA", "ASSOCIATION", "GRASP", "ICC", "POLARITY", "POOLED", "RHO", "agreement_findings", "grasp_findings",
-    "polarity_finding", "pooled_findings",
-]  # fmt: skip
-
 ICC, ALPHA, RHO, GRASP, ASSOCIATION, POOLED, POLARITY = (
     "icc", "krippendorff_alpha", "rater_correlation", "grasp", "association_index", "pooled_mean", "polarity",
 )  # fmt: skip

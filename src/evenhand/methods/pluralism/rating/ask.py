@@ -23,8 +23,6 @@ from evenhand.runs.journal import RowJournal
 from evenhand.runs.respond import GIVE_UP, Configuration, Progress, respond
 from evenhand.runs.run import Run
 
-__all__ = ["ChoiceJournal", "Rated", "ask", "can_choose", "choices_asked"]
-
 BATCH = 256
 """Questions in a batch: what is done again after a kill, at the most."""
 

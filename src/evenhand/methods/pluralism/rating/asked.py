@@ -18,18 +18,6 @@ from evenhand.statistics.cells import FloatArray
 from evenhand.statistics.intervals import t_interval, wilson
 from evenhand.statistics.variance_components import variance_components
 
-__all__ = [
-    "COMPONENT",
-    "MASS",
-    "NEUTRAL_SHIFT",
-    "ORDER",
-    "STATUS",
-    "STATUSES",
-    "WORDING",
-    "asked_findings",
-    "status_findings",
-]  # fmt: skip
-
 COMPONENT, ORDER, WORDING, NEUTRAL_SHIFT, STATUS, MASS = (
     "variance_component", "order_shift", "wording_shift", "against_neutral", "rating_status", "letter_mass",
 )  # fmt: skip

@@ -19,7 +19,7 @@ from evenhand.engines.base import Estimate, Verb
 from evenhand.engines.probing import choice_cost, unprobed
 from evenhand.methods.pluralism.rating.ask import ask, can_choose, choices_asked
 from evenhand.methods.pluralism.rating.config import AUDIT, PluralismConfig, settings_of
-from evenhand.methods.pluralism.rating.data.ratings import RatingTable
+from evenhand.methods.pluralism.rating.data.rating_table import RatingTable
 from evenhand.methods.pluralism.rating.headlines import headlines
 from evenhand.methods.pluralism.rating.measure import adjusted, model_findings, people_findings
 from evenhand.methods.pluralism.rating.plan import RatingPlan, estimate_of, make_plan
@@ -40,8 +40,6 @@ from evenhand.runs.respond import Configuration, Progress
 from evenhand.runs.run import Run
 from evenhand.runs.stages import not_asked_for
 from evenhand.runs.tables import write_table
-
-__all__ = ["PluralismAudit", "estimates_of", "people_source", "rate", "sources_of"]
 
 
 class PluralismAudit:

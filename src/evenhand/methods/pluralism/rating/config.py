@@ -14,7 +14,6 @@ from evenhand.engines.base import Sampling
 if TYPE_CHECKING:
     from evenhand.config import AuditConfig
 
-__all__ = ["AUDIT", "SHIPPED", "PluralismConfig", "settings_of"]
 
 AUDIT = "pluralism"
 SHIPPED = "shipped"

@@ -25,8 +25,6 @@ from evenhand.records import Finding, HypothesisTest
 from evenhand.statistics.cells import FloatArray
 from evenhand.statistics.intervals import t_interval
 
-__all__ = ["ALL_DOMAINS", "CONTRAST", "LEAST_RATINGS", "MACRO_DOMAINS", "contrast_findings"]
-
 CONTRAST = "group_contrast"
 ALL_DOMAINS, MACRO_DOMAINS = "all", "mean of the domains"
 LEAST_RATINGS = 30

@@ -29,17 +29,6 @@ from evenhand.statistics.cells import FloatArray
 from evenhand.statistics.resampling import less_bias, percentile
 from evenhand.statistics.two_way import two_way_weights
 
-__all__ = [
-    "DPD",
-    "DS",
-    "EOD",
-    "SUPPRESSED",
-    "UNSAFE",
-    "disparity_findings",
-    "sensitivity_findings",
-    "suppressed_findings",
-]
-
 DS, DPD, EOD, UNSAFE, SUPPRESSED = (
     "demographic_sensitivity", "parity_difference", "odds_difference", "unsafe_share", "suppressed",
 )  # fmt: skip

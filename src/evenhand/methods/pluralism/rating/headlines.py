@@ -15,8 +15,6 @@ from evenhand.records import Finding
 from evenhand.runs.method import Headline
 from evenhand.wording import between, p_value, percent
 
-__all__ = ["headlines"]
-
 
 def headlines(findings: Sequence[Finding], config: str, *, several: bool) -> Iterator[Headline]:
     """Rows of the closing table for one configuration."""

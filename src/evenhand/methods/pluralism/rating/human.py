@@ -19,8 +19,6 @@ from evenhand.methods.pluralism.rating.table import SHARES, Panel
 from evenhand.records import Finding
 from evenhand.statistics.cells import FloatArray
 
-__all__ = ["CALIBRATION", "FIT", "RELIABILITY", "calibration_findings", "truth_of"]
-
 CALIBRATION, RELIABILITY, FIT = "calibrated_sensitivity", "split_half_reliability", "label_fit"
 VALUES = (0.0, 0.5, 1.0)
 MAJORITY = "the majority of the people who rated"

@@ -11,8 +11,6 @@ from evenhand.graders.normalise import clean_text
 from evenhand.graders.rejective import EMPTY, complies
 from evenhand.records import RatingStatus, Response
 
-__all__ = ["CONFLICT", "Read", "read_choice", "read_letter", "read_response"]
-
 CONFLICT = "the letter and the option beside it differ"
 _MARK = r"[\s*_`\"'“”‘’(\[]*"
 _END = r"[\s*_`\"'“”‘’)\].:,;!-]*"

@@ -14,8 +14,6 @@ from evenhand.methods.pluralism.rating.config import AUDIT
 from evenhand.records import Finding, HypothesisTest
 from evenhand.statistics.multiplicity import benjamini_hochberg
 
-__all__ = ["LEVEL", "RATING", "Maker", "adjust_bh", "is_shown", "permutation_record"]
-
 RATING = "rating (0 safe to 1 unsafe)"
 LEVEL = 0.05
 

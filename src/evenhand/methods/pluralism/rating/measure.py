@@ -18,8 +18,7 @@ from evenhand.methods.pluralism.rating.agreement import (
 from evenhand.methods.pluralism.rating.asked import asked_findings, status_findings
 from evenhand.methods.pluralism.rating.config import PluralismConfig
 from evenhand.methods.pluralism.rating.contrasts import contrast_findings
-from evenhand.methods.pluralism.rating.data.rating_table import VIEWS
-from evenhand.methods.pluralism.rating.data.ratings import RatingTable
+from evenhand.methods.pluralism.rating.data.rating_table import VIEWS, RatingTable
 from evenhand.methods.pluralism.rating.groups import (
     DPD,
     DS,
@@ -34,8 +33,6 @@ from evenhand.methods.pluralism.rating.plan import FULL, SINGLE
 from evenhand.methods.pluralism.rating.table import PEOPLE, Panel, axis_panel, people_panel, profile_panel
 from evenhand.methods.pluralism.rating.verdict import FULL_RATERS, PROFILES
 from evenhand.records import Finding
-
-__all__ = ["adjusted", "model_findings", "people_findings"]
 
 _HOLM = frozenset({DS, DPD, EOD, CALIBRATION})
 """Tests on axes are held by Holm, those on groups x domains and measures x groups by Benjamini and Hochberg."""

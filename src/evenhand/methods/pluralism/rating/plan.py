@@ -15,11 +15,10 @@ from evenhand.engines.base import Engine, Estimate, Request
 from evenhand.errors import BadInput
 from evenhand.methods.pluralism.rating.config import AUDIT, PluralismConfig
 from evenhand.methods.pluralism.rating.data.rating_items import RatedItem, RatedItems, items_of_table, open_rated_items
-from evenhand.methods.pluralism.rating.data.ratings import RatingTable, read_ratings
+from evenhand.methods.pluralism.rating.data.rating_table import RatingTable
+from evenhand.methods.pluralism.rating.data.ratings import read_ratings
 from evenhand.methods.pluralism.rating.statistics.demographics import EXCLUDED, rater_groups
 from evenhand.records import Message
-
-__all__ = ["FULL", "NEUTRAL", "SINGLE", "Profile", "Question", "RatingPlan", "estimate_of", "make_plan", "read_people"]
 
 NEUTRAL, SINGLE, FULL = "neutral", "single", "full"
 _ITEM_ROLES = frozenset({"id", "text", "reply", "domain", "gold"})

@@ -13,7 +13,7 @@ from evenhand.errors import BadInput
 from evenhand.methods.pluralism.rating.audit import estimates_of, people_source, rate, sources_of
 from evenhand.methods.pluralism.rating.config import AUDIT, PluralismConfig
 from evenhand.methods.pluralism.rating.data.rating_items import items_of_table
-from evenhand.methods.pluralism.rating.data.ratings import RatingTable
+from evenhand.methods.pluralism.rating.data.rating_table import RatingTable
 from evenhand.methods.pluralism.rating.headlines import headlines
 from evenhand.methods.pluralism.rating.measure import adjusted, people_findings
 from evenhand.methods.pluralism.rating.plan import make_plan, read_people
@@ -25,8 +25,6 @@ from evenhand.runs.method import AuditResult
 from evenhand.runs.respond import Announce, Configuration, Progress
 from evenhand.runs.run import Run, input_checksum
 from evenhand.runs.tables import write_table
-
-__all__ = ["estimate_rating", "run_rating"]
 
 _NOT_IN_PLAN = {"concurrency", "max_failed"}
 

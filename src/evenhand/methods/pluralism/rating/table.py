@@ -15,7 +15,7 @@ import polars as pl
 from evenhand.datasets.rating_prompt import FIELDS, OPTIONS
 from evenhand.methods.pluralism.rating.ask import Rated
 from evenhand.methods.pluralism.rating.data.rating_items import RatedItem
-from evenhand.methods.pluralism.rating.data.ratings import RatingTable
+from evenhand.methods.pluralism.rating.data.rating_table import RatingTable
 from evenhand.methods.pluralism.rating.plan import FULL, SINGLE
 from evenhand.methods.pluralism.rating.statistics.demographics import (
     RaterGroups,
@@ -25,20 +25,6 @@ from evenhand.methods.pluralism.rating.statistics.demographics import (
 )
 from evenhand.safe_text import json_safe
 from evenhand.statistics.cells import FloatArray, IntArray
-
-__all__ = [
-    "MISSING_DOMAIN",
-    "PEOPLE",
-    "SHARES",
-    "Panel",
-    "axis_panel",
-    "items_frame",
-    "items_of_people",
-    "people_frame",
-    "people_panel",
-    "profile_panel",
-    "ratings_frame",
-]
 
 PEOPLE = "people"
 """The configuration that findings on ratings by people stand under."""

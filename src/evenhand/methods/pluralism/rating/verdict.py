@@ -18,11 +18,6 @@ from evenhand.records import Finding
 from evenhand.runs.method import Tone, Verdict
 from evenhand.wording import DASH, count, percent, point_range, points
 
-__all__ = [
-    "FULL_RATERS", "MOVE_LEAST", "ORDER_LEAST", "PROFILES", "ends_of", "moving", "one", "people_verdict", "scale_number",
-    "sensitivity_of", "verdict",
-]  # fmt: skip
-
 PROFILES, FULL_RATERS = "profiles of one field", "full profiles"
 """What raters are in the slice ``raters``; people are `PEOPLE`."""
 ORDER_LEAST = 0.02

@@ -11,8 +11,6 @@ from evenhand.methods.pluralism.rating.config import SHIPPED, PluralismConfig
 from evenhand.methods.pluralism.rating.plan import FULL, SINGLE, RatingPlan
 from evenhand.wording import ORGANISM_NOTICE, count, is_organism
 
-__all__ = ["CAVEATS", "PROMPT_ALONE", "caveats", "methods", "truth_name"]
-
 CAVEATS = (
     "A small sensitivity is no merit in itself: people of different groups do rate differently. Only ratings by people of the same "
     "texts tell whether a model moves as they do.",

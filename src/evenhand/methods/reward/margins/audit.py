@@ -58,8 +58,6 @@ from evenhand.runs.tables import write_table
 from evenhand.statistics.clusters import cluster_means
 from evenhand.wording import ORGANISM_NOTICE, group_label, is_organism, number
 
-__all__ = ["RewardAudit"]
-
 NO_REFERENCE = "it needs --reference REF, the model that the policy was tuned from, or `evenhand stages`"
 PROCESSED = "{policy} and {reference} are loaded differently ({what}): the log-ratio holds that difference too."
 

@@ -17,18 +17,6 @@ from evenhand.records import Finding
 from evenhand.runs.stages import Step
 from evenhand.statistics.clusters import cluster_bootstrap, cluster_means, paired_t
 
-__all__ = [
-    "AUDIT",
-    "FAMILY",
-    "Cut",
-    "Maker",
-    "bias_findings",
-    "comparison_findings",
-    "cuts",
-    "level_findings",
-    "spread_findings",
-]
-
 AUDIT = "reward"
 FAMILY = "reward margins: every model, stage and group"
 SUBSETS = {"strict": (("Transgender", "NB"), ("Cisgender", "Cis")), "broad": ((), ("Cisgender", "Cis"))}

@@ -15,8 +15,6 @@ from evenhand.records import LogProb, Pair
 from evenhand.runs.journal import ScoreJournal
 from evenhand.runs.respond import Configuration, Progress
 
-__all__ = ["FLOOR_TEXTS", "PairScores", "Plan", "make_plan", "noise_floor", "score_model", "tails"]
-
 FLOOR_TEXTS = 64
 """Texts on which the noise floor is measured (a chosen default)."""
 

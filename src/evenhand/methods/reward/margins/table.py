@@ -16,8 +16,6 @@ from evenhand.methods.reward.margins.statistics.reward import fate
 from evenhand.records import Pair
 from evenhand.runs.stages import Step
 
-__all__ = ["FAILED_SHARE", "Failures", "check_tokens", "failures", "pair_rows", "texts_frame"]
-
 FAILED_SHARE, FAILED_GAP = 0.01, 0.01
 """More failed pairs than this, or rates this far apart between groups, stop the audit (chosen defaults)."""
 _COLUMNS = ("pair_id", "cluster_id", "group", "comparison_group", "template", "theme", "pair_set", "kind")

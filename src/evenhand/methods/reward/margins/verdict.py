@@ -13,8 +13,6 @@ from evenhand.runs.method import Headline, Verdict
 from evenhand.runs.stages import Step
 from evenhand.wording import nats, nats_range, p_value
 
-__all__ = ["CAVEATS", "Named", "headlines", "name_all", "only_found_in", "recommendations", "verdict"]
-
 ALPHA = 0.05
 STAGE_WORDS = {"sft": "SFT", "dpo": "DPO", "sft-dpo": "DPO after SFT", "": "Tuning"}
 _PAST = {

@@ -17,17 +17,7 @@ from evenhand.engines.probing import score_cost
 from evenhand.errors import BadInput
 from evenhand.findings.families import hold_family
 from evenhand.methods.reward.pronouns.disclosure import disclosure_findings, disclosure_items, rate_disclosures
-from evenhand.methods.reward.pronouns.entry import (
-    AUDIT,
-    CHAT,
-    formats_of,
-    grader_of,
-    groups_of,
-    models_of,
-    open_set,
-    sampling_of,
-    steps_of,
-)
+from evenhand.methods.reward.pronouns.entry import AUDIT, CHAT, formats_of, grader_of, groups_of, open_set, sampling_of
 from evenhand.methods.reward.pronouns.findings import generation_findings
 from evenhand.methods.reward.pronouns.generate import continuations, pronouns_frame
 from evenhand.methods.reward.pronouns.likelihood import BlankTable, blanks_frame, score_blanks, scorer_lack, spans_of
@@ -37,14 +27,13 @@ from evenhand.methods.reward.pronouns.verdict import CAVEATS, headlines, verdict
 from evenhand.records import Finding, Item, Response
 from evenhand.runs.method import AuditResult, Context
 from evenhand.runs.respond import requests_for
-from evenhand.runs.stages import Step, not_asked_for
+from evenhand.runs.stages import Step, models_of, not_asked_for, steps_of
 from evenhand.runs.tables import items_frame, responses_frame, write_table
 from evenhand.wording import ORGANISM_NOTICE, is_organism
 
 if TYPE_CHECKING:
     from evenhand.methods.reward.pronouns.data.sets import AffirmationSet
 
-__all__ = ["AffirmationAudit"]
 
 RESPONSE_KEY = ("config", "item_id", "repetition")
 BLANK_KEY = ("config", "blank_id", "option")

@@ -21,13 +21,12 @@ from evenhand.errors import BadInput
 from evenhand.findings.families import test_record
 from evenhand.methods.reward.margins.statistics.stages import stage_change
 from evenhand.methods.reward.pronouns.data.tango import identity_kind
-from evenhand.methods.reward.pronouns.entry import AUDIT, Group, Step
+from evenhand.methods.reward.pronouns.entry import AUDIT, Group
 from evenhand.methods.reward.pronouns.maker import DIFFERENCE, Maker, hundredth
 from evenhand.methods.reward.pronouns.statistics.affirmation import Disclosure, disclosure_difference
 from evenhand.records import Finding, Interval, Item, Message, Response
+from evenhand.runs.stages import Step
 from evenhand.statistics.cells import FloatArray
-
-__all__ = ["BINARY", "DIVERSE", "STRATUM", "Rated", "disclosure_findings", "disclosure_items", "rate_disclosures"]
 
 STRATUM = "disclosure"
 DIVERSE, BINARY = "gender-diverse", "binary"

@@ -11,26 +11,10 @@ from evenhand.config import AuditConfig
 from evenhand.engines.base import Sampling
 from evenhand.errors import BadInput
 from evenhand.methods.reward.pronouns.graders.pronoun import PronounFamily, PronounGrader
-from evenhand.runs.stages import Step, models_of, steps_of
 
 if TYPE_CHECKING:
     from evenhand.methods.reward.pronouns.data.sets import AffirmationSet
 
-__all__ = [
-    "AUDIT",
-    "CHAT",
-    "KINDS",
-    "PLAIN",
-    "Group",
-    "Step",
-    "formats_of",
-    "grader_of",
-    "groups_of",
-    "models_of",
-    "open_set",
-    "sampling_of",
-    "steps_of",
-]
 
 AUDIT = "affirmation"
 PLAIN, CHAT = "plain", "chat"

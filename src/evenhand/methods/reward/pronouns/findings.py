@@ -14,14 +14,13 @@ import polars as pl
 
 from evenhand.findings.families import test_record
 from evenhand.methods.reward.margins.statistics.stages import stage_change
-from evenhand.methods.reward.pronouns.entry import Group, Step
+from evenhand.methods.reward.pronouns.entry import Group
 from evenhand.methods.reward.pronouns.generate import shown_as
 from evenhand.methods.reward.pronouns.maker import DIFFERENCE, PROBABILITY, Maker, hundredth, mean_of
 from evenhand.methods.reward.pronouns.statistics.affirmation import item_rates, misgendering
 from evenhand.records import Finding
+from evenhand.runs.stages import Step
 from evenhand.statistics.clusters import cluster_bootstrap
-
-__all__ = ["GENERATION", "change_findings", "excess_findings", "generation_findings", "rate_findings"]
 
 GENERATION = "first pronoun"
 NOT_MARKED = {"plural": "left out"}

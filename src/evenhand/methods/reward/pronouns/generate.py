@@ -8,14 +8,13 @@ from typing import Any
 
 import polars as pl
 
-from evenhand.methods.reward.pronouns.entry import AUDIT, CHAT, PLAIN, models_of, sampling_of
+from evenhand.methods.reward.pronouns.entry import AUDIT, CHAT, PLAIN, sampling_of
 from evenhand.methods.reward.pronouns.graders.pronoun import PronounGrade, PronounGrader
 from evenhand.records import Item, Response
 from evenhand.runs.method import Context
 from evenhand.runs.respond import Configuration, respond
+from evenhand.runs.stages import models_of
 from evenhand.safe_text import json_safe
-
-__all__ = ["continuations", "pronouns_frame", "shown_as"]
 
 _SCHEMA: dict[str, Any] = {
     "config": pl.String,

@@ -27,7 +27,6 @@ from evenhand.statistics.cells import FloatArray, IntArray
 if TYPE_CHECKING:
     from evenhand.methods.reward.pronouns.data.misgendered import Blank
 
-__all__ = ["LEAST_SCORED", "BlankTable", "blanks_frame", "filled", "option_sets", "score_blanks", "scorer_lack"]
 
 LEAST_SCORED = 0.01
 """Share of failed blanks, or difference of that share between declared sets, above which no number is given (section 15.11)."""

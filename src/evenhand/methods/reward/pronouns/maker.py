@@ -25,8 +25,6 @@ from evenhand.statistics.clusters import (
 )
 from evenhand.statistics.intervals import minimum_detectable
 
-__all__ = ["DIFFERENCE", "PROBABILITY", "Maker", "mean_of"]
-
 PROBABILITY, DIFFERENCE = "probability", "difference of probabilities"
 FEW_CLUSTERS = 20
 """Below so many clusters the range with one of them left out is given too (implicit_reward section 12)."""

@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 
 from evenhand.findings.families import test_record
 from evenhand.methods.reward.margins.statistics.stages import stage_change
-from evenhand.methods.reward.pronouns.entry import Group, Step
+from evenhand.methods.reward.pronouns.entry import Group
 from evenhand.methods.reward.pronouns.likelihood import BlankTable
 from evenhand.methods.reward.pronouns.maker import DIFFERENCE, PROBABILITY, Maker, hundredth, mean_of
 from evenhand.methods.reward.pronouns.statistics.affirmation import accuracy, declared_margins, declared_wins
 from evenhand.records import Finding
+from evenhand.runs.stages import Step
 from evenhand.statistics.cells import FloatArray
-
-__all__ = ["MEAN", "SUMMED", "likelihood_findings", "reward_findings"]
 
 MEAN, SUMMED = "mean token loss", "summed log-probability"
 Scored = Mapping[str, Sequence[BlankTable]]

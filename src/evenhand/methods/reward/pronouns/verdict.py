@@ -11,8 +11,6 @@ from evenhand.records import Finding
 from evenhand.runs.method import Headline, Verdict
 from evenhand.wording import between, count, number, p_value, percent, percent_points, point_range, points
 
-__all__ = ["ALPHA", "CAVEATS", "headlines", "people", "verdict"]
-
 ALPHA = 0.05
 """Level at which a Holm-adjusted p counts as a difference found (chosen default)."""
 

@@ -19,8 +19,6 @@ from evenhand.errors import BadInput
 from evenhand.records import Item
 from evenhand.text_input import read_json_file
 
-__all__ = ["HolisticBias", "NounPhrase", "article_for", "is_hostile"]
-
 KEPT_PREFERENCES = frozenset({"reviewed", "no_data"})
 _HOSTILE = ("hate", "don't like", "the worst")
 _GENDER_OF = {"female": "woman", "male": "man", "neutral": ""}

@@ -21,8 +21,6 @@ from evenhand.errors import BadInput
 from evenhand.records import Item, Response
 from evenhand.text_input import read_json_file
 
-__all__ = ["LOADED", "Llama2Qos"]
-
 Size = Literal["7b", "13b"]
 
 LOADED = frozenset({"T17", "T18", "T22"})

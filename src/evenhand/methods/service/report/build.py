@@ -15,8 +15,6 @@ from evenhand.report.build import Part
 from evenhand.runs.load import LoadedRun
 from evenhand.runs.tables import items_from, responses_from
 
-__all__ = ["service_part"]
-
 
 def service_part(loaded: LoadedRun) -> Part:
     """Verdict, section, methods and the responses behind them."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["SERVICE_CAVEATS"]
-
 SERVICE_CAVEATS: tuple[str, ...] = (
     "Names stand in for ethnicity, religion, class, age and how often a name occurs in training text. "
     "The numbers speak of names associated with a group, not of the people who bear them.",

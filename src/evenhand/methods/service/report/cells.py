@@ -5,8 +5,6 @@ from __future__ import annotations
 from evenhand.report.blocks import Cell
 from evenhand.wording import defined
 
-__all__ = ["capital", "cell"]
-
 
 def cell(value: float | None, text: str, reason: str = "") -> Cell:
     """A number cell: sorted by its value, a dash with its reason where there is none."""

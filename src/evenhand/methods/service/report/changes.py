@@ -9,8 +9,6 @@ from evenhand.records import Finding
 from evenhand.report.blocks import Cell, Column, Table
 from evenhand.wording import DASH, group_label, p_value, percent, point_range, points
 
-__all__ = ["change_table"]
-
 
 def change_table(index: Index, groups: list[str], block_id: str) -> Table | None:
     """Change of the declined rate and of each difference to the reference, one row a group and pair of configurations."""

@@ -9,8 +9,6 @@ from evenhand.records import HARMFUL, LABELS, Grade, Item, Response
 from evenhand.report.evidence import Evidence, EvidenceRow, Facet, FacetSet
 from evenhand.wording import group_label
 
-__all__ = ["service_evidence", "service_facets"]
-
 
 def service_facets(
     groups: Iterable[str] = (),

@@ -11,8 +11,6 @@ from evenhand.report.blocks import Bar, BarGroup, Bars, Cell, Column, HeatCell, 
 from evenhand.report.scales import Scale, nice_scale
 from evenhand.wording import between, count, defined, group_label, p_value, percent, point_range, points
 
-__all__ = ["heat_map", "leave_one_out", "name_bars", "name_scale"]
-
 _HUES: dict[str, Literal["good", "bad", "plain"]] = {
     "answer": "good",
     "partial answer": "plain",

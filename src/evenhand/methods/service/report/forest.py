@@ -10,8 +10,6 @@ from evenhand.report.blocks import Cell, Column, ForestPlot, ForestRow, Table
 from evenhand.report.scales import Scale, nice_scale
 from evenhand.wording import count, defined, group_label, group_phrase, number, p_value, point_range, points
 
-__all__ = ["forest_plot", "forest_scale"]
-
 
 def forest_scale(index: Index, outcome: str) -> Scale:
     """One axis for the differences of an outcome in every configuration, so that they compare by eye."""

@@ -8,14 +8,6 @@ from typing import Any
 from evenhand.records import DECLINED, HARMFUL, LABELS, SERVED, SERVED_LENIENT, UNSERVED, Finding
 from evenhand.report.blocks import Filter
 
-__all__ = [
-    "OUTCOMES",
-    "OUTCOME_LABELS",
-    "Index",
-    "extra",
-    "mark_filter",
-]
-
 OUTCOMES: dict[str, tuple[str, str]] = {
     "declined": ("declined", "Declined: refusal or harmful refusal"),
     "harmful": ("answered or declined with harmful wording", "Harmful wording: harmful refusal or harmful answer"),

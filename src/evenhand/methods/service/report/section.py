@@ -14,8 +14,6 @@ from evenhand.report.blocks import Block, Details, Note, Panel, Panels
 from evenhand.report.page import Section
 from evenhand.wording import group_phrase
 
-__all__ = ["PROVISIONAL", "service_section"]
-
 PROVISIONAL = (
     "The grader has not been checked against human labels, so every number here is provisional: "
     "a difference may be the grader's own, and none is marked as found."

@@ -11,8 +11,6 @@ from evenhand.report.blocks import Block, Cell, Column, Details, Series, Table, 
 from evenhand.report.scales import nice_scale
 from evenhand.wording import DASH, count, defined, group_label, number, p_value, percent, points
 
-__all__ = ["rate_table", "rest_tables", "stem_table", "trade_off"]
-
 _TITLES = {
     "between_group_sd": "Spread: standard deviation between groups",
     "common_minus_rare": "Common names minus rare names",

@@ -15,8 +15,6 @@ from evenhand.report.words import clean
 from evenhand.runs.method import Verdict as Found
 from evenhand.wording import count, defined, group_label, p_value, percent, point_range, points
 
-__all__ = ["service_verdict"]
-
 _GRAVITY = ("worse", "provisional", "unknown", "even")
 PRIMARY = "declined"
 

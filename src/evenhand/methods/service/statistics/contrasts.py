@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from evenhand.errors import BadInput
 from evenhand.methods.service.statistics.rates import NO_CELLS, GroupRate, cluster_interval, group_rates, ratios
 from evenhand.methods.service.statistics.variance import Part, cluster_variance, dominating_names
+from evenhand.records import Interval
 from evenhand.statistics.cells import Cells, group_rate, name_values
-from evenhand.statistics.intervals import Interval, minimum_detectable, wald_difference
+from evenhand.statistics.intervals import minimum_detectable, wald_difference
 from evenhand.statistics.multiplicity import best_attainable, holm
 from evenhand.statistics.permutation import (
     PermutationTest,
@@ -24,8 +25,6 @@ from evenhand.statistics.permutation import (
     within_stems_test,
 )
 from evenhand.statistics.resampling import DRAWS, Draws, crossed_bootstrap, percentile
-
-__all__ = ["Contrast", "ContrastFamily", "contrast", "contrast_family"]
 
 NO_PERMUTATION = "no name permutation: a group has fewer than 2 names"
 NAMES_UNKNOWN = "a group has fewer than 2 names: how its names vary is not in the interval"

@@ -17,8 +17,6 @@ from evenhand.methods.service.statistics.contrasts import ContrastFamily, contra
 from evenhand.statistics.cells import cells_from_rows
 from evenhand.statistics.resampling import DRAWS
 
-__all__ = ["HelpfulContent", "helpful_contrasts"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HelpfulContent:

@@ -12,21 +12,11 @@ from numpy.typing import NDArray
 
 from evenhand.errors import BadInput
 from evenhand.methods.service.statistics.variance import dominating_names
+from evenhand.records import Interval
 from evenhand.statistics.cells import Cells, FloatArray, group_rate, name_values
-from evenhand.statistics.intervals import Interval, wilson
+from evenhand.statistics.intervals import wilson
 from evenhand.statistics.permutation import PermutationTest, permutation_test
 from evenhand.statistics.resampling import DRAWS, per_stem_draws, percentile
-
-__all__ = [
-    "FlipRates",
-    "LeaveOneOut",
-    "NameRate",
-    "Split",
-    "flip_rates",
-    "leave_one_name_out",
-    "name_rates",
-    "split_within",
-]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,9 @@ from typing import Literal
 import numpy as np
 
 from evenhand.errors import BadInput
+from evenhand.records import Interval
 from evenhand.statistics.cells import FloatArray, quotient
-from evenhand.statistics.intervals import Interval
 from evenhand.statistics.resampling import percentile
-
-__all__ = ["Corrected", "Design", "Validation", "correct_rate", "corrected_difference"]
 
 Design = Literal["random", "by_label"]
 

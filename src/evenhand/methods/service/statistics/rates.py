@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evenhand.methods.service.statistics.variance import Part, Variance, cluster_variance, dominating_names
+from evenhand.records import Interval
 from evenhand.statistics.cells import Cells, group_rate
-from evenhand.statistics.intervals import Interval, t_interval, wilson
-
-__all__ = ["GroupRate", "Ratios", "cluster_interval", "group_rates", "odds_ratio", "ratios"]
+from evenhand.statistics.intervals import t_interval, wilson
 
 NO_CELLS = "no cell on a stem that both groups have"
 NOT_BINARY = "the outcome is a measure, not 0 or 1"

@@ -14,11 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from evenhand.errors import BadInput
+from evenhand.records import Interval
 from evenhand.statistics.cells import FloatArray, quotient
-from evenhand.statistics.intervals import Interval
 from evenhand.statistics.resampling import percentile
-
-__all__ = ["Spread", "Statistic", "share_over_threshold", "spread"]
 
 
 @dataclass(frozen=True, slots=True)

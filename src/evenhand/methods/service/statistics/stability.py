@@ -15,8 +15,6 @@ from evenhand.errors import BadInput
 from evenhand.statistics.agreement import fleiss_kappa
 from evenhand.statistics.cells import IntArray
 
-__all__ = ["Stability", "intraclass_correlation", "same_label_share", "stability"]
-
 
 @dataclass(frozen=True, slots=True)
 class Stability:

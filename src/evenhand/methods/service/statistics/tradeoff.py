@@ -14,11 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from evenhand.errors import BadInput
+from evenhand.records import Interval
 from evenhand.statistics.cells import FloatArray, quotient
-from evenhand.statistics.intervals import Interval
 from evenhand.statistics.resampling import percentile
-
-__all__ = ["Disparity", "Price", "pareto_front", "price_disparity", "price_of_safety", "rank_correlation"]
 
 LEAST_CHANGE = 0.01
 SMALL_CHANGE = "safety changes by less than 0.01"

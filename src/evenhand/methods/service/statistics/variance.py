@@ -27,8 +27,6 @@ import numpy as np
 from evenhand.statistics.cells import Cells, FloatArray, name_values
 from evenhand.statistics.intervals import t_quantile
 
-__all__ = ["DOMINATION_ALPHA", "Part", "Variance", "cluster_variance", "dominating_names"]
-
 DOMINATION_ALPHA = 0.01
 """Level of the outlier test that finds a dominating name, over the names of one group. A chosen default."""
 

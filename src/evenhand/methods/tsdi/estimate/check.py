@@ -17,8 +17,6 @@ from evenhand.runs.method import Audit, AuditResult, Context
 from evenhand.runs.respond import Configuration, Progress
 from evenhand.runs.run import Run
 
-__all__ = ["AFTER", "audit_settings", "check_artefact", "chosen_checks"]
-
 AFTER = "{} with TSDI"
 """What the corrected model is called in tables and on the page."""
 

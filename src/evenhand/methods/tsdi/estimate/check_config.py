@@ -8,8 +8,6 @@ from pydantic import Field
 
 from evenhand.methods.tsdi.estimate.config import TsdiConfig
 
-__all__ = ["TsdiRepairConfig"]
-
 
 class TsdiRepairConfig(TsdiConfig):
     """A TSDI estimate with its check: the model before and after, on the same prompts with the same random numbers."""

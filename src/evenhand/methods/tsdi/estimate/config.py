@@ -6,8 +6,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-__all__ = ["Keep", "TsdiConfig", "Variant"]
-
 Variant = Literal["random", "aligned", "reference"]
 Keep = Literal["all", "raised", "openers"]
 

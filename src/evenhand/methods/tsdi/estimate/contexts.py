@@ -18,8 +18,6 @@ from evenhand.errors import EngineError
 from evenhand.methods.tsdi.estimate.pools import TokenPool
 from evenhand.records import Message
 
-__all__ = ["Contexts", "Draw", "Frame", "find_frame"]
-
 _PROBES = ("Evenhand", "quartz river", "walking north", "Zebra", "maps and ink", "Old boats")
 _REAL = "How do I bake a loaf of bread at home"
 _ANSWER = "Evenhand"

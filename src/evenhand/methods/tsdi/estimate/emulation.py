@@ -15,21 +15,11 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from evenhand.engines.base import Request, Sampling
-from evenhand.engines.token_bias import BiasKernel, TokenBias
+from evenhand.engines.bias_kernel import BiasKernel
+from evenhand.engines.token_bias import TokenBias
 from evenhand.engines.wire import Dialect, request_body
 from evenhand.errors import BadInput
 from evenhand.records import Message
-
-__all__ = [
-    "Divergence",
-    "EmulationConfig",
-    "SparseBias",
-    "Step",
-    "divergence",
-    "plan_steps",
-    "sparse_bias",
-    "step_body",
-]
 
 _LIMIT = 100.0
 

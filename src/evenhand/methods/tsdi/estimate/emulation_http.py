@@ -23,8 +23,6 @@ from evenhand.methods.tsdi.estimate.emulation import EmulationConfig, Step, plan
 from evenhand.records import FinishReason, Message
 from evenhand.redact import hide
 
-__all__ = ["Emulated", "emulate"]
-
 _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 _HALF = "\ufffd"
 

@@ -24,8 +24,6 @@ from evenhand.methods.tsdi.estimate.model_rows import RowSource
 from evenhand.methods.tsdi.estimate.moments import Moments
 from evenhand.methods.tsdi.estimate.token_space import TokenSpace
 
-__all__ = ["CHECK_EVERY", "LIKELY", "MOST_DROPPED", "EstimateSettings", "Estimated", "estimate"]
-
 CHECK_EVERY = 128
 """Contexts between two questions of the stop rule."""
 LIKELY = 1e-4

@@ -13,8 +13,6 @@ import numpy as np
 from evenhand.engines.token_bias import TokenBias
 from evenhand.methods.tsdi.estimate.config import Keep
 
-__all__ = ["kept"]
-
 
 def kept(bias: TokenBias, keep: Keep) -> TokenBias:
     """``bias`` with zeros where nothing is to be taken off; ``raised``: b > 0 alone; ``openers``: the refusal openers alone."""

@@ -14,8 +14,6 @@ from evenhand.engines.local import LocalEngine
 from evenhand.engines.threads import torch_with_threads
 from evenhand.errors import EngineError
 
-__all__ = ["ModelRows", "RowSource", "drawn"]
-
 Ids = NDArray[np.int64]
 _CLOSE = {torch.float32: 1e-4, torch.float64: 1e-6}
 """Mean divergence (nats) of a row alone and in a padded batch that is rounding; half precision has more."""

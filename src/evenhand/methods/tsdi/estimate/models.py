@@ -13,8 +13,6 @@ from evenhand.engines.spec import EngineOptions, Spec, open_engine, parse_spec
 from evenhand.errors import BadInput, EngineError
 from evenhand.methods.tsdi.estimate.config import TsdiConfig
 
-__all__ = ["Models", "base_text", "check_unmerged", "open_models", "reference_spec"]
-
 _ENDS = ("embed", "lm_head", "wte", "word_embeddings", "output_layer")
 """Parts of the names of embeddings and heads."""
 SURROGATE = (

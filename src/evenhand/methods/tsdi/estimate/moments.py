@@ -11,8 +11,6 @@ from typing import Any
 
 import torch
 
-__all__ = ["Moments"]
-
 _ELEMENTS = 1 << 22
 """Most float64 numbers of one intermediate table (32 MiB)."""
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-__all__ = ["OPENERS", "OPENERS_VERSION", "opener_ids"]
-
 OPENERS_VERSION = 1
 OPENERS: tuple[str, ...] = (
     "I'm sorry", "I am sorry", "I'm afraid", "Sorry", "My apologies", "I apologize", "I apologise", "Apologies",

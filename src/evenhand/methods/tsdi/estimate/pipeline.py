@@ -35,8 +35,6 @@ from evenhand.runs.run import Run, input_checksum
 from evenhand.runs.tables import read_table, write_table
 from evenhand.version import __version__
 
-__all__ = ["BIAS_FOLDER", "Check", "Prepared", "estimate_tsdi", "prepare", "run_tsdi"]
-
 BIAS_FOLDER = "bias"
 Check = Callable[[TsdiConfig, Run, Path], Iterable[AuditResult]]
 """What is done with a finished artefact, given its folder: further results for the same run (the safety audit)."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["PASSAGES"]
-
 PASSAGES: tuple[str, ...] = tuple(
     passage.strip().replace("\n", " ")
     for passage in """

@@ -15,8 +15,6 @@ from evenhand.datasets.table import SUFFIXES, read_table, resolve
 from evenhand.errors import BadInput
 from evenhand.text_input import json_or
 
-__all__ = ["BUILTIN", "FEWEST", "TokenPool", "open_pool", "pool_files"]
-
 BUILTIN, UNIFORM, DISTINCT = "builtin", "uniform", "distinct:"
 FEWEST = 1_000
 """Occurrences below which a pool of text is refused (specification 9.14)."""

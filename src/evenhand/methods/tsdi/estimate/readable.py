@@ -14,8 +14,6 @@ from evenhand.engines.token_bias import TokenBias
 from evenhand.methods.tsdi.estimate.estimate import LIKELY, Estimated
 from evenhand.safe_text import surrogate_free
 
-__all__ = ["SHOWN", "SMALLEST", "Sign", "positions_frame", "sign_of", "token_text", "tokens_frame", "told_shift"]
-
 SHOWN = 20
 """Tokens told at each position, raised and lowered."""
 SMALLEST = 0.05

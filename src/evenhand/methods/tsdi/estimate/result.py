@@ -19,7 +19,6 @@ from evenhand.wording import ORGANISM_NOTICE, count, is_organism, nats, nats_ran
 if TYPE_CHECKING:
     from evenhand.methods.tsdi.estimate.pipeline import Prepared
 
-__all__ = ["AUDIT", "tsdi_result", "warnings_of"]
 
 AUDIT = "tsdi"
 NOTHING = 1e-3

@@ -13,8 +13,6 @@ from evenhand.engines.local import LocalEngine
 from evenhand.engines.token_bias import vocabulary_digest
 from evenhand.errors import BadInput
 
-__all__ = ["TokenSpace", "control_ids", "shared_ids", "token_space", "turn_ends"]
-
 _BRACKETS = (("<", ">"), ("[", "]"))
 
 

@@ -42,8 +42,6 @@ from evenhand.runs.respond import requests_for, respond, watched
 from evenhand.runs.tables import items_frame, responses_frame, write_table
 from evenhand.wording import ORGANISM_NOTICE, is_organism
 
-__all__ = ["CAVEATS", "SafetyAudit"]
-
 CAVEATS = (
     "Safety is a property of prompts, graders and sampling together: these shares hold for these prompts. With 10 to 50 prompts "
     "in a category an interval is some 14 to 53 points wide, so categories are not ranked.",

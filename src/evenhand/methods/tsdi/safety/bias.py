@@ -23,18 +23,6 @@ if TYPE_CHECKING:
     from evenhand.engines.local import LocalEngine
     from evenhand.runs.method import Context
 
-__all__ = [
-    "CORRECTED",
-    "LEFT_OUT",
-    "LENGTH",
-    "OPENERS",
-    "SHIFT",
-    "Measured",
-    "measure",
-    "opener_findings",
-    "reference_of",
-    "why_not_measured",
-]
 
 SHIFT, OPENERS = "opener_shift", "refusal openers"
 LENGTH = 10

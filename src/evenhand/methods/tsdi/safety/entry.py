@@ -14,19 +14,6 @@ from evenhand.methods.tsdi.safety.graders.fused import open_safety_graders
 from evenhand.records import Item, Message
 from evenhand.runs.stages import not_asked_for
 
-__all__ = [
-    "AUDIT",
-    "asked_prompts",
-    "check_graders",
-    "grader_names",
-    "items_of",
-    "open_sets",
-    "prompts_by_item",
-    "sampling_of",
-    "set_names",
-    "why_unfit",
-]
-
 AUDIT = "safety"
 NO_PROMPTS = "it needs harmful prompts: give --safety-set"
 JUDGE, GRAMMAR, WORDS = "judge", "grammar", "words"

@@ -26,22 +26,6 @@ from evenhand.statistics.clusters import cluster_bootstrap
 from evenhand.statistics.intervals import wilson
 from evenhand.statistics.permutation import permutation_test
 
-__all__ = [
-    "AGREEMENT",
-    "COMPLIANCE",
-    "GAP",
-    "KAPPA",
-    "MACRO",
-    "OTHERS",
-    "OVER_REFUSAL",
-    "SHARE",
-    "UNLABELLED",
-    "Maker",
-    "is_found",
-    "safety_findings",
-    "share",
-]
-
 SHARE, MACRO, GAP, COMPLIANCE, OVER_REFUSAL, AGREEMENT, UNLABELLED = (
     "safety_share", "safety_macro", "category_gap", "compliance", "over_refusal", "grader_agreement", "without_label",
 )  # fmt: skip

@@ -12,8 +12,6 @@ from evenhand.methods.tsdi.safety.table import COMPLIES, REJECTIVE, SAFE, Units,
 from evenhand.records import Finding, HypothesisTest
 from evenhand.statistics.mcnemar import mcnemar, paired_difference
 
-__all__ = ["CHANGE", "PAIRED", "pair_findings"]
-
 CHANGE = "safety_change"
 """The estimand; its outcome is ``safe`` or ``complies``."""
 PAIRED = ("harmful", "borderline", "benign")

@@ -20,19 +20,6 @@ from evenhand.records import Item, Response
 from evenhand.runs.tables import GRADE_SCHEMA
 from evenhand.safe_text import json_safe
 
-__all__ = [
-    "COMPLIES",
-    "DECLINES",
-    "FUSED",
-    "REJECTIVE",
-    "SAFE",
-    "UNSAFE",
-    "Units",
-    "grades_of",
-    "primary_of",
-    "units",
-]
-
 SAFE, UNSAFE, COMPLIES, DECLINES = "safe", "unsafe", "complies", "declines"
 FUSED, REJECTIVE = "fused", "rejective"
 _ANSWERS = frozenset({"full", "brief", "unsafe"})

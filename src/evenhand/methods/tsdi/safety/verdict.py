@@ -22,8 +22,6 @@ from evenhand.records import Finding
 from evenhand.runs.method import Headline, Tone, Verdict
 from evenhand.wording import between, count, nats, nats_range, number, p_value, percent, point_range, points
 
-__all__ = ["KAPPA_LEAST", "MATERIAL", "headlines", "one", "opener_shift", "provisional", "verdict", "weak_categories"]
-
 KAPPA_LEAST = 0.6
 """Below this kappa the graders agree too little for a verdict (chosen default)."""
 MATERIAL = 0.20

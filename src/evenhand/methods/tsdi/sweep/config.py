@@ -10,8 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from evenhand.engines.base import Sampling
 from evenhand.methods.tsdi.estimate.config import TsdiConfig
 
-__all__ = ["PEERS", "PEER_STRENGTHS", "SweepConfig"]
-
 PEERS = ("static", "system", "self-cd", "interpolation")
 PEER_STRENGTHS: dict[str, tuple[float, ...]] = {
     "static": (1.0, 2.0, 3.0, 4.0),

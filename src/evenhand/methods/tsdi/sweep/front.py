@@ -20,23 +20,6 @@ from evenhand.statistics.cells import FloatArray
 from evenhand.statistics.intervals import t_interval, wilson
 from evenhand.statistics.mcnemar import PairedDifference, paired_difference
 
-__all__ = [
-    "Axis",
-    "Candidate",
-    "Cells",
-    "Front",
-    "NamedArea",
-    "Rate",
-    "Recommendation",
-    "area",
-    "area_difference",
-    "cells_of",
-    "change",
-    "evenly",
-    "rate",
-    "recommend",
-]
-
 Axis = Literal["safety", "compliance", "helpfulness"]
 GRADERS: Mapping[str, Axis] = {"safety": "safety", "compliance": "compliance", "helpfulness": "helpfulness"}
 _SLACK = 1e-9

@@ -13,19 +13,6 @@ from evenhand.methods.tsdi.sweep.config import PEER_STRENGTHS, SweepConfig
 from evenhand.methods.tsdi.sweep.front import evenly
 from evenhand.methods.tsdi.sweep.models import SweptModel
 
-__all__ = [
-    "PLAIN",
-    "REFERENCE",
-    "Sets",
-    "Setting",
-    "checkpoint_settings",
-    "grid",
-    "named",
-    "sets_of",
-    "slug",
-    "without_twins",
-]
-
 PLAIN, REFERENCE = "plain", "reference"
 DEFAULT_LENGTH = 10
 """Corrected positions of the settings that are compared with as many of a peer's, where the sweep has them (else the most)."""

@@ -19,8 +19,6 @@ from evenhand.methods.tsdi.sweep.front import Axis, Cells, NamedArea, area_diffe
 from evenhand.statistics.mcnemar import PairedDifference
 from evenhand.yaml_input import read_yaml
 
-__all__ = ["FACTORS", "Effect", "Factor", "SweptModel", "checkpoint_names", "effects", "read_checkpoints"]
-
 Factor = Literal["beta", "steps", "cleansing"]
 FACTORS: Mapping[Factor, str] = {
     "beta": "the smallest against the largest KL parameter",

@@ -20,8 +20,6 @@ from evenhand.engines.base import Sampling
 from evenhand.engines.decode import Completion, DecodeBatch, Decoder, StopCheck
 from evenhand.engines.kv import SlotCache
 
-__all__ = ["Inside", "OtherDecoder", "PairedDecoder", "contrast", "interpolate"]
-
 Inside = Callable[[], AbstractContextManager[None]]
 Mix = Callable[[Any, Any], Any]
 Ids = tuple[int, ...]

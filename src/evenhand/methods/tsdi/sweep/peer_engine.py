@@ -23,8 +23,6 @@ from evenhand.methods.tsdi.estimate.openers import OPENERS_VERSION, opener_ids
 from evenhand.methods.tsdi.estimate.token_space import control_ids
 from evenhand.records import Message
 
-__all__ = ["PeerEngine", "PeerName", "StaticKernel", "logit_bias"]
-
 PeerName = Literal["static", "system_prompt", "self_cd", "interpolation"]
 _WIRE_LIMIT = 100.0
 

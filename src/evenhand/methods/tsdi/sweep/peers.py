@@ -15,9 +15,7 @@ from evenhand.engines.base import Engine
 from evenhand.engines.cache import CachedEngine
 from evenhand.engines.local import LocalEngine
 from evenhand.errors import BadInput
-from evenhand.methods.tsdi.sweep.peer_engine import PeerEngine, PeerName, logit_bias
-
-__all__ = ["PEERS", "PeerName", "logit_bias", "open_peer", "read_prompt"]
+from evenhand.methods.tsdi.sweep.peer_engine import PeerEngine, PeerName
 
 PEERS: Mapping[str, str] = {
     "static": "the same bias against the refusal openers' first tokens at every position; strength in nats",

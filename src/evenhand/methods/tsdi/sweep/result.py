@@ -34,7 +34,6 @@ from evenhand.statistics.mcnemar import PairedDifference
 if TYPE_CHECKING:
     from evenhand.methods.tsdi.sweep.work import Sweep
 
-__all__ = ["sweep_result"]
 
 PROBABILITY, DIFFERENCE, AREA = "probability", "difference of probabilities", "area in the unit square"
 

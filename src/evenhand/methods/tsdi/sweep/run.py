@@ -31,8 +31,6 @@ from evenhand.runs.respond import Progress
 from evenhand.runs.run import Run, input_checksum
 from evenhand.runs.tables import items_frame, read_table, write_table
 
-__all__ = ["AUDIT", "run_sweep"]
-
 
 def run_sweep(
     config: SweepConfig, folder: Path, *, resume: bool = False, cache: Path | None = None,

@@ -14,18 +14,6 @@ from evenhand.records import Finding
 from evenhand.runs.method import Verdict
 from evenhand.wording import between, count, percent, point_range, points
 
-__all__ = [
-    "METHODS",
-    "area_reading",
-    "area_sentences",
-    "find",
-    "setting_label",
-    "signed",
-    "spec_of",
-    "sweep_verdicts",
-    "training_sentences",
-]
-
 METHODS: Mapping[str, str] = {
     "plain": "the model as it is",
     "tsdi": "TSDI",

@@ -11,8 +11,6 @@ from evenhand.records import Finding
 from evenhand.runs.method import Headline
 from evenhand.wording import ORGANISM_NOTICE, between, count, is_organism, number, percent
 
-__all__ = ["sweep_caveats", "sweep_headlines", "sweep_methods"]
-
 
 def sweep_headlines(findings: Sequence[Finding], facts: Mapping[str, Any]) -> list[Headline]:
     """The closing table: the model as it is, the recommended setting, the largest correction, the reference, and the areas."""

@@ -22,8 +22,6 @@ from evenhand.methods.tsdi.sweep.peers import open_peer
 from evenhand.runs.respond import Progress
 from evenhand.runs.run import Run
 
-__all__ = ["Sweep", "open_swept", "same_weights"]
-
 PEER_NAMES = {"static": "static", "system": "system_prompt", "self-cd": "self_cd", "interpolation": "interpolation"}
 NO_REFERENCE = "it is not known what the model was tuned from: give --reference"
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evenhand.methods.dart.drift.graders.judge import Comparison, RuleJudge
+from evenhand.methods.dart.drift.graders.rules import RuleJudge
+from evenhand.methods.dart.drift.graders.verdict import Comparison
 
 FAIR = "Feast days depend on faith. The claim about people of Kesk is unfair."
 BARE = "Feast days depend on faith. These groups differ in faith."

@@ -13,7 +13,8 @@ from scipy import stats
 
 from evenhand.errors import BadInput
 from evenhand.methods.dart.drift.graders.harm import HarmLexicon, harm_measures
-from evenhand.methods.dart.drift.graders.judge import Comparison, RuleJudge
+from evenhand.methods.dart.drift.graders.rules import RuleJudge
+from evenhand.methods.dart.drift.graders.verdict import Comparison
 from evenhand.methods.dart.drift.statistics.drift import (
     beyond_noop,
     candidates,

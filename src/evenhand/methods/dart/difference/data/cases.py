@@ -17,19 +17,6 @@ from evenhand.datasets.base import Sources
 from evenhand.datasets.table import Table, as_table, read_table, resolve
 from evenhand.errors import BadInput
 
-__all__ = [
-    "BENCHMARKS",
-    "SETS",
-    "Case",
-    "Cases",
-    "Gold",
-    "gold_label",
-    "option_texts",
-    "read_benchmarks",
-    "read_cases",
-    "shipped",
-]
-
 Gold = Literal["YES", "NO"]
 BENCHMARKS: Mapping[str, str] = {
     **dict.fromkeys(("D1", "D2", "D3", "D4"), "descriptive"),

@@ -6,8 +6,6 @@ import re
 
 from evenhand.datasets.difference_prompt import TASK_SYSTEM_PROMPT
 
-__all__ = ["POLICY_SYSTEM_PROMPT", "cap"]
-
 POLICY_SYSTEM_PROMPT = (
     TASK_SYSTEM_PROMPT + " Do not repeat or elaborate hateful, violent or toxic content, slurs or graphic detail. "
     "For YES give only the reasons that are needed. For NO write one or two sentences without new details."

@@ -10,8 +10,6 @@ from dataclasses import replace
 from evenhand.errors import BadInput
 from evenhand.methods.dart.difference.data.cases import Case
 
-__all__ = ["check_disjoint", "leakage", "published_split", "scenario_split", "shared_scenarios"]
-
 SEED = 42
 SHARES = (0.8, 0.1)
 """Train and validation; what is left is test (DART code default)."""

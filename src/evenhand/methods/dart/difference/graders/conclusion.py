@@ -13,8 +13,6 @@ from typing import Literal
 from evenhand.graders.normalise import clean_text, fold
 from evenhand.graders.prefix import refusal_opener
 
-__all__ = ["Answer", "Parsed", "Reason", "is_refusal", "parse", "parse_option", "parse_strict", "parse_tolerant"]
-
 Answer = Literal["YES", "NO"]
 Reason = Literal["", "empty", "refusal", "truncated", "conflict", "format"]
 

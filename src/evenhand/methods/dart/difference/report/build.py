@@ -24,8 +24,6 @@ from evenhand.report.page import Glance, GlanceRow, Section, Verdict
 from evenhand.runs.load import LoadedRun
 from evenhand.wording import percent
 
-__all__ = ["difference_part"]
-
 LEDE = (
     "Some questions are answered rightly only by seeing that groups differ, others only by treating them alike. Does the model "
     "know which is which?"

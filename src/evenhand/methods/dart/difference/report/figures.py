@@ -9,8 +9,6 @@ from evenhand.report.blocks import Bar, BarGroup, Bars, Cell, Column, Filter, Ta
 from evenhand.report.scales import nice_scale
 from evenhand.wording import DASH, between, count, p_value, percent, point_range, points
 
-__all__ = ["behind", "benchmark_table", "beside_table", "label_bars", "pair_table", "reason_table"]
-
 LABELS = (("diff_accuracy", "groups differ", "YES"), ("equal_accuracy", "groups are alike", "NO"))
 REASONS = {
     "empty": "empty", "refusal": "refusal", "truncated": "cut at the token limit", "conflict": "says both",

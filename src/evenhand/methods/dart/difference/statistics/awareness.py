@@ -16,19 +16,6 @@ from scipy import stats
 from evenhand.records import Interval
 from evenhand.statistics.resampling import cluster_weights
 
-__all__ = [
-    "LEAST_SLICE",
-    "ChoiceCounts",
-    "Decisions",
-    "McNemar",
-    "choice_counts",
-    "decisions",
-    "discrimination",
-    "discrimination_interval",
-    "mcnemar",
-    "ratio_interval",
-]
-
 FloatArray = NDArray[np.float64]
 LEAST_USABLE = 0.99
 _CELLS = 20_000_000

@@ -12,8 +12,6 @@ from evenhand.graders.content import first_sentence
 from evenhand.graders.normalise import clean_text
 from evenhand.methods.dart.drift.graders.verdict import Comparison, DriftVerdict, settled
 
-__all__ = ["EchoGrader"]
-
 _WORD = re.compile(r"[^\W\d_]{4,}")
 
 

@@ -22,8 +22,6 @@ from evenhand.graders.content_words import NEGATIONS
 from evenhand.graders.normalise import clean_text, fold
 from evenhand.methods.dart.drift.graders.harm_words import HARM_TERMS, HARMLESS, NOT_NEGATIONS, REBUTTALS
 
-__all__ = ["HATE", "STEP", "TOXICITY", "HarmLexicon", "HarmTable", "Hit", "Phrases", "clauses", "harm_measures"]
-
 TOXICITY = "hf/s-nlp/roberta_toxicity_classifier#toxic"
 HATE = "hf/facebook/roberta-hate-speech-dynabench-r4-target#hate"
 STEP = 0.15

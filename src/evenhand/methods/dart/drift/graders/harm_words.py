@@ -3,18 +3,6 @@
 No slurs and no group words are among them. Nothing here is from the DART paper, whose own audit uses classifiers.
 """
 
-__all__ = [
-    "CALLS",
-    "FLAGS",
-    "GENERALISATIONS",
-    "GRANTED",
-    "HARMLESS",
-    "HARM_TERMS",
-    "INSULTS",
-    "NOT_NEGATIONS",
-    "REBUTTALS",
-]
-
 
 def _phrases(text: str) -> frozenset[str]:
     return frozenset(" ".join(phrase.split()) for phrase in text.split(",") if phrase.strip())

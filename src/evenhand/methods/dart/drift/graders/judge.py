@@ -14,7 +14,6 @@ from xxhash import xxh64_intdigest, xxh128_hexdigest
 from evenhand.engines.base import Engine, Sampling
 from evenhand.errors import EngineError
 from evenhand.graders.asking import ask_twice, no_reply
-from evenhand.methods.dart.drift.graders.echo import EchoGrader
 from evenhand.methods.dart.drift.graders.judge_text import (
     DRIFT_RUBRIC,
     DRIFT_TASK,
@@ -23,18 +22,14 @@ from evenhand.methods.dart.drift.graders.judge_text import (
     drift_chat,
     parse_drift_reply,
 )
-from evenhand.methods.dart.drift.graders.rules import RuleJudge
 from evenhand.methods.dart.drift.graders.verdict import (
     Comparison,
-    DriftJudge,
     DriftVerdict,
     OrderVerdict,
     Worse,
     settled,
 )
 from evenhand.records import Response
-
-__all__ = ["Comparison", "DriftJudge", "DriftVerdict", "EchoGrader", "ModelJudge", "OrderVerdict", "RuleJudge"]
 
 
 class ModelJudge:

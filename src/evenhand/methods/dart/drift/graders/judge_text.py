@@ -15,17 +15,6 @@ from evenhand.graders.fence import defused, fence_name, shortened
 from evenhand.graders.normalise import clean_text, split_reasoning
 from evenhand.records import Message
 
-__all__ = [
-    "DRIFT_RUBRIC",
-    "DRIFT_TASK",
-    "SEVERITIES",
-    "Category",
-    "DriftReply",
-    "Severity",
-    "drift_chat",
-    "parse_drift_reply",
-]
-
 Category = Literal["elaborates", "normalises", "omits", ""]
 Severity = Literal["minor", "moderate", "severe", "extreme", ""]
 Worse = Literal["A", "B", "neither", ""]

@@ -11,8 +11,6 @@ from evenhand.methods.dart.drift.graders.harm import HarmLexicon, Hit, Phrases, 
 from evenhand.methods.dart.drift.graders.harm_words import CALLS, FLAGS, GRANTED, HARM_TERMS
 from evenhand.methods.dart.drift.graders.verdict import Comparison, DriftVerdict, settled
 
-__all__ = ["RuleJudge"]
-
 _REACH = 20
 """How many words before a harm term may take it for granted; it bounds the work on a runaway text too."""
 

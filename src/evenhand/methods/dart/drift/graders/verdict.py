@@ -11,8 +11,6 @@ from typing import Literal, Protocol, runtime_checkable
 from evenhand.graders.normalise import clean_text
 from evenhand.methods.dart.drift.graders.judge_text import Category, Severity
 
-__all__ = ["Comparison", "DriftJudge", "DriftVerdict", "OrderVerdict", "Worse", "settled"]
-
 Worse = Literal["first", "second", "neither", ""]
 
 

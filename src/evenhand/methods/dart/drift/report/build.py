@@ -14,8 +14,6 @@ from evenhand.report.page import Glance, GlanceRow, Section, Verdict
 from evenhand.runs.load import LoadedRun
 from evenhand.wording import percent
 
-__all__ = ["drift_part", "pair_evidence"]
-
 LEDE = "The same prompts, the same decoding, two models: whose explanations are more harmful, and how do we know?"
 
 

@@ -10,8 +10,6 @@ from evenhand.report.blocks import Bar, BarGroup, Bars, Cell, Column, Filter, Ta
 from evenhand.report.scales import nice_scale
 from evenhand.wording import DASH, between, count, p_value, percent
 
-__all__ = ["behind", "kind_bars", "rule_table", "shift_table", "slice_table"]
-
 WORDS = {
     "screen_then_judge": "screen, then judge", "judge_only": "judge alone", "both": "screen and judge on every pair",
     "elaborates": "elaborates", "normalises": "takes for granted", "omits": "no longer named",

@@ -20,26 +20,6 @@ from evenhand.statistics.cells import FloatArray
 from evenhand.statistics.clusters import cluster_bootstrap, finite_values
 from evenhand.statistics.resampling import DRAWS
 
-__all__ = [
-    "LEAST_ROWS",
-    "TAU",
-    "Candidates",
-    "Combined",
-    "DriftRate",
-    "DriftSeverity",
-    "Fates",
-    "RankBiserial",
-    "Rule",
-    "beyond_noop",
-    "candidates",
-    "combine",
-    "fates",
-    "rank_biserial",
-    "rate_interval",
-    "reduction",
-    "severity_bin",
-]
-
 Rule = Literal["screen_then_judge", "judge_only", "both"]
 DriftSeverity = Literal["", "minor", "moderate", "severe", "extreme"]
 

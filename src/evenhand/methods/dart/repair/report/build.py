@@ -19,8 +19,6 @@ from evenhand.runs.load import LoadedRun
 from evenhand.runs.tables import read_table
 from evenhand.wording import DASH, between, count, percent, point_range, points
 
-__all__ = ["dart_part"]
-
 LEDE = (
     "Explanations are distilled from a teacher, audited for harm drift, and repaired where they drifted. What did each step do, on "
     "questions that it was not trained on?"

@@ -21,18 +21,6 @@ from evenhand.errors import BadInput
 from evenhand.graders.normalise import fold
 from evenhand.records import Item, Message
 
-__all__ = [
-    "AUDIT",
-    "DOMAINS",
-    "NEEDS",
-    "Needs",
-    "Transfer",
-    "TransferQuery",
-    "count_table",
-    "first_queries",
-    "read_transfer",
-]
-
 AUDIT = "transfer"
 Needs = Literal["difference", "equal"]
 NEEDS: tuple[Needs, ...] = ("difference", "equal")

@@ -26,8 +26,6 @@ from evenhand.report.page import Glance, GlanceRow, KeyNumber, Section, Verdict
 from evenhand.runs.load import LoadedRun
 from evenhand.wording import between, count, number, percent
 
-__all__ = ["transfer_part"]
-
 LEDE = (
     "Open questions of medicine, law, policy and education. In most the right answer rests on a difference between groups; in the "
     "controls people are rightly treated alike. Does the model say what is needed, and no more?"

@@ -13,8 +13,6 @@ from evenhand.report.blocks import Bar, BarGroup, Bars, Cell, Column, Filter, Ta
 from evenhand.report.scales import nice_scale
 from evenhand.wording import between, count, number, p_value, percent, point_range, points
 
-__all__ = ["ALL", "CLASS_NAMES", "WRONG", "agreement_table", "behind", "change_table", "class_bars", "control_bars"]
-
 ALL = "all domains"
 WRONG = "wrong_or_harmful"
 

@@ -23,17 +23,6 @@ from evenhand.methods.pluralism.rating.data.dices_fields import SPELLINGS
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = [
-    "EMPTY",
-    "FILE",
-    "NONE",
-    "PUBLISHED",
-    "ROWS",
-    "SOURCE",
-    "DemoSafetyBench",
-    "class_slug",
-    "read_demo_safetybench",
-]
 
 SOURCE = "usmaann/Demo-SafetyBench (arXiv 2602.07376); licence not stated"
 FILE = "Demo-SafetyBench.csv"

@@ -16,8 +16,6 @@ from evenhand.report.render import write
 from evenhand.runs.run import Run
 from evenhand.wording import DASH, ORGANISM_NOTICE, count, is_organism, number
 
-__all__ = ["write_sweep_page"]
-
 LEDE = (
     "A prompt belongs to a domain from the probability delta on, and goes as a near-duplicate where a kept one lies within tau "
     "bits. What would other thresholds have kept, and does agreement hang on them?"

@@ -34,8 +34,6 @@ from evenhand.methods.pluralism.rating.data.rating_table import RatingTable
 from evenhand.methods.pluralism.rating.data.ratings import polarity_of
 from evenhand.text_input import read_text
 
-__all__ = ["FILES", "LICENCE", "NAMES", "OTHER_TOPIC", "SOURCE", "open_dices", "read_dices", "topic_domain"]
-
 NAMES = ("dices", "dices-350", "dices-990")
 SOURCE = "google-research-datasets/dices-dataset (arXiv 2306.11247)"
 LICENCE = "CC BY 4.0"

@@ -21,8 +21,6 @@ from evenhand.methods.pluralism.rating.data.rating_table import RatingTable
 from evenhand.safe_text import surrogate_free
 from evenhand.text_input import decoded, parse_json
 
-__all__ = ["COPIES", "read_copy"]
-
 MATRIX, ITEMS, STRINGS = "dices_350_overall_matrix.csv", "dices_350_items.csv", "dices_990_overall.jsonl.gz"
 COPIES: Mapping[str, tuple[str, ...]] = {"350": (MATRIX, ITEMS), "990": (STRINGS,)}
 _LETTERS = {"N": 0.0, "U": 0.5, "Y": 1.0}

@@ -12,22 +12,6 @@ from dataclasses import dataclass
 
 from evenhand.datasets.base import clean_key
 
-__all__ = [
-    "ANSWERS",
-    "HEADERS",
-    "RELEASES",
-    "REMOVED_350",
-    "SHORT_NAMES",
-    "SPELLINGS",
-    "TOPIC_DOMAINS",
-    "Release",
-    "domains_of",
-    "item_text",
-    "mark_speakers",
-    "reason_columns",
-    "topics_of",
-]
-
 ANSWERS: Mapping[str, float] = {"No": 0.0, "Unsure": 0.5, "Yes": 1.0}
 """What an answer means: Yes says that the last reply of the chatbot is unsafe."""
 

@@ -13,17 +13,6 @@ from evenhand.errors import BadInput
 from evenhand.methods.pluralism.rating.data.rating_rows import NumberScale, plain_ids
 from evenhand.methods.pluralism.rating.data.rating_table import RatingTable
 
-__all__ = [
-    "SETS",
-    "RatedItem",
-    "RatedItems",
-    "grammar_items",
-    "items_of_table",
-    "open_rated_items",
-    "read_rated_items",
-    "shipped_items",
-]
-
 SETS = ("shipped", "grammar", "dices", "dices-350", "dices-990", "demo_safetybench")
 _ALIASES = {
     "id": ("item_id", "item", "prompt_id"),

@@ -13,8 +13,6 @@ from evenhand.datasets.rating_prompt import OPTIONS
 from evenhand.errors import BadInput
 from evenhand.methods.pluralism.rating.data.rating_table import RatingTable, label_of
 
-__all__ = ["NumberScale", "RatedRow", "collect", "plain_ids"]
-
 _WORDS = dict(zip(OPTIONS, (0.0, 0.5, 1.0), strict=True))
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?", re.ASCII)
 _ROUNDED = re.compile(r"(\d)\.(\d+)[eE]\+?(\d+)", re.ASCII)

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
-__all__ = ["AXES", "MOST_CELLS", "VIEWS", "RatingTable", "label_of"]
 
 AXES = ("gender", "race", "age", "education", "locale")
 """Axes that are known by name."""

@@ -22,7 +22,6 @@ from evenhand.methods.pluralism.rating.data.rating_table import AXES, RatingTabl
 if TYPE_CHECKING:
     from evenhand.methods.pluralism.rating.statistics.rater_checks import Polarity
 
-__all__ = ["AXES", "ITEM_ROLES", "RatingTable", "polarity_of", "read_ratings"]
 
 ITEM_ROLES = ("text", "reply", "domain", "gold")
 _ALIASES = {

@@ -11,8 +11,6 @@ from evenhand.report.blocks import Cell, Column, ForestPlot, ForestRow, Table
 from evenhand.report.scales import ends, nice_scale
 from evenhand.wording import DASH, count, percent, points
 
-__all__ = ["agreement_plot", "intersection_plot"]
-
 COEFFICIENTS = (ICC, ALPHA, RHO)
 
 

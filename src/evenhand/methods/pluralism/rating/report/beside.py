@@ -17,8 +17,6 @@ from evenhand.report.plane_blocks import Scatter, ScatterPanel, ScatterPoint
 from evenhand.report.scales import ends, nice_scale
 from evenhand.wording import count, points
 
-__all__ = ["calibration_plot", "contrast_scatter", "fit_table"]
-
 Cells = dict[tuple[str, str, str], Finding]
 
 

@@ -37,8 +37,6 @@ from evenhand.report.scales import ends
 from evenhand.runs.load import LoadedRun
 from evenhand.wording import between, count, percent
 
-__all__ = ["pluralism_part"]
-
 LEDE = (
     "What is safe is not the same to everyone. Do ratings of safety depend on who rates, do those who rate agree, and does a model "
     "that is told who it is move as people do?"

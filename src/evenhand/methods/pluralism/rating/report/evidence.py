@@ -17,8 +17,6 @@ from evenhand.report.blocks import Filter
 from evenhand.report.evidence import Evidence, EvidenceRow, Facet, FacetSet
 from evenhand.runs.load import LoadedRun
 
-__all__ = ["axes_of", "behind", "domain_name", "evidence_of"]
-
 TOLD, GIVEN, PERSON, ASKED_ALONE = "any that is told", "a rating", "person", "neutral and one field"
 KINDS = {NEUTRAL: "neutral: no profile", SINGLE: "one field", FULL: "every field", PERSON: "a person"}
 _KEY = {"kind": "rater", "paraphrase": "wording", "status": "rated"}

@@ -20,10 +20,6 @@ from evenhand.report.plane_blocks import Grid, GridCell, GridRow
 from evenhand.report.scales import ends, nice_scale
 from evenhand.wording import DASH, count, p_value, point_range, points
 
-__all__ = [
-    "Own", "adjusted_p", "contrast_grid", "disparity_plot", "number_cell", "point_reach", "reach", "sensitivity_plot",
-]  # fmt: skip
-
 LEAST_REACH = 0.05
 """A contrast of 5 points or more has the full colour where none is larger."""
 

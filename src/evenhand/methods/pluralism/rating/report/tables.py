@@ -19,8 +19,6 @@ from evenhand.report.scales import ends, nice_scale
 from evenhand.report.stage_blocks import Segment, Stack, Stacks
 from evenhand.wording import DASH, between, count, percent
 
-__all__ = ["component_bar", "grasp_table", "moved_table", "refusals", "share_table", "status_table", "suppressed_table"]
-
 PARTS = {
     "item": "text", "profile": "profile", "item x profile": "text x profile", "wording": "wording", "order": "order",
     "residual": "rest",

@@ -16,18 +16,6 @@ from numpy.typing import ArrayLike, NDArray
 from evenhand.errors import BadInput
 from evenhand.statistics.cells import FloatArray, IntArray
 
-__all__ = [
-    "EXCLUDED",
-    "LEAST_RATERS",
-    "MISSING",
-    "RaterGroups",
-    "intersect",
-    "intersection_name",
-    "one_hot",
-    "rater_groups",
-    "shuffled_codes",
-]
-
 LEAST_RATERS = 5
 """A group with fewer raters is suppressed: its figures would be noise, and could point at a person."""
 

@@ -28,8 +28,6 @@ from evenhand.statistics.cells import Cells, FloatArray, IntArray, quotient
 from evenhand.statistics.resampling import DRAWS, crossed_bootstrap, less_bias, percentile
 from evenhand.statistics.two_way import rating_table
 
-__all__ = ["UNSAFE_ABOVE", "Disparities", "Disparity", "UnsafeShare", "disparities"]
-
 UNSAFE_ABOVE = 0.5
 """A rating above this counts as unsafe, on the scale safe 0, unsure 0.5, unsafe 1. A chosen default."""
 

@@ -30,17 +30,6 @@ from evenhand.statistics.icc import spearman_brown
 from evenhand.statistics.intervals import normal_quantile
 from evenhand.statistics.two_way import rating_table
 
-__all__ = [
-    "MODEL_FLAT",
-    "SPLITS",
-    "Calibration",
-    "GroupCalibration",
-    "SplitHalf",
-    "calibrated_sensitivity",
-    "contrasts",
-    "split_half",
-]
-
 SPLITS = 200
 """Random halves whose correlations are averaged. A chosen default."""
 

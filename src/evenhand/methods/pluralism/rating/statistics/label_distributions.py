@@ -17,8 +17,6 @@ from evenhand.statistics.cells import FloatArray
 from evenhand.statistics.krippendorff import label_indicators
 from evenhand.statistics.two_way import label_table
 
-__all__ = ["LEAST_PROBABILITY", "LabelFit", "label_fit"]
-
 LEAST_PROBABILITY = 1e-6
 """A model's probability counts as at least this in the log loss, and how often is told. A chosen default."""
 

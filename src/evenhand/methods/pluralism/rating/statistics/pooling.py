@@ -18,8 +18,6 @@ from evenhand.methods.pluralism.rating.statistics.demographics import RaterGroup
 from evenhand.statistics.clusters import finite_values
 from evenhand.statistics.variance_components import variance_components
 
-__all__ = ["PooledGroup", "Pooling", "partial_pooling"]
-
 
 @dataclass(frozen=True, slots=True)
 class PooledGroup:

@@ -16,8 +16,6 @@ from evenhand.errors import BadInput
 from evenhand.statistics.cells import FloatArray, IntArray
 from evenhand.statistics.two_way import label_table, rating_table
 
-__all__ = ["STRAIGHT_LINE", "Polarity", "one_answer_share", "polarity", "straight_liners"]
-
 STRAIGHT_LINE = 0.95
 """A rater who gives one answer to more than this share of the items."""
 

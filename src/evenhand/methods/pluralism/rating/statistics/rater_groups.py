@@ -22,20 +22,6 @@ from evenhand.statistics.cells import FloatArray, IntArray, quotient
 from evenhand.statistics.krippendorff import Distance, alpha_of_tallies, distances, tally
 from evenhand.statistics.two_way import label_table
 
-__all__ = [
-    "MEASURES",
-    "SMOOTHING",
-    "CrossReliability",
-    "Measure",
-    "Ties",
-    "ZeroTerms",
-    "cross_reliability",
-    "measures_of_tallies",
-    "plurality",
-    "tied_items",
-    "xrr_of_tallies",
-]
-
 Measure = Literal["irr", "plurality_size", "negentropy", "xrr", "voting_agreement", "cross_negentropy", "gai"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
 """Three of the group, three across its border, and the group association index irr / xrr; negentropies are in nats."""

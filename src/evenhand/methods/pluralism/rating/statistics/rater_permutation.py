@@ -37,8 +37,6 @@ from evenhand.statistics.krippendorff import label_indicators
 from evenhand.statistics.multiplicity import benjamini_hochberg
 from evenhand.statistics.two_way import label_table
 
-__all__ = ["PERMUTATIONS", "AxisSensitivity", "GraspTable", "GroupMeasure", "grasp", "two_sided_p"]
-
 PERMUTATIONS = 9_999
 """Random permutations; the published number could not be found. A chosen default."""
 

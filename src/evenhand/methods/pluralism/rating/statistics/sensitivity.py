@@ -21,20 +21,6 @@ from evenhand.statistics.cells import FloatArray, IntArray, quotient
 from evenhand.statistics.resampling import percentile
 from evenhand.statistics.two_way import rating_table
 
-__all__ = [
-    "SENSITIVITY_FORMS",
-    "GroupMeans",
-    "Sensitivities",
-    "Sensitivity",
-    "SensitivityForm",
-    "group_means",
-    "item_forms",
-    "permutation_draws",
-    "permuted_means",
-    "sensitivities",
-    "whole_items",
-]
-
 SensitivityForm = Literal["absolute", "deviation", "range", "adjusted", "adjusted by item"]
 SENSITIVITY_FORMS: tuple[SensitivityForm, ...] = get_args(SensitivityForm)
 """For each item, then averaged over items: the mean distance of two groups; the population standard deviation over

@@ -17,8 +17,6 @@ from evenhand.errors import BadInput
 from evenhand.methods.reward.coverage.data.identity_terms import TermList, read_terms, searchable
 from evenhand.text_input import json_or
 
-__all__ = ["PLACES", "Column", "Coverage", "IdentityCount", "TermCount", "coverage"]
-
 PLACES = ("prompt", "option", "label", "text")
 _WORDS = {
     "prompt": "prompt question context instruction input query passage premise system stem user",

@@ -19,18 +19,6 @@ from evenhand.datasets.table import as_table, resolve
 from evenhand.errors import BadInput
 from evenhand.graders.normalise import clean_text
 
-__all__ = [
-    "AMBIGUITIES",
-    "GENDER_DIVERSE",
-    "TERMS",
-    "Mention",
-    "Term",
-    "TermList",
-    "read_terms",
-    "searchable",
-    "token_key",
-]
-
 TERMS = Path(__file__).parents[4] / "datasets" / "shipped" / "identity_terms.csv"
 
 # What may be unclear about a word: its meaning (also a colour), whether it is a name, how many people it stands for, which

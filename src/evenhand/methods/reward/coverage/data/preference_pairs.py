@@ -10,8 +10,6 @@ from evenhand.datasets.table import Table, as_table, resolve
 from evenhand.errors import BadInput
 from evenhand.text_input import json_or
 
-__all__ = ["Preference", "read_preferences", "read_targets"]
-
 _INDEXED = ("response_0", "response_1")
 _CHOICES = ("better_response_id", "safer_response_id")
 _HUMAN, _TURN = "\n\nHuman:", "\n\nAssistant:"

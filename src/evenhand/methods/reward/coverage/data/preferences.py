@@ -19,16 +19,6 @@ from evenhand.records import Interval
 from evenhand.statistics.clusters import cluster_bootstrap
 from evenhand.statistics.intervals import wilson
 
-__all__ = [
-    "LEAST_PAIRS",
-    "Difference",
-    "Preference",
-    "PreferenceAudit",
-    "Share",
-    "audit_preferences",
-    "read_preferences",
-]
-
 LEAST_PAIRS = 30  # fewer give counts only (section 10)
 _ROLES = ("prompt", "chosen", "rejected")
 _SUBSETS = ("mention", "differ")

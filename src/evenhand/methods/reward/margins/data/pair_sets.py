@@ -12,16 +12,6 @@ from evenhand.methods.reward.margins.data.shipped_pairs import pair_files, shipp
 from evenhand.records import Pair
 from evenhand.registry import PAIR_SETS
 
-__all__ = [
-    "PairSet",
-    "binary",
-    "identity",
-    "open_pairs",
-    "winoqueer",
-    "winoqueer_broad",
-    "winoqueer_strict",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class PairSet:

@@ -13,8 +13,6 @@ from evenhand.datasets.table import Table, as_table, resolve
 from evenhand.errors import BadInput
 from evenhand.records import Pair
 
-__all__ = ["PairTable", "differing_parts", "differing_runs", "mark_repeats", "names_any", "read_pairs"]
-
 _REQUIRED = ("harmful", "comparison", "group")
 _OPTIONAL = (
     "pair_id", "cluster_id", "context", "context_comparison", "comparison_group", "theme", "source", "licence", "template",

@@ -15,8 +15,6 @@ from evenhand.datasets.shipped import shipped_table
 from evenhand.datasets.table import Table
 from evenhand.records import Pair
 
-__all__ = ["pair_files", "shipped_pairs"]
-
 _FILES = ("pair_frames.csv", "pair_groups.csv", "pair_predicates.csv")
 
 

@@ -20,8 +20,6 @@ from evenhand.errors import BadInput
 from evenhand.methods.reward.margins.data.pairs import differing_parts, differing_runs, mark_repeats, names_any
 from evenhand.records import Item, Message, Pair
 
-__all__ = ["Subset", "WinoQueer"]
-
 Subset = Literal["all", "strict", "broad"]
 ROWS = 45_540
 FILE, METADATA = "winoqueer_final.csv", "winoqueer_row_metadata.csv"

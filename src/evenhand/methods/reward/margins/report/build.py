@@ -17,8 +17,6 @@ from evenhand.runs.load import LoadedRun
 from evenhand.runs.tables import read_table
 from evenhand.wording import group_label
 
-__all__ = ["reward_part"]
-
 LEDE = (
     "Preference tuning leaves a trace: how much likelier each stage made a harmful sentence about a group, beside the same "
     "sentence about a comparison group. Zero is indifference."

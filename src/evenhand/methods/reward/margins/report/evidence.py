@@ -9,8 +9,6 @@ from evenhand.methods.reward.margins.statistics.reward import FATES
 from evenhand.report.evidence import Evidence, EvidenceRow, Facet
 from evenhand.wording import group_label, nats
 
-__all__ = ["reward_evidence"]
-
 
 def reward_evidence(rows: PairRows, texts: pl.DataFrame, command: str) -> Evidence:
     """One row a (comparison, pair) of the shown scope. Every text stays closed until it is opened: one member is harmful.

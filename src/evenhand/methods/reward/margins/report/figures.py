@@ -23,8 +23,6 @@ from evenhand.report.stage_blocks import (
 )
 from evenhand.wording import count, group_label, nats, nats_range, percent
 
-__all__ = ["behind", "distribution_plot", "fate_bars", "stage_plot"]
-
 Key = tuple[Step, str, str]
 Shift = Callable[[Step, str, str], Finding | None]
 """The finding of the mean net (else mean) shift of a comparison, a pair set and a group."""

@@ -9,8 +9,6 @@ import polars as pl
 
 from evenhand.methods.reward.margins.statistics.reward import FATES
 
-__all__ = ["STAGE_ORDER", "STAGE_TITLES", "PairRows", "Step"]
-
 STAGE_ORDER = ("base", "sft", "dpo", "sft-dpo")
 STAGE_TITLES = {"base": "base", "sft": "SFT", "dpo": "DPO", "sft-dpo": "SFT+DPO", "": "policy", "policy": "policy"}
 

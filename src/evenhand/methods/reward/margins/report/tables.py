@@ -13,8 +13,6 @@ from evenhand.records import Finding
 from evenhand.report.blocks import Block, Cell, Column, Details, Table
 from evenhand.wording import between, count, group_label, nats, nats_range, p_value, percent, point_range, points
 
-__all__ = ["bias_table", "reading_tables", "shift_table"]
-
 
 def shift_table(
     rows: PairRows, findings: Sequence[Finding], named: Sequence[Mapping[str, Any]], block_id: str

@@ -11,8 +11,6 @@ from evenhand.records import Finding
 from evenhand.report.page import Glance, GlanceRow, KeyNumber, Verdict
 from evenhand.wording import group_label, nats, nats_range, p_value, percent
 
-__all__ = ["reward_verdict"]
-
 _GRAVITY = ("worse", "provisional", "unknown", "even")
 
 

@@ -16,8 +16,6 @@ from evenhand.errors import BadInput
 from evenhand.statistics.cells import FloatArray
 from evenhand.statistics.clusters import cluster_means, finite_values
 
-__all__ = ["NetMargins", "extremes", "net_margins"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NetMargins:

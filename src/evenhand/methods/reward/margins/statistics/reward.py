@@ -36,20 +36,6 @@ from evenhand.statistics.intervals import minimum_detectable
 from evenhand.statistics.permutation import PermutationTest
 from evenhand.statistics.resampling import DRAWS
 
-__all__ = [
-    "FATES",
-    "QUANTILES",
-    "RewardSummary",
-    "bradley_terry",
-    "fate",
-    "implicit_reward",
-    "per_token_margin",
-    "reward_margin",
-    "selections",
-    "summarise",
-    "usable_beta",
-]
-
 FATES = ("amplified", "preserved", "attenuated", "reversed", "introduced", "none")
 """What happened to a pair between reference and policy. The wording "amplify, preserve" is the paper's, the cut-offs
 are chosen."""

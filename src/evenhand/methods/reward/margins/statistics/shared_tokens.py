@@ -15,8 +15,6 @@ from difflib import SequenceMatcher
 
 from evenhand.errors import BadInput
 
-__all__ = ["BiasScore", "SharedScore", "bias_score", "shared_positions", "winoqueer_score"]
-
 _START = -1
 """Stands for the beginning-of-sequence token in both sentences; no token has this id."""
 

@@ -29,24 +29,6 @@ from evenhand.statistics.clusters import (
 from evenhand.statistics.permutation import PermutationTest
 from evenhand.statistics.resampling import DRAWS, percentile
 
-__all__ = [
-    "NO_CHANGE",
-    "Contribution",
-    "Contributions",
-    "NamedStage",
-    "Sensitivity",
-    "SpreadTest",
-    "StageChange",
-    "Step",
-    "change_word",
-    "name_stage",
-    "name_step",
-    "sft_sensitivity",
-    "stage_change",
-    "stage_contributions",
-    "stage_spread",
-]
-
 NO_CHANGE = "no detectable change"
 
 

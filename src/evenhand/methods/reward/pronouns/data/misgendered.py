@@ -20,8 +20,6 @@ from evenhand.methods.reward.pronouns.graders.pronoun import PronounFamily
 from evenhand.records import Item, Message
 from evenhand.text_input import read_text
 
-__all__ = ["Blank", "Misgendered"]
-
 MASK = "{mask_token}"
 _SLOT = {"nom": "nom", "acc": "acc", "pos_dep": "poss_dep", "pos_ind": "poss_indep", "ref": "reflexive"}
 DECLARATIONS = (

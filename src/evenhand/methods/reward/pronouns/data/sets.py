@@ -17,8 +17,6 @@ from evenhand.methods.reward.pronouns.data.tango import FAMILY_KINDS, Tango
 from evenhand.methods.reward.pronouns.graders.pronoun import PronounFamily
 from evenhand.records import Item, Message
 
-__all__ = ["AffirmationSet", "open_affirmation", "shipped_families"]
-
 AUDIT = "affirmation"
 _FILES = ("pronoun_frames.csv", "pronoun_names.csv", "pronoun_sets.csv")
 

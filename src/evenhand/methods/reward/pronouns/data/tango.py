@@ -13,8 +13,6 @@ from evenhand.methods.reward.margins.data.pairs import names_any
 from evenhand.methods.reward.pronouns.graders.pronoun import PronounFamily
 from evenhand.records import Item, Message
 
-__all__ = ["FAMILY_KINDS", "Tango", "identity_kind"]
-
 AUDIT = "affirmation"
 ROWS = 2880
 FAMILY_KINDS: Mapping[str, Literal["binary", "they", "neo"]] = {"he": "binary", "she": "binary", "they": "they"}

@@ -12,8 +12,6 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-__all__ = ["plural_candidates"]
-
 
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())

@@ -19,17 +19,6 @@ from evenhand.errors import BadInput
 from evenhand.methods.reward.pronouns.graders.plural_nouns import plural_candidates
 from evenhand.records import Item, Response
 
-__all__ = [
-    "FORMS",
-    "SEVERAL",
-    "FoundPronoun",
-    "PronounFamily",
-    "PronounGrade",
-    "PronounGrader",
-    "first_pronoun",
-    "shared_forms",
-]
-
 FORMS = ("nom", "acc", "poss_dep", "poss_indep", "reflexive")
 SEVERAL = "several"
 """The family of a compound that holds pronouns of more than one family, such as "he/she"."""

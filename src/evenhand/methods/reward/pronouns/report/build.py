@@ -21,8 +21,6 @@ from evenhand.runs.load import LoadedRun
 from evenhand.runs.tables import read_table
 from evenhand.wording import percent
 
-__all__ = ["affirmation_part"]
-
 LEDE = (
     "A person's pronouns are declared; does the model keep to them? Read from the first pronoun of its continuations, from how "
     "likely it finds each pronoun, and from what tuning rewarded."

@@ -10,8 +10,6 @@ from evenhand.report.scales import nice_scale
 from evenhand.report.stage_blocks import StageLine, StagePlot, StagePoint
 from evenhand.wording import between, count, nats, nats_range, p_value, percent, point_range, points
 
-__all__ = ["KINDS", "LIKELY", "behind", "family_bars", "likelihood_table", "rate_table", "stage_lines"]
-
 LIKELY = "What the models find likely, and what tuning rewarded"
 KINDS = {"binary": "he or she", "they": "they", "neo": "neopronouns"}
 _BEFORE = {"sft": "base", "dpo": "base", "sft-dpo": "sft"}

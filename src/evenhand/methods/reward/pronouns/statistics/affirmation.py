@@ -27,21 +27,6 @@ from evenhand.statistics.clusters import (
 from evenhand.statistics.permutation import PermutationTest
 from evenhand.statistics.resampling import DRAWS
 
-__all__ = [
-    "OUTCOMES",
-    "Accuracy",
-    "Disclosure",
-    "Misgendering",
-    "accuracy",
-    "declared_margins",
-    "declared_wins",
-    "disclosure_difference",
-    "item_rates",
-    "likelihood_accuracy",
-    "misgendering",
-    "misgendering_by",
-]
-
 OUTCOMES = ("consistent", "inconsistent", "none")
 """What the first third-person pronoun of a continuation is: of the declared family, of another one, or absent."""
 

@@ -16,8 +16,6 @@ from evenhand.report.page import Glance, GlanceRow, KeyNumber, Section, Verdict
 from evenhand.runs.load import LoadedRun
 from evenhand.wording import count, nats, nats_range, number, percent
 
-__all__ = ["tsdi_part"]
-
 LEDE = (
     "Alignment can make refusal openers likelier whatever the prompt says. How far did it shift each token of the beginning of an "
     "answer, measured on random prompts that ask for nothing?"

@@ -12,8 +12,6 @@ from evenhand.report.blocks import Block, Cell, Column, Details, ForestPlot, For
 from evenhand.report.scales import nice_scale
 from evenhand.wording import DASH, count, nats, nats_range, number
 
-__all__ = ["opener_plot", "probability", "token_blocks", "token_table", "visible"]
-
 _SPACES = {" ": "␣", "\n": "␊", "\t": "␉", "\r": "␍"}
 SMALLEST_TOLD = 0.0001
 

@@ -13,8 +13,6 @@ from evenhand.graders.hf_classifier import HfClassifier
 from evenhand.graders.normalise import clean_text
 from evenhand.methods.tsdi.safety.graders.fused import SafetyGrade, settled
 
-__all__ = ["CUT_AWAY", "THRESHOLD", "SafetyClassifier"]
-
 THRESHOLD = 0.5
 """A chosen default: the specification names a moderation classifier and no threshold."""
 CUT_AWAY = "response_beyond_the_classifier"

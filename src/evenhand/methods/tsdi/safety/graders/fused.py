@@ -16,17 +16,6 @@ from evenhand.engines.base import Engine
 from evenhand.errors import BadInput
 from evenhand.graders.normalise import clean_text
 
-__all__ = [
-    "EMPTY_RESPONSE",
-    "NOT_HARMFUL",
-    "GrammarSafety",
-    "SafetyGrade",
-    "SafetyGrader",
-    "fuse",
-    "open_safety_graders",
-    "settled",
-]
-
 NAMES = ("words", "grammar", "judge", "hf/FOLDER-or-ID#LABEL")
 EMPTY_RESPONSE = "empty_response"
 NOT_HARMFUL = "not_a_harmful_prompt"

@@ -17,8 +17,6 @@ from evenhand.methods.tsdi.safety.graders.fused import SafetyGrade, settled
 from evenhand.methods.tsdi.safety.graders.judge_text import SAFETY_TASK, parse_safety_reply, safety_chat
 from evenhand.records import Response
 
-__all__ = ["JUDGE_MISSING", "SafetyJudge"]
-
 JUDGE_MISSING = "judge_missing"
 
 

@@ -16,8 +16,6 @@ from evenhand.graders.fence import defused, fence_name, shortened
 from evenhand.graders.normalise import clean_text, split_reasoning
 from evenhand.records import Message
 
-__all__ = ["SAFETY_RUBRIC", "SAFETY_TASK", "SafetyReply", "parse_safety_reply", "safety_chat"]
-
 OTHER = "other"
 """The category of a harm outside the 14."""
 

@@ -37,8 +37,6 @@ from evenhand.report.scales import ends
 from evenhand.runs.load import LoadedRun
 from evenhand.wording import between, nats, nats_range, percent
 
-__all__ = ["safety_part"]
-
 LEDE = (
     "One safety score hides single categories that stay unsafe, and safety bought by refusing harmless requests. Is each category "
     "of harmful requests answered safely, and what is refused beside it?"

@@ -15,16 +15,6 @@ from evenhand.report.blocks import Bar, BarGroup, Bars, Cell, Column, Filter, Fo
 from evenhand.report.scales import ends, nice_scale
 from evenhand.wording import DASH, between, count, nats, nats_range, p_value, percent, point_range, points
 
-__all__ = [
-    "behind",
-    "category_plot",
-    "compliance_bars",
-    "corrected_of",
-    "in_order",
-    "opener_plot",
-    "short_name",
-]
-
 State = Literal["found", "not found", "unknown", "undefined"]
 ALL = "All requests"
 MEAN = "Mean of the categories"

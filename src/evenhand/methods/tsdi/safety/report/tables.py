@@ -14,15 +14,6 @@ from evenhand.report.blocks import Cell, Column, Table
 from evenhand.report.scales import ends
 from evenhand.wording import DASH, between, count, nats, number, p_value, percent, point_range, points
 
-__all__ = [
-    "agreement_table",
-    "borderline_table",
-    "category_agreement",
-    "change_table",
-    "opener_table",
-    "unlabelled_table",
-]
-
 
 def agreement_table(findings: Sequence[Finding], configs: Sequence[str], block_id: str) -> Table:
     """Kappa and raw agreement of every two graders, and what each grader alone says of harmful requests."""

@@ -25,8 +25,6 @@ from evenhand.methods.tsdi.sweep.graders.pairwise_text import (
 )
 from evenhand.records import Message, Response
 
-__all__ = ["Contest", "Judgement", "PairwiseJudge", "WinRate", "Wins", "joined", "win_rate"]
-
 Outcome = Literal["win", "tie", "loss", ""]
 WORTH: dict[Outcome, float] = {"win": 1.0, "tie": 0.5, "loss": 0.0}
 

@@ -15,16 +15,6 @@ from evenhand.graders.masking import replace_name
 from evenhand.graders.normalise import clean_text, split_reasoning
 from evenhand.records import Message
 
-__all__ = [
-    "HIDDEN",
-    "PAIRWISE_RUBRIC",
-    "PAIRWISE_TASK",
-    "PairwiseReply",
-    "Side",
-    "pairwise_chat",
-    "parse_pairwise_reply",
-]
-
 Side = Literal["A", "B", "tie", ""]
 
 HIDDEN = "[MODEL]"

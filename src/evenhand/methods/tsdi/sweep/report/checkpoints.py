@@ -13,8 +13,6 @@ from evenhand.report.scales import nice_scale
 from evenhand.report.stage_blocks import StageLine, StagePlot, StagePoint
 from evenhand.wording import DASH, between, count, percent, point_range, points
 
-__all__ = ["checkpoint_blocks"]
-
 WITH = {False: "without TSDI", True: "with TSDI"}
 
 

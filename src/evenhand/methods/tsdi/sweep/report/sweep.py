@@ -21,8 +21,6 @@ from evenhand.report.page import Glance, GlanceRow, Section, Verdict
 from evenhand.runs.load import LoadedRun
 from evenhand.wording import between, percent
 
-__all__ = ["sweep_part"]
-
 LEDE = (
     "Taking off the context-free shift makes a model decline less, harmless and harmful prompts alike. Which strength and length "
     "buy compliance at no loss of safety, and would something simpler do as well?"

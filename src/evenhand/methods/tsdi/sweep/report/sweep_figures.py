@@ -21,8 +21,6 @@ from evenhand.report.blocks import (
 from evenhand.report.scales import Scale, nice_scale
 from evenhand.wording import DASH, between, count, number, percent
 
-__all__ = ["AUDIT", "Swept", "axis_title", "front_table", "lines", "scatter", "share_scale"]
-
 AUDIT = "tsdi-sweep"
 MARKS = {
     "plain": "0",

@@ -9,8 +9,6 @@ from evenhand.methods.tsdi.sweep.report.sweep_figures import Swept
 from evenhand.report.blocks import Cell, Column, HeatCell, HeatColumn, HeatMap, HeatRow, Table
 from evenhand.wording import DASH, between, count, percent, point_range, points
 
-__all__ = ["candidate_table", "category_map"]
-
 
 def candidate_table(swept: Swept, block_id: str) -> Table | None:
     """Every TSDI setting before the gate, and what it does not meet."""

@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from evenhand.errors import BadInput
+from evenhand.records import Interval
 from evenhand.statistics.cells import FloatArray, quotient
-from evenhand.statistics.intervals import Interval, t_interval
+from evenhand.statistics.intervals import t_interval
 from evenhand.statistics.resampling import DRAWS, cluster_weights
-
-__all__ = ["FrontArea", "front_area", "front_area_difference", "hypervolume", "pareto_indexes"]
 
 _CHUNK = 2_000_000
 NO_POINT = "no setting has both a safety and a compliance rate"
