@@ -6,9 +6,11 @@ arguments and adds its own lines, for example ``GRADERS.add("mine", "my_package.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from evenhand.errors import BadInput
@@ -26,6 +28,45 @@ class Entry:
         """Import and return the registered object."""
         module, _, attribute = self.target.partition(":")
         return getattr(import_module(module), attribute)
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """Everything that Evenhand knows of one audit, repair or corpus build. Nothing else has to be touched to add one.
+
+    Targets are ``module:attribute`` texts, loaded on first use. ``paper`` is the name of the package below
+    ``evenhand.methods`` and of its docs page. ``audit`` is an `evenhand.runs.method.Audit`, empty where the method has a command
+    of its own; ``settings`` a pydantic model of the settings that this method alone reads; ``rows`` a function from a
+    `evenhand.runs.load.LoadedRun` to the frame behind its findings, empty for graded responses; ``shown`` the columns of it that
+    `evenhand show` prints, and ``filters`` the column that each option of `show` selects by (``{"group": "declared"}``);
+    ``section`` a function from a LoadedRun to a `evenhand.report.build.Part`, empty for the generic one; ``commands`` a function
+    that adds commands to the app. ``order`` is the place in lists and pages; a plug-in comes last.
+    """
+
+    name: str
+    title: str
+    summary: str
+    paper: str = ""
+    audit: str = ""
+    settings: str = ""
+    rows: str = ""
+    shown: tuple[str, ...] = ()
+    filters: Mapping[str, str] = field(default_factory=dict)
+    section: str = ""
+    commands: str = ""
+    datasets: tuple[Entry, ...] = ()
+    graders: tuple[Entry, ...] = ()
+    classifiers: tuple[Entry, ...] = ()
+    order: int = 1_000
+
+
+@cache
+def built_in_methods() -> tuple[Method, ...]:
+    """The METHOD of every ``method.py`` below ``evenhand/methods``, in their order."""
+    root = Path(__file__).parent / "methods"
+    names = (".".join(path.relative_to(root).with_suffix("").parts) for path in root.rglob("method.py"))
+    found: list[Method] = [import_module(f"evenhand.methods.{name}").METHOD for name in names]
+    return tuple(sorted(found, key=lambda method: method.order))
 
 
 class Registry:
