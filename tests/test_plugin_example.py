@@ -112,7 +112,9 @@ def test_show_filters_its_rows(audited: tuple[Path, str], tell: Tell) -> None:
     folder = str(audited[0])
     shown = tell("show", folder, "--group", "old", "--stem", "E2", "--csv")
     assert shown.splitlines()[0] == "config,item_id,repetition,group,stem,words,text"
-    assert {tuple(line.split(",")[3:5]) for line in shown.splitlines()[1:] if line.startswith("organism")} == {("old", "E2")}
+    assert {tuple(line.split(",")[3:5]) for line in shown.splitlines()[1:] if line.startswith("organism")} == {
+        ("old", "E2")
+    }
     with pytest.raises(BadInput, match=r"No row has group 'cold'.*There are: old, young"):
         tell("show", folder, "--group", "cold")
     with pytest.raises(BadInput, match="Rows of the brevity audit have no label"):
@@ -166,5 +168,7 @@ def test_without_the_package_its_run_can_still_be_read(
     assert [verdict.headline for verdict in page.verdicts] == [
         "There are too few stems to tell whether answers to a group are shorter."
     ]
-    with pytest.raises(BadInput, match=r"The brevity audit has no table of grades.*table\(NAME\): items, responses, words"):
+    with pytest.raises(
+        BadInput, match=r"The brevity audit has no table of grades.*table\(NAME\): items, responses, words"
+    ):
         _ = evenhand.load(audited[0]).rows

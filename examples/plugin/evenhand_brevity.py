@@ -137,7 +137,11 @@ class BrevityAudit:
             pl.when(pl.col("finish_reason") != "error").then(pl.col("text").str.count_matches(r"\S+")).alias("words"),
             "text",
         )  # fmt: skip
-        for name, frame in {"items": items_frame(items), "responses": responses_frame(responses), "words": words}.items():
+        for name, frame in {
+            "items": items_frame(items),
+            "responses": responses_frame(responses),
+            "words": words,
+        }.items():
             write_table(run.table(self.name, name), frame)
         findings = [
             finding

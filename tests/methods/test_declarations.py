@@ -36,7 +36,9 @@ def test_what_a_declaration_names_exists(folder: Path) -> None:
     method = declared(folder)
     targets = [getattr(method, name) for name in TARGETS]
     targets += [method.rows] if ":" in method.rows else []
-    targets += [entry.target for kind in ("datasets", "graders", "classifiers", *method.sets) for entry in method.brings(kind)]
+    targets += [
+        entry.target for kind in ("datasets", "graders", "classifiers", *method.sets) for entry in method.brings(kind)
+    ]
     for target in filter(None, targets):
         assert callable(load_target(target)), target
     assert set(method.sets) <= set(KINDS)

@@ -141,7 +141,12 @@ def finding_table(findings: Sequence[Finding], block_id: str, facets: set[str]) 
                 Cell(f"{finding.n:,}", sort=finding.n),
             )
         )
-    kept = [at for at in range(len(head)) if at in (0, 3) or len({row[at].text for row in rows}) > 1]
+    several = len({finding.config for finding in findings}) > 1
+    kept = [
+        at
+        for at in range(len(head))
+        if any(row[at].text for row in rows) and (at != head.index("configuration") or several)
+    ]
     columns = [
         *(Column(head[at]) for at in kept),
         Column("estimate", numeric=True),
