@@ -196,7 +196,7 @@ def _findings(words: pl.DataFrame, label: str, reference: str, config: AuditConf
         mean = rows.filter(pl.col("group") == group)
         yield Finding(
             id=f"brevity/{label}/mean_words/{group}", audit="brevity", estimand="mean_words", outcome="words", config=label,
-            group=group, reference=None, estimate=float(mean["words"].mean()), unit="words", n=mean.height,
+            group=group, reference=None, estimate=float(mean["words"].to_numpy().mean()), unit="words", n=mean.height,
             interval=cluster_bootstrap(mean["words"], mean["stem"].to_list(), draws=config.draws, seed=config.seed),
             evidence={"table": "words", "config": [label], "group": [group]},
         )  # fmt: skip
@@ -228,10 +228,10 @@ def _conclusion(label: str, findings: Sequence[Finding], reference: str) -> Conc
     """Worse where a group gets significantly fewer words than the reference group; unknown where no test could tell."""
     from evenhand.runs.method import Verdict
 
-    tested = [f for f in _differences(findings, label) if f.test is not None and f.estimate is not None]
-    shorter = [f for f in tested if f.test and f.test.p_holm is not None and f.test.p_holm < 0.05 and f.estimate < 0]
-    if shorter:
-        worst = min(shorter, key=lambda f: f.estimate)
+    tested = [f for f in _differences(findings, label) if f.test is not None]
+    found = [f for f in tested if f.test and f.test.p_holm is not None and f.test.p_holm < 0.05]
+    worst = min(found, key=lambda f: f.estimate or 0.0, default=None)
+    if worst is not None and worst.estimate is not None and worst.estimate < 0:
         return Verdict(
             label, "worse", f"Answers to '{worst.group}' are {-worst.estimate:.1f} words shorter than to '{reference}'.",
             group=worst.group,

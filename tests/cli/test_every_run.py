@@ -281,5 +281,5 @@ def test_every_method_of_a_run_can_be_shown(checked_repair: Path, audit: str, tm
     if audit == "service":
         assert "responses to label" in told(*sample)
         return
-    with pytest.raises(BadInput, match="no grader to calibrate|Human labels calibrate the service audit"):
+    with pytest.raises(BadInput, match=r"no grader to calibrate|Human labels calibrate the service audit"):
         told(*sample)

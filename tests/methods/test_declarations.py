@@ -74,5 +74,5 @@ def test_declarations_import_nothing_heavy() -> None:
         "import sys; from evenhand.registry import built_in_methods; assert len(built_in_methods()) > 9; "
         "print([name for name in ('torch', 'polars', 'numpy', 'pydantic') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -46,7 +46,7 @@ def compose(folder: Path) -> Page:
 def _composed(run: Run, folder: Path) -> Page:
     found = run.read_findings()
     declared = [method.name for method in METHODS if method.name in found]
-    names = [*declared, *(name for name in found if name not in declared)]
+    names = [*declared, *(name for name in run.audits if name in found and name not in declared)]
     parts: list[Part] = [load_target(METHODS.of_run(name).section or GENERIC)(load(folder, name)) for name in names]
     manifest = run.manifest
     plan = manifest["plan"]
