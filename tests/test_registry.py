@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any, get_args
 
 import pytest
+from typer.testing import CliRunner
 
 from evenhand import registry
 from evenhand.cli.listing import Kind
+from evenhand.cli.main import app
 from evenhand.errors import BadInput
 from evenhand.registry import Entry, Method
 
@@ -29,8 +31,17 @@ def test_every_line_loads(kind: str) -> None:
         assert entry.summary
 
 
-def test_every_kind_can_be_listed() -> None:
+def test_the_kinds_of_the_command_are_those_of_the_registry() -> None:
     assert set(get_args(Kind)) == {"methods", "audits", *registry.KINDS}
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_every_kind_can_be_listed(kind: str) -> None:
+    done = CliRunner().invoke(app, ["list", kind], env={"COLUMNS": "200"})
+    assert done.exit_code == 0, done.output
+    expected: Any = registry.KINDS.get(kind) or (registry.audits() if kind == "audits" else registry.METHODS)
+    listed = [line.split(maxsplit=1)[0] for line in done.output.splitlines()[1:] if line[:1].strip()]
+    assert listed == [entry.name for entry in expected]
 
 
 def test_an_unknown_name_lists_the_known() -> None:
@@ -86,6 +97,30 @@ def test_a_declaration_that_does_not_fit_is_refused(methods: registry.Methods, m
     methods.add(Method("mine", "x", "x"))
     with pytest.raises(BadInput, match="method 'mine' is registered twice"):
         methods.add(Method("mine", "x", "x"))
+
+
+def test_the_loaders_open_the_sets_that_a_plug_in_brings(methods: registry.Methods) -> None:
+    from evenhand.config import make_config
+    from evenhand.datasets.safety_prompts import open_safety_set
+    from evenhand.methods.dart.difference.entry import open_cases
+    from evenhand.methods.pluralism.rating.data.rating_items import open_rated_items
+
+    targets = {
+        "safety-sets": "evenhand.datasets.safety_prompts:shipped",
+        "difference-sets": "evenhand.methods.dart.difference.data.cases:shipped",
+        "rating-sets": "evenhand.methods.pluralism.rating.data.rating_items:shipped_items",
+    }
+    brought = {kind: (Entry("brought", target, "a copy"),) for kind, target in targets.items()}
+    with pytest.raises(BadInput, match=r"no set of safety prompts called 'brought'.*Known: shipped, beavertails"):
+        open_safety_set("brought")
+    with pytest.raises(BadInput, match=r"no set of items called 'brought'.*Known: shipped, grammar"):
+        open_rated_items("brought")
+    with pytest.raises(BadInput, match=r"No difference set is called 'brought'.*Known: shipped, benchmarks, D1"):
+        open_cases(make_config(difference_set="brought"))
+    methods.add(Method("mine", "Mine", "what it does", sets=brought))
+    assert len(open_safety_set("brought").prompts) == len(open_safety_set("shipped").prompts)
+    assert open_rated_items("brought").items == open_rated_items("shipped").items
+    assert open_cases(make_config(difference_set="brought")).cases == open_cases(make_config()).cases
 
 
 def test_two_methods_cannot_bring_one_name(methods: registry.Methods) -> None:

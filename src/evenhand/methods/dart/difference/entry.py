@@ -25,8 +25,12 @@ def open_cases(config: AuditConfig) -> Cases:
         cases: Cases = DIFFERENCE_SETS.get(config.difference_set)()
         return cases
     names = [name.strip() for name in config.difference_set.split(",") if name.strip()]
+    known = f"Known: {', '.join((*DIFFERENCE_SETS.names, *BENCHMARKS))}."
     if not names:
-        raise BadInput("No difference set is named.", do=f"Known: {', '.join((*DIFFERENCE_SETS.names, *BENCHMARKS))}.")
+        raise BadInput("No difference set is named.", do=known)
+    unknown = next((name for name in names if name not in BENCHMARKS), None)
+    if unknown is not None:
+        raise BadInput(f"No difference set is called '{unknown}'.", do=known)
     return read_benchmarks(names=names)
 
 
