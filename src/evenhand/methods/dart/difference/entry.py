@@ -30,7 +30,8 @@ def open_cases(config: AuditConfig) -> Cases:
         raise BadInput("No difference set is named.", do=known)
     unknown = next((name for name in names if name not in BENCHMARKS), None)
     if unknown is not None:
-        raise BadInput(f"No difference set is called '{unknown}'.", do=known)
+        kind = "benchmark" if len(names) > 1 else "difference set"
+        raise BadInput(f"No {kind} is called '{unknown}'.", do=known)
     return read_benchmarks(names=names)
 
 
