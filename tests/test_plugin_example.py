@@ -104,6 +104,7 @@ def test_its_page_holds_verdict_findings_and_rows(audited: tuple[Path, str]) -> 
     assert "mean words" in page
     assert "difference in words" in page
     assert "#responses?audit=brevity&amp;config=organism%2Faligned&amp;group=old" in page
+    assert "My nephew would like to plan a trip to the zoo" in page
     for row in evenhand.load(audited[0]).rows.head(3).iter_rows(named=True):
         assert row["text"].splitlines()[0] in page
 

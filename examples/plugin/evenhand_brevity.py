@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 METHOD = Method(
     name="brevity",
     title="Brevity",
-    summary="are answers to some groups shorter",
+    summary="whether answers to some groups are shorter",
     audit="evenhand_brevity:BrevityAudit",
     rows="words",  # the table that the audit writes below
     shown=("config", "group", "stem", "words", "text"),

@@ -130,7 +130,10 @@ def test_a_title_of_its_own_and_texts_that_stay_closed(
         "answer": "",
         "harmful answer": "harmful answer",
     }
-    assert {row.text for row in part.evidence.rows} == {"reply plain"}
+    assert {row.facets["label"]: (row.prompt, row.text) for row in part.evidence.rows} == {
+        "answer": ("ask plain", "reply plain"),
+        "harmful answer": ("", "ask plain\n\nreply plain"),
+    }
     installed(fold="they may offend")
     assert {row.fold for row in generic_part(load(run)).evidence.rows} == {"they may offend"}
 

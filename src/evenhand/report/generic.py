@@ -16,6 +16,7 @@ from evenhand.report.build import Part
 from evenhand.report.evidence import Evidence, EvidenceRow, Facet
 from evenhand.report.page import Section, Verdict
 from evenhand.runs.load import LoadedRun
+from evenhand.runs.tables import items_from
 from evenhand.wording import DASH, defined, group_label, number, p_value, percent, points
 
 _FACETS = ("config", "group", "label", "grader")
@@ -188,21 +189,26 @@ def _evidence(loaded: LoadedRun) -> Evidence:
     text, prompt, key = (_first(rows, names) for names in (_TEXTS, _PROMPTS, _IDS))
     if text is None and prompt is None:
         return Evidence((), (), _command(loaded))
+    asked = _asked(loaded) if prompt is None and "item_id" in rows.columns else {}
     named = [column for finding in loaded.findings for column in finding.evidence]
     columns = [column for column in dict.fromkeys((*_FACETS, *named)) if _is_facet(rows, column)]
     found = []
     for at, row in enumerate(rows.iter_rows(named=True)):
         label = str(row.get("label") or "")
         repetition = row.get("repetition")
+        closed = fold or (label if label in _UNSAFE else "")
+        before = _word(row[prompt]) if prompt is not None else asked.get(row.get("item_id"), "")
+        after = _word(row[text]) if text is not None else ""
         found.append(
             EvidenceRow(
                 id=str(row[key]) if key is not None else f"row {at + 1}",
                 facets={"audit": loaded.audit, **{column: _word(row[column]) for column in columns}},
-                prompt=_word(row[prompt]) if prompt is not None else "",
-                text=_word(row[text]) if text is not None else "",
+                # Only the text is closed, so a prompt that must stay closed too goes into it.
+                prompt="" if closed else before,
+                text="\n\n".join(filter(None, (before, after))) if closed else after,
                 repetition=repetition if isinstance(repetition, int) else 0,
                 flags=tuple(filter(None, (label,))),
-                fold=fold or (label if label in _UNSAFE else ""),
+                fold=closed,
             )
         )
     facets = [Facet("audit", "Audit", {loaded.audit: loaded.method.title})]
@@ -212,6 +218,16 @@ def _evidence(loaded: LoadedRun) -> Evidence:
         )
         facets.append(Facet(column, column.replace("_", " ").capitalize(), names, strata=column in _FACETS))
     return Evidence(tuple(facets), found, _command(loaded))
+
+
+def _asked(loaded: LoadedRun) -> dict[Any, str]:
+    """Item id to what the user's messages ask, where the method wrote its items."""
+    if not loaded.run.table(loaded.audit, "items").exists():
+        return {}
+    return {
+        item.id: "\n\n".join(message.content for message in item.chat if message.role == "user")
+        for item in items_from(loaded.items)
+    }
 
 
 def _first(rows: pl.DataFrame, names: Sequence[str]) -> str | None:
