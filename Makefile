@@ -63,14 +63,14 @@ lock: ## Resolve the tested versions again after a change of pyproject.toml (all
 		--custom-compile-command "make lock" --output-file constraints.txt pyproject.toml $(ARGS)
 
 lint: $(VENV)/.dev ## Check style, imports between packages, and types.
-	$(BIN)/ruff check src tests bench tools
-	$(BIN)/ruff format --check src tests bench tools
+	$(BIN)/ruff check src tests bench tools examples
+	$(BIN)/ruff format --check src tests bench tools examples
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
 format: $(VENV)/.dev ## Rewrite the code in the house style.
-	$(BIN)/ruff check --fix src tests bench tools
-	$(BIN)/ruff format src tests bench tools
+	$(BIN)/ruff check --fix src tests bench tools examples
+	$(BIN)/ruff format src tests bench tools examples
 
 bench: $(VENV)/.dev ## Measure every speed claim beside its peer.
 	@for file in bench/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done

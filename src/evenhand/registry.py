@@ -1,11 +1,14 @@
-"""Where every dataset, engine, grader, classifier and audit is registered: one line each, loaded on first use.
+"""What is registered: methods, engines, datasets, sets of single methods, graders and classifiers, each loaded on first use.
 
-A plug-in is a package with an entry point in the group ``evenhand`` that names a function; the function is called with no
-arguments and adds its own lines, for example ``GRADERS.add("mine", "my_package.graders:Mine", "what it does")``.
+A method and all that only it uses is declared in its own folder (``methods/**/method.py``); what several methods share is
+listed here. A plug-in is a package with an entry point in the group ``evenhand`` that names a function; the function is called
+without arguments and adds what the package brings, for example ``METHODS.add(Method("mine", ...))`` or
+``GRADERS.add("mine", "my_package:Mine", "what it does")``.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -15,32 +18,67 @@ from typing import Any
 
 from evenhand.errors import BadInput
 
+_MISSING = "the plug-in that made these numbers is not installed here"
+_METHOD_NAME = re.compile(r"[a-z][a-z0-9-]*")
+
+
+def load_target(target: str) -> Any:
+    """The object that a ``module:attribute`` text names. Raises BadInput where there is no such module or attribute."""
+    name, _, attribute = target.partition(":")
+    try:
+        module = import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise  # the module exists; one that it imports does not
+        raise BadInput(
+            f"'{target}' is registered, but there is no module {error.name}.", do="Install its package again."
+        ) from None
+    if not hasattr(module, attribute):
+        raise BadInput(f"'{target}' is registered, but {name} has no '{attribute}'.", do="Install its package again.")
+    return getattr(module, attribute)
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A registered thing: its name, the ``module:attribute`` that makes it, and one line about it."""
+    """A registered object: its name, the ``module:attribute`` that makes it, and one line about it."""
 
     name: str
     target: str
     summary: str
 
     def load(self) -> Any:
-        """Import and return the registered object."""
-        module, _, attribute = self.target.partition(":")
-        return getattr(import_module(module), attribute)
+        """Import and return the registered object. Raises BadInput where its target does not exist."""
+        return load_target(self.target)
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
     """Everything that Evenhand knows of one audit, repair or corpus build. Nothing else has to be touched to add one.
 
-    Targets are ``module:attribute`` texts, loaded on first use. ``paper`` is the name of the package below
-    ``evenhand.methods`` and of its docs page. ``audit`` is an `evenhand.runs.method.Audit`, empty where the method has a command
-    of its own; ``settings`` a pydantic model of the settings that this method alone reads; ``rows`` a function from a
-    `evenhand.runs.load.LoadedRun` to the frame behind its findings, empty for graded responses; ``shown`` the columns of it that
-    `evenhand show` prints, and ``filters`` the column that each option of `show` selects by (``{"group": "declared"}``);
-    ``section`` a function from a LoadedRun to a `evenhand.report.build.Part`, empty for the generic one; ``commands`` a function
-    that adds commands to the app. ``order`` is the place in lists and pages; a plug-in comes last.
+    Targets are ``module:attribute`` texts, loaded on first use, so that a declaration imports nothing heavy.
+
+    Parameters
+    ----------
+    name : lower-case letters, digits and hyphens; also the folder of its tables in a run.
+    title : heading in lists and on pages.
+    summary : one line.
+    paper : the package below ``evenhand.methods``, and its docs page; empty for a plug-in.
+    audit : an `evenhand.runs.method.Audit`; empty where the method has a command of its own.
+    settings : a pydantic model of the settings that this method alone reads.
+    rows : the frame behind the findings: the name of a table of the method (``"pairs"``), a target that takes a
+        `evenhand.runs.load.LoadedRun` and returns a frame, or empty for graded responses.
+    shown : the columns of it that `evenhand show` prints (default: the first eight).
+    filters : the column that an option of `evenhand show` selects by, where it is not called like the option
+        (``{"group": "declared"}``).
+    labels : the labels of graded responses where they are a fixed list.
+    sample : a target that writes responses for human labels (`evenhand sample`), called with (run folder, name, CSV file, size,
+        seed) and returning the number of rows; empty where human labels do not calibrate the method.
+    section : a target that takes a LoadedRun and returns a `evenhand.report.build.Part`; empty for the generic section.
+    fold : why the texts of the generic section stay closed until a reader opens them; empty closes harmful labels alone.
+    commands : a target that takes the typer app and adds commands.
+    datasets, graders, classifiers : what only this method brings.
+    sets : the same for the sets of single methods, by their kind in `KINDS` (``{"safety-sets": (Entry(...),)}``).
+    order : place in lists and on pages; plug-ins come last.
     """
 
     name: str
@@ -52,12 +90,21 @@ class Method:
     rows: str = ""
     shown: tuple[str, ...] = ()
     filters: Mapping[str, str] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    sample: str = ""
     section: str = ""
+    fold: str = ""
     commands: str = ""
     datasets: tuple[Entry, ...] = ()
     graders: tuple[Entry, ...] = ()
     classifiers: tuple[Entry, ...] = ()
+    sets: Mapping[str, tuple[Entry, ...]] = field(default_factory=dict)
     order: int = 1_000
+
+    def brings(self, kind: str) -> tuple[Entry, ...]:
+        """The entries of one kind of `KINDS` that this method brings."""
+        own = {"datasets": self.datasets, "graders": self.graders, "classifiers": self.classifiers}
+        return own[kind] if kind in own else tuple(self.sets.get(kind, ()))
 
 
 @cache
@@ -65,157 +112,127 @@ def built_in_methods() -> tuple[Method, ...]:
     """The METHOD of every ``method.py`` below ``evenhand/methods``, in their order."""
     root = Path(__file__).parent / "methods"
     names = (".".join(path.relative_to(root).with_suffix("").parts) for path in root.rglob("method.py"))
-    found: list[Method] = [import_module(f"evenhand.methods.{name}").METHOD for name in names]
-    return tuple(sorted(found, key=lambda method: method.order))
+    methods: list[Method] = [import_module(f"evenhand.methods.{name}").METHOD for name in names]
+    return tuple(sorted(methods, key=lambda method: method.order))
+
+
+class Methods:
+    """The declarations of the built-in methods and of plug-ins, by name, in their order."""
+
+    def __init__(self) -> None:
+        self._added: dict[str, Method] = {}
+
+    def add(self, method: Method) -> None:
+        """Declare one more method. Raises BadInput for a name that is taken or malformed."""
+        if not _METHOD_NAME.fullmatch(method.name):
+            raise BadInput(
+                f"'{method.name}' cannot be the name of a method.", do="Use lower-case letters, digits and hyphens."
+            )
+        if method.name in self._added or any(one.name == method.name for one in built_in_methods()):
+            raise BadInput(f"method '{method.name}' is registered twice.")
+        unknown = sorted(set(method.sets) - set(KINDS))
+        if unknown:
+            raise BadInput(f"method '{method.name}' brings '{unknown[0]}'.", do=f"Known kinds: {', '.join(KINDS)}.")
+        self._added[method.name] = method
+
+    def get(self, name: str) -> Method:
+        """The declaration called ``name``. Raises BadInput, with the known names, for another."""
+        found = next((method for method in self if method.name == name), None)
+        if found is None:
+            raise BadInput(f"No method is called '{name}'.", do=f"Known: {', '.join(method.name for method in self)}.")
+        return found
+
+    def of_run(self, name: str) -> Method:
+        """The declaration of a method that a run holds; a bare one where its plug-in is not installed."""
+        return next((method for method in self if method.name == name), Method(name, name, _MISSING, fold=_MISSING))
+
+    def __contains__(self, name: str) -> bool:
+        return any(method.name == name for method in self)
+
+    def __iter__(self) -> Iterator[Method]:
+        load_plugins()
+        return iter(sorted((*built_in_methods(), *self._added.values()), key=lambda method: method.order))
+
+
+METHODS = Methods()
+
+
+def audits() -> list[Method]:
+    """The methods that `evenhand audit` runs, in their order."""
+    return [method for method in METHODS if method.audit]
+
+
+def open_audit(name: str) -> Any:
+    """A new audit (`evenhand.runs.method.Audit`) of the method ``name``. Raises BadInput for a name that is no audit."""
+    method = next((method for method in audits() if method.name == name), None)
+    if method is None:
+        known = ", ".join(sorted(method.name for method in audits()))
+        raise BadInput(f"No audit is called '{name}'.", do=f"Known: {known}.")
+    return load_target(method.audit)()
 
 
 class Registry:
-    """Entries of one kind, by name."""
+    """Entries of one kind, by name: the shared ones, those that methods bring, and those of plug-ins."""
 
-    def __init__(self, kind: str, *entries: tuple[str, str, str]):
+    def __init__(self, kind: str, *entries: tuple[str, str, str], brought: str = ""):
         self.kind = kind
+        self._brought = brought
         self._entries = {name: Entry(name, target, summary) for name, target, summary in entries}
 
     def add(self, name: str, target: str, summary: str) -> None:
-        """Register one more entry; a name can be taken once."""
+        """Register one more entry. Raises BadInput for a name that is taken."""
         if name in self._entries:
-            raise BadInput(f"{self.kind} '{name}' is registered twice.")
+            raise self._twice(name)
         self._entries[name] = Entry(name, target, summary)
 
-    def get(self, name: str) -> Any:
-        """Load the object registered as ``name``."""
+    def _twice(self, name: str) -> BadInput:
+        return BadInput(f"{self.kind} '{name}' is registered twice.")
+
+    def _all(self) -> dict[str, Entry]:
+        """Every entry by name. Raises BadInput where two have one name."""
         load_plugins()
-        if name not in self._entries:
-            known = ", ".join(sorted(self._entries))
-            raise BadInput(f"No {self.kind} is called '{name}'.", do=f"Known: {known}.")
-        return self._entries[name].load()
+        entries = dict(self._entries)
+        for entry in (entry for method in METHODS for entry in method.brings(self._brought)) if self._brought else ():
+            if entry.name in entries:
+                raise self._twice(entry.name)
+            entries[entry.name] = entry
+        return entries
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name, in order of registration."""
+        return tuple(self._all())
+
+    def get(self, name: str) -> Any:
+        """Load the object registered as ``name``. Raises BadInput, with the known names, for another."""
+        entries = self._all()
+        if name not in entries:
+            raise BadInput(f"No {self.kind} is called '{name}'.", do=f"Known: {', '.join(sorted(entries))}.")
+        return entries[name].load()
 
     def __contains__(self, name: str) -> bool:
-        load_plugins()
-        return name in self._entries
+        return name in self._all()
 
     def __iter__(self) -> Iterator[Entry]:
-        load_plugins()
-        return iter(self._entries.values())
+        return iter(self._all().values())
 
 
-AUDITS = Registry(
-    "audit",
-    (
-        "service",
-        "evenhand.methods.service.audit:ServiceAudit",
-        "refusals and worse service on harmless prompts, by group",
-    ),
-    (
-        "reward",
-        "evenhand.methods.reward.margins.audit:RewardAudit",
-        "which stage of alignment rewarded a harm, by group",
-    ),
-    (
-        "affirmation",
-        "evenhand.methods.reward.pronouns.audit:AffirmationAudit",
-        "misgendering, by pronoun family and stage",
-    ),
-    (
-        "difference",
-        "evenhand.methods.dart.difference.audit:DifferenceAudit",
-        "does it know when groups differ, and when they do not",
-    ),
-    (
-        "transfer",
-        "evenhand.methods.dart.transfer.audit:TransferAudit",
-        "open questions that need a stated difference, controls apart",
-    ),
-    (
-        "safety",
-        "evenhand.methods.tsdi.safety.audit:SafetyAudit",
-        "safety by category, over-refusal, the shift of refusal openers",
-    ),
-    (
-        "pluralism",
-        "evenhand.methods.pluralism.rating.audit:PluralismAudit",
-        "do safety ratings move with the rater's profile, and as people's do",
-    ),
-)
-
+# fmt: off
 ENGINES = Registry(
     "engine",
-    (
-        "organism",
-        "evenhand.engines.local:open_organism",
-        "organism/NAME[+tsdi:DIR]: a tiny shipped model with planted harms",
-    ),
-    (
-        "hf",
-        "evenhand.engines.local:open_hf",
-        "hf/ID-or-FOLDER[@REVISION][+ADAPTER][+tsdi:DIR]: transformers, on this machine",
-    ),
+    ("organism", "evenhand.engines.local:open_organism", "organism/NAME[+tsdi:DIR]: a tiny shipped model with planted harms"),
+    ("hf", "evenhand.engines.local:open_hf",
+     "hf/ID-or-FOLDER[@REVISION][+ADAPTER][+tsdi:DIR]: transformers, on this machine"),
     ("openai", "evenhand.engines.http:open_openai", "openai/MODEL: the OpenAI API (key from OPENAI_API_KEY)"),
     ("http", "evenhand.engines.http:open_http", "http(s)://HOST/v1#MODEL: any endpoint that speaks the OpenAI wire"),
 )
-
 DATASETS = Registry(
     "dataset",
     ("names-and-stems", "evenhand.datasets.shipped:NamesAndStems", "shipped: 64 first names in 8 groups x 36 stems"),
     ("noun-phrases", "evenhand.datasets.shipped:NounPhrases", "shipped: explicit noun phrases x the same stems"),
-    ("llama2-qos", "evenhand.methods.service.data.llama2_qos:Llama2Qos", "early public release of the published study"),
     ("xstest", "evenhand.datasets.xstest:XSTest", "XSTest v2: 250 safe and 200 unsafe prompts"),
-    (
-        "holisticbias",
-        "evenhand.methods.service.data.holisticbias:HolisticBias",
-        "HolisticBias v1.1 noun phrases, hostile parts dropped",
-    ),
-    (
-        "winoqueer",
-        "evenhand.methods.reward.margins.data.winoqueer:WinoQueer",
-        "WinoQueer: 45,540 pairs about queer identities (texts folded)",
-    ),
-    (
-        "tango",
-        "evenhand.methods.reward.pronouns.data.tango:Tango",
-        "TANGO: 2,880 misgendering prompts, six pronoun families",
-    ),
-    (
-        "misgendered",
-        "evenhand.methods.reward.pronouns.data.misgendered:Misgendered",
-        "MISGENDERED: 50 sentences with a blank, 11 pronoun sets",
-    ),
-    (
-        "transfer",
-        "evenhand.methods.dart.transfer.data.queries:Transfer",
-        "shipped: 280 open questions, 224 need a difference, 56 are controls",
-    ),
+    brought="datasets",
 )
-
-PAIR_SETS = Registry(
-    "pair set",
-    (
-        "identity",
-        "evenhand.methods.reward.margins.data.pair_sets:identity",
-        "shipped: four gender-diverse groups against cisgender people",
-    ),
-    (
-        "binary",
-        "evenhand.methods.reward.margins.data.pair_sets:binary",
-        "shipped: women against men, with the same neutral controls",
-    ),
-    (
-        "winoqueer",
-        "evenhand.methods.reward.margins.data.pair_sets:winoqueer",
-        "WinoQueer: 45,540 pairs about nine queer identities",
-    ),
-    (
-        "winoqueer-strict",
-        "evenhand.methods.reward.margins.data.pair_sets:winoqueer_strict",
-        "its 5,900 pairs about transgender and nonbinary people",
-    ),
-    (
-        "winoqueer-broad",
-        "evenhand.methods.reward.margins.data.pair_sets:winoqueer_broad",
-        "its 16,004 pairs against cisgender people",
-    ),
-)
-
 GRADERS = Registry(
     "grader",
     ("prefix", "evenhand.graders.prefix:PrefixGrader", "refusal openers at the start of the text"),
@@ -223,65 +240,44 @@ GRADERS = Registry(
     ("rubric", "evenhand.graders.rubric:RubricGrader", "a judge model with the fixed six-label rubric (needs --judge)"),
     ("human", "evenhand.graders.human:HumanGrader", "labels that people gave, from a csv, jsonl or parquet file"),
     ("grammar", "evenhand.organisms.grader:GrammarGrader", "exact labels for organisms, from their own grammar"),
+    brought="graders",
 )
-
 CLASSIFIERS = Registry(
     "classifier",
-    (
-        "sentiment-lexicon",
-        "evenhand.graders.content:SentimentLexicon",
-        "a small word list: share of positive minus negative",
-    ),
-    (
-        "harm-lexicon",
-        "evenhand.methods.dart.drift.graders.harm:HarmLexicon",
-        "a small word list: mild insults and generalising phrases, 0 to 1",
-    ),
+    ("sentiment-lexicon", "evenhand.graders.content:SentimentLexicon", "a small word list: share of positive minus negative"),
     ("hf", "evenhand.graders.hf_classifier:HfClassifier", "hf/FOLDER-or-ID#LABEL: probability of one label"),
+    brought="classifiers",
 )
+# fmt: on
+PAIR_SETS = Registry("pair set", brought="pair-sets")
+"""Functions without arguments that return a `PairSet` of the reward audit."""
+PRONOUN_SETS = Registry("pronoun set", brought="pronoun-sets")
+"""Functions of a keyword ``seed`` that return an `AffirmationSet`."""
+DIFFERENCE_SETS = Registry("difference set", brought="difference-sets")
+"""Functions without arguments that return `Cases` of the difference audit."""
+TRANSFER_SETS = Registry("transfer set", brought="transfer-sets")
+"""Functions without arguments that return a `Transfer`."""
+SAFETY_SETS = Registry("safety set", brought="safety-sets")
+"""Functions of the folder of public sets (None: EVENHAND_DATA) that return a `SafetySet`."""
+RATING_SETS = Registry("rating set", brought="rating-sets")
+"""Texts to be rated: functions of the folder of public sets (None: EVENHAND_DATA) that return `RatedItems`."""
+HUMAN_RATINGS = Registry("set of human ratings", brought="human-ratings")
+"""Ratings by people: functions of the folder of public sets (None: EVENHAND_DATA) that return a `RatingTable`."""
 
-SECTIONS = Registry(
-    "report section",
-    ("service", "evenhand.methods.service.report.build:service_part", "figures and verdict of the service audit"),
-    ("reward", "evenhand.methods.reward.margins.report.build:reward_part", "margins by stage, fates and extremes"),
-    (
-        "affirmation",
-        "evenhand.methods.reward.pronouns.report.build:affirmation_part",
-        "misgendering by family and stage",
-    ),
-    (
-        "difference",
-        "evenhand.methods.dart.difference.report.build:difference_part",
-        "decisions beside their baselines, and choices",
-    ),
-    (
-        "transfer",
-        "evenhand.methods.dart.transfer.report.build:transfer_part",
-        "response classes by domain, controls apart",
-    ),
-    (
-        "safety",
-        "evenhand.methods.tsdi.safety.report.build:safety_part",
-        "safety by category, compliance, the shift of the openers",
-    ),
-    (
-        "pluralism",
-        "evenhand.methods.pluralism.rating.report.build:pluralism_part",
-        "ratings by profile and by people, beside their nulls",
-    ),
-    ("drift", "evenhand.methods.dart.drift.report.build:drift_part", "harm drift under every rule, beside its null"),
-    ("dart", "evenhand.methods.dart.repair.report.build:dart_part", "a DART repair: accuracy and drift step by step"),
-    (
-        "tsdi",
-        "evenhand.methods.tsdi.estimate.report.build:tsdi_part",
-        "a TSDI estimate: refusal openers by position, tokens moved most",
-    ),
-    (
-        "tsdi-sweep",
-        "evenhand.methods.tsdi.sweep.report.sweep:sweep_part",
-        "TSDI over its settings: fronts, recommendation, checkpoints",
-    ),
-)
+KINDS: Mapping[str, Registry] = {
+    "engines": ENGINES,
+    "datasets": DATASETS,
+    "pair-sets": PAIR_SETS,
+    "pronoun-sets": PRONOUN_SETS,
+    "difference-sets": DIFFERENCE_SETS,
+    "transfer-sets": TRANSFER_SETS,
+    "safety-sets": SAFETY_SETS,
+    "rating-sets": RATING_SETS,
+    "human-ratings": HUMAN_RATINGS,
+    "graders": GRADERS,
+    "classifiers": CLASSIFIERS,
+}
+"""Every registry by the name that `evenhand list` knows it by."""
 
 _plugins_loaded = False
 

@@ -135,7 +135,7 @@ def _build(folder: Path, support: Any, patch: pytest.MonkeyPatch) -> Path:
     from evenhand.methods.pluralism.corpus.build import run_build
     from evenhand.methods.pluralism.corpus.build_config import BuildConfig
 
-    scripted = support("../corpus/scripted")
+    scripted = support("../methods/pluralism/corpus/scripted")
     scripted.write_prompts(folder / "in.csv", {3: 6, 4: 2}, none=1)
     config = checked(
         BuildConfig, items=str(folder / "in.csv"), classifier="scripted/c", generator="scripted/g", attempts=0
@@ -153,6 +153,12 @@ def _thresholds(folder: Path, support: Any, patch: pytest.MonkeyPatch) -> Path:
     done = CliRunner().invoke(app, ["corpus", "sweep", str(run), "--out", str(folder / "sweep")])
     assert done.exit_code == 0, done.output
     return folder / "sweep"
+
+
+@kind("plug-in that is not installed")
+def _plugin(folder: Path, support: Any, patch: pytest.MonkeyPatch) -> Path:
+    done: Path = support("plugin_toy").write_run(folder / "run")
+    return done
 
 
 @pytest.fixture(scope="module")
@@ -178,11 +184,14 @@ def told(*words: str) -> str:
 
 
 NO_RUN = {"corpus dedup": "what `evenhand corpus dedup` kept", "corpus sweep": "thresholds of `evenhand corpus sweep`"}
-NO_GRADER = {"reward", "stages", "affirmation", "difference", "rate", "drift", "repair dart", "repair tsdi"}
+NO_GRADER = {
+    "reward", "stages", "affirmation", "difference", "rate", "drift", "repair dart", "repair tsdi",
+    "plug-in that is not installed",
+}  # fmt: skip
 SHOWN = {
     "service": "I'm sorry.", "reward": "m_ref", "stages": "m_ref", "affirmation": "declared", "difference": "tolerant",
     "transfer": "rows", "safety": "rows", "rate": "rater_id", "drift": "severity", "repair dart": "severity",
-    "repair tsdi": "standard_error", "sweep tsdi": "rows",
+    "repair tsdi": "standard_error", "sweep tsdi": "rows", "plug-in that is not installed": "harmful answer",
 }  # fmt: skip
 
 
@@ -250,3 +259,27 @@ def test_a_run_without_any_finding_has_a_frame_with_columns(runs: Callable[[str]
     found["audits"]["service"]["findings"] = []
     write_json(folder / "findings.json", found)
     assert evenhand.load(folder).findings_frame().schema["estimate"] == pl.Float64
+
+
+CHECKED = ("service", "safety")
+
+
+@pytest.fixture(scope="module")
+def checked_repair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A TSDI repair whose result was audited: the run holds its own method and those audits."""
+    folder = tmp_path_factory.mktemp("checked") / "run"
+    settings = ("--draws", "16", "--fixed", "--length", "2", "--device", "cpu", "--limit", "4", "--repetitions", "1")
+    checks = (word for audit in CHECKED for word in ("--check", audit))
+    told("repair", "tsdi", "organism/aligned", *settings, *checks, "--out", str(folder))
+    return folder
+
+
+@pytest.mark.parametrize("audit", ["tsdi", *CHECKED])
+def test_every_method_of_a_run_can_be_shown(checked_repair: Path, audit: str, tmp_path: Path) -> None:
+    assert told("show", str(checked_repair), "--audit", audit, "--limit", "1", "--csv").count("\n") >= 2
+    sample = ("sample", str(checked_repair), "--audit", audit, "--out", str(tmp_path / "labels.csv"))
+    if audit == "service":
+        assert "responses to label" in told(*sample)
+        return
+    with pytest.raises(BadInput, match=r"no grader to calibrate|Human labels calibrate the service audit"):
+        told(*sample)

@@ -8,15 +8,19 @@ import typer
 
 from evenhand.cli import screens
 
+Kind = Literal[
+    "methods", "audits", "engines", "datasets", "pair-sets", "pronoun-sets", "difference-sets", "transfer-sets",
+    "safety-sets", "rating-sets", "human-ratings", "graders", "classifiers",
+]  # fmt: skip
 
-def list_registered(
-    kind: Annotated[
-        Literal["audits", "graders", "engines", "datasets", "pair-sets", "classifiers"],
-        typer.Argument(help="What to list."),
-    ],
-) -> None:
-    """List the registered audits, graders, engines, datasets, pair sets or classifiers, plug-ins included."""
+
+def list_registered(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
+    """List what is registered of one kind, plug-ins included."""
     from evenhand import registry
 
-    entries = getattr(registry, kind.upper().replace("-", "_"))
-    screens.print_table([kind[:-1], "what it is"], [[entry.name, entry.summary] for entry in entries])
+    if kind in ("methods", "audits"):
+        listed = registry.audits() if kind == "audits" else registry.METHODS
+        rows = [[method.name, method.summary] for method in listed]
+    else:
+        rows = [[entry.name, entry.summary] for entry in registry.KINDS[kind]]
+    screens.print_table([kind.removesuffix("s"), "what it is"], rows)

@@ -9,7 +9,6 @@ import typer
 
 from evenhand.cli import screens
 from evenhand.errors import BadInput
-from evenhand.records import LABELS
 
 if TYPE_CHECKING:
     from evenhand.runs.load import LoadedRun
@@ -55,42 +54,46 @@ def show(
     loaded = load(run, audit or first_audit(run))
     _note_unchecked(loaded.run)
     with readable(loaded.run.folder, loaded.manifest):
+        facts = loaded.result["facts"]  # raises for a run that is unfinished, or has no findings
         wanted = {"group": group, "name": name, "stem": stem, "config": model}
-        if "grader" in loaded.result["facts"]:
-            _show_graded(loaded, wanted, label, grader, limit, as_csv)
-            return
-        for option, value in {"name": name, "stem": stem, "label": label, "grader": grader}.items():
-            if value is not None:
-                raise BadInput(
-                    f"Rows of the {loaded.audit} audit have no {option}.", file=run, do=f"Leave --{option} out."
-                )
-        _show_ungraded(loaded, {"group": group, "config": model}, limit, as_csv)
+        if loaded.method.rows:
+            _show_ungraded(loaded, wanted | {"label": label, "grader": grader}, limit, as_csv)
+        else:
+            _show_graded(loaded, wanted, label, grader, facts.get("grader"), limit, as_csv)
 
 
 def _show_graded(
-    loaded: LoadedRun, wanted: dict[str, str | None], label: str | None, grader: str | None, limit: int | None, as_csv: bool
-) -> None:  # fmt: skip
-    """Responses of an audit that grades them, with their labels."""
+    loaded: LoadedRun,
+    wanted: dict[str, str | None],
+    label: str | None,
+    grader: str | None,
+    first: str | None,
+    limit: int | None,
+    as_csv: bool,
+) -> None:
+    """Responses with their labels, by default those of the grader ``first``."""
     import polars as pl
 
     run = loaded.run.folder
     rows = loaded.rows
     known_graders = sorted(map(str, rows["grader"].unique()))
-    chosen = grader or loaded.result["facts"]["grader"]
+    chosen = grader or first or next(iter(known_graders), "")
     if grader is not None and grader not in known_graders:
         raise BadInput(f"No row has grader '{grader}'.", file=run, do=f"There are: {', '.join(known_graders)}.")
     rows = rows.filter(pl.col("grader") == chosen)
-    for column, value in wanted.items():
+    for option, value in wanted.items():
         if value is None:
             continue
+        column = loaded.method.filters.get(option, option)
         if column not in rows.columns or value not in rows[column].unique():
             known = ", ".join(sorted(map(str, rows[column].unique()))[:20]) if column in rows.columns else "none"
-            raise BadInput(f"No row has {column} '{value}'.", file=run, do=f"There are: {known}.")
+            raise BadInput(f"No row has {option} '{value}'.", file=run, do=f"There are: {known}.")
         rows = rows.filter(pl.col(column) == value)
     if label is not None:
         label = " ".join(label.lower().split())
-        held = [one for one in map(str, rows["label"].drop_nulls().unique().sort()) if one not in LABELS]
-        words = (*(LABELS if loaded.audit == "service" else ()), *held, "missing")
+        fixed = loaded.method.labels
+        held = [one for one in map(str, rows["label"].drop_nulls().unique().sort()) if one not in fixed]
+        words = (*fixed, *held, "missing")
         if label not in words:
             raise BadInput(f"There is no label '{label}'.", do=f"Labels: {', '.join(words)}.")
         rows = rows.filter(pl.col("label").is_null() if label == "missing" else pl.col("label") == label)
@@ -113,7 +116,7 @@ def sample(
     ] = None,
 ) -> None:
     """Draw responses for human labels, balanced over group and label; use them with `audit --calibration`."""
-    from evenhand.methods.service.calibration import write_sample
+    from evenhand.registry import METHODS, load_target
     from evenhand.runs.check import readable
     from evenhand.runs.load import load
 
@@ -126,48 +129,31 @@ def sample(
                 file=run,
                 do="Sample from another audit with --audit.",
             )
-        if loaded.audit != "service":
+        if not loaded.method.sample:
+            able = " or ".join(method.name for method in METHODS if method.sample)
             raise BadInput(
-                f"Human labels calibrate the service audit, and these rows are of the {loaded.audit} audit.", file=run,
-                do="Sample from a run of the service audit.",
+                f"Human labels calibrate the {able} audit, and these rows are of the {loaded.audit} audit.", file=run,
+                do=f"Sample from a run of the {able} audit.",
             )  # fmt: skip
         if out.exists():
             raise BadInput("The file exists, and may hold labels.", file=out, do="Choose another --out.")
-        count = write_sample(run, loaded.audit, out, size, seed)
+        count = load_target(loaded.method.sample)(run, loaded.audit, out, size, seed)
     typer.echo(f"{count} responses to label: {out}")
 
 
-_SHOWN = {
-    "reward": ("policy", "stage", "group", "class", "m_ref", "m_pi", "net", "context", "harmful"),
-    "affirmation": ("config", "declared", "verdict", "pronoun", "text"),
-    "difference": ("config", "form", "case", "gold", "tolerant", "strict", "option", "reason", "text"),
-    "drift": ("case", "group", "drift", "severity", "category", "delta", "baseline_view", "candidate_view"),
-    "dart": ("config", "case", "drift", "severity", "category", "delta", "baseline_view", "candidate_view"),
-    "tsdi": ("position", "among", "direction", "rank", "token", "opener", "bias", "standard_error"),
-    "pluralism": ("config", "rater_id", "item_id", "paraphrase", "order", "status", "label", "value", "text"),
-}
-"""Columns that the terminal shows of audits without graders, where a run has them; --csv gives all."""
-_COLUMN = {
-    "reward": {"group": "group", "config": "policy"},
-    "affirmation": {"group": "declared", "config": "config"},
-    "difference": {"group": "benchmark", "config": "config"},
-    "drift": {"group": "group", "config": "case"},
-    "dart": {"group": "group", "config": "config"},
-    "pluralism": {"config": "config"},
-}
-
-
 def _show_ungraded(loaded: LoadedRun, wanted: dict[str, str | None], limit: int | None, as_csv: bool) -> None:
-    """Rows of an audit that measures without a grader, by group (or declared pronouns, or a field of the rater) and model."""
+    """Rows that the method declares, by the columns that its declaration maps the options to."""
     import polars as pl
 
-    rows = loaded.rows
-    fields = [axis for axis in dict.fromkeys(f.slice.get("axis") for f in loaded.findings) if axis in rows.columns]
+    rows, method = loaded.rows, loaded.method
+    axes = dict.fromkeys(finding.slice.get("axis") for finding in loaded.findings)  # such as the fields of a rater
+    fields = [axis for axis in axes if axis in rows.columns]
+    plain = {name for name, kind in rows.schema.items() if not kind.is_nested()}
     for option, value in wanted.items():
         if value is None:
             continue
-        column = _COLUMN.get(loaded.audit, {}).get(option)
-        columns = [column] if column is not None else fields
+        column = method.filters.get(option, option)
+        columns = [column] if column in plain else fields if option == "group" else []
         if not columns:
             raise BadInput(
                 f"Rows of the {loaded.audit} audit have no {option}.",
@@ -178,11 +164,11 @@ def _show_ungraded(loaded: LoadedRun, wanted: dict[str, str | None], limit: int 
         if value not in there:
             known = ", ".join(sorted(there)[:20]) or "none"
             raise BadInput(f"No row has {option} '{value}'.", file=loaded.run.folder, do=f"There are: {known}.")
-        rows = rows.filter(pl.any_horizontal(pl.col(column) == value for column in columns))
+        rows = rows.filter(pl.any_horizontal(pl.col(column).cast(pl.String) == value for column in columns))
     if as_csv:
         screens.print_csv(rows if limit is None else rows.head(limit))
         return
-    names = [name for name in _SHOWN.get(loaded.audit, ()) if name in rows.columns] or rows.columns[:8]
+    names = [name for name in method.shown if name in rows.columns] or rows.columns[:8]
     shown = rows.head(limit or 20).select(names)
     cells = [
         [f"{x:+.2f}" if isinstance(x, float) else "" if x is None else str(x) for x in row] for row in shown.iter_rows()

@@ -14,10 +14,10 @@ from typing import Literal, cast
 from evenhand.datasets.base import clean_key, item_id
 from evenhand.datasets.table import Table, read_table, resolve
 from evenhand.errors import BadInput
+from evenhand.registry import SAFETY_SETS
 
 Kind = Literal["harmful", "borderline", "benign"]
 KINDS: tuple[Kind, ...] = ("harmful", "borderline", "benign")
-SETS = ("shipped", "beavertails", "sacpo", "xstest")
 
 CATEGORY_NAMES: Mapping[str, str] = {
     "animal_abuse": "Animal abuse",
@@ -91,31 +91,22 @@ def category_name(slug: str) -> str:
 
 
 def open_safety_set(name: str, columns: Mapping[str, str] | None = None, data_root: Path | None = None) -> SafetySet:
-    """A set by its name (``shipped``, ``beavertails``, ``sacpo``, ``xstest``), or the path of a csv, tsv, jsonl or parquet file.
+    """A registered safety set by its name, or the path of a csv, tsv, jsonl or parquet file.
 
     ``columns`` is role to column and belongs to files alone: prompt, category, kind, id, system. ``data_root`` is the folder
     that holds the public sets; without it EVENHAND_DATA names it.
     Raises BadInput for an unknown name, a public set that is not there, columns given for a named set, and for what
     `read_safety_prompts` refuses.
     """
-    if name in SETS and columns:
-        raise BadInput(f"The set '{name}' takes no column names.", do="Map columns of a file of your own alone.")
-    if name == "shipped":
-        return _shipped()
-    if name == "xstest":
-        return _xstest(set_folder(data_root, "xstest"))
-    if name == "beavertails":
-        from evenhand.datasets.beavertails import beavertails_set
-
-        return beavertails_set(set_folder(data_root, "beavertails"))
-    if name == "sacpo":
-        from evenhand.datasets.sacpo import sacpo_set
-
-        return sacpo_set(set_folder(data_root, "pku_saferlhf"))
+    if name in SAFETY_SETS:
+        if columns:
+            raise BadInput(f"The set '{name}' takes no column names.", do="Map columns of a file of your own alone.")
+        opened: SafetySet = SAFETY_SETS.get(name)(data_root)
+        return opened
     if not Path(name).suffix and not Path(name).exists():
         raise BadInput(
             f"There is no set of safety prompts called '{name}'.",
-            do=f"Known: {', '.join(SETS)}, or the path of a csv, tsv, jsonl or parquet file.",
+            do=f"Known: {', '.join(SAFETY_SETS.names)}, or the path of a csv, tsv, jsonl or parquet file.",
         )
     return read_safety_prompts(Path(name), columns)
 
@@ -203,7 +194,22 @@ def first_of_each(
     return kept, repeats
 
 
-def _shipped() -> SafetySet:
+def beavertails(data_root: Path | None = None) -> SafetySet:
+    """The evaluation prompts of BeaverTails, below the folder of public sets."""
+    from evenhand.datasets.beavertails import beavertails_set
+
+    return beavertails_set(set_folder(data_root, "beavertails"))
+
+
+def sacpo(data_root: Path | None = None) -> SafetySet:
+    """The prompts that SACPO is judged by, below the folder of public sets."""
+    from evenhand.datasets.sacpo import sacpo_set
+
+    return sacpo_set(set_folder(data_root, "pku_saferlhf"))
+
+
+def shipped(data_root: Path | None = None) -> SafetySet:
+    """The shipped placeholder requests."""
     from xxhash import xxh3_128_hexdigest
 
     from evenhand.datasets.shipped_safety import shipped_safety
@@ -225,10 +231,11 @@ def _shipped() -> SafetySet:
     )
 
 
-def _xstest(folder: Path | None) -> SafetySet:
+def xstest(data_root: Path | None = None) -> SafetySet:
+    """XSTest: its safe prompts as borderline ones, its unsafe ones as harmful."""
     from evenhand.datasets.xstest import XSTest
 
-    data = XSTest(folder)
+    data = XSTest(set_folder(data_root, "xstest"))
     prompts = tuple(
         SafetyPrompt(
             item.id,

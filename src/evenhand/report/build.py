@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evenhand.registry import SECTIONS
+from evenhand.registry import METHODS, load_target
 from evenhand.report.evidence import Evidence, Facet
 from evenhand.report.page import Page, Section, Verdict
 from evenhand.report.render import write
@@ -16,10 +16,13 @@ from evenhand.runs.load import load
 from evenhand.runs.run import Run
 from evenhand.wording import ORGANISM_NOTICE, count, is_organism
 
+GENERIC = "evenhand.report.generic:generic_part"
+"""The section of a method that declares none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one audit gives to the page. A registered section is a function from a `LoadedRun` to a Part."""
+    """What one method gives to the page. A declared section is a function from a `LoadedRun` to a Part."""
 
     verdicts: Sequence[Verdict]
     section: Section
@@ -34,7 +37,7 @@ def build_report(folder: Path) -> Path:
 
 
 def compose(folder: Path) -> Page:
-    """The page of a run, audits in the order in which they are registered."""
+    """The page of a run, methods in the order of their declarations, then those of plug-ins that are not installed."""
     run = Run.open(folder)
     with readable(folder, run.manifest):
         return _composed(run, folder)
@@ -42,9 +45,9 @@ def compose(folder: Path) -> Page:
 
 def _composed(run: Run, folder: Path) -> Page:
     found = run.read_findings()
-    parts: list[Part] = [
-        SECTIONS.get(entry.name)(load(folder, entry.name)) for entry in SECTIONS if entry.name in found
-    ]
+    declared = [method.name for method in METHODS if method.name in found]
+    names = [*declared, *(name for name in run.audits if name in found and name not in declared)]
+    parts: list[Part] = [load_target(METHODS.of_run(name).section or GENERIC)(load(folder, name)) for name in names]
     manifest = run.manifest
     plan = manifest["plan"]
     return Page(

@@ -12,17 +12,12 @@ import polars as pl
 
 from evenhand.errors import BadInput
 from evenhand.records import Finding
+from evenhand.registry import METHODS, Method, load_target
 from evenhand.runs.check import finding_from, readable
 from evenhand.runs.run import Run
 from evenhand.runs.tables import read_table
 
 _KEY = ["config", "item_id", "repetition"]
-_READ = {"affirmation": "pronouns", "difference": "parsed"}
-"""Audits without grades: the table of what was read from each response."""
-_TABLE = {"drift": "pairs", "tsdi": "tokens", "corpus": "prompts"}
-"""Audits whose rows are one table as it stands."""
-
-
 _FRAME: dict[str, Any] = {
     **dict.fromkeys(("id", "estimand", "outcome", "config", "group", "reference", "slice"), pl.String),
     "estimate": pl.Float64,
@@ -76,6 +71,11 @@ class LoadedRun:
     audit: str
 
     @property
+    def method(self) -> Method:
+        """The declaration of the audit; a bare one where the plug-in that made the run is not installed."""
+        return METHODS.of_run(self.audit)
+
+    @property
     def manifest(self) -> Mapping[str, Any]:
         """The run's manifest."""
         return self.run.manifest
@@ -100,40 +100,34 @@ class LoadedRun:
         """A table of the audit by name, for example ``pairs`` or ``summary`` of the reward audit."""
         return read_table(self.run.table(self.audit, name))
 
+    def with_texts(self, name: str) -> pl.DataFrame:
+        """A table of the audit with one row a response, joined with the text of each response."""
+        texts = self.table("responses").select(*_KEY, "text")
+        return self.table(name).join(texts, on=_KEY, how="left", maintain_order="left")
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether the audit wrote the table that ``rows`` is read from (a declared function decides for itself)."""
+        table = self.method.rows or "grades"
+        return ":" in table or self.run.table(self.audit, table).exists()
+
     @cached_property
     @_readable
     def rows(self) -> pl.DataFrame:
-        """The rows behind the findings: grades with their items and responses; pairs with their texts (reward audit); first
-        pronouns with their continuations (affirmation audit); answers with what was read from them (difference audit); pairs of
-        two models' explanations (drift audit and DART repair, there with the later model in ``config``); tokens (TSDI repair);
-        ratings of models, then of people, with nulls in the columns that only one of them has (pluralism audit); prompts
-        (corpus build). Raises BadInput where the audit wrote no such table.
+        """The rows behind the findings, as the method declares them (`evenhand.registry.Method.rows`): a table of the method, what
+        a function of the method makes of its tables, or grades with their items and responses.
+        Raises BadInput where the audit wrote no such table.
         """
-        if self.audit == "reward":
-            return self.table("pairs").join(self.table("texts"), on="pair_id", how="left", maintain_order="left")
-        if self.audit in _TABLE:
-            return self.table(_TABLE[self.audit])
-        if self.audit == "pluralism":
-            held = [name for name in ("ratings", "people") if self.run.table(self.audit, name).exists()]
-            if not held:
-                raise self._without("ratings")
-            return pl.concat([self.table(name) for name in held], how="diagonal")
-        if self.audit == "dart":
-            found = sorted((self.run.folder / "dart").glob("pairs-*-test.parquet"))
-            names = [path.stem.removeprefix("pairs-").removesuffix("-test") for path in found]
-            if not found:
-                raise self._without("pairs")
-            parts = [read_table(p).with_columns(config=pl.lit(name)) for p, name in zip(found, names, strict=True)]
-            return pl.concat(parts)
-        if self.audit in _READ:
-            responses = self.table("responses").select(*_KEY, "text")
-            return self.table(_READ[self.audit]).join(responses, on=_KEY, how="left", maintain_order="left")
-        if not self.run.table(self.audit, "grades").exists():
-            raise self._without("grades")
-        return joined_rows(self.items, self.grades, self.responses)
+        source = self.method.rows
+        if ":" in source:
+            made: pl.DataFrame = load_target(source)(self)
+            return made
+        if not self.has_rows:
+            raise self.lacks(source or "grades")
+        return self.table(source) if source else joined_rows(self.items, self.grades, self.responses)
 
-    def _without(self, what: str) -> BadInput:
-        """The error for an audit that wrote no table of rows where it is looked for."""
+    def lacks(self, what: str) -> BadInput:
+        """The error for an audit that wrote no table called ``what``; it names the tables that there are."""
         folder = self.run.folder / self.audit
         held = ", ".join(sorted(path.stem for path in folder.glob("*.parquet")))
         do = f"Read one of its tables with load(RUN, {self.audit!r}).table(NAME): {held}." if held else None

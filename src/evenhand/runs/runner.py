@@ -15,7 +15,8 @@ from evenhand.engines.base import Engine, Estimate, Verb
 from evenhand.engines.probing import measure_on
 from evenhand.errors import BadInput
 from evenhand.redact import public
-from evenhand.registry import AUDITS
+from evenhand.registry import audits as known_audits
+from evenhand.registry import open_audit
 from evenhand.runs.method import Audit, AuditResult, Context
 from evenhand.runs.observed import Observations
 from evenhand.runs.respond import Announce, Configuration, Progress
@@ -89,11 +90,11 @@ def _opened(config: AuditConfig, cache: Path | None, verbs: frozenset[str]) -> I
 
 def chosen_audits(config: AuditConfig) -> tuple[list[Audit], dict[str, str]]:
     """The audits that fit these settings, and why each other one was left out."""
-    names = list(dict.fromkeys(config.only)) or [entry.name for entry in AUDITS]
+    names = list(dict.fromkeys(config.only)) or [method.name for method in known_audits()]
     audits: list[Audit] = []
     left_out: dict[str, str] = {}
     for name in names:
-        audit: Audit = AUDITS.get(name)()
+        audit: Audit = open_audit(name)
         why = audit.unfit(config)
         if why:
             left_out[name] = why

@@ -1,8 +1,9 @@
-"""The declaration of service: all that the rest of the house knows of it."""
+"""Service quality: the one place where the rest of the package learns of this method."""
 
 from __future__ import annotations
 
-from evenhand.registry import Method
+from evenhand.records import LABELS
+from evenhand.registry import Entry, Method
 
 METHOD = Method(
     name="service",
@@ -10,6 +11,20 @@ METHOD = Method(
     summary="refusals and worse service on harmless prompts, by group",
     paper="service",
     audit="evenhand.methods.service.audit:ServiceAudit",
+    labels=LABELS,
+    sample="evenhand.methods.service.calibration:write_sample",
     section="evenhand.methods.service.report.build:service_part",
+    datasets=(
+        Entry(
+            "llama2-qos",
+            "evenhand.methods.service.data.llama2_qos:Llama2Qos",
+            "early public release of the published study",
+        ),
+        Entry(
+            "holisticbias",
+            "evenhand.methods.service.data.holisticbias:HolisticBias",
+            "HolisticBias v1.1 noun phrases, hostile parts dropped",
+        ),
+    ),
     order=10,
 )

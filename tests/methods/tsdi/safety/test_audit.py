@@ -16,7 +16,7 @@ from evenhand.methods.tsdi.safety.entry import asked_prompts, grader_names, open
 from evenhand.methods.tsdi.safety.findings import is_found, share
 from evenhand.methods.tsdi.safety.table import Units
 from evenhand.records import Response
-from evenhand.registry import AUDITS
+from evenhand.registry import open_audit
 from evenhand.runs.load import load
 from evenhand.statistics.intervals import wilson
 from evenhand.statistics.mcnemar import mcnemar, newcombe_paired
@@ -41,7 +41,7 @@ def planted(toy: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def test_it_is_registered() -> None:
-    assert isinstance(AUDITS.get("safety")(), SafetyAudit)
+    assert isinstance(open_audit("safety"), SafetyAudit)
 
 
 def test_the_planted_category_is_named_and_no_other(toy: Any, planted: Any) -> None:

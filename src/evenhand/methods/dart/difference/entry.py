@@ -8,9 +8,10 @@ from evenhand.config import AuditConfig
 from evenhand.datasets.difference_prompt import TASK_SYSTEM_PROMPT, choice_chat, task_chat
 from evenhand.engines.base import Sampling
 from evenhand.errors import BadInput
-from evenhand.methods.dart.difference.data.cases import BENCHMARKS, Case, Cases, read_benchmarks, read_cases, shipped
+from evenhand.methods.dart.difference.data.cases import BENCHMARKS, Case, Cases, read_benchmarks, read_cases
 from evenhand.methods.dart.difference.data.policy import POLICY_SYSTEM_PROMPT
 from evenhand.records import Item
+from evenhand.registry import DIFFERENCE_SETS
 
 AUDIT = "difference"
 ANALYSIS, CHOICE = "analysis", "choice"
@@ -20,13 +21,17 @@ def open_cases(config: AuditConfig) -> Cases:
     """The cases that the settings name. Raises BadInput for names that are not known and files that cannot be read."""
     if config.data is not None:
         return read_cases(config.data, config.columns or None)
-    if config.difference_set == "shipped":
-        return shipped()
-    if config.difference_set == "benchmarks":
-        return read_benchmarks()
+    if config.difference_set in DIFFERENCE_SETS:
+        cases: Cases = DIFFERENCE_SETS.get(config.difference_set)()
+        return cases
     names = [name.strip() for name in config.difference_set.split(",") if name.strip()]
+    known = f"Known: {', '.join((*DIFFERENCE_SETS.names, *BENCHMARKS))}."
     if not names:
-        raise BadInput("No difference set is named.", do=f"Known: shipped, benchmarks, {', '.join(BENCHMARKS)}.")
+        raise BadInput("No difference set is named.", do=known)
+    unknown = next((name for name in names if name not in BENCHMARKS), None)
+    if unknown is not None:
+        kind = "benchmark" if len(names) > 1 else "difference set"
+        raise BadInput(f"No {kind} is called '{unknown}'.", do=known)
     return read_benchmarks(names=names)
 
 

@@ -1,15 +1,24 @@
-"""The declaration of drift: all that the rest of the house knows of it."""
+"""Harm drift: the one place where the rest of the package learns of this method."""
 
 from __future__ import annotations
 
-from evenhand.registry import Method
+from evenhand.registry import Entry, Method
 
 METHOD = Method(
     name="drift",
     title="Harm drift",
     summary="did tuning make explanations more harmful",
     paper="dart",
+    rows="pairs",
     shown=("case", "group", "drift", "severity", "category", "delta", "baseline_view", "candidate_view"),
+    filters={"config": "case"},
     section="evenhand.methods.dart.drift.report.build:drift_part",
+    classifiers=(
+        Entry(
+            "harm-lexicon",
+            "evenhand.methods.dart.drift.graders.harm:HarmLexicon",
+            "a small word list: mild insults and generalising phrases, 0 to 1",
+        ),
+    ),
     order=80,
 )

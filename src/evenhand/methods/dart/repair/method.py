@@ -1,15 +1,35 @@
-"""The declaration of dart: all that the rest of the house knows of it."""
+"""DART repair: the one place where the rest of the package learns of this method."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from evenhand.registry import Method
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from evenhand.runs.load import LoadedRun
 
 METHOD = Method(
     name="dart",
     title="DART repair",
     summary="distil, audit and repair explanations: accuracy and drift step by step",
     paper="dart",
+    rows="evenhand.methods.dart.repair.method:rows",
     shown=("config", "case", "drift", "severity", "category", "delta", "baseline_view", "candidate_view"),
     section="evenhand.methods.dart.repair.report.build:dart_part",
     order=90,
 )
+
+
+def rows(loaded: LoadedRun) -> pl.DataFrame:
+    """Pairs of two models' explanations on the test split, the later model in ``config``."""
+    import polars as pl
+
+    paths = sorted((loaded.run.folder / "dart").glob("pairs-*-test.parquet"))
+    if not paths:
+        raise loaded.lacks("pairs")
+    names = [path.stem.removeprefix("pairs-").removesuffix("-test") for path in paths]
+    parts = [loaded.table(f"pairs-{name}-test").with_columns(config=pl.lit(name)) for name in names]
+    return pl.concat(parts)

@@ -28,6 +28,7 @@ from evenhand.methods.dart.transfer.graders.classes import (
 )
 from evenhand.methods.dart.transfer.verdict import CAVEATS, headlines, verdict
 from evenhand.records import Item, Response
+from evenhand.registry import TRANSFER_SETS
 from evenhand.runs.method import AuditResult, Context
 from evenhand.runs.respond import requests_for, respond, watched
 from evenhand.runs.stages import models_of
@@ -87,7 +88,8 @@ class TransferAudit:
 
     def _inputs(self, config: AuditConfig) -> tuple[list[TransferQuery], Mapping[str, str], HumanClasses | None]:
         if self._read is None:
-            found = Transfer(config.data, config.columns) if config.data is not None else Transfer()
+            own = config.data is not None
+            found: Transfer = Transfer(config.data, config.columns) if own else TRANSFER_SETS.get("shipped")()
             human = _human(config, found.queries)
             self._read = first_queries(found.queries, config.limit), found.checksums, human
         return self._read

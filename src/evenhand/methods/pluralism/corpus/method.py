@@ -1,4 +1,4 @@
-"""The declaration of corpus: all that the rest of the house knows of it."""
+"""Prompt corpus: the one place where the rest of the package learns of this method."""
 
 from __future__ import annotations
 
@@ -9,5 +9,6 @@ METHOD = Method(
     title="Prompt corpus",
     summary="a demographic safety prompt set: classified, extended, without near-duplicates",
     paper="pluralism",
+    rows="prompts",
     order=120,
 )

@@ -147,9 +147,10 @@ def open_prompts(
     as the text. Raises BadInput as the readers do.
     """
     from evenhand.methods.pluralism.rating.data.dices import open_dices
-    from evenhand.methods.pluralism.rating.data.rating_items import SETS, open_rated_items
+    from evenhand.methods.pluralism.rating.data.rating_items import open_rated_items
+    from evenhand.registry import RATING_SETS
 
-    if name not in SETS and (Path(name).suffix or Path(name).exists()):
+    if name not in RATING_SETS and (Path(name).suffix or Path(name).exists()):
         return _file(Path(name), columns, licence, with_reply=with_reply)
     found = open_rated_items(name, columns, data_root)
     texts = {item.id: item.shown if with_reply else item.text or item.reply for item in found.items}

@@ -1,8 +1,17 @@
-"""The declaration of pluralism: all that the rest of the house knows of it."""
+"""Pluralism of safety ratings: the one place where the rest of the package learns of this method."""
 
 from __future__ import annotations
 
-from evenhand.registry import Method
+from typing import TYPE_CHECKING
+
+from evenhand.registry import Entry, Method
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from evenhand.runs.load import LoadedRun
+
+_DATA = "evenhand.methods.pluralism.rating.data"
 
 METHOD = Method(
     name="pluralism",
@@ -10,7 +19,37 @@ METHOD = Method(
     summary="do safety ratings move with the rater's profile, and as people's do",
     paper="pluralism",
     audit="evenhand.methods.pluralism.rating.audit:PluralismAudit",
+    rows="evenhand.methods.pluralism.rating.method:rows",
     shown=("config", "rater_id", "item_id", "paraphrase", "order", "status", "label", "value", "text"),
     section="evenhand.methods.pluralism.rating.report.build:pluralism_part",
+    sets={
+        "rating-sets": (
+            Entry("shipped", f"{_DATA}.rating_items:shipped_items", "140 placeholder texts in 14 domains (organisms)"),
+            Entry(
+                "grammar",
+                f"{_DATA}.rating_items:grammar_items",
+                "310 placeholder prompts, unevenly spread over domains",
+            ),
+            Entry("dices", f"{_DATA}.rating_items:dices_350", "DICES-350"),
+            Entry("dices-350", f"{_DATA}.rating_items:dices_350", "DICES: 350 conversations, rated by people"),
+            Entry("dices-990", f"{_DATA}.rating_items:dices_990", "DICES: 990 conversations, rated by people"),
+            Entry("demo_safetybench", f"{_DATA}.rating_items:demo_safetybench", "prompts of Demo-SafetyBench"),
+        ),
+        "human-ratings": (
+            Entry("dices", f"{_DATA}.dices:open_350", "DICES-350"),
+            Entry("dices-350", f"{_DATA}.dices:open_350", "DICES: ratings by people of 350 conversations"),
+            Entry("dices-990", f"{_DATA}.dices:open_990", "DICES: ratings by people of 990 conversations"),
+        ),
+    },
     order=70,
 )
+
+
+def rows(loaded: LoadedRun) -> pl.DataFrame:
+    """Ratings of models, then of people, with nulls in the columns that only one of them has."""
+    import polars as pl
+
+    names = [name for name in ("ratings", "people") if loaded.run.table(loaded.audit, name).exists()]
+    if not names:
+        raise loaded.lacks("ratings")
+    return pl.concat([loaded.table(name) for name in names], how="diagonal")

@@ -19,6 +19,7 @@ from evenhand.methods.pluralism.rating.data.rating_table import RatingTable
 from evenhand.methods.pluralism.rating.data.ratings import read_ratings
 from evenhand.methods.pluralism.rating.statistics.demographics import EXCLUDED, rater_groups
 from evenhand.records import Message
+from evenhand.registry import HUMAN_RATINGS
 
 NEUTRAL, SINGLE, FULL = "neutral", "single", "full"
 _ITEM_ROLES = frozenset({"id", "text", "reply", "domain", "gold"})
@@ -87,10 +88,9 @@ class RatingPlan:
 
 def read_people(spec: str | Path, config: PluralismConfig) -> RatingTable:
     """Ratings by people: a public set by its name, or a file."""
-    from evenhand.methods.pluralism.rating.data.dices import open_dices
-
-    if found := open_dices(str(spec)):
-        return found
+    if str(spec) in HUMAN_RATINGS:
+        table: RatingTable = HUMAN_RATINGS.get(str(spec))(None)
+        return table
     given = {role: column for role, column in config.columns.items() if role != "id"}
     return read_ratings(Path(spec), given or None, words=config.values or None, scale=config.ends)
 

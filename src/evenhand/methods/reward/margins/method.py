@@ -1,8 +1,17 @@
-"""The declaration of reward: all that the rest of the house knows of it."""
+"""Implicit reward: the one place where the rest of the package learns of this method."""
 
 from __future__ import annotations
 
-from evenhand.registry import Method
+from typing import TYPE_CHECKING
+
+from evenhand.registry import Entry, Method
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from evenhand.runs.load import LoadedRun
+
+_DATA = "evenhand.methods.reward.margins.data"
 
 METHOD = Method(
     name="reward",
@@ -10,7 +19,36 @@ METHOD = Method(
     summary="which stage of alignment rewarded a harm, by group",
     paper="reward",
     audit="evenhand.methods.reward.margins.audit:RewardAudit",
+    rows="evenhand.methods.reward.margins.method:rows",
     shown=("policy", "stage", "group", "class", "m_ref", "m_pi", "net", "context", "harmful"),
+    filters={"config": "policy"},
     section="evenhand.methods.reward.margins.report.build:reward_part",
+    datasets=(
+        Entry(
+            "winoqueer", f"{_DATA}.winoqueer:WinoQueer", "WinoQueer: 45,540 pairs about queer identities (texts folded)"
+        ),
+    ),
+    sets={
+        "pair-sets": (
+            Entry(
+                "identity",
+                f"{_DATA}.pair_sets:identity",
+                "shipped: four gender-diverse groups against cisgender people",
+            ),
+            Entry("binary", f"{_DATA}.pair_sets:binary", "shipped: women against men, with the same neutral controls"),
+            Entry("winoqueer", f"{_DATA}.pair_sets:winoqueer", "WinoQueer: 45,540 pairs about nine queer identities"),
+            Entry(
+                "winoqueer-strict",
+                f"{_DATA}.pair_sets:winoqueer_strict",
+                "its 5,900 pairs about transgender and nonbinary people",
+            ),
+            Entry("winoqueer-broad", f"{_DATA}.pair_sets:winoqueer_broad", "its 16,004 pairs against cisgender people"),
+        )
+    },
     order=20,
 )
+
+
+def rows(loaded: LoadedRun) -> pl.DataFrame:
+    """One row a pair and comparison, with its texts."""
+    return loaded.table("pairs").join(loaded.table("texts"), on="pair_id", how="left", maintain_order="left")

@@ -1,8 +1,17 @@
-"""The declaration of affirmation: all that the rest of the house knows of it."""
+"""Affirmation of pronouns: the one place where the rest of the package learns of this method."""
 
 from __future__ import annotations
 
-from evenhand.registry import Method
+from typing import TYPE_CHECKING
+
+from evenhand.registry import Entry, Method
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from evenhand.runs.load import LoadedRun
+
+_DATA = "evenhand.methods.reward.pronouns.data"
 
 METHOD = Method(
     name="affirmation",
@@ -10,7 +19,33 @@ METHOD = Method(
     summary="misgendering, by pronoun family and stage",
     paper="reward",
     audit="evenhand.methods.reward.pronouns.audit:AffirmationAudit",
+    rows="evenhand.methods.reward.pronouns.method:rows",
     shown=("config", "declared", "verdict", "pronoun", "text"),
+    filters={"group": "declared"},
     section="evenhand.methods.reward.pronouns.report.build:affirmation_part",
+    datasets=(
+        Entry("tango", f"{_DATA}.tango:Tango", "TANGO: 2,880 misgendering prompts, six pronoun families"),
+        Entry(
+            "misgendered",
+            f"{_DATA}.misgendered:Misgendered",
+            "MISGENDERED: 50 sentences with a blank, 11 pronoun sets",
+        ),
+    ),
+    sets={
+        "pronoun-sets": (
+            Entry(
+                "shipped",
+                f"{_DATA}.sets:shipped",
+                "576 prompts and blanks: eight names, six families, twelve sentences",
+            ),
+            Entry("tango", f"{_DATA}.sets:tango", "TANGO's prompts, to be continued"),
+            Entry("misgendered", f"{_DATA}.sets:misgendered", "MISGENDERED's blanks, for names drawn by the seed"),
+        )
+    },
     order=30,
 )
+
+
+def rows(loaded: LoadedRun) -> pl.DataFrame:
+    """First pronouns, each with its continuation."""
+    return loaded.with_texts("pronouns")

@@ -12,7 +12,7 @@ from evenhand.config import AuditConfig, make_config
 from evenhand.engines.spec import EngineOptions, open_engine
 from evenhand.errors import BadInput
 from evenhand.methods.tsdi.estimate.check_config import TsdiRepairConfig
-from evenhand.registry import AUDITS
+from evenhand.registry import open_audit
 from evenhand.runs.method import Audit, AuditResult, Context
 from evenhand.runs.respond import Configuration, Progress
 from evenhand.runs.run import Run
@@ -34,7 +34,7 @@ def audit_settings(config: TsdiRepairConfig) -> AuditConfig:
 def chosen_checks(config: TsdiRepairConfig) -> list[Audit]:
     """The audits of the check. Raises BadInput for one that these settings do not fit, before anything is estimated."""
     settings = audit_settings(config)
-    audits: list[Audit] = [AUDITS.get(name)() for name in config.checks]
+    audits: list[Audit] = [open_audit(name) for name in config.checks]
     for audit in audits:
         why = audit.unfit(settings)
         if why:

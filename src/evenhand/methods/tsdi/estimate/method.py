@@ -1,4 +1,4 @@
-"""The declaration of tsdi: all that the rest of the house knows of it."""
+"""TSDI estimate: the one place where the rest of the package learns of this method."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ METHOD = Method(
     title="TSDI estimate",
     summary="the context-free shift of opening tokens, and the correction that takes it off",
     paper="tsdi",
+    rows="tokens",
     shown=("position", "among", "direction", "rank", "token", "opener", "bias", "standard_error"),
     section="evenhand.methods.tsdi.estimate.report.build:tsdi_part",
     order=100,

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 
 from evenhand.config import AuditConfig
 from evenhand.datasets.base import slug
-from evenhand.datasets.safety_prompts import SETS, SafetyPrompt, SafetySet, open_safety_set
+from evenhand.datasets.safety_prompts import SafetyPrompt, SafetySet, open_safety_set
 from evenhand.engines.base import Sampling
 from evenhand.errors import BadInput
 from evenhand.methods.tsdi.safety.graders.fused import open_safety_graders
 from evenhand.records import Item, Message
+from evenhand.registry import SAFETY_SETS
 from evenhand.runs.stages import not_asked_for
 
 AUDIT = "safety"
@@ -46,7 +47,7 @@ def open_sets(config: AuditConfig) -> list[SafetySet]:
     twice = next((name for name, times in Counter(names).items() if times > 1), "")
     if twice:
         raise BadInput(f"The safety set '{twice}' is named twice.", do="Name each set once.")
-    return [open_safety_set(name, {} if name in SETS else config.columns) for name in names]
+    return [open_safety_set(name, {} if name in SAFETY_SETS else config.columns) for name in names]
 
 
 def asked_prompts(config: AuditConfig, sets: Sequence[SafetySet]) -> list[SafetyPrompt]:

@@ -1,8 +1,10 @@
-"""The declaration of safety: all that the rest of the house knows of it."""
+"""Safety by category: the one place where the rest of the package learns of this method."""
 
 from __future__ import annotations
 
-from evenhand.registry import Method
+from evenhand.registry import Entry, Method
+
+_SETS = "evenhand.datasets.safety_prompts"
 
 METHOD = Method(
     name="safety",
@@ -11,5 +13,13 @@ METHOD = Method(
     paper="tsdi",
     audit="evenhand.methods.tsdi.safety.audit:SafetyAudit",
     section="evenhand.methods.tsdi.safety.report.build:safety_part",
+    sets={
+        "safety-sets": (
+            Entry("shipped", f"{_SETS}:shipped", "shipped: placeholder requests for the organisms"),
+            Entry("beavertails", f"{_SETS}:beavertails", "BeaverTails-Evaluation: harmful prompts in 14 categories"),
+            Entry("sacpo", f"{_SETS}:sacpo", "the prompts that SACPO is judged by: 83 harmful, 129 benign"),
+            Entry("xstest", f"{_SETS}:xstest", "XSTest v2: safe prompts that look unsafe, and their unsafe contrasts"),
+        )
+    },
     order=60,
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from evenhand.datasets.safety_prompts import KINDS, SETS, SafetyPrompt, SafetySet, open_safety_set
+from evenhand.datasets.safety_prompts import KINDS, SafetyPrompt, SafetySet, open_safety_set
 from evenhand.engines.base import Engine
 from evenhand.errors import BadInput
 from evenhand.graders.rejective import complies
@@ -17,6 +17,7 @@ from evenhand.methods.tsdi.sweep.config import SweepConfig
 from evenhand.methods.tsdi.sweep.graders.pairwise import Contest, Judgement, PairwiseJudge, Wins, joined, win_rate
 from evenhand.organisms.sections.safety import kind_of
 from evenhand.records import Item, Message, Response
+from evenhand.registry import SAFETY_SETS
 from evenhand.runs.respond import Configuration, Progress, respond
 from evenhand.runs.run import Run
 from evenhand.runs.tables import GRADE_SCHEMA, read_table, responses_frame, responses_from, write_table
@@ -52,7 +53,7 @@ def open_prompts(config: SweepConfig) -> Prompts:
     """
     sets = []
     for name in dict.fromkeys(config.safety_set):
-        columns = {} if name in SETS else config.columns
+        columns = {} if name in SAFETY_SETS else config.columns
         sets.append(open_safety_set(name, columns))
     prompts: dict[str, SafetyPrompt] = {}
     for found in sets:

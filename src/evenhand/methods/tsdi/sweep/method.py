@@ -1,4 +1,4 @@
-"""The declaration of tsdi-sweep: all that the rest of the house knows of it."""
+"""TSDI sweep: the one place where the rest of the package learns of this method."""
 
 from __future__ import annotations
 

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from evenhand.methods.dart.transfer.report.build import transfer_part
-from evenhand.registry import SECTIONS
 from evenhand.report.blocks import Bars, Panels, Table
 from evenhand.report.build import Part, build_report, compose
 from evenhand.report.page import all_blocks
@@ -20,14 +19,6 @@ HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)> at 45 in Arin"
 @pytest.fixture(scope="module")
 def toy(support: Any) -> Any:
     return support("transfer_toy")
-
-
-@pytest.fixture
-def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The section stands in the registry for the time of a test, if it does not anyway."""
-    if "transfer" not in SECTIONS:
-        monkeypatch.setattr(SECTIONS, "_entries", dict(SECTIONS._entries))
-        SECTIONS.add("transfer", "evenhand.methods.dart.transfer.report.build:transfer_part", "")
 
 
 def run(toy: Any, folder: Path, *, judged: bool = True, models: int = 2) -> Path:
@@ -110,7 +101,6 @@ def test_a_row_without_a_class_says_why(toy: Any, tmp_path: Path) -> None:
     assert part.verdicts[0].glance is None
 
 
-@pytest.mark.usefixtures("registered")
 def test_the_document_is_sound_and_hostile_answers_are_inert(toy: Any, tmp_path: Path, inert: Any) -> None:
     folder = run(toy, tmp_path)
     page = compose(folder)

@@ -16,7 +16,6 @@ from evenhand.methods.pluralism.rating.report.build import pluralism_part
 from evenhand.methods.pluralism.rating.report.evidence import behind
 from evenhand.methods.pluralism.rating.table import PEOPLE
 from evenhand.records import Finding
-from evenhand.registry import SECTIONS
 from evenhand.report.blocks import Bars, Block, Filter, ForestPlot, Note, Panels, Table
 from evenhand.report.build import Part, build_report
 from evenhand.report.page import all_blocks
@@ -93,11 +92,8 @@ def alone(toy: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def page(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], str]:
-    """The whole page of a run, whether or not the section is registered yet."""
-    if "pluralism" not in SECTIONS:
-        monkeypatch.setattr(SECTIONS, "_entries", dict(SECTIONS._entries))
-        SECTIONS.add("pluralism", "evenhand.methods.pluralism.rating.report.build:pluralism_part", "ratings by profile")
+def page() -> Callable[[Path], str]:
+    """The whole page of a run."""
     return lambda folder: build_report(folder).read_text(encoding="utf-8")
 
 

@@ -23,10 +23,6 @@ BENCHMARKS: Mapping[str, str] = {
     **dict.fromkeys(("N1", "N2", "N3", "N4"), "normative"),
 }
 """The eight benchmarks, in the order of the published split, and whether they are about facts or about values."""
-SETS = {
-    "difference-shipped": "768 questions about made-up groups, shipped",
-    "difference-benchmarks": "the eight benchmarks of Wang et al. 2025 (a folder of JSON Lines)",
-}
 _YES, _NO = frozenset({"yes", "diff", "1", "1.0", "true"}), frozenset({"no", "equal", "0", "0.0", "false"})
 _CONDITIONS: Mapping[str, Gold] = {"diff": "YES", "equal": "NO"}
 _OPTION = re.compile(r"\(([abc1])\)\s*")

@@ -98,8 +98,21 @@ def open_dices(name: str, data_root: str | Path | None = None) -> RatingTable | 
     """The set that one of `NAMES` stands for (``dices`` is the 350 set), from the folder of public data; None for another name."""
     if name not in NAMES:
         return None
-    folder = Sources("dices", None if data_root is None else Path(data_root) / "dices").folder
-    return read_dices(folder, "990" if name == "dices-990" else "350")
+    return open_990(data_root) if name == "dices-990" else open_350(data_root)
+
+
+def open_350(data_root: str | Path | None = None) -> RatingTable:
+    """DICES-350 from the folder of public data."""
+    return read_dices(_folder(data_root), "350")
+
+
+def open_990(data_root: str | Path | None = None) -> RatingTable:
+    """DICES-990 from the folder of public data."""
+    return read_dices(_folder(data_root), "990")
+
+
+def _folder(data_root: str | Path | None) -> Path:
+    return Sources("dices", None if data_root is None else Path(data_root) / "dices").folder
 
 
 def topic_domain(harm_type: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evenhand.datasets.base import clean_key
@@ -12,8 +12,8 @@ from evenhand.datasets.table import as_table, resolve
 from evenhand.errors import BadInput
 from evenhand.methods.pluralism.rating.data.rating_rows import NumberScale, plain_ids
 from evenhand.methods.pluralism.rating.data.rating_table import RatingTable
+from evenhand.registry import RATING_SETS
 
-SETS = ("shipped", "grammar", "dices", "dices-350", "dices-990", "demo_safetybench")
 _ALIASES = {
     "id": ("item_id", "item", "prompt_id"),
     "text": ("prompt", "query", "context", "question"),
@@ -65,34 +65,39 @@ class RatedItems:
 def open_rated_items(
     name: str, columns: Mapping[str, str] | None = None, data_root: str | Path | None = None
 ) -> RatedItems:
-    """A set by its name (`SETS`; ``dices`` is the 350 set), or a csv, tsv, jsonl or parquet file of your own.
+    """A registered rating set by its name (``dices`` is the 350 set), or a csv, tsv, jsonl or parquet file of your own.
 
     ``columns`` belongs to files alone. ``data_root`` is the folder that holds the public sets; without it EVENHAND_DATA names it.
     Raises BadInput for an unknown name, a set that is not there, columns for a named set, and as its reader does.
     """
-    if name not in SETS:
+    if name not in RATING_SETS:
         if not Path(name).suffix and not Path(name).exists():
             raise BadInput(
                 f"There is no set of items called '{name}'.",
-                do=f"Known: {', '.join(SETS)}, or the path of a csv, tsv, jsonl or parquet file.",
+                do=f"Known: {', '.join(RATING_SETS.names)}, or the path of a csv, tsv, jsonl or parquet file.",
             )
         return read_rated_items(Path(name), columns)
     if columns:
         raise BadInput(f"The set '{name}' takes no column names.", do="Map columns of a file of your own alone.")
-    if name == "shipped":
-        return shipped_items()
-    if name == "grammar":
-        return grammar_items()
-    from evenhand.datasets.base import Sources
-    from evenhand.methods.pluralism.rating.data.dices import LICENCE, open_dices
-
-    if table := open_dices(name, data_root):
-        return items_of_table(table, name=name, licence=LICENCE)
-    folder = Sources(name, None if data_root is None else Path(data_root) / name).folder
-    return _demo_safetybench(folder)
+    opened: RatedItems = RATING_SETS.get(name)(data_root)
+    return replace(opened, name=name)
 
 
-def shipped_items() -> RatedItems:
+def dices_350(data_root: str | Path | None = None) -> RatedItems:
+    """The conversations of DICES-350."""
+    from evenhand.methods.pluralism.rating.data.dices import LICENCE, open_350
+
+    return items_of_table(open_350(data_root), licence=LICENCE)
+
+
+def dices_990(data_root: str | Path | None = None) -> RatedItems:
+    """The conversations of DICES-990."""
+    from evenhand.methods.pluralism.rating.data.dices import LICENCE, open_990
+
+    return items_of_table(open_990(data_root), licence=LICENCE)
+
+
+def shipped_items(data_root: str | Path | None = None) -> RatedItems:
     """140 placeholder texts in 14 domains; the harmless and the grave ones have an expert label by their wording."""
     from evenhand.datasets.shipped_ratings import GRADES, shipped_texts
 
@@ -101,7 +106,7 @@ def shipped_items() -> RatedItems:
     return _placeholders("shipped", "shipped_ratings", items)
 
 
-def grammar_items() -> RatedItems:
+def grammar_items(data_root: str | Path | None = None) -> RatedItems:
     """310 placeholder prompts of `shipped_lines`: many of some domains, few of others, none of one."""
     from evenhand.datasets.shipped_lines import grammar_lines
 
@@ -203,11 +208,13 @@ def read_rated_items(source: str | Path, columns: Mapping[str, str] | None = Non
     return RatedItems(name, tuple(items.values()), table.origin, "", checksums, notes, tuple(rejected))
 
 
-def _demo_safetybench(folder: Path) -> RatedItems:
+def demo_safetybench(data_root: str | Path | None = None) -> RatedItems:
     """Different prompts of the released file; one whose copies have different classes has no domain."""
+    from evenhand.datasets.base import Sources
     from evenhand.methods.pluralism.corpus.data.demo_safetybench import EMPTY, NONE, SOURCE, read_demo_safetybench
 
-    found = read_demo_safetybench(folder)
+    name = "demo_safetybench"
+    found = read_demo_safetybench(Sources(name, None if data_root is None else Path(data_root) / name).folder)
     items = tuple(
         RatedItem(key, query, "", "" if domain == EMPTY else domain)
         for key, query, domain in found.prompts.select("prompt_id", "query", "domain").iter_rows()

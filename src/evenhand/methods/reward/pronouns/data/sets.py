@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from evenhand.methods.reward.pronouns.data.misgendered import Blank, Misgendered
 from evenhand.methods.reward.pronouns.data.tango import FAMILY_KINDS, Tango
 from evenhand.methods.reward.pronouns.graders.pronoun import PronounFamily
 from evenhand.records import Item, Message
+from evenhand.registry import PRONOUN_SETS
 
 AUDIT = "affirmation"
 _FILES = ("pronoun_frames.csv", "pronoun_names.csv", "pronoun_sets.csv")
@@ -50,7 +51,7 @@ def shipped_families() -> dict[str, PronounFamily]:
     }  # fmt: skip
 
 
-def _shipped() -> AffirmationSet:
+def shipped(*, seed: int = 0) -> AffirmationSet:
     """Eight names x six families x twelve sentences: each a prompt to be continued, and a blank to be filled."""
     families = shipped_families()
     prompts, blanks = [], []
@@ -86,7 +87,7 @@ def _shipped() -> AffirmationSet:
     return AffirmationSet(prompts, blanks, families, {"shipped": {name: _table(name).checksum for name in _FILES}})
 
 
-def _tango() -> AffirmationSet:
+def tango(*, seed: int = 0) -> AffirmationSet:
     """TANGO's prompts, to be continued."""
     data = Tango()
     items = data.items()
@@ -94,7 +95,7 @@ def _tango() -> AffirmationSet:
     return AffirmationSet(items, [], data.families(), {"tango": files})
 
 
-def _misgendered(seed: int) -> AffirmationSet:
+def misgendered(*, seed: int = 0) -> AffirmationSet:
     """MISGENDERED's blanks, for names drawn by the seed."""
     data = Misgendered()
     blanks = data.blanks(seed=seed)
@@ -103,13 +104,9 @@ def _misgendered(seed: int) -> AffirmationSet:
 
 
 def open_affirmation(config: AuditConfig) -> AffirmationSet:
-    """The set that the settings name. Raises BadInput where two sets give one family different forms."""
-    makers: dict[str, Callable[[], AffirmationSet]] = {
-        "shipped": _shipped,
-        "tango": _tango,
-        "misgendered": lambda: _misgendered(config.seed),
-    }
-    parts = [makers[name]() for name in dict.fromkeys(config.affirmation_set)]
+    """The registered sets that the settings name. Raises BadInput where two of them give one family different forms."""
+    names = dict.fromkeys(config.affirmation_set)
+    parts: list[AffirmationSet] = [PRONOUN_SETS.get(name)(seed=config.seed) for name in names]
     families: dict[str, PronounFamily] = {}
     for part in parts:
         for name, family in part.families.items():

@@ -1,0 +1,243 @@
+"""The section of a method that declares none: its verdicts, every finding in a table, and the rows behind them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+from xxhash import xxh3_64_hexdigest
+
+from evenhand.records import HARMFUL, Finding
+from evenhand.report.blocks import Block, Cell, Column, Filter, Note, Table
+from evenhand.report.build import Part
+from evenhand.report.evidence import Evidence, EvidenceRow, Facet
+from evenhand.report.page import Section, Verdict
+from evenhand.runs.load import LoadedRun
+from evenhand.runs.tables import items_from
+from evenhand.wording import DASH, defined, group_label, number, p_value, percent, points
+
+_FACETS = ("config", "group", "label", "grader")
+_MOST_VALUES = 200
+"""A column with more values is no filter: a reader could not choose among them."""
+_TEXTS = ("text", "response", "answer")
+_PROMPTS = ("prompt", "context", "question")
+_IDS = ("item_id", "id", "pair_id")
+_NO_COLUMN = frozenset({"table"})
+_UNSAFE = HARMFUL | {"harmful", "unsafe"}
+
+
+def generic_part(loaded: LoadedRun) -> Part:
+    """Verdicts as the run stored them, a table of its findings, and its rows where it wrote any."""
+    method, result, name = loaded.method, loaded.result, loaded.audit
+    evidence = _evidence(loaded) if loaded.has_rows else Evidence((), (), _command(loaded))
+    facets = {facet.key for facet in evidence.facets}
+    blocks: list[Block] = []
+    if loaded.findings:
+        blocks.append(finding_table(loaded.findings, f"{_id(name)}-findings", facets))
+    else:
+        blocks.append(Note(text="This method stored no findings."))
+    if not evidence.rows:
+        blocks.append(Note(text="This method stored no rows, so no responses can be opened from its numbers."))
+    return Part(
+        verdicts=[_verdict(loaded, verdict) for verdict in result["verdicts"]],
+        section=Section(_id(name), method.title, _sentence(method.summary), tuple(blocks)),
+        evidence=evidence,
+        methods=[(term, text) for term, text in result["methods"]],
+        caveats=list(result["caveats"]),
+    )
+
+
+def _id(name: str) -> str:
+    """An id for the page, with a digest where the name itself cannot be one."""
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    return f"method-{plain}" if plain == name else f"method-{plain or 'x'}-{xxh3_64_hexdigest(name.encode())[:8]}"
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+
+
+def _command(loaded: LoadedRun) -> str:
+    return f"evenhand show {shlex.quote(str(loaded.run.folder))} --audit {shlex.quote(loaded.audit)}"
+
+
+def _verdict(loaded: LoadedRun, stored: Mapping[str, Any]) -> Verdict:
+    config = str(stored.get("config") or "")
+    detail = str(stored.get("detail") or "")
+    sample = (
+        f"evenhand sample {shlex.quote(str(loaded.run.folder))} --audit {shlex.quote(loaded.audit)} --out labels.csv"
+    )
+    advice = str(stored.get("advice") or "")
+    return Verdict(
+        audit=f"{loaded.method.title}, {config}" if config else loaded.method.title,
+        tone=stored["tone"],
+        headline=str(stored["headline"]),
+        detail=detail,
+        more=tuple(map(str, stored.get("also") or ())),
+        unknowns=tuple(map(str, stored.get("unknowns") or ())),
+        actions=((advice, sample),) if advice else (),
+    )
+
+
+def estimate_text(value: float | None, unit: str) -> str:
+    """A number with its unit: probabilities in percent, their differences in percentage points, anything else as it is."""
+    if not defined(value):
+        return DASH
+    if unit == "difference of probabilities":
+        return f"{points(value)} points"
+    if unit == "probability" or unit.startswith("share"):
+        return percent(value)
+    return f"{number(value)} {unit}".strip()
+
+
+def interval_text(finding: Finding) -> str:
+    """The interval in the unit of its estimate, without repeating the unit; a dash where there is none."""
+    interval = finding.interval
+    if interval is None or not (defined(interval.low) and defined(interval.high)):
+        return DASH
+    ends = [estimate_text(end, finding.unit) for end in (interval.low, interval.high)]
+    suffix = " points" if finding.unit == "difference of probabilities" else f" {finding.unit}"
+    return " to ".join(end.removesuffix(suffix) for end in ends)
+
+
+def adjusted_p(finding: Finding) -> float | None:
+    """The p value that the finding is judged by: Holm where there is one, then Benjamini-Hochberg, else unadjusted."""
+    test = finding.test
+    if test is None:
+        return None
+    return next((p for p in (test.p_holm, test.q_bh, test.p) if p is not None), None)
+
+
+def finding_table(findings: Sequence[Finding], block_id: str, facets: set[str]) -> Table:
+    """Every finding as a row. Numbers open their rows where ``facets`` (the filters of the page) can select them."""
+    head = ("estimand", "outcome", "configuration", "group", "compared with", "part")
+    rows: list[tuple[Cell, ...]] = []
+    for finding in findings:
+        part = ", ".join(f"{key} {value}" for key, value in finding.slice.items())
+        words = (
+            finding.estimand.replace("_", " "),
+            finding.outcome,
+            finding.config,
+            group_label(finding.group) if finding.group is not None else "all",
+            group_label(finding.reference) if finding.reference is not None else "",
+            part,
+        )
+        behind = _behind(finding, facets)
+        p = adjusted_p(finding)
+        rows.append(
+            (
+                *(Cell(word) for word in words),
+                Cell(
+                    estimate_text(finding.estimate, finding.unit),
+                    sort=finding.estimate,
+                    reason=finding.reason,
+                    evidence=behind,
+                    label=f"rows behind {words[0]}, {words[3]}" if behind else "",
+                ),
+                Cell(interval_text(finding)),
+                Cell(p_value(p), sort=p),
+                Cell(f"{finding.n:,}", sort=finding.n),
+            )
+        )
+    several = len({finding.config for finding in findings}) > 1
+    kept = [
+        at
+        for at in range(len(head))
+        if any(row[at].text for row in rows) and (at != head.index("configuration") or several)
+    ]
+    columns = [
+        *(Column(head[at]) for at in kept),
+        Column("estimate", numeric=True),
+        Column("95% interval" if _all_95(findings) else "interval", numeric=True),
+        Column("p", numeric=True, help="Adjusted within its family where the method adjusts."),
+        Column("n", numeric=True),
+    ]
+    return Table(
+        id=block_id,
+        title="All findings",
+        caption="Every number that the method stored, in the order in which it stored them.",
+        columns=tuple(columns),
+        rows=tuple((*(row[at] for at in kept), *row[len(head) :]) for row in rows),
+        sortable=True,
+    )
+
+
+def _all_95(findings: Sequence[Finding]) -> bool:
+    return all(finding.interval is None or round(finding.interval.level, 6) == 0.95 for finding in findings)
+
+
+def _behind(finding: Finding, facets: set[str]) -> Filter | None:
+    """The page's filter for the rows of a finding; None where the page cannot select exactly those."""
+    chosen = {column: values for column, values in finding.evidence.items() if column not in _NO_COLUMN}
+    if not chosen or not set(chosen) <= facets:
+        return None
+    found = {"audit": finding.audit}
+    for column, values in chosen.items():
+        several = list(values) if isinstance(values, list | tuple) else [values]
+        if len(several) != 1:
+            return None
+        found[column] = str(several[0])
+    return found
+
+
+def _evidence(loaded: LoadedRun) -> Evidence:
+    """One row a row of the method's frame, with its text and prompt; texts with a harmful label stay closed."""
+    rows, fold = loaded.rows, loaded.method.fold
+    text, prompt, key = (_first(rows, names) for names in (_TEXTS, _PROMPTS, _IDS))
+    if text is None and prompt is None:
+        return Evidence((), (), _command(loaded))
+    asked = _asked(loaded) if prompt is None and "item_id" in rows.columns else {}
+    named = [column for finding in loaded.findings for column in finding.evidence]
+    columns = [column for column in dict.fromkeys((*_FACETS, *named)) if _is_facet(rows, column)]
+    found = []
+    for at, row in enumerate(rows.iter_rows(named=True)):
+        label = str(row.get("label") or "")
+        repetition = row.get("repetition")
+        closed = fold or (label if label in _UNSAFE else "")
+        before = _word(row[prompt]) if prompt is not None else asked.get(row.get("item_id"), "")
+        after = _word(row[text]) if text is not None else ""
+        found.append(
+            EvidenceRow(
+                id=str(row[key]) if key is not None else f"row {at + 1}",
+                facets={"audit": loaded.audit, **{column: _word(row[column]) for column in columns}},
+                # Only the text is closed, so a prompt that must stay closed too goes into it.
+                prompt="" if closed else before,
+                text="\n\n".join(filter(None, (before, after))) if closed else after,
+                repetition=repetition if isinstance(repetition, int) else 0,
+                flags=tuple(filter(None, (label,))),
+                fold=closed,
+            )
+        )
+    facets = [Facet("audit", "Audit", {loaded.audit: loaded.method.title})]
+    for column in columns:
+        names = (
+            {value: group_label(value) for row in found if (value := row.facets[column])} if column == "group" else {}
+        )
+        facets.append(Facet(column, column.replace("_", " ").capitalize(), names, strata=column in _FACETS))
+    return Evidence(tuple(facets), found, _command(loaded))
+
+
+def _asked(loaded: LoadedRun) -> dict[Any, str]:
+    """Item id to what the user's messages ask, where the method wrote its items."""
+    if not loaded.run.table(loaded.audit, "items").exists():
+        return {}
+    return {
+        item.id: "\n\n".join(message.content for message in item.chat if message.role == "user")
+        for item in items_from(loaded.items)
+    }
+
+
+def _first(rows: pl.DataFrame, names: Sequence[str]) -> str | None:
+    return next((name for name in names if rows.schema.get(name) == pl.String), None)
+
+
+def _is_facet(rows: pl.DataFrame, column: str) -> bool:
+    kind = rows.schema.get(column)
+    return kind is not None and not kind.is_nested() and rows[column].n_unique() <= _MOST_VALUES
+
+
+def _word(value: Any) -> str:
+    return "" if value is None else str(value)
