@@ -10,6 +10,7 @@ METHOD = Method(
     summary="refusals and worse service on harmless prompts, by group",
     paper="service",
     audit="evenhand.methods.service.audit:ServiceAudit",
+    settings="evenhand.methods.service.config:ServiceSettings",
     section="evenhand.methods.service.report.build:service_part",
     order=10,
 )

@@ -10,6 +10,7 @@ METHOD = Method(
     summary="does it know when groups differ, and when they do not",
     paper="dart",
     audit="evenhand.methods.dart.difference.audit:DifferenceAudit",
+    settings="evenhand.methods.dart.difference.config:DifferenceSettings",
     shown=("config", "form", "case", "gold", "tolerant", "strict", "option", "reason", "text"),
     section="evenhand.methods.dart.difference.report.build:difference_part",
     order=40,

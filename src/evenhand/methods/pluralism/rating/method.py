@@ -10,6 +10,7 @@ METHOD = Method(
     summary="do safety ratings move with the rater's profile, and as people's do",
     paper="pluralism",
     audit="evenhand.methods.pluralism.rating.audit:PluralismAudit",
+    settings="evenhand.methods.pluralism.rating.config:PluralismSettings",
     shown=("config", "rater_id", "item_id", "paraphrase", "order", "status", "label", "value", "text"),
     section="evenhand.methods.pluralism.rating.report.build:pluralism_part",
     order=70,

@@ -10,6 +10,7 @@ METHOD = Method(
     summary="which stage of alignment rewarded a harm, by group",
     paper="reward",
     audit="evenhand.methods.reward.margins.audit:RewardAudit",
+    settings="evenhand.methods.reward.margins.config:RewardSettings",
     shown=("policy", "stage", "group", "class", "m_ref", "m_pi", "net", "context", "harmful"),
     section="evenhand.methods.reward.margins.report.build:reward_part",
     order=20,

@@ -10,6 +10,7 @@ METHOD = Method(
     summary="misgendering, by pronoun family and stage",
     paper="reward",
     audit="evenhand.methods.reward.pronouns.audit:AffirmationAudit",
+    settings="evenhand.methods.reward.pronouns.config:AffirmationSettings",
     shown=("config", "declared", "verdict", "pronoun", "text"),
     section="evenhand.methods.reward.pronouns.report.build:affirmation_part",
     order=30,

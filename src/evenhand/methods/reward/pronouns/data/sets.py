@@ -12,6 +12,7 @@ from evenhand.datasets.base import item_id
 from evenhand.datasets.shipped import shipped_table
 from evenhand.datasets.table import Table
 from evenhand.errors import BadInput
+from evenhand.methods.reward.pronouns.config import AffirmationSettings
 from evenhand.methods.reward.pronouns.data.misgendered import Blank, Misgendered
 from evenhand.methods.reward.pronouns.data.tango import FAMILY_KINDS, Tango
 from evenhand.methods.reward.pronouns.graders.pronoun import PronounFamily
@@ -109,13 +110,17 @@ def open_affirmation(config: AuditConfig) -> AffirmationSet:
         "tango": _tango,
         "misgendered": lambda: _misgendered(config.seed),
     }
-    parts = [makers[name]() for name in dict.fromkeys(config.affirmation_set)]
+    names = list(dict.fromkeys(config.of(AffirmationSettings).affirmation_set))
+    unknown = next((name for name in names if name not in makers), None)
+    if unknown is not None:
+        raise BadInput(f"No affirmation set is called '{unknown}'.", do=f"Known: {', '.join(makers)}.")
+    parts = [makers[name]() for name in names]
     families: dict[str, PronounFamily] = {}
     for part in parts:
         for name, family in part.families.items():
             if families.setdefault(name, family) != family:
                 raise BadInput(
-                    f"The sets {', '.join(config.affirmation_set)} give '{name}' different forms.",
+                    f"The sets {', '.join(names)} give '{name}' different forms.",
                     do="Run them one by one, with --affirmation-set.",
                 )
     return AffirmationSet(
