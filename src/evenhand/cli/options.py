@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import textwrap
 import types
 import typing
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Any
 
@@ -71,7 +72,20 @@ class GroupedCommand(TyperCommand):
                     formatter.write_dl(records)
         if methods:
             with formatter.section("Options of one method (explained by --help-all)"):
-                formatter.write_dl([(name, " ".join(options)) for name, options in methods.items()])
+                _write_names(formatter, methods)
+
+
+def _write_names(formatter: Any, methods: Mapping[str, Sequence[str]]) -> None:
+    """One row for each method with the names of its options, none of them broken at a hyphen."""
+    indent = " " * formatter.current_indent
+    column = max(map(len, methods)) + 2
+    for method, options in methods.items():
+        formatter.write(
+            textwrap.fill(
+                " ".join(options), formatter.width, break_on_hyphens=False, break_long_words=False,
+                initial_indent=f"{indent}{method:<{column}}", subsequent_indent=indent + " " * column,
+            ) + "\n"
+        )  # fmt: skip
 
 
 def _help_all(ctx: typer.Context, wanted: bool) -> None:
@@ -185,7 +199,7 @@ class _ModelCommand:
         return inspect.Signature(parameters)
 
     @property
-    def __annotations__(self) -> dict[str, Any]:
+    def __annotations__(self) -> dict[str, Any]:  # type: ignore[override]
         return {name: parameter.annotation for name, parameter in self.__signature__.parameters.items()}
 
     def _typer(self, name: str, option: _Option) -> Any:
