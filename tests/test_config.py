@@ -134,6 +134,7 @@ def test_a_file_of_an_older_version_is_read_with_one_note(tmp_path: Path, caplog
         ("tau: 1\nreward: {tau: 2}\n", {}, "tau (line 1) is given twice: by itself and under reward"),
         ("seed: 1\nrewards: {tau: 2}\n", {}, "rewards (line 2): there is no such setting"),
         ("seed: 1\nreward: {tau: 2}\n", {"tau": -1.0}, "tau: Input should be greater than 0"),
+        ("seed: 1\nreward: 3\n", {"tau": 0.2}, "reward (line 2): Input should be a valid dictionary"),
         ("seed: 1\nreward: 3\n", {}, "reward (line 2): Input should be a valid dictionary"),
     ],
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeVar, cast
@@ -195,21 +195,20 @@ def _audit_model(methods: tuple[tuple[str, str, str], ...]) -> type[AuditConfig]
     return cast(type[AuditConfig], create_model("AuditConfig", __base__=AuditConfig, __doc__=None, **fields))
 
 
+def method_models() -> dict[str, type[Settings]]:
+    """The model of each method's own settings, by the method's name."""
+    fields = audit_model().model_fields
+    return {
+        name: cast(type[Settings], fields[name].annotation) for name in fields if name not in AuditConfig.model_fields
+    }
+
+
 def audit_settings() -> dict[str, Place]:
     """Every setting of an audit by its flat name: shared ones, then those of each method."""
-    found: dict[str, Place] = {}
-    for name, kind, field in _own_models():
-        found |= (
-            {own: Place(name, inner) for own, inner in kind.model_fields.items()} if kind else {name: Place("", field)}
-        )
-    return dict(sorted(found.items(), key=lambda entry: entry[1].method != ""))
-
-
-def _own_models() -> Iterator[tuple[str, type[Settings] | None, FieldInfo]]:
-    """The fields of the audit's model; for a method's own settings with their model."""
-    for name, field in audit_model().model_fields.items():
-        kind = field.annotation
-        yield name, kind if isinstance(kind, type) and issubclass(kind, Settings) else None, field
+    found = {name: Place("", field) for name, field in AuditConfig.model_fields.items()}
+    for method, kind in method_models().items():
+        found |= {name: Place(method, field) for name, field in kind.model_fields.items()}
+    return found
 
 
 def make_config(**values: Any) -> AuditConfig:
@@ -241,14 +240,21 @@ def load_config(path: Path | None, overrides: dict[str, Any]) -> AuditConfig:
     if not isinstance(values, dict):
         raise BadInput("The config file must hold settings by name.", file=path)
     held, over = _nested(values, found.lines, path), _nested(overrides)
+    methods = method_models()
     if held.flat:
-        _LOG.warning("%s: settings of one method belong under its name: %s.", path, _moved(held.flat))
-    merged = {**held.values, **over.values}
-    for name in held.values.keys() & over.values.keys():
-        if isinstance(held.values[name], dict) and isinstance(over.values[name], dict) and name in _by_method():
-            merged[name] = {**held.values[name], **over.values[name]}
-    flat = {**held.flat, **over.flat}
-    return _validated(_Given(merged, flat), found.lines, path, overridden=over)
+        _LOG.warning(
+            "%s: settings of one method belong under its name (flat ones still load): %s.", path, _moved(held.flat)
+        )
+    merged, replaced = {**held.values, **over.values}, over.values.keys() - methods.keys()
+    for name in methods.keys() & over.values.keys():
+        below, above = held.values.get(name, {}), over.values[name]
+        if isinstance(below, dict) and isinstance(above, dict):
+            merged[name] = {**below, **above}
+            replaced |= {*above, *(f"{name}.{own}" for own in above)}
+        else:  # what is no mapping is kept, to be refused
+            merged[name] = above if isinstance(below, dict) else below
+    lines = {place: line for place, line in found.lines.items() if place not in replaced}
+    return _validated(_Given(merged, {**held.flat, **over.flat}), lines, path)
 
 
 class _Given(NamedTuple):
@@ -258,13 +264,9 @@ class _Given(NamedTuple):
     flat: dict[str, str]
 
 
-def _by_method() -> dict[str, type[Settings]]:
-    return {name: kind for name, kind, _ in _own_models() if kind is not None}
-
-
 def _nested(values: Mapping[str, Any], lines: Mapping[str, int] | None = None, path: Path | None = None) -> _Given:
     """Flat settings put under the method whose own they are. Raises BadInput for one that is given both ways."""
-    places, methods = audit_settings(), _by_method()
+    places, methods = audit_settings(), method_models()
     found: dict[str, Any] = {}
     flat: dict[str, str] = {}
     for name, value in values.items():
@@ -293,20 +295,13 @@ def _moved(flat: Mapping[str, str]) -> str:
     )
 
 
-def _validated(
-    given: _Given, lines: Mapping[str, int] | None = None, path: Path | None = None, overridden: _Given | None = None
-) -> AuditConfig:
+def _validated(given: _Given, lines: Mapping[str, int] | None = None, path: Path | None = None) -> AuditConfig:
     hide_urls(given.values)
     try:
         return audit_model()(**given.values)
     except ValidationError as error:
         known = {f"{place.method}.{name}".lstrip("."): name for name, place in audit_settings().items()}
-        held = dict(lines or {})
-        for name, value in (overridden.values if overridden else {}).items():
-            for gone in [name, *(f"{name}.{own}" for own in (value if isinstance(value, dict) else ()))]:
-                held.pop(gone, None)
-                held.pop(gone.rpartition(".")[2], None)
-        raise BadInput(_problems(error, known, given.flat, held), file=path) from None
+        raise BadInput(_problems(error, known, given.flat, lines or {}), file=path) from None
 
 
 def _problems(

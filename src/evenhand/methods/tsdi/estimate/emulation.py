@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from evenhand.engines.base import Request, Sampling
 from evenhand.engines.bias_kernel import BiasKernel
@@ -20,14 +20,13 @@ from evenhand.engines.token_bias import TokenBias
 from evenhand.engines.wire import Dialect, request_body
 from evenhand.errors import BadInput
 from evenhand.records import Message
+from evenhand.settings import Settings
 
 _LIMIT = 100.0
 
 
-class EmulationConfig(BaseModel):
+class EmulationConfig(Settings):
     """How a bias is turned into ``logit_bias``. All values are chosen defaults: no published recipe was found."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     form: Literal["stepwise", "averaged"] = Field(
         "stepwise",
