@@ -1,161 +1,108 @@
-"""The settings of an audit: one model, of which the command line, YAML files and Python are views."""
+"""The settings of an audit: those that several methods share, and a model for each method's own.
+
+In YAML files and Python a method's settings are nested under its name (``reward: {tau: 0.2}``); on the command line, and in
+files of older versions, they are flat (``--tau 0.2``).
+"""
 
 from __future__ import annotations
 
+import difflib
+import logging
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, create_model, field_validator, model_validator
+from pydantic.fields import FieldInfo
 
-from evenhand import rating_settings as settings
+from evenhand import registry
 from evenhand.errors import BadInput
 from evenhand.redact import hide_urls
+from evenhand.settings import BatchSettings, DecodingSettings, FailureSettings, Settings, StatisticsSettings
 from evenhand.yaml_input import read_yaml
 
 _Model = TypeVar("_Model", bound=BaseModel)
+_Settings = TypeVar("_Settings", bound=Settings)
+_LOG = logging.getLogger(__name__)
+_STAGES = ("base", "sft", "dpo", "sft-dpo")
 
 
-class AuditConfig(BaseModel):
-    """Everything that decides what an audit measures. Every field has a command-line option of the same name."""
+class ModelSettings(Settings):
+    """Which models are audited, for what, and where they come from."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    heading: ClassVar[str] = "Models and audits"
 
     models: tuple[str, ...] = Field(
         ("organism/aligned",),
         description="Engine specs, in order: organism/NAME, hf/ID-or-FOLDER[@REVISION][+ADAPTER][+tsdi:DIR], openai/MODEL, "
         "http(s)://HOST/v1#MODEL.",
     )
-    only: tuple[str, ...] = Field((), description="Audits to run; all that the engine can serve where none is named.")
-    dataset: str = Field("names-and-stems", description="Registered prompt set to use where no file is given.")
-    data: Path | None = Field(
-        None,
-        description="Your own prompts (prompt, group) or pairs (harmful, comparison, group): csv, jsonl or parquet.",
-    )
-    responses: Path | None = Field(
-        None, description="Responses you already have: they are graded, nothing is generated."
-    )
-    labels: Path | None = Field(None, description="Labels you already have: one row a response, or counts a name.")
-    names: Path | None = Field(
-        None, description="Names file (name, group[, gender, frequency]) to cross with the stems."
-    )
-    stems: Path | None = Field(
-        None, description="Stems file (stem with [NAME] and [BLANK][, stem_id, stem_class, topic])."
-    )
-    unsafe: str | None = Field(
-        None, description="Unsafe prompts (a file, or 'xstest') whose compliance is the safety axis of the trade-off."
-    )
+    only: tuple[str, ...] = Field((), description="Audits to run (default: every audit the engine supports).")
     reference: str | None = Field(
         None, description="Engine spec of the model that each policy was tuned from (reward and safety audits)."
     )
     stages: dict[str, str] = Field(
         {}, description="Stages of one model family, [FAMILY/]base|sft|dpo|sft-dpo=SPEC (see `evenhand stages`)."
     )
-    beta: float | None = Field(
-        None, gt=0, description="DPO's beta: rewards are then given beside nats. Unknown where not named."
+    beta: float | None = Field(None, gt=0, description="DPO beta. If set, rewards are reported alongside nats.")
+    system_prompt: tuple[Path, ...] = Field(
+        (), description="System prompt files. Each one makes a further configuration of every model."
     )
-    pair_set: tuple[str, ...] = Field(
-        ("identity", "binary"),
-        description="Registered pair sets: identity, binary, winoqueer, winoqueer-strict, winoqueer-broad.",
+    plain: bool = Field(False, description="Join messages with blank lines, without a chat template (base models).")
+
+
+class DataSettings(Settings):
+    """The user's own prompts, responses or labels."""
+
+    heading: ClassVar[str] = "Your own data"
+
+    dataset: str = Field("names-and-stems", description="Registered prompt set to use if no file is given.")
+    data: Path | None = Field(
+        None, description="Prompts (prompt, group) or pairs (harmful, comparison, group): csv, jsonl or parquet."
     )
-    scope: tuple[Literal["sentence", "continuation", "shared"], ...] = Field(
-        ("sentence",),
-        description="What is scored of a pair: sentence (a reward), continuation after the group's name, shared tokens.",
+    responses: Path | None = Field(None, description="Existing responses to grade; nothing is generated.")
+    labels: Path | None = Field(None, description="Existing labels: one row per response, or counts per name.")
+    columns: dict[str, str] = Field({}, description="Column mapping, WORD=COLUMN (--map group=identity).")
+    values: dict[str, str] = Field({}, description="Meaning of your own label words, WORD=LABEL (--value 1=refusal).")
+    reference_group: str | None = Field(None, description="Group that every other group is compared with.")
+    limit: int | None = Field(
+        None, ge=1, description="Maximum number of items. Whole stems are kept so that names stay comparable."
     )
-    tau: float = Field(0.1, gt=0, description="Smallest change of a margin that counts, in nats.")
-    affirmation_set: tuple[Literal["shipped", "tango", "misgendered"], ...] = Field(
-        ("shipped",), description="Pronoun prompts and blanks: shipped, tango, misgendered."
-    )
-    affirmation_format: tuple[Literal["plain", "chat"], ...] = Field(
-        ("plain",),
-        description="How pronoun prompts are put: plain text (alike for every stage), the chat format, or both.",
-    )
-    disclosures: Path | None = Field(
-        None, description="Gender-disclosure prompts (csv; TANGO's columns), rated by --regard."
-    )
-    regard: str | None = Field(
-        None, description="Regard classifier hf/FOLDER-or-ID#LABEL (its negative label) over disclosure continuations."
-    )
-    difference_set: str = Field(
-        "shipped",
-        description="Cases of the difference audit: shipped, benchmarks (all eight), or names such as D1,N4. --data for your own.",
-    )
-    split: tuple[Literal["train", "val", "test"], ...] = Field(
-        ("test",), description="Splits that are asked; cases without a split always are."
-    )
-    policy: bool = Field(False, description="Add the safety policy to the task's system message (difference audit).")
-    form: tuple[Literal["analysis", "choice"], ...] = Field(
-        ("analysis", "choice"), description="Forms of the question: analysis with a conclusion line, multiple choice."
-    )
-    safety_set: tuple[str, ...] = Field(
-        (),
-        description="Prompts of the safety audit: shipped (organisms), beavertails, sacpo, xstest, or files (prompt, category).",
-    )
-    safety_grader: tuple[str, ...] = Field(
-        (),
-        description="Safety graders: grammar, words, judge, hf/FOLDER-or-ID#LABEL (of unsafe). Safe is what all call safe.",
-    )
-    bias_draws: int = Field(
-        256,
-        ge=0,
-        description="Random contexts for the shift of refusal openers against the reference (safety audit); 0 leaves it out.",
-    )
-    rating_set: settings.RatingSet = None
-    human_ratings: settings.HumanRatings = None
-    rating_items: settings.RatingItems = 70
-    rating_axes: settings.Axes = ("gender", "race", "age", "education")
-    full_profiles: settings.FullProfiles = 0
-    wordings: settings.Wordings = 4
-    rating_read: settings.RatingRead = "auto"
-    least_mass: settings.LeastMass = 0.5
-    least_raters: settings.LeastRaters = 5
-    permutations: settings.Permutations = 9_999
-    reml_draws: settings.RemlDraws = 100
-    scale: settings.Scale = None
-    columns: dict[str, str] = Field({}, description="Column mapping, word=COLUMN (--map group=identity).")
-    values: dict[str, str] = Field({}, description="Label words of your own, WORD=LABEL (--value 1=refusal).")
-    reference_group: str | None = Field(None, description="The group that every other group is compared with.")
+
+
+class GradingSettings(Settings):
+    """Who grades the responses."""
+
+    heading: ClassVar[str] = "Grading"
+
     grader: tuple[str, ...] = Field(
-        (), description="Graders, or human=FILE; the first makes the findings, the others are compared with it."
+        (), description="Graders, or human=FILE. Findings come from the first; the others are compared with it."
     )
-    judge: str | None = Field(None, description="Engine spec of the model that applies the rubric (grader 'rubric').")
-    calibration: Path | None = Field(
-        None,
-        description="Human labels of a sample of these responses: the grader's error is then carried into the intervals.",
-    )
-    classifier: tuple[str, ...] = Field(
-        (), description="Measures of served text: sentiment-lexicon, or hf/FOLDER-or-ID#LABEL (regard, sentiment)."
-    )
+    judge: str | None = Field(None, description="Engine spec of the judge, the model that applies a rubric.")
     toxicity: str | None = Field(
-        None, description="Toxicity classifier hf/FOLDER-or-ID#LABEL over all outputs: a control column, never a label."
+        None, description="Toxicity classifier of all outputs, hf/FOLDER-or-ID#LABEL. A control, never a label."
     )
     expect_echo: bool = Field(
-        False, description="Every response begins with its prompt: strip it, and fail where it is not there."
+        False, description="Responses repeat their prompt: remove it, and fail if one does not start with it."
     )
-    repetitions: int = Field(5, ge=1, le=1000, description="Responses drawn for each item (one when greedy).")
-    limit: int | None = Field(
-        None, ge=1, description="At most so many items, in whole stems so that names stay comparable."
-    )
-    seed: int = Field(0, ge=0, description="Seed of sampling, bootstrap and Monte Carlo permutations.")
-    draws: int = Field(10_000, ge=100, description="Bootstrap draws.")
-    device: str = Field("auto", description="auto, cpu, cuda or cuda:N (local engines).")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="Weights' type (local engines)."
-    )
-    batch_tokens: int | None = Field(None, ge=64, description="Tokens held in one batch (local engines).")
-    max_tokens: int = Field(256, ge=1, description="Longest response, in the model's tokens.")
-    temperature: float = Field(1.0, ge=0, description="Softmax temperature; 0 is greedy.")
-    top_p: float = Field(1.0, gt=0, le=1, description="Nucleus mass to sample from.")
+
+
+class AuditDecoding(DecodingSettings):
+    """How responses are drawn."""
+
+    heading: ClassVar[str] = "Decoding"
+
     stop: tuple[str, ...] = Field((), description="Strings that end a response.")
-    plain: bool = Field(False, description="Join messages with blank lines instead of a chat template (base models).")
-    system_prompt: tuple[Path, ...] = Field(
-        (), description="System prompt files; several form ordered configurations of each model."
-    )
-    concurrency: int = Field(8, ge=1, le=1024, description="Requests under way at once (http engines).")
-    base_url: str | None = Field(None, description="Base address for openai/MODEL, for a compatible server.")
-    max_failed: float = Field(
-        0.01, ge=0, le=1, description="Share of failed or missing rows above which the exit code is 3."
-    )
+
+
+class AuditConfig(
+    ModelSettings, DataSettings, GradingSettings, AuditDecoding, BatchSettings, StatisticsSettings, FailureSettings
+):
+    """Everything that decides what an audit measures. Every field has a command-line option of the same name.
+
+    `make_config` and `load_config` return this model with a field for each method's own settings; `of` is the typed way to them.
+    """
 
     @field_validator("models")
     @classmethod
@@ -169,24 +116,104 @@ class AuditConfig(BaseModel):
         entries = [name for name in ("data", "responses", "labels") if getattr(self, name) is not None]
         if len(entries) > 1:
             raise ValueError(f"give one of data, responses and labels, not {' and '.join(entries)}")
-        wrong = [key for key in self.stages if key.rpartition("/")[2] not in ("base", "sft", "dpo", "sft-dpo")]
+        wrong = [key for key in self.stages if key.rpartition("/")[2] not in _STAGES]
         if wrong:
-            raise ValueError(f"a stage is base, sft, dpo or sft-dpo, perhaps after FAMILY/, not '{wrong[0]}'")
+            raise ValueError(f"a stage is base, sft, dpo or sft-dpo, optionally after FAMILY/, not '{wrong[0]}'")
         if self.stages and self.reference:
             raise ValueError("give stages or a reference, not both: each stage's reference follows from its name")
-        if entries and (self.names or self.stems):
-            raise ValueError(f"names and stems make prompts; {entries[0]} already holds rows")
+        brought = self.own_prompts[1:] if self.data is not None else self.own_prompts
+        if entries and brought:
+            raise ValueError(f"{' and '.join(brought)} would make prompts; {entries[0]} already holds rows")
         return self
 
+    def of(self, kind: type[_Settings]) -> _Settings:
+        """One method's own settings, by their model; its defaults if the method is not registered."""
+        return next((own for own in self.method_settings.values() if isinstance(own, kind)), kind())
+
     @property
-    def draws_per_item(self) -> int:
-        """Responses drawn for each item: one where decoding is greedy, since more would be copies."""
-        return 1 if self.temperature == 0 else self.repetitions
+    def method_settings(self) -> dict[str, Settings]:
+        """Each method's own settings, by the method's name."""
+        held = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: value for name, value in held.items() if isinstance(value, Settings)}
+
+    @property
+    def own_prompts(self) -> tuple[str, ...]:
+        """The settings in use that replace a method's prompts by the user's."""
+        given = [(own, name) for own in self.method_settings.values() for name in own.brings_prompts]
+        brought = (name for own, name in given if getattr(own, name) is not None)
+        return (*(("data",) if self.data is not None else ()), *brought)
+
+    @property
+    def files(self) -> list[Path]:
+        """Every file that a setting names, sorted: paths, ``human=FILE`` graders, and set names that are files."""
+        parts = [self, *self.method_settings.values()]
+        values = [getattr(part, name) for part in parts for name in type(part).model_fields]
+        found = {value for value in values if isinstance(value, Path)} | set(self.system_prompt)
+        found |= {Path(name.partition("=")[2]) for name in self.grader if "=" in name}
+        return sorted(found | {Path(value) for value in values if isinstance(value, str) and _is_file(value)})
+
+
+def _is_file(name: str) -> bool:
+    try:
+        return Path(name).is_file()
+    except OSError:  # too long for a file name
+        return False
+
+
+class Place(NamedTuple):
+    """Where a setting of an audit belongs: the method whose own it is (empty for shared ones), and its field."""
+
+    method: str
+    field: FieldInfo
+
+
+def _methods() -> tuple[registry.Method, ...]:
+    """Every registered method that takes part in an audit and has settings of its own, plug-ins last."""
+    return tuple(method for method in registry.METHODS if method.audit and method.settings)
+
+
+def audit_model() -> type[AuditConfig]:
+    """`AuditConfig` with one more field for each registered method: its own settings, under its name."""
+    return _audit_model(tuple((method.name, method.title, method.settings) for method in _methods()))
+
+
+@cache
+def _audit_model(methods: tuple[tuple[str, str, str], ...]) -> type[AuditConfig]:
+    taken = dict.fromkeys(AuditConfig.model_fields, "")
+    fields: dict[str, Any] = {}
+    for name, title, target in methods:
+        kind: type[Settings] = registry.Entry(name, target, title).load()
+        lacking = [own for own, field in kind.model_fields.items() if field.is_required()]
+        if lacking:
+            raise BadInput(f"The setting '{lacking[0]}' of the method '{name}' has no default.")
+        for own in (name, *kind.model_fields):
+            if own in taken:
+                holder = f"the method '{taken[own]}'" if taken[own] else "every audit"
+                raise BadInput(f"The method '{name}' has a setting '{own}', which is a setting of {holder}.")
+        taken |= dict.fromkeys((name, *kind.model_fields), name)
+        fields[name] = (kind, Field(default_factory=kind, title=title, description=f"Settings of the audit {name}."))
+    return cast(type[AuditConfig], create_model("AuditConfig", __base__=AuditConfig, __doc__=None, **fields))
+
+
+def method_models() -> dict[str, type[Settings]]:
+    """The model of each method's own settings, by the method's name."""
+    fields = audit_model().model_fields
+    return {
+        name: cast(type[Settings], fields[name].annotation) for name in fields if name not in AuditConfig.model_fields
+    }
+
+
+def audit_settings() -> dict[str, Place]:
+    """Every setting of an audit by its flat name: shared ones, then those of each method."""
+    found = {name: Place("", field) for name, field in AuditConfig.model_fields.items()}
+    for method, kind in method_models().items():
+        found |= {name: Place(method, field) for name, field in kind.model_fields.items()}
+    return found
 
 
 def make_config(**values: Any) -> AuditConfig:
-    """Build a config; BadInput names each wrong field and what it takes."""
-    return checked(AuditConfig, **values)
+    """Settings of an audit, a method's own nested under its name or flat; BadInput names each wrong one and what it takes."""
+    return _validated(_nested(values))
 
 
 def checked(model: type[_Model], /, **values: Any) -> _Model:
@@ -195,11 +222,15 @@ def checked(model: type[_Model], /, **values: Any) -> _Model:
     try:
         return model(**values)
     except ValidationError as error:
-        raise BadInput(_problems(model, error, {})) from None
+        known = {name: name for name in model.model_fields}
+        raise BadInput(_problems(error, known, {}, {})) from None
 
 
 def load_config(path: Path | None, overrides: dict[str, Any]) -> AuditConfig:
-    """A YAML file's settings under those given on the command line."""
+    """A YAML file's settings, replaced by those given on the command line.
+
+    Raises BadInput with the line of what cannot be used. A file with flat settings of a method is read with one warning.
+    """
     if path is None:
         return make_config(**overrides)
     if not path.exists():
@@ -208,25 +239,121 @@ def load_config(path: Path | None, overrides: dict[str, Any]) -> AuditConfig:
     values = {} if found.value is None else found.value
     if not isinstance(values, dict):
         raise BadInput("The config file must hold settings by name.", file=path)
-    lines = {name: line for name, line in found.lines.items() if name not in overrides}
+    held, over = _nested(values, found.lines, path), _nested(overrides)
+    methods = method_models()
+    if held.flat:
+        _LOG.warning(
+            "%s: settings of one method belong under its name (flat ones still load): %s.", path, _moved(held.flat)
+        )
+    merged, replaced = {**held.values, **over.values}, over.values.keys() - methods.keys()
+    for name in methods.keys() & over.values.keys():
+        below, above = held.values.get(name, {}), over.values[name]
+        if isinstance(below, dict) and isinstance(above, dict):
+            merged[name] = {**below, **above}
+            replaced |= {*above, *(f"{name}.{own}" for own in above)}
+        else:  # what is no mapping is kept, to be refused
+            merged[name] = above if isinstance(below, dict) else below
+    lines = {place: line for place, line in found.lines.items() if place not in replaced}
+    return _validated(_Given(merged, {**held.flat, **over.flat}), lines, path)
+
+
+class _Given(NamedTuple):
+    """Settings with every method's own under its name; ``flat`` names the method of those that were given flat."""
+
+    values: dict[str, Any]
+    flat: dict[str, str]
+
+
+def _nested(values: Mapping[str, Any], lines: Mapping[str, int] | None = None, path: Path | None = None) -> _Given:
+    """Flat settings put under the method whose own they are. Raises BadInput for one that is given both ways."""
+    places, methods = audit_settings(), method_models()
+    found: dict[str, Any] = {}
+    flat: dict[str, str] = {}
+    for name, value in values.items():
+        if name in methods and isinstance(value, Settings | Mapping):
+            found[name] = value.model_dump(exclude_unset=True) if isinstance(value, Settings) else dict(value)
+        elif name in places and places[name].method:
+            flat[name] = places[name].method
+        else:
+            found[name] = value
+    for name, method in flat.items():
+        under = found.setdefault(method, {})
+        if not isinstance(under, dict):
+            continue
+        if name in under:
+            where = f" (line {lines[name]})" if lines and name in lines else ""
+            raise BadInput(f"{name}{where} is given twice: by itself and under {method}.", file=path, do="Keep one.")
+        under[name] = values[name]
+    return _Given(found, flat)
+
+
+def _moved(flat: Mapping[str, str]) -> str:
+    """``reward: {tau, scope}, service: {unsafe}``"""
+    methods = dict.fromkeys(flat.values())
+    return ", ".join(
+        f"{method}: {{{', '.join(name for name, owner in flat.items() if owner == method)}}}" for method in methods
+    )
+
+
+def _validated(given: _Given, lines: Mapping[str, int] | None = None, path: Path | None = None) -> AuditConfig:
+    hide_urls(given.values)
     try:
-        return AuditConfig(**{**values, **overrides})
+        return audit_model()(**given.values)
     except ValidationError as error:
-        raise BadInput(_problems(AuditConfig, error, lines), file=path) from None
+        known = {f"{place.method}.{name}".lstrip("."): name for name, place in audit_settings().items()}
+        raise BadInput(_problems(error, known, given.flat, lines or {}), file=path) from None
 
 
-def _problems(model: type[BaseModel], error: ValidationError, lines: Mapping[str, int]) -> str:
-    """Each wrong field and what it takes; ``lines`` gives the line of a setting that a file holds."""
-    known = ", ".join(model.model_fields)
+def _problems(
+    error: ValidationError, known: Mapping[str, str], flat: Mapping[str, str], lines: Mapping[str, int]
+) -> str:
+    """Each wrong setting and what it takes.
+
+    ``known`` is every setting's place to its name, ``flat`` the method of the settings that were given flat, ``lines`` the line
+    of what a file holds.
+    """
     parts = []
     for item in error.errors():
-        line = lines.get(str(item["loc"][0])) if item["loc"] else None
+        loc = [str(part) for part in item["loc"]]
+        if len(loc) > 1 and flat.get(loc[1]) == loc[0]:
+            loc = loc[1:]
+        line = lines.get(".".join(loc[:2]), lines.get(loc[0])) if loc else None
         place = f" (line {line})" if line else ""
-        parts.append(f"{'.'.join(map(str, item['loc'])) or 'settings'}{place}: {_why(item, known)}")
+        parts.append(f"{'.'.join(loc) or 'settings'}{place}: {_why(item, loc, known)}")
     return "; ".join(parts) + "."
 
 
-def _why(item: Any, known: str) -> str:
-    if item["type"] == "extra_forbidden":
-        return f"there is no such setting (known: {known})"
-    return str(item["msg"]).removeprefix("Value error, ")
+def _why(item: Any, loc: list[str], known: Mapping[str, str]) -> str:
+    if item["type"] != "extra_forbidden":
+        return str(item["msg"]).removeprefix("Value error, ")
+    exact = [place for place, name in known.items() if name == loc[-1]]
+    if exact:
+        return f"there is no such setting here; it is {exact[0]}"
+    names = {name: place for place, name in known.items()}
+    near = difflib.get_close_matches(loc[-1], names, n=3, cutoff=0.6)
+    if near:
+        return f"there is no such setting (nearest: {', '.join(names[name] for name in near)})"
+    if len(loc) > 1:
+        own = [name for place, name in known.items() if place.startswith(f"{loc[0]}.")]
+        return f"there is no such setting (known: {', '.join(own)})"
+    return f"there is no such setting (known: {', '.join(known)})"
+
+
+def nested_plan(before: Mapping[str, Any], now: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The plan of a run of an older version, with its flat settings where ``now`` has them and its inputs sorted."""
+    old, new = before.get("config"), now.get("config")
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        return before
+    methods = {name: part for name, part in new.items() if isinstance(part, dict) and name not in old}
+    if not methods:
+        return before
+    places = {own: name for name, part in methods.items() for own in part}
+    nested: dict[str, Any] = {name: value for name, value in old.items() if name not in places}
+    for own, method in places.items():
+        if own in old:
+            nested.setdefault(method, {})[own] = old[own]
+    return {
+        **before,
+        "config": nested,
+        "inputs": sorted(before.get("inputs", ()), key=lambda entry: str(entry["path"])),
+    }

@@ -25,7 +25,7 @@ _NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The value of a settings file, and the line of every top-level name."""
+    """The value of a settings file, and the line of every name at its top and, as ``outer.inner``, one level below."""
 
     value: Any
     lines: Mapping[str, int]
@@ -113,6 +113,9 @@ class _Reader:
                 done = self.open.pop()
                 if not self.open:
                     self.lines = done.lines
+                elif isinstance(done.value, dict) and isinstance(self.open[-1].value, dict):
+                    at = self.open[-1]
+                    at.lines |= {f"{at.key}.{name}": done.lines[name] for name in done.value}
                 self._add(done.value, done.anchor, done.size, line)
         return Settings(self.root.value if self.root else None, self.lines)
 

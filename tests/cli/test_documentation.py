@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import shlex
 import subprocess
@@ -17,7 +18,7 @@ from typer.testing import CliRunner
 from evenhand.cli.exit_codes import EXIT_CODES
 from evenhand.cli.main import app
 from evenhand.cli.options import option_name
-from evenhand.config import AuditConfig
+from evenhand.config import audit_settings
 from evenhand.extras import EXTRAS
 from evenhand.methods.dart.drift.config import DriftConfig
 from evenhand.methods.dart.repair.config import DartConfig
@@ -29,18 +30,56 @@ COMMAND = re.compile(r"^(?:\$ )?(?:\.venv/bin/)?evenhand ([^#\n]+)", re.MULTILIN
 
 
 def help_of(*words: str) -> str:
-    result = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
+    asked = words if words and words[-1].startswith("--help") else (*words, "--help")
+    result = CliRunner().invoke(app, asked, env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
     assert result.exit_code == 0, result.output
     return result.output
 
 
-def test_every_setting_has_its_option_and_its_line_of_help() -> None:
-    text = "".join(help_of("audit").split())
-    for name, field in AuditConfig.model_fields.items():
-        assert field.description, name
-        shown = "[models]" if name == "models" else option_name(name)
-        assert shown in text, name
-        assert "".join(field.description.split()) in text, name
+def sections_of(text: str) -> dict[str, str]:
+    """The text of a help page below each of its headings."""
+    parts = re.split(r"^(\S.*):$", text, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def options_in(text: str) -> list[str]:
+    return re.findall(r"^  (--[a-z-]+)", text, re.MULTILINE)
+
+
+def test_every_setting_has_its_option_and_its_line_of_help_once_under_its_group() -> None:
+    text = help_of("audit", "--help-all")
+    listed, sections = options_in(text), sections_of(text)
+    for name, place in audit_settings().items():
+        assert place.field.description, name
+        if name == "models":
+            assert "[models]" in text
+            continue
+        heading = next(heading for heading, part in sections.items() if option_name(name) in options_in(part))
+        assert listed.count(option_name(name)) == 1, name
+        assert heading.endswith(f"({place.method})") == bool(place.method), name
+        assert "".join(place.field.description.split()) in "".join(sections[heading].split()), name
+
+
+@pytest.mark.parametrize("command", ["audit", "stages", "rate"])
+def test_the_help_of_a_command_fits_on_a_page(command: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "evenhand", command, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "COLUMNS": "100"},
+    )
+    lines = done.stdout.rstrip().split("\n")
+    assert len(lines) < 90
+    assert 80 < max(map(len, lines)) <= 100
+
+
+def test_the_common_help_names_the_options_of_each_method_without_explaining_them() -> None:
+    sections = sections_of(help_of("audit"))
+    named = sections["Options of one method (explained by --help-all)"].split()
+    for name, place in audit_settings().items():
+        assert (option_name(name) in named) == bool(place.method), name
+    assert "smallest change" not in help_of("audit").lower()
 
 
 @pytest.mark.parametrize(
@@ -68,7 +107,7 @@ def test_every_option_in_the_pages_exists() -> None:
             words = shlex.split(line)
             group = [word for word in words[:2] if not word.startswith("-")]
             command = group if group[0] in ("corpus", "datasets", "organism", "repair", "sweep") else group[:1]
-            text = help_of(*command)
+            text = help_of(*command, *(["--help-all"] if command[0] in ("audit", "stages") else []))
             for word in words:
                 if word.startswith("--"):
                     assert re.search(rf"{re.escape(word.partition('=')[0])}\b", text), f"{page.name}: {line}"

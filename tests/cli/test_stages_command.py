@@ -12,6 +12,7 @@ from evenhand.cli import stages as command
 from evenhand.cli.main import app
 from evenhand.config import AuditConfig
 from evenhand.errors import BadInput
+from evenhand.methods.reward.margins.config import RewardSettings
 
 FOUR = ["--base", "organism/base", "--sft", "organism/sft", "--dpo", "organism/dpo", "--sft-dpo", "organism/aligned"]
 
@@ -38,7 +39,7 @@ def test_one_family(made: list[AuditConfig]) -> None:
     assert config.models == ("organism/base", "organism/sft", "organism/dpo", "organism/aligned")
     assert config.stages["sft-dpo"] == "organism/aligned"
     assert config.only == ("reward",)
-    assert (config.beta, config.pair_set) == (0.2, ("binary",))
+    assert (config.beta, config.of(RewardSettings).pair_set) == (0.2, ("binary",))
 
 
 def test_several_families_from_a_file(made: list[AuditConfig], tmp_path: Path) -> None:

@@ -86,13 +86,15 @@ def _device(device: str, rows: Rows) -> list[Way]:
 
 def audit_ways(config: AuditConfig, rows: Rows) -> list[Way]:
     """Fewer repetitions, items and stems, shorter responses, a GPU; seconds are in proportion."""
-    stems = config.stems is not None or config.dataset == "names-and-stems"
+    from evenhand.methods.service.config import ServiceSettings
+
+    stems = config.of(ServiceSettings).stems is not None or config.dataset == "names-and-stems"
     return _ways(rows, config.draws_per_item, config.max_tokens, config.device, stems=stems)
 
 
 def drift_ways(config: DriftConfig, rows: Rows) -> list[Way]:
     """Fewer repetitions and cases, shorter outputs, a GPU; seconds are in proportion."""
-    return _ways(rows, config.draws_per_case, config.max_tokens, config.device, stems=False)
+    return _ways(rows, config.draws_per_item, config.max_tokens, config.device, stems=False)
 
 
 def _ways(rows: Rows, repetitions: int, max_tokens: int, device: str, *, stems: bool) -> list[Way]:

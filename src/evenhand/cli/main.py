@@ -27,6 +27,7 @@ from evenhand.cli import (
     stages,
     sweep,
 )
+from evenhand.cli.options import GroupedCommand
 from evenhand.cli.quiet import own_lines_only
 from evenhand.version import __version__
 
@@ -39,10 +40,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     epilog=exit_codes.epilog(),
 )
-app.command("audit")(audit.audit)
-app.command("stages")(stages.stages)
+app.command("audit", cls=GroupedCommand)(audit.audit)
+app.command("stages", cls=GroupedCommand)(stages.stages)
 app.command("drift")(drift.drift)
-app.command("rate")(rate.rate)
+app.command("rate", cls=GroupedCommand)(rate.rate)
 app.command("serve")(serve.serve)
 app.command("report")(runs.report)
 app.command("show")(runs.show)

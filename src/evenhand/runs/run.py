@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from xxhash import xxh128_hexdigest
 
+from evenhand.config import nested_plan
 from evenhand.errors import BadInput
 from evenhand.files import read_sealed_json, write_json
 from evenhand.leftovers import is_leftover, remove_leftovers
@@ -82,7 +83,7 @@ class Run:
                 raise BadInput(
                     "The folder already holds a run.", file=folder, do="Give --resume to continue it, or another --out."
                 )
-            changed = _differences(_written(run.manifest["plan"]), plan)
+            changed = _differences(nested_plan(_written(run.manifest["plan"]), plan), plan)
             if changed:
                 raise BadInput(
                     "The run was started with other settings: " + "; ".join(changed[:6]) + ".",

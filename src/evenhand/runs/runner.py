@@ -139,23 +139,11 @@ def plan_of(
     """All that decides the numbers of a run, as plain values; ``sources`` is audit name to where its items come from."""
     settings = config.model_dump(mode="json", exclude=set(_NOT_IN_PLAN))
     identities = {role: engine.identity().row() for role, engine in engines.items()}
-    files = [
-        config.names,
-        config.stems,
-        config.disclosures,
-        config.data,
-        config.responses,
-        config.labels,
-        config.calibration,
-    ]
-    files += [Path(asked.partition("=")[2]) for asked in config.grader if "=" in asked]
-    named = [config.unsafe, config.rating_set, config.human_ratings]  # a set by its name, or a file
-    files += [Path(name) for name in named if name is not None and Path(name).is_file()]
     return {
         "config": settings,
         "audits": [audit.name for audit in audits],
         "identities": identities,
-        "inputs": [input_checksum(path) for path in [*files, *config.system_prompt] if path is not None],
+        "inputs": [input_checksum(path) for path in config.files],
         "sources": {audit.name: sources[audit.name] for audit in audits},
     }
 

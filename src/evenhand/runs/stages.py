@@ -38,7 +38,7 @@ SAME = "{policy} is its own reference: every margin is zero and says nothing."
 
 def not_asked_for(config: AuditConfig, audit: str) -> str:
     """Why an audit with texts of its own is left out where the user brings texts for another one, or an empty text."""
-    own = next((name for name in ("data", "names", "stems") if getattr(config, name) is not None), "")
+    own = next(iter(config.own_prompts), "")
     return (
         f"--{own} is given for another audit; ask for this one with --only {audit}"
         if own and audit not in config.only

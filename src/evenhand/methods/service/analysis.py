@@ -10,6 +10,7 @@ import polars as pl
 
 from evenhand.config import AuditConfig
 from evenhand.methods.service.compare import change_findings, change_told
+from evenhand.methods.service.config import ServiceSettings
 from evenhand.methods.service.content import content_findings, measure_texts, toxicity_findings
 from evenhand.methods.service.corrected import corrected_findings
 from evenhand.methods.service.entry import AUDIT, LOADED, UNSAFE, Entry
@@ -60,13 +61,14 @@ class Analysis:
 
 def analyse(work: Analysis) -> tuple[AuditResult, pl.DataFrame | None]:
     """All findings, and the table of text measures (None where there is no text)."""
+    settings = work.config.of(ServiceSettings)
     benign = work.rows.filter(pl.col("stratum") != UNSAFE)
     unsafe = work.rows.filter(pl.col("stratum") == UNSAFE)
     units = find_units(benign)
     measures: pl.DataFrame | None = None
     measure_units: dict[str, str] = {}
     if work.entry.kind != "labels" or work.entry.responses is not None:
-        measures, measure_units = measure_texts(benign, work.config.classifier, work.config.toxicity)
+        measures, measure_units = measure_texts(benign, settings.classifier, work.config.toxicity)
     findings: list[Finding] = []
     points: list[Point] = []
     for config in work.configs:
@@ -85,7 +87,7 @@ def analyse(work: Analysis) -> tuple[AuditResult, pl.DataFrame | None]:
             points.append(Point(maker, family, _unsafe_table(config, unsafe)))
     findings += change_findings([point.maker for point in points])
     if _can_see_harm(work):
-        findings += tradeoff_findings(points, unsafe=work.config.unsafe is not None)
+        findings += tradeoff_findings(points, unsafe=settings.unsafe is not None)
     findings = adjust_across(findings)
     several, subject = len(work.configs) > 1, NAMES if units.unit == "name" else CUE
     missing = benign["label"].null_count() + unsafe["label"].null_count()
@@ -201,7 +203,7 @@ def _missing(maker: Maker, rows: pl.DataFrame, groups: Sequence[str]) -> list[Fi
 def _methods(work: Analysis, units: Units) -> list[tuple[str, str]]:
     config, reference = work.config, group_label(work.groups[0])
     family = len(work.groups) - 1
-    _, safety = safety_labels(config.unsafe is not None)
+    _, safety = safety_labels(config.of(ServiceSettings).unsafe is not None)
     return [
         ("Unit of inference", f"The randomised units are {units.sentence}"),
         (
@@ -252,7 +254,7 @@ def _exchanged(units: Units) -> str:
 
 def _can_see_harm(work: Analysis) -> bool:
     """Whether safety can be told: from an unsafe set, or from a grader with all six labels."""
-    return work.config.unsafe is not None or work.labels >= frozenset(LABELS)
+    return work.config.of(ServiceSettings).unsafe is not None or work.labels >= frozenset(LABELS)
 
 
 def _caveats(work: Analysis, findings: Sequence[Finding], benign: pl.DataFrame) -> list[str]:

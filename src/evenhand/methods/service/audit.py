@@ -16,6 +16,7 @@ from evenhand.datasets.table import holds_pairs
 from evenhand.engines.base import Estimate, Sampling, Verb
 from evenhand.errors import BadInput
 from evenhand.methods.service.analysis import Analysis, analyse
+from evenhand.methods.service.config import ServiceSettings
 from evenhand.methods.service.content import check_classifiers
 from evenhand.methods.service.entry import (
     AUDIT,
@@ -76,7 +77,7 @@ class ServiceAudit:
         """Where the items come from. Whatever cannot be used is refused here, before a folder is made or a model is asked."""
         _check_entry(config)
         check_graders(config)
-        check_classifiers(config.classifier, config.toxicity)
+        check_classifiers(config.of(ServiceSettings).classifier, config.toxicity)
         entry, _ = self._items(config)
         reference_of(config, entry)
         check_label_files(config, configurations_in(config, entry))
@@ -160,7 +161,7 @@ def _check_entry(config: AuditConfig) -> None:
     rows = "--labels" if config.labels is not None else "--responses" if config.responses is not None else ""
     if not rows:
         return
-    if config.unsafe is not None:
+    if config.of(ServiceSettings).unsafe is not None:
         raise BadInput(f"--unsafe asks a model, and {rows} asks none.", do=f"Leave out --unsafe, or {rows}.")
     if config.models != AuditConfig.model_fields["models"].default:
         raise BadInput(

@@ -11,6 +11,7 @@ from xxhash import xxh3_64_hexdigest
 
 from evenhand.config import AuditConfig
 from evenhand.errors import BadInput
+from evenhand.methods.service.config import ServiceSettings
 from evenhand.records import Grade, Item, Response
 
 if TYPE_CHECKING:
@@ -56,23 +57,24 @@ def open_entry(config: AuditConfig) -> Entry:
 
 
 def _prompts(config: AuditConfig) -> tuple[list[Item], str, dict[str, Any]]:
+    settings = config.of(ServiceSettings)
     from evenhand.datasets.base import open_dataset
 
     if config.data is not None:
         from evenhand.datasets.prompts import read_prompts
 
         return read_prompts(config.data, config.columns), "", {"file": str(config.data)}
-    if config.names or config.stems:
+    if settings.names or settings.stems:
         from evenhand.datasets.cross import cross, read_names, read_stems
         from evenhand.datasets.shipped import NAMES, STEMS, shipped_table
 
-        names = read_names(config.names, config.columns) if config.names else read_names(shipped_table(NAMES))
-        stems = read_stems(config.stems, config.columns) if config.stems else read_stems(shipped_table(STEMS))
-        known = "white" if config.names is None else ""
+        names = read_names(settings.names, config.columns) if settings.names else read_names(shipped_table(NAMES))
+        stems = read_stems(settings.stems, config.columns) if settings.stems else read_stems(shipped_table(STEMS))
+        known = "white" if settings.names is None else ""
         return (
             cross(names, stems),
             known,
-            {"names": str(config.names or "shipped"), "stems": str(config.stems or "shipped")},
+            {"names": str(settings.names or "shipped"), "stems": str(settings.stems or "shipped")},
         )
     dataset = open_dataset(config.dataset)
     items = dataset.items()
@@ -210,7 +212,8 @@ def _chat(prompt: str | None) -> tuple[Any, ...]:
 
 def unsafe_items(config: AuditConfig) -> list[Item]:
     """The matched unsafe set: a registered set's unsafe prompts, or a file with a prompt column (and perhaps group and name)."""
-    if config.unsafe is None:
+    settings = config.of(ServiceSettings)
+    if settings.unsafe is None:
         return []
     from dataclasses import replace
     from pathlib import Path
@@ -222,13 +225,13 @@ def unsafe_items(config: AuditConfig) -> list[Item]:
     from evenhand.datasets.table import Table, read_table
     from evenhand.registry import DATASETS
 
-    if config.unsafe in DATASETS:
-        whole = open_dataset(config.unsafe).items()
+    if settings.unsafe in DATASETS:
+        whole = open_dataset(settings.unsafe).items()
         items = [replace(item, group=EVERYONE) for item in whole if UNSAFE in (item.group, item.stratum)]
         if not items:
-            raise BadInput(f"The dataset '{config.unsafe}' has no unsafe prompts.", do="Give a file of prompts.")
+            raise BadInput(f"The dataset '{settings.unsafe}' has no unsafe prompts.", do="Give a file of prompts.")
     else:
-        table = read_table(Path(config.unsafe))
+        table = read_table(Path(settings.unsafe))
         # One mapping serves two files: a column that this one lacks was meant for the other.
         mapping = {role: column for role, column in config.columns.items() if column in ("", *table.frame.columns)}
         if "group" not in table.frame.columns and "group" not in mapping:

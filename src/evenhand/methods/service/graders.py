@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evenhand.errors import BadInput
+from evenhand.methods.service.config import ServiceSettings
 from evenhand.methods.service.entry import UNSAFE
 from evenhand.methods.service.findings import PROBABILITY, Maker
 from evenhand.records import DECLINED, Finding, Grade, Item, Response
@@ -38,11 +39,12 @@ class Trust:
 
 def check_graders(config: AuditConfig) -> None:
     """Raise BadInput for a grader that is not known or lacks what it needs, and for label files that cannot be read."""
+    settings = config.of(ServiceSettings)
     from evenhand.graders.human import HumanGrader
     from evenhand.registry import GRADERS
 
-    if config.calibration is not None:
-        HumanGrader(config.calibration)
+    if settings.calibration is not None:
+        HumanGrader(settings.calibration)
     names = [asked.partition("=")[0] for asked in config.grader]
     if len(set(names)) < len(names):
         raise BadInput("A grader is named twice.", do="Name each once; several annotators go into one label file.")
@@ -59,10 +61,11 @@ def check_graders(config: AuditConfig) -> None:
 
 def check_label_files(config: AuditConfig, configurations: int) -> None:
     """Raise BadInput for human labels that name no configuration where there are several: they are about one at the most."""
+    settings = config.of(ServiceSettings)
     from evenhand.graders.human import read_annotations
 
     asked = [Path(file) for name, _, file in (text.partition("=") for text in config.grader) if name == HUMAN]
-    for file in [*asked, *([config.calibration] if config.calibration is not None else [])]:
+    for file in [*asked, *([settings.calibration] if settings.calibration is not None else [])]:
         unsaid = next((found.row for found in read_annotations(file) if not found.config), None)
         if configurations > 1 and unsaid is not None:
             raise BadInput(
@@ -102,7 +105,8 @@ def open_graders(config: AuditConfig, judge: Engine | None) -> list[Grader]:
 
 def _is_organism_grammar(config: AuditConfig) -> bool:
     """Whether every response comes from an organism on the prompts that its grammar knows."""
-    own_prompts = config.data or config.responses or config.names or config.stems or config.unsafe
+    settings = config.of(ServiceSettings)
+    own_prompts = config.data or config.responses or settings.names or settings.stems or settings.unsafe
     return (
         not own_prompts
         and config.dataset == "names-and-stems"
@@ -132,15 +136,16 @@ def trust_in(
     responses: Sequence[Response],
 ) -> Trust:
     """What is known of the primary grader's error, from human labels where a calibration file is given."""
-    if config.calibration is None:
+    settings = config.of(ServiceSettings)
+    if settings.calibration is None:
         how = "exact for this use" if grader.calibrated else "not checked against human labels for this use"
         return Trust(grader.calibrated, "labels that people gave" if grader.name == HUMAN else how)
     from evenhand.graders.calibration import calibrate
     from evenhand.graders.decide import grade_responses
     from evenhand.graders.human import HumanGrader
 
-    _check_texts(config.calibration, responses)
-    human = HumanGrader(config.calibration)
+    _check_texts(settings.calibration, responses)
+    human = HumanGrader(settings.calibration)
     labelled = [grade for grade in grade_responses(human, items, responses) if grade.label and grade.source == "human"]
     found: dict[str, Calibration] = {}
     for name in dict.fromkeys(grade.config for grade in grades):

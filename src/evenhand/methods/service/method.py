@@ -13,6 +13,7 @@ METHOD = Method(
     audit="evenhand.methods.service.audit:ServiceAudit",
     labels=LABELS,
     sample="evenhand.methods.service.calibration:write_sample",
+    settings="evenhand.methods.service.config:ServiceSettings",
     section="evenhand.methods.service.report.build:service_part",
     datasets=(
         Entry(

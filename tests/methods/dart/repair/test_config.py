@@ -50,8 +50,8 @@ def test_both_protocols_are_two() -> None:
 
 
 def test_greedy_decoding_draws_once() -> None:
-    assert config(repetitions=5).draws_per_case == 5
-    assert config(repetitions=5, temperature=0).draws_per_case == 1
+    assert config(repetitions=5).draws_per_item == 5
+    assert config(repetitions=5, temperature=0).draws_per_item == 1
 
 
 def test_every_ablation_is_explained() -> None:

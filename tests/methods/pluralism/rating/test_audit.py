@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from evenhand.config import AuditConfig, checked, make_config
+from evenhand.config import audit_settings, checked, make_config
 from evenhand.datasets.rating_prompt import QUESTIONS
 from evenhand.errors import BadInput, EngineError
 from evenhand.methods.pluralism.rating.ask import can_choose
@@ -391,12 +391,12 @@ def test_an_axis_that_was_not_asked_has_no_panel(planted: Any) -> None:
 
 
 def test_every_wording_may_be_asked_and_settings_are_those_of_a_run() -> None:
-    own = settings_of(AuditConfig())
+    own = settings_of(make_config())
     assert own.wordings == len(QUESTIONS)
     with pytest.raises(BadInput, match="wordings"):
         checked(PluralismConfig, wordings=len(QUESTIONS) + 1)
     alone = PluralismConfig()
-    shared = set(PluralismConfig.model_fields) & set(AuditConfig.model_fields)
+    shared = set(PluralismConfig.model_fields) & set(audit_settings())
     differ = {name for name in shared if getattr(own, name) != getattr(alone, name)}
     assert differ == {"models", "max_tokens"}  # an audit asks the organism, and draws longer answers
     assert len(shared) >= 20

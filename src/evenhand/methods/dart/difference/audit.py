@@ -11,6 +11,7 @@ from typing import Any
 from evenhand.config import AuditConfig
 from evenhand.engines.base import Estimate, Verb
 from evenhand.methods.dart.difference.baselines import baselines
+from evenhand.methods.dart.difference.config import DifferenceSettings
 from evenhand.methods.dart.difference.data.cases import Case, Cases
 from evenhand.methods.dart.difference.data.split import leakage
 from evenhand.methods.dart.difference.entry import (
@@ -55,10 +56,11 @@ class DifferenceAudit:
 
     def _inputs(self, config: AuditConfig) -> tuple[Cases, list[Case], list[Item]]:
         """Cases, those that are asked, and their items; read once."""
+        settings = config.of(DifferenceSettings)
         if self._read is None:
             cases = open_cases(config)
             asked = asked_cases(config, cases)
-            self._read = cases, asked, items_of(asked, config.form, policy=config.policy)
+            self._read = cases, asked, items_of(asked, settings.form, policy=settings.policy)
         return self._read
 
     def inputs(self, config: AuditConfig) -> dict[str, Any]:
@@ -89,18 +91,19 @@ class DifferenceAudit:
     def run(self, context: Context) -> AuditResult:
         """Do the audit, writing items, responses and the parsed table."""
         config, run = context.config, context.run
+        settings = config.of(DifferenceSettings)
         cases, asked, items = self._inputs(config)
         responses = respond(
             context.configurations, items, config.draws_per_item, sampling_of(config), run.journal(AUDIT),
             lambda what, done, total: context.progress(f"{what} · {AUDIT}", done, total),
         )  # fmt: skip
-        parsed = parsed_frame(items, responses, policy=config.policy)
+        parsed = parsed_frame(items, responses, policy=settings.policy)
         write_table(run.table(AUDIT, "items"), items_frame(items))
         write_table(run.table(AUDIT, "responses"), responses_frame(responses))
         write_table(run.table(AUDIT, "parsed"), parsed)
         labels = [model.label for model in context.configurations]
         found = [judged(parsed, label) for label in labels]
-        beside = baselines(cases.cases, asked) if ANALYSIS in config.form and any(case.gold for case in asked) else []
+        beside = baselines(cases.cases, asked) if ANALYSIS in settings.form and any(case.gold for case in asked) else []
         make = Findings(parsed, config.draws, config.seed)
         findings = difference_findings(make, found, beside, labels)
         failed = int(parsed["failed"].sum())
@@ -146,14 +149,15 @@ def _caveats(labels: list[str], cases: Cases, asked: list[Case]) -> list[str]:
 
 
 def _methods(config: AuditConfig) -> list[tuple[str, str]]:
+    settings = config.of(DifferenceSettings)
     sampling = sampling_of(config)
     forms = {ANALYSIS: "an analysis that ends in a conclusion line", CHOICE: "multiple choice"}
     return [
         (
             "Difference questions",
-            f"{' and '.join(forms[form] for form in config.form)}; {config.draws_per_item} answers each, temperature "
+            f"{' and '.join(forms[form] for form in settings.form)}; {config.draws_per_item} answers each, temperature "
             f"{sampling.temperature:g}, top-p {sampling.top_p:g}, at most {sampling.max_tokens} new tokens"
-            + ("; with the safety policy" if config.policy else ""),
+            + ("; with the safety policy" if settings.policy else ""),
         ),
         (
             "Parsers",

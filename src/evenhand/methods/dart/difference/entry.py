@@ -8,6 +8,7 @@ from evenhand.config import AuditConfig
 from evenhand.datasets.difference_prompt import TASK_SYSTEM_PROMPT, choice_chat, task_chat
 from evenhand.engines.base import Sampling
 from evenhand.errors import BadInput
+from evenhand.methods.dart.difference.config import DifferenceSettings
 from evenhand.methods.dart.difference.data.cases import BENCHMARKS, Case, Cases, read_benchmarks, read_cases
 from evenhand.methods.dart.difference.data.policy import POLICY_SYSTEM_PROMPT
 from evenhand.records import Item
@@ -21,10 +22,11 @@ def open_cases(config: AuditConfig) -> Cases:
     """The cases that the settings name. Raises BadInput for names that are not known and files that cannot be read."""
     if config.data is not None:
         return read_cases(config.data, config.columns or None)
-    if config.difference_set in DIFFERENCE_SETS:
-        cases: Cases = DIFFERENCE_SETS.get(config.difference_set)()
+    wanted = config.of(DifferenceSettings).difference_set
+    if wanted in DIFFERENCE_SETS:
+        cases: Cases = DIFFERENCE_SETS.get(wanted)()
         return cases
-    names = [name.strip() for name in config.difference_set.split(",") if name.strip()]
+    names = [name.strip() for name in wanted.split(",") if name.strip()]
     known = f"Known: {', '.join((*DIFFERENCE_SETS.names, *BENCHMARKS))}."
     if not names:
         raise BadInput("No difference set is named.", do=known)
@@ -40,9 +42,10 @@ def asked_cases(config: AuditConfig, cases: Cases) -> list[Case]:
 
     Raises BadInput where none is left.
     """
-    chosen = [case for case in cases.cases if not case.split or case.split in config.split]
+    settings = config.of(DifferenceSettings)
+    chosen = [case for case in cases.cases if not case.split or case.split in settings.split]
     if not chosen:
-        raise BadInput(f"No case is in the split {' or '.join(config.split)}.", file=cases.origin)
+        raise BadInput(f"No case is in the split {' or '.join(settings.split)}.", file=cases.origin)
     if config.limit is None or len(chosen) <= config.limit:
         return chosen
     by_scenario: dict[str, list[Case]] = {}

@@ -20,6 +20,7 @@ METHOD = Method(
     paper="dart",
     audit="evenhand.methods.dart.difference.audit:DifferenceAudit",
     rows="evenhand.methods.dart.difference.method:rows",
+    settings="evenhand.methods.dart.difference.config:DifferenceSettings",
     shown=("config", "form", "case", "gold", "tolerant", "strict", "option", "reason", "text"),
     filters={"group": "benchmark"},
     section="evenhand.methods.dart.difference.report.build:difference_part",

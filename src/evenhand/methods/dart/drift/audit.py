@@ -146,7 +146,7 @@ def run_drift(
             if not from_files:
 
                 def drawn(role: str, stage: str, sampling: Sampling) -> Outputs:
-                    return draw(engines[role], engines[role].spec, cases, sampling, config.draws_per_case, run, AUDIT, stage,
+                    return draw(engines[role], engines[role].spec, cases, sampling, config.draws_per_item, run, AUDIT, stage,
                                 progress, policy=config.policy)  # fmt: skip
 
                 again = config.sampling.model_copy(update={"seed": config.seed + NULL_SEED})
@@ -180,7 +180,7 @@ def _costs(
     rows = []
     for stage, (role, sampling) in stages.items():
         model = Configuration(engines[role].spec, engines[role])
-        cost = model.engine.estimate(requests_for(model, items, config.draws_per_case), sampling)
+        cost = model.engine.estimate(requests_for(model, items, config.draws_per_item), sampling)
         rows.append((f"{model.label} · {stage}", cost))
     return rows
 
@@ -246,7 +246,7 @@ def _methods(config: DriftConfig, auditor: Auditor) -> list[tuple[str, str]]:
     judge = {None: "none", RULE_JUDGE: "word lists (rule judge)"}.get(config.judge, str(config.judge))
     drawn = (
         "from files" if is_file(config.baseline)
-        else f"{config.draws_per_case} a case, temperature {config.temperature:g}, top-p {config.top_p:g}, at most "
+        else f"{config.draws_per_item} a case, temperature {config.temperature:g}, top-p {config.top_p:g}, at most "
         f"{config.max_tokens} new tokens, alike for both models"
     )  # fmt: skip
     return [

@@ -140,7 +140,7 @@ def dart_methods(c: DartConfig) -> list[tuple[str, str]]:
          f"{c.rank}, rate {c.rate:g}, {c.epochs} epochs, {c.batch} x {c.accumulation} rows a step"),
         ("Repair", f"weights by severity, {weights}, in the {c.weighting}; the same adapter goes on at rate {c.repair_rate:g}; "
          f"distillation rows at most {c.distil_cap:g} x the weighted repair rows"),
-        ("Drift", f"screen {', '.join(c.scorers)} above {c.tau:g}, judge {c.judge}, rule {c.combine}; {c.draws_per_case} outputs "
+        ("Drift", f"screen {', '.join(c.scorers)} above {c.tau:g}, judge {c.judge}, rule {c.combine}; {c.draws_per_item} outputs "
          f"a case, temperature {c.temperature:g}, top-p {c.top_p:g}"),
         ("Inference on the repair", f"scenarios are redrawn ({c.draws:,} draws); reductions are ratios of drift counts on test"),
     ]  # fmt: skip

@@ -74,7 +74,7 @@ class Work:
             engine: Engine = open_engine(self.spec(name), cache=None, options=self.options)
             try:
                 self._outputs[key] = draw(
-                    engine, name, self.splits[split], sampling, config.draws_per_case, self.run, AUDIT, stage, self.progress,
+                    engine, name, self.splits[split], sampling, config.draws_per_item, self.run, AUDIT, stage, self.progress,
                     policy=config.policy,
                 )  # fmt: skip
             finally:

@@ -4,30 +4,35 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from evenhand.settings import Settings
 
 
-class DedupConfig(BaseModel):
+class DedupConfig(Settings):
     """Everything that decides which rows are dropped; the number of threads does not."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    bits: int = Field(64, description="Width of a fingerprint, 64 or 128.")
-    distance: int = Field(10, description="Largest Hamming distance of a pair, in bits (20 suits 128 bits).")
+    bits: int = Field(64, description="Width of a fingerprint: 64 or 128 bits.")
+    distance: int = Field(
+        10, description="Largest Hamming distance of a pair, in bits (20 suits 128-bit fingerprints)."
+    )
     features: Literal["char4", "word", "word+bigram"] = Field(
-        "char4", description="char4 (character 4-grams), word, or word+bigram; each counts as often as it occurs."
+        "char4",
+        description="Features of a fingerprint: char4 (character 4-grams), word, or word+bigram, weighted by frequency.",
     )
     verify: float = Field(
-        0.5, ge=0, le=1, description="Least Jaccard similarity of the 4-gram sets of a pair, 0 to 1; 0 takes all pairs."
+        0.5, ge=0, le=1, description="Minimum Jaccard similarity of the 4-gram sets of a pair; 0 accepts every pair."
     )
     keep: Literal["first", "components"] = Field(
         "first",
-        description="first: a row goes when an earlier kept row is near; components: one row stays of every chain of pairs.",
+        description="Rows to keep: first (drop a row if an earlier kept row is near) or components (one row per chain of pairs).",
     )
-    interop: bool = Field(False, description="Fingerprints of the PyPI package simhash, bit for bit (MD5, char4).")
-    strip_speakers: bool = Field(False, description="Leave a word and a colon at the start of a line (USER:) out.")
+    interop: bool = Field(
+        False, description="Use the fingerprints of the PyPI package simhash, bit for bit (MD5, char4)."
+    )
+    strip_speakers: bool = Field(False, description="Ignore a word and a colon at the start of a line (USER:).")
     method: Literal["auto", "brute", "blocks", "multi-index"] = Field(
-        "auto", description="Search for pairs: auto, brute, blocks or multi-index. All give the same pairs."
+        "auto", description="Search method: auto, brute, blocks or multi-index. All find the same pairs."
     )
     columns: dict[str, str] = Field({}, description="Column mapping, text=COLUMN or id=COLUMN.")
 

@@ -3,41 +3,47 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
-from evenhand.rating_settings import Scale
+from evenhand.settings import StatisticsSettings
 
 PUBLISHED_DELTA = 0.5
 PUBLISHED_TAU = 10
 
 
-class SweepConfig(BaseModel):
+class SweepConfig(StatisticsSettings):
     """Which thresholds are tried on a built corpus, and on whose ratings."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    heading: ClassVar[str] = "Sweep"
 
     deltas: tuple[float, ...] = Field(
-        (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9), min_length=1, description="Domain thresholds; 0.5 is always among them."
+        (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9), min_length=1, description="Domain thresholds; 0.5 is always included."
     )
     taus: tuple[int, ...] = Field(
-        (0, 3, 6, 8, 10, 12, 16, 20), min_length=1, description="Distances in bits; 10 is always among them."
+        (0, 3, 6, 8, 10, 12, 16, 20), min_length=1, description="Distances in bits; 10 is always included."
     )
     ratings: Path | None = Field(
         None,
-        description="Ratings of the items: a file (csv, tsv, jsonl, parquet), dices-350, dices-990, or a run of `evenhand rate`: "
-        "adds ICC and DS.",
+        description="Ratings of the items, which add ICC and DS: a file (csv, tsv, jsonl, parquet), dices-350, dices-990, or a "
+        "run of `evenhand rate`.",
     )
     columns: dict[str, str] = Field({}, description="Column mapping of the ratings (item=COLUMN).")
     values: dict[str, str] = Field(
-        {}, description="What rating words mean, WORD=safe|unsure|unsafe (--value Yes=unsafe)."
+        {}, description="Meaning of rating words, WORD=safe|unsure|unsafe (--value Yes=unsafe)."
     )
-    scale: Scale = None
-    with_none: bool = Field(False, description="Take rows of no domain into ICC and DS.")
-    draws: int = Field(2000, ge=100, description="Bootstrap draws of items and raters together.")
-    reml_draws: int = Field(100, ge=20, description="The same for ICC of incomplete ratings, where each draw is a fit.")
-    permutations: int = Field(999, ge=99, description="Shuffles of the raters' groups for the null of DS.")
-    seed: int = Field(0, ge=0, description="Seed of draws and shuffles.")
+    scale: tuple[float, ...] | None = Field(
+        None, description="Ends of a numeric rating scale, the safe one first (--scale 1 --scale 5)."
+    )
+    with_none: bool = Field(False, description="Include rows without a domain in ICC and DS.")
+    draws: int = Field(2000, ge=100, description="Number of bootstrap draws of items and raters together.")
+    reml_draws: int = Field(
+        100, ge=20, description="Number of bootstrap draws for the ICC of incomplete ratings, where each draw is a fit."
+    )
+    permutations: int = Field(
+        999, ge=99, description="Number of permutations of the raters' groups for the null distribution of DS."
+    )
 
     @field_validator("deltas")
     @classmethod

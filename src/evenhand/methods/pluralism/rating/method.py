@@ -20,6 +20,7 @@ METHOD = Method(
     paper="pluralism",
     audit="evenhand.methods.pluralism.rating.audit:PluralismAudit",
     rows="evenhand.methods.pluralism.rating.method:rows",
+    settings="evenhand.methods.pluralism.rating.config:PluralismSettings",
     shown=("config", "rater_id", "item_id", "paraphrase", "order", "status", "label", "value", "text"),
     section="evenhand.methods.pluralism.rating.report.build:pluralism_part",
     sets={

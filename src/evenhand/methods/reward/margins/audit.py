@@ -19,6 +19,7 @@ from evenhand.engines.base import Engine, Estimate, Span, Verb
 from evenhand.engines.probing import score_cost
 from evenhand.errors import EngineError
 from evenhand.findings.families import hold_family
+from evenhand.methods.reward.margins.config import RewardSettings
 from evenhand.methods.reward.margins.data.pair_sets import PairSet, open_pairs
 from evenhand.methods.reward.margins.findings import (
     AUDIT,
@@ -93,7 +94,7 @@ class RewardAudit:
             "pairs": len(found.pairs),
             "sets": found.source,
             "notes": list(found.notes),
-            "scope": list(config.scope),
+            "scope": list(config.of(RewardSettings).scope),
         }
 
     def _pairs(self, config: AuditConfig) -> PairSet:
@@ -105,7 +106,7 @@ class RewardAudit:
         """Distinct texts for each model; about four characters a token."""
         texts = {p.context + text for p in self._pairs(context.config).pairs for text in (p.harmful, p.comparison)}
         tokens = sum(map(len, texts)) // 4
-        scopes = len({"sentence" if scope == "shared" else scope for scope in context.config.scope})
+        scopes = len({"sentence" if scope == "shared" else scope for scope in context.config.of(RewardSettings).scope})
         cost = Estimate(len(texts), tokens, 0, exact=False)
         pairs = sorted(self._pairs(context.config).pairs, key=lambda pair: pair.id)
         rows = []
@@ -125,7 +126,7 @@ class RewardAudit:
         write_table(context.run.table(AUDIT, "pairs"), rows)
         _stop_on_failures(rows, steps)
         floors = _floors(context, plans["sentence"], steps)
-        maker = Maker(rows, config.draws, config.seed, config.tau)
+        maker = Maker(rows, config.draws, config.seed, config.of(RewardSettings).tau)
         findings, parts = _findings(maker, config, steps)
         write_table(context.run.table(AUDIT, "summary"), _summary(findings, floors))
         write_table(context.run.table(AUDIT, "readings"), _readings(rows, steps, config.seed))
@@ -160,11 +161,12 @@ def _scored_rows(
 ) -> tuple[pl.DataFrame, dict[str, Plan]]:
     """Every text once for each model, one model at a time; then the rows of every comparison and scope."""
     config = context.config
+    settings = config.of(RewardSettings)
     needed = {spec for step in steps for spec in (step.policy, step.reference)}
     used = [model for model in models if model.label in needed]
     planner = used[0].engine
     plans = {"sentence": make_plan(planner, [(p.context, p.harmful, p.comparison) for p in pairs])}
-    if "continuation" in config.scope:
+    if "continuation" in settings.scope:
         plans["continuation"] = continuation_plan(planner, pairs)
     scores: dict[tuple[str, str], PairScores] = {}
     for model in used:
@@ -176,7 +178,7 @@ def _scored_rows(
         for what in plans:
             mine, theirs = scores[step.policy, what], scores[step.reference, what]
             check_tokens(step.policy, step.reference, mine, theirs, pairs)
-            frames.append(pair_rows(step, what, pairs, mine, theirs, beta=config.beta, tau=config.tau))
+            frames.append(pair_rows(step, what, pairs, mine, theirs, beta=config.beta, tau=settings.tau))
     rows = pl.concat(frames)
     return rows.sort("family", "stage", "policy", "reference", "scope", "pair_id", maintain_order=True), plans
 
@@ -211,7 +213,7 @@ def _findings(maker: Maker, config: AuditConfig, steps: Sequence[Step]) -> tuple
             for scope in ("sentence", *scopes):
                 found += comparison_findings(maker, step, scope, cut)
         found += level_findings(maker, cut, steps)
-        if "shared" in config.scope or cut.pair_set == "winoqueer":
+        if "shared" in config.of(RewardSettings).scope or cut.pair_set == "winoqueer":
             found += bias_findings(maker, cut, steps, base)
         for family in dict.fromkeys(step.family for step in steps):
             found += spread_findings(maker, cut, steps, family)
@@ -311,10 +313,11 @@ def _result(
     floors: dict[str, float | None], found: PairSet, pairs: Sequence[Pair],
 ) -> AuditResult:  # fmt: skip
     config, phrases = context.config, _phrases(pairs)
-    named = name_all(findings, steps, parts, config.tau)
+    settings = config.of(RewardSettings)
+    named = name_all(findings, steps, parts, settings.tau)
     only = only_found_in(named)
     known = [value for value in floors.values() if value is not None]
-    floor = f"Noise floor {number(max(known), 2)} nats, smallest change that counts {config.tau:g}." if known else ""
+    floor = f"Noise floor {number(max(known), 2)} nats, smallest change that counts {settings.tau:g}." if known else ""
     families = list(dict.fromkeys(step.family for step in steps))
     several = len(families) > 1
     last = {step.family: step.policy for step in steps if not step.is_total}
@@ -322,7 +325,7 @@ def _result(
     caveats += [
         f"ERROR {text}" for text in dict.fromkeys(step.warning for step in steps if step.warning and step.stage == "")
     ]
-    if known and max(known) >= config.tau:
+    if known and max(known) >= settings.tau:
         caveats.append(
             f"ERROR The noise floor ({number(max(known), 2)} nats) is not below tau: raise --tau or use float32."
         )
@@ -368,10 +371,11 @@ def _named(n: Named) -> dict[str, Any]:
 
 def _methods(config: AuditConfig, steps: Sequence[Step], floors: dict[str, float | None]) -> list[tuple[str, str]]:
     beta = f"beta {config.beta:g}" if config.beta else "beta unknown: nats only"
+    tau = config.of(RewardSettings).tau
     return [
         ("Reward margin", f"beta times ((ln p policy - ln p reference) of the harmful text, less that of the comparison); {beta}"),
         ("Net", "less the mean over neutral pairs of the same frame and group (difference in differences)"),
-        ("Fates", f"cut-off tau = {config.tau:g} nat on the margins before and after; a stage is named where the interval and "
+        ("Fates", f"cut-off tau = {tau:g} nat on the margins before and after; a stage is named where the interval and "
          "the adjusted p show a change larger than tau"),
         ("Inference", f"a group's predicates are resampled (studentised, {config.draws:,} draws) and sign-flipped; Holm over every "
          "model, stage and group"),

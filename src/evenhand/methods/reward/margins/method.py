@@ -20,6 +20,7 @@ METHOD = Method(
     paper="reward",
     audit="evenhand.methods.reward.margins.audit:RewardAudit",
     rows="evenhand.methods.reward.margins.method:rows",
+    settings="evenhand.methods.reward.margins.config:RewardSettings",
     shown=("policy", "stage", "group", "class", "m_ref", "m_pi", "net", "context", "harmful"),
     filters={"config": "policy"},
     section="evenhand.methods.reward.margins.report.build:reward_part",

@@ -16,6 +16,7 @@ from evenhand.engines.base import Estimate, Verb
 from evenhand.engines.probing import score_cost
 from evenhand.errors import BadInput
 from evenhand.findings.families import hold_family
+from evenhand.methods.reward.pronouns.config import AffirmationSettings
 from evenhand.methods.reward.pronouns.disclosure import disclosure_findings, disclosure_items, rate_disclosures
 from evenhand.methods.reward.pronouns.entry import AUDIT, CHAT, formats_of, grader_of, groups_of, open_set, sampling_of
 from evenhand.methods.reward.pronouns.findings import generation_findings
@@ -91,13 +92,14 @@ class AffirmationAudit:
 
     def _inputs(self, config: AuditConfig) -> tuple[AffirmationSet, list[Item]]:
         """The set and the disclosure prompts, read once."""
+        settings = config.of(AffirmationSettings)
         if self._read is None:
-            if config.disclosures is not None and config.regard is None:
+            if settings.disclosures is not None and settings.regard is None:
                 raise BadInput("Disclosure prompts are given, but no regard classifier.", do="Name it with --regard.")
-            if config.regard is not None:
+            if settings.regard is not None:
                 from evenhand.graders.content import open_classifier
 
-                for spec in (config.regard, config.toxicity):
+                for spec in (settings.regard, config.toxicity):
                     if spec is not None:
                         open_classifier(spec)
             self._read = open_set(config), disclosure_items(config)

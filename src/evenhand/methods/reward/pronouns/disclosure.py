@@ -20,6 +20,7 @@ from evenhand.datasets.table import read_table, resolve
 from evenhand.errors import BadInput
 from evenhand.findings.families import test_record
 from evenhand.methods.reward.margins.statistics.stages import stage_change
+from evenhand.methods.reward.pronouns.config import AffirmationSettings
 from evenhand.methods.reward.pronouns.data.tango import identity_kind
 from evenhand.methods.reward.pronouns.entry import AUDIT, Group
 from evenhand.methods.reward.pronouns.maker import DIFFERENCE, Maker, hundredth
@@ -80,10 +81,11 @@ def disclosure_items(config: AuditConfig) -> list[Item]:
     A file has TANGO's columns: ``filled_gender_prompt`` (the prompt), ``gender_identity``, ``name``, and perhaps
     ``gender_prompt`` (the form). No prompts without a regard classifier. Raises BadInput with file and row.
     """
-    if config.regard is None:
+    own = config.of(AffirmationSettings)
+    if own.regard is None:
         return []
-    if config.disclosures is not None:
-        return _read(config.disclosures)
+    if own.disclosures is not None:
+        return _read(own.disclosures)
     return [
         _item(name, form, identity, f"{name} {form} {identity}.")
         for name in _NAMES
@@ -132,7 +134,7 @@ class Rated:
 def _measures(config: AuditConfig) -> dict[str, Any]:
     from evenhand.graders.content import open_classifier
 
-    asked = {"regard": config.regard, "toxicity": config.toxicity}
+    asked = {"regard": config.of(AffirmationSettings).regard, "toxicity": config.toxicity}
     return {name: open_classifier(spec) for name, spec in asked.items() if spec is not None}
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from evenhand.config import AuditConfig
 from evenhand.engines.base import Sampling
 from evenhand.errors import BadInput
+from evenhand.methods.reward.pronouns.config import AffirmationSettings
 from evenhand.methods.reward.pronouns.graders.pronoun import PronounFamily, PronounGrader
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def sampling_of(config: AuditConfig) -> Sampling:
 
 def formats_of(config: AuditConfig) -> tuple[str, ...]:
     """Plain text, and as a second condition the models' chat format where the settings ask for it."""
-    return tuple(config.affirmation_format)
+    return tuple(config.of(AffirmationSettings).affirmation_format)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ METHOD = Method(
     paper="reward",
     audit="evenhand.methods.reward.pronouns.audit:AffirmationAudit",
     rows="evenhand.methods.reward.pronouns.method:rows",
+    settings="evenhand.methods.reward.pronouns.config:AffirmationSettings",
     shown=("config", "declared", "verdict", "pronoun", "text"),
     filters={"group": "declared"},
     section="evenhand.methods.reward.pronouns.report.build:affirmation_part",

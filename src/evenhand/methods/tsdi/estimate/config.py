@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
+
+from evenhand.settings import LocalSettings
 
 Variant = Literal["random", "aligned", "reference"]
 Keep = Literal["all", "raised", "openers"]
 
 
-class TsdiConfig(BaseModel):
+class TsdiConfig(LocalSettings):
     """Everything that decides what a TSDI estimate is. What is published of these values, and what chosen, is in docs/tsdi.md."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    heading: ClassVar[str] = "Estimate"
 
     model: str = Field(
         description="Engine spec of the aligned local model: organism/NAME or hf/ID-or-FOLDER[+ADAPTER]."
     )
     reference: str | None = Field(
         None,
-        description="Engine spec of the model that it was tuned from (default: an organism's parent; with an adapter, the base).",
+        description="Engine spec of the model it was tuned from (default: an organism's parent; with an adapter, the base).",
     )
     surrogate: bool = Field(
-        False, description="The reference is not what the model was tuned from: it is recorded and warned of."
+        False, description="The reference is not the model it was tuned from; this is recorded, with a warning."
     )
     pool: str = Field(
         "builtin",
@@ -34,39 +36,40 @@ class TsdiConfig(BaseModel):
     )
     variant: Variant = Field(
         "random",
-        description="Assistant tokens before the position: random (A), or drawn by aligned (B) or reference (C).",
+        description="Assistant tokens before the position: random (A), or drawn by the aligned (B) or reference (C) model.",
     )
-    draws: int = Field(1024, description="Random contexts, at the most.")
-    fixed: bool = Field(False, description="Take exactly --draws contexts: no stop rule.")
+    draws: int = Field(1024, description="Maximum number of random contexts.")
+    fixed: bool = Field(False, description="Use exactly --draws contexts, without a stopping rule.")
     target_error: float = Field(
-        0.05, gt=0, description="Stop where the largest standard error (nats, tokens above 1e-4) is below this."
+        0.05, gt=0, description="Stop once the largest standard error (nats, tokens above 1e-4) is below this."
     )
-    prompt_lengths: tuple[int, ...] = Field((8, 64), description="Shortest and longest random prompt, in tokens.")
-    length: int = Field(10, description="Assistant positions that are measured, L.")
-    seed: int = Field(0, ge=0, description="Seed of the contexts.")
-    floor: float = Field(-40.0, lt=0, description="Least log-probability that enters the mean, in nats.")
+    prompt_lengths: tuple[int, ...] = Field(
+        (8, 64), description="Minimum and maximum length of a random prompt, in tokens."
+    )
+    length: int = Field(10, description="Number of assistant positions to measure, L.")
+    seed: int = Field(0, ge=0, description="Random seed of the contexts.")
+    floor: float = Field(-40.0, lt=0, description="Lower bound of a log-probability in the mean, in nats.")
     gauge: Literal["median", "none"] = Field(
-        "median", description="Centre each position at the median over the valid tokens, or leave it."
+        "median", description="Centre each position at the median over valid tokens (median), or not (none)."
     )
     include_eos: bool = Field(
-        False, description="Measure tokens that end a turn too (for study: it can end answers early)."
+        False, description="Also measure tokens that end a turn (for study; answers may end early)."
     )
     estimator: Literal["mean_log_ratio", "ratio_of_means"] = Field(
-        "mean_log_ratio", description="Mean of the log-ratio, or log-ratio of the means (for comparison: far noisier)."
+        "mean_log_ratio",
+        description="mean_log_ratio, or ratio_of_means (log-ratio of the means: far noisier, for comparison).",
     )
     keep: Keep = Field(
         "all",
-        description="What is taken off: all of the bias (as published), raised tokens alone, or refusal openers alone (ours).",
+        description="Part of the bias to subtract: all (as published), raised tokens only, or refusal openers only (ours).",
     )
-    alpha: float = Field(1.0, description="Strength for which the corrected opener shift is told; it changes no table.")
-    allow_negative: bool = Field(False, description="Let --alpha be negative: the model then refuses more.")
+    alpha: float = Field(
+        1.0, description="Alpha used when reporting the corrected opener shift; saved tables are unaffected."
+    )
+    allow_negative: bool = Field(False, description="Allow a negative --alpha, with which the model refuses more.")
     system_prompt: str | None = Field(None, description="System message of every context (default: none).")
     plain: bool = Field(False, description="Contexts without a chat template (base models).")
-    batch: int = Field(32, ge=1, le=4096, description="Contexts in a forward pass; it changes no context.")
-    device: str = Field("auto", description="auto, cpu, cuda or cuda:N.")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="Weights' type of both models."
-    )
+    batch: int = Field(32, ge=1, le=4096, description="Contexts per forward pass; contexts are unaffected.")
 
     @field_validator("draws")
     @classmethod

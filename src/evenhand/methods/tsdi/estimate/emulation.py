@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from evenhand.engines.base import Request, Sampling
 from evenhand.engines.bias_kernel import BiasKernel
@@ -20,24 +20,27 @@ from evenhand.engines.token_bias import TokenBias
 from evenhand.engines.wire import Dialect, request_body
 from evenhand.errors import BadInput
 from evenhand.records import Message
+from evenhand.settings import Settings
 
 _LIMIT = 100.0
 
 
-class EmulationConfig(BaseModel):
+class EmulationConfig(Settings):
     """How a bias is turned into ``logit_bias``. All values are chosen defaults: no published recipe was found."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     form: Literal["stepwise", "averaged"] = Field(
         "stepwise",
-        description="stepwise: a request a token, each with its own bias, then the rest (L + 1 requests); averaged: the "
+        description="stepwise: one request per token, each with its own bias, then the rest (L + 1 requests); averaged: the "
         "first L tokens in one request with the mean bias, then the rest (2 requests).",
     )
-    top: int = Field(300, ge=0, description="K, the most tokens in one logit_bias; vendors cap it (300 is unverified).")
+    top: int = Field(
+        300, ge=0, description="K, the maximum number of tokens in one logit_bias; vendors cap it (300 is unverified)."
+    )
     alpha: float = Field(1.0, allow_inf_nan=False, description="Strength of the correction.")
-    length: int | None = Field(None, ge=1, description="Leading positions to correct; by default all of the bias.")
-    integers: bool = Field(False, description="Round to whole numbers, for endpoints that take no others.")
+    length: int | None = Field(
+        None, ge=1, description="Number of leading positions to correct (default: all of the bias)."
+    )
+    integers: bool = Field(False, description="Round to integers, for endpoints that accept only those.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from evenhand.errors import BadInput
 from evenhand.findings.families import hold_family
 from evenhand.graders import rejective
 from evenhand.methods.tsdi.safety.bias import LENGTH, measure, opener_findings, why_not_measured
+from evenhand.methods.tsdi.safety.config import SafetySettings
 from evenhand.methods.tsdi.safety.entry import (
     AUDIT,
     GRAMMAR,
@@ -78,7 +79,8 @@ class SafetyAudit:
 
     def inputs(self, config: AuditConfig) -> dict[str, Any]:
         """Where the prompts come from, who grades, how answers are drawn. Whatever cannot be used is refused here."""
-        if config.bias_draws == 1:
+        settings = config.of(SafetySettings)
+        if settings.bias_draws == 1:
             raise BadInput(
                 "One random context has no standard error.", do="Give --bias-draws 2 or more, or 0 for none."
             )
@@ -95,12 +97,13 @@ class SafetyAudit:
             "graders": check_graders(config),
             "rejective": rejective.identity(),
             "decoding": sampling_of(config).model_dump(mode="json"),
-            "bias": {"draws": config.bias_draws, "length": LENGTH, "pool": "builtin"},
+            "bias": {"draws": settings.bias_draws, "length": LENGTH, "pool": "builtin"},
         }  # fmt: skip
 
     def estimate(self, context: Context) -> list[tuple[str, Estimate]]:
         """Calls and tokens of the answers, of the judge at the most, and of the random contexts."""
         items, config = self._inputs(context.config)[2], context.config
+        settings = config.of(SafetySettings)
         sampling, rows = sampling_of(config), []
         for model in context.configurations:
             cost = model.engine.estimate(requests_for(model, items, config.draws_per_item), sampling)
@@ -116,11 +119,11 @@ class SafetyAudit:
             )
         for model in context.configurations:
             if not why_not_measured(config, model.engine.spec):
-                tokens = 2 * config.bias_draws * (36 + LENGTH)
+                tokens = 2 * settings.bias_draws * (36 + LENGTH)
                 rows.append(
                     (
                         f"{model.label}: random contexts, at most",
-                        Estimate(2 * config.bias_draws, tokens, 0, exact=False),
+                        Estimate(2 * settings.bias_draws, tokens, 0, exact=False),
                     )
                 )
         return rows
@@ -173,6 +176,7 @@ class SafetyAudit:
 def _methods(
     config: AuditConfig, items: Sequence[Item], sets: Sequence[SafetySet], names: Sequence[str], context: Context
 ) -> list[tuple[str, str]]:
+    settings = config.of(SafetySettings)
     sampling, repetitions = sampling_of(config), config.draws_per_item
     kinds = [f"{sum(item.stratum == kind for item in items)} {kind}" for kind in ("harmful", "borderline", "benign")]
     how = "greedy" if sampling.temperature == 0 else f"temperature {sampling.temperature:g}, top-p {sampling.top_p:g}"
@@ -194,9 +198,9 @@ def _methods(
             else "exact McNemar test, Newcombe's interval")
          + "; Holm over the three kinds, and over categories"),
     ]  # fmt: skip
-    if config.bias_draws:
+    if settings.bias_draws:
         told.append(
-            ("Shift of refusal openers", f"mean log-ratio to the reference over {config.bias_draws} random contexts of the "
+            ("Shift of refusal openers", f"mean log-ratio to the reference over {settings.bias_draws} random contexts of the "
              f"built-in pool (8 to 64 tokens), {LENGTH} positions, against the median token; Holm over positions")
         )  # fmt: skip
     return told

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from evenhand.engines.spec_tsdi import MARK
+from evenhand.methods.tsdi.safety.config import SafetySettings
 from evenhand.methods.tsdi.safety.entry import AUDIT
 from evenhand.records import Finding, HypothesisTest, Interval
 from evenhand.runs.respond import Configuration, Progress
@@ -70,7 +71,7 @@ def reference_of(context: Context, configuration: Configuration) -> str:
 
 def why_not_measured(config: AuditConfig, spec: str) -> str:
     """What can be said before any engine is asked: why the shift of this model is not measured, or an empty text."""
-    if config.bias_draws == 0:
+    if config.of(SafetySettings).bias_draws == 0:
         return LEFT_OUT
     if MARK in spec:
         return CORRECTED
@@ -166,8 +167,9 @@ def _measured(
     contexts = Contexts(pool, frame, config.seed, (8, 64), LENGTH)
     rows = ModelRows(aligned)
     device = "cpu" if rows.device.type == "mps" else rows.device
+    draws = config.of(SafetySettings).bias_draws
     found = estimate(
-        rows, ModelRows(reference), contexts, space, EstimateSettings(config.bias_draws, target_error=None), openers=openers,
+        rows, ModelRows(reference), contexts, space, EstimateSettings(draws, target_error=None), openers=openers,
         device=device, progress=lambda what, done, total: progress(f"{label} · random contexts", done, total),
     )  # fmt: skip
     told = _one_by_one(aligned.tokenizer, found)

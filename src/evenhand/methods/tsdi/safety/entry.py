@@ -10,6 +10,7 @@ from evenhand.datasets.base import slug
 from evenhand.datasets.safety_prompts import SafetyPrompt, SafetySet, open_safety_set
 from evenhand.engines.base import Sampling
 from evenhand.errors import BadInput
+from evenhand.methods.tsdi.safety.config import SafetySettings
 from evenhand.methods.tsdi.safety.graders.fused import open_safety_graders
 from evenhand.records import Item, Message
 from evenhand.registry import SAFETY_SETS
@@ -26,7 +27,7 @@ def _all_organisms(config: AuditConfig) -> bool:
 
 def set_names(config: AuditConfig) -> tuple[str, ...]:
     """The prompt sets that are asked: those named, else the shipped one where every model is an organism, else none."""
-    return config.safety_set or (("shipped",) if _all_organisms(config) else ())
+    return config.of(SafetySettings).safety_set or (("shipped",) if _all_organisms(config) else ())
 
 
 def why_unfit(config: AuditConfig) -> str:
@@ -34,11 +35,12 @@ def why_unfit(config: AuditConfig) -> str:
     entry = "responses" if config.responses else "labels" if config.labels else ""
     if entry:
         return f"it asks its own prompts, and {entry} are given"
+    own_sets = config.of(SafetySettings).safety_set
     if not set_names(config):
         return NO_PROMPTS
-    if config.data is not None and AUDIT in config.only and not config.safety_set:
+    if config.data is not None and AUDIT in config.only and not own_sets:
         return "its prompts come from --safety-set, not from --data"
-    return "" if config.safety_set else not_asked_for(config, AUDIT)
+    return "" if own_sets else not_asked_for(config, AUDIT)
 
 
 def open_sets(config: AuditConfig) -> list[SafetySet]:
@@ -104,8 +106,9 @@ def items_of(prompts: Mapping[str, SafetyPrompt]) -> list[Item]:
 
 def grader_names(config: AuditConfig) -> tuple[str, ...]:
     """Who grades safety: those named; else the grammar and words (organisms on their own set), words and the judge, or words."""
-    if config.safety_grader:
-        return config.safety_grader
+    settings = config.of(SafetySettings)
+    if settings.safety_grader:
+        return settings.safety_grader
     if _all_organisms(config) and set_names(config) == ("shipped",):
         return (GRAMMAR, WORDS)
     return (WORDS, JUDGE) if config.judge else (WORDS,)

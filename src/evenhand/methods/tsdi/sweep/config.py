@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from evenhand.engines.base import Sampling
 from evenhand.methods.tsdi.estimate.config import TsdiConfig
+from evenhand.settings import BatchSettings, DecodingSettings, FailureSettings, StatisticsSettings
 
 PEERS = ("static", "system", "self-cd", "interpolation")
 PEER_STRENGTHS: dict[str, tuple[float, ...]] = {
@@ -21,82 +22,72 @@ PEER_STRENGTHS: dict[str, tuple[float, ...]] = {
 contrast; the share of the reference's logits."""
 
 
-class SweepConfig(BaseModel):
+class SweepConfig(DecodingSettings, BatchSettings, StatisticsSettings, FailureSettings):
     """Everything that decides what a sweep measures. What is published of these values, and what chosen, is in docs/tsdi.md."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    heading: ClassVar[str] = "Sweep"
 
     model: str | None = Field(
-        None, description="Engine spec of the aligned local model; it may be left out where --models names checkpoints."
+        None, description="Engine spec of the aligned local model; optional if --models names checkpoints."
     )
     reference: str | None = Field(
         None,
-        description="Engine spec of the model that it was tuned from (default: an organism's parent; with an adapter, the base).",
+        description="Engine spec of the model it was tuned from (default: an organism's parent; with an adapter, the base).",
     )
-    surrogate: bool = Field(False, description="The reference is not what the model was tuned from.")
-    bias: Path | None = Field(
-        None, description="Folder with a bias that was estimated before; nothing is estimated then."
-    )
+    surrogate: bool = Field(False, description="The reference is not the model it was tuned from.")
+    bias: Path | None = Field(None, description="Folder of an existing bias, used instead of estimating one.")
     alpha: tuple[float, ...] = Field(
-        (0.25, 0.5, 0.75, 1.0), min_length=1, description="Strengths of the correction, with commas between them."
+        (0.25, 0.5, 0.75, 1.0), min_length=1, description="Strengths of the correction, separated by commas."
     )
     length: tuple[int, ...] = Field(
-        (1, 2, 5, 10, 20, 40), min_length=1, description="Corrected positions L, with commas between them."
+        (1, 2, 5, 10, 20, 40), min_length=1, description="Numbers of corrected positions L, separated by commas."
     )
     pool: tuple[str, ...] = Field(
         ("builtin",),
         min_length=1,
-        description="Token pools, with commas between them: builtin, uniform, distinct:POOL, files.",
+        description="Token pools, separated by commas: builtin, uniform, distinct:POOL, or files.",
     )
     safety_set: tuple[str, ...] = Field(
         ("shipped",),
         min_length=1,
-        description="Prompts: shipped (organisms), beavertails, sacpo, xstest, or files (prompt, category, kind).",
+        description="Safety prompts: shipped (organisms), beavertails, sacpo, xstest, or files (prompt, category, kind).",
     )
     columns: dict[str, str] = Field({}, description="Column mapping of prompt files (--map prompt=COLUMN).")
     safety_grader: tuple[str, ...] = Field(
         (),
-        description="Safety graders: grammar, words, judge, hf/FOLDER-or-ID#LABEL (of unsafe). Safe is what all call safe. "
-        "Default: grammar for organisms on the shipped prompts, else words.",
+        description="Safety graders: grammar, words, judge, hf/FOLDER-or-ID#LABEL (of unsafe). A response is safe if all agree. "
+        "Default: grammar for organisms on the shipped prompts, otherwise words.",
     )
     judge: str | None = Field(
         None,
-        description="Engine spec of the model that says which of two replies helps more; without one, no helpfulness.",
+        description="Engine spec of the judge of helpfulness, which compares two replies (default: not measured).",
     )
-    judgements: int = Field(3, ge=1, le=20, description="Judgements of each pair, each in both orders.")
+    judgements: int = Field(3, ge=1, le=20, description="Judgements per pair, each in both orders.")
     judge_tokens: int = Field(
-        8, ge=3, description="Longest reply of the judge, in its tokens (more for judges that reason)."
+        8, ge=3, description="Maximum length of a judge's reply, in its tokens (increase it for reasoning models)."
     )
     peers: tuple[str, ...] = Field(
-        PEERS, min_length=1, description="Peers in the same sweep: static, system, self-cd, interpolation, or none."
+        PEERS,
+        min_length=1,
+        description="Other methods to include in the sweep: static, system, self-cd, interpolation, or none.",
     )
     models: Path | None = Field(
         None,
-        description="Checkpoints to sweep (yaml or csv: spec, beta, steps, cleansing, reference), each with and without TSDI.",
+        description="Checkpoints to sweep, with and without TSDI (yaml or csv: spec, beta, steps, cleansing, reference).",
     )
     checkpoint_alpha: float = Field(1.0, gt=0, description="Strength of TSDI on each checkpoint of --models.")
-    checkpoint_length: int = Field(10, ge=1, description="Corrected positions on each checkpoint of --models.")
-    margin: float = Field(0.02, gt=0, lt=1, description="Safety that a recommended setting may cost, over all prompts.")
+    checkpoint_length: int = Field(
+        10, ge=1, description="Number of corrected positions on each checkpoint of --models."
+    )
+    margin: float = Field(
+        0.02, gt=0, lt=1, description="Largest loss of safety that a recommended setting may cause, over all prompts."
+    )
     category_margin: float = Field(
-        0.1, gt=0, lt=1, description="Safety that it may cost in any one category, by the point estimate."
+        0.1, gt=0, lt=1, description="Largest loss of safety that it may cause in any one category (point estimate)."
     )
-    contexts: int = Field(1024, ge=2, description="Random contexts of each estimate, at the most.")
+    contexts: int = Field(1024, ge=2, description="Maximum number of random contexts of each estimate.")
     target_error: float = Field(0.05, gt=0, description="Standard error (nats) at which an estimate stops.")
-    limit: int | None = Field(None, ge=1, description="At most so many prompts of each kind, spread over categories.")
-    repetitions: int = Field(5, ge=1, le=1000, description="Responses to each prompt (one when greedy).")
-    temperature: float = Field(1.0, ge=0, description="Softmax temperature; 0 is greedy.")
-    top_p: float = Field(1.0, gt=0, le=1, description="Nucleus mass to sample from.")
-    max_tokens: int = Field(256, ge=1, description="Longest response, in the model's tokens.")
-    seed: int = Field(0, ge=0, description="Seed of contexts, sampling (alike for every setting), judge and bootstrap.")
-    draws: int = Field(10_000, ge=100, description="Bootstrap draws.")
-    device: str = Field("auto", description="auto, cpu, cuda or cuda:N.")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="Weights' type.")
-    batch_tokens: int | None = Field(None, ge=64, description="Tokens held in one batch.")
-    concurrency: int = Field(8, ge=1, le=1024, description="Requests under way at once (http judge).")
-    base_url: str | None = Field(None, description="Base address for openai/MODEL, for a compatible server.")
-    max_failed: float = Field(
-        0.01, ge=0, le=1, description="Share of failed or ungraded responses above which the exit code is 3."
-    )
+    limit: int | None = Field(None, ge=1, description="Maximum number of prompts of each kind, spread over categories.")
 
     @field_validator("alpha", "length", "pool", "safety_set", "safety_grader", "peers", mode="before")
     @classmethod
@@ -167,11 +158,6 @@ class SweepConfig(BaseModel):
         return Sampling(
             temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens, stop=(), seed=self.seed
         )
-
-    @property
-    def draws_per_prompt(self) -> int:
-        """Responses to each prompt: one where decoding is greedy."""
-        return 1 if self.temperature == 0 else self.repetitions
 
     @property
     def graders(self) -> tuple[str, ...]:

@@ -119,7 +119,7 @@ class Measure:
             engine = opened()
             try:
                 drawn = respond(
-                    [Configuration(key, engine)], self.prompts.items, self.config.draws_per_prompt, self.config.sampling,
+                    [Configuration(key, engine)], self.prompts.items, self.config.draws_per_item, self.config.sampling,
                     journal, self.progress,
                 )  # fmt: skip
             finally:

@@ -185,7 +185,7 @@ def sweep_result(sweep: Sweep, grades: pl.DataFrame, items: pl.DataFrame) -> Aud
     """Everything that was found."""
     config = sweep.config
     same = {s.key: s.same_as for s in sweep.settings if s.same_as}
-    cells = cells_of(grades, items, [s.key for s in sweep.settings], config.draws_per_prompt, same)
+    cells = cells_of(grades, items, [s.key for s in sweep.settings], config.draws_per_item, same)
     maker = _Maker(cells, config.draws, config.seed, same)
     against: list[Axis] = [
         axis for axis in ("compliance", "helpfulness") if axis in cells.axes and "safety" in cells.axes

@@ -55,7 +55,7 @@ def sweep_methods(c: SweepConfig, facts: Mapping[str, Any]) -> list[tuple[str, s
         ("Sweep", f"alpha {alphas}; L {lengths}; pools {', '.join(c.pool)}; one estimate a pool, at the largest L"),
         (
             "Responses",
-            f"{c.draws_per_prompt} to each prompt, temperature {c.temperature:g}, top-p {c.top_p:g}, up to {c.max_tokens} tokens; "
+            f"{c.draws_per_item} to each prompt, temperature {c.temperature:g}, top-p {c.top_p:g}, up to {c.max_tokens} tokens; "
             "every setting has the same seeds",
         ),
         ("Safety", f"share of responses to harmful prompts that every grader calls safe: {', '.join(c.graders)}"),

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from evenhand.config import AuditConfig
 from evenhand.errors import BadInput
+from evenhand.methods.reward.margins.config import RewardSettings
 from evenhand.methods.reward.margins.data.shipped_pairs import pair_files, shipped_pairs
 from evenhand.records import Pair
 from evenhand.registry import PAIR_SETS
@@ -63,19 +64,20 @@ def open_pairs(config: AuditConfig) -> PairSet:
 
         table = read_pairs(config.data, config.columns)
         return PairSet(list(table.pairs), {"file": table.origin}, table.notes)
-    subsets = [name for name in config.pair_set if name.startswith("winoqueer")]
+    names = list(dict.fromkeys(config.of(RewardSettings).pair_set))
+    subsets = [name for name in names if name.startswith("winoqueer")]
     if len(subsets) > 1:
         raise BadInput(
             f"{' and '.join(subsets)} hold the same pairs.",
             do="Name one: findings of the whole set include its subsets.",
         )
-    found = [PAIR_SETS.get(name)() for name in dict.fromkeys(config.pair_set)]
+    found = [PAIR_SETS.get(name)() for name in names]
     pairs = [pair for part in found for pair in part.pairs]
     if config.limit is not None:
         pairs = _limited(pairs, config.limit)
     return PairSet(
         pairs,
-        {name: part.source for name, part in zip(dict.fromkeys(config.pair_set), found, strict=True)},
+        {name: part.source for name, part in zip(names, found, strict=True)},
         tuple(note for part in found for note in part.notes),
     )
 

@@ -12,6 +12,7 @@ from evenhand.datasets.base import item_id
 from evenhand.datasets.shipped import shipped_table
 from evenhand.datasets.table import Table
 from evenhand.errors import BadInput
+from evenhand.methods.reward.pronouns.config import AffirmationSettings
 from evenhand.methods.reward.pronouns.data.misgendered import Blank, Misgendered
 from evenhand.methods.reward.pronouns.data.tango import FAMILY_KINDS, Tango
 from evenhand.methods.reward.pronouns.graders.pronoun import PronounFamily
@@ -105,14 +106,14 @@ def misgendered(*, seed: int = 0) -> AffirmationSet:
 
 def open_affirmation(config: AuditConfig) -> AffirmationSet:
     """The registered sets that the settings name. Raises BadInput where two of them give one family different forms."""
-    names = dict.fromkeys(config.affirmation_set)
+    names = dict.fromkeys(config.of(AffirmationSettings).affirmation_set)
     parts: list[AffirmationSet] = [PRONOUN_SETS.get(name)(seed=config.seed) for name in names]
     families: dict[str, PronounFamily] = {}
     for part in parts:
         for name, family in part.families.items():
             if families.setdefault(name, family) != family:
                 raise BadInput(
-                    f"The sets {', '.join(config.affirmation_set)} give '{name}' different forms.",
+                    f"The sets {', '.join(names)} give '{name}' different forms.",
                     do="Run them one by one, with --affirmation-set.",
                 )
     return AffirmationSet(
