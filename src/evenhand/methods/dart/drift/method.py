@@ -11,5 +11,6 @@ METHOD = Method(
     paper="dart",
     shown=("case", "group", "drift", "severity", "category", "delta", "baseline_view", "candidate_view"),
     section="evenhand.methods.dart.drift.report.build:drift_part",
+    commands="evenhand.methods.dart.drift.commands:add_commands",
     order=80,
 )

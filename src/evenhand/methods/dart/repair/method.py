@@ -11,5 +11,6 @@ METHOD = Method(
     paper="dart",
     shown=("config", "case", "drift", "severity", "category", "delta", "baseline_view", "candidate_view"),
     section="evenhand.methods.dart.repair.report.build:dart_part",
+    commands="evenhand.methods.dart.repair.commands:add_commands",
     order=90,
 )

@@ -9,5 +9,6 @@ METHOD = Method(
     title="Prompt corpus",
     summary="a demographic safety prompt set: classified, extended, without near-duplicates",
     paper="pluralism",
+    commands="evenhand.methods.pluralism.corpus.commands:add_commands",
     order=120,
 )

@@ -12,5 +12,6 @@ METHOD = Method(
     audit="evenhand.methods.pluralism.rating.audit:PluralismAudit",
     shown=("config", "rater_id", "item_id", "paraphrase", "order", "status", "label", "value", "text"),
     section="evenhand.methods.pluralism.rating.report.build:pluralism_part",
+    commands="evenhand.methods.pluralism.rating.commands:add_commands",
     order=70,
 )

@@ -12,5 +12,6 @@ METHOD = Method(
     audit="evenhand.methods.reward.margins.audit:RewardAudit",
     shown=("policy", "stage", "group", "class", "m_ref", "m_pi", "net", "context", "harmful"),
     section="evenhand.methods.reward.margins.report.build:reward_part",
+    commands="evenhand.methods.reward.commands:add_commands",
     order=20,
 )

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from evenhand.cli import stages as command
 from evenhand.cli.main import app
 from evenhand.config import AuditConfig
+from evenhand.console import commands
+from evenhand.console.commands import Job
 from evenhand.errors import BadInput
 
 FOUR = ["--base", "organism/base", "--sft", "organism/sft", "--dpo", "organism/dpo", "--sft-dpo", "organism/aligned"]
@@ -21,10 +22,10 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[AuditConfig]:
     """The configs that the command would run."""
     found: list[AuditConfig] = []
 
-    def keep(chosen: AuditConfig, **_: Any) -> None:
-        found.append(chosen)
+    def keep(job: Job, *_: Any, **__: Any) -> None:
+        found.append(job.config)
 
-    monkeypatch.setattr(command, "carry_out", keep)
+    monkeypatch.setattr(commands, "carry_out", keep)
     return found
 
 
