@@ -60,6 +60,8 @@ def _root(
     """Measure how a safety-aligned language model treats groups of people, with the evidence behind every number."""
 
 
+_COMPLETING = "_EVENHAND_COMPLETE"
+"""Set by the shell's completion script, which asks the command what could come next."""
 _ONE_INTERRUPT = 1.0
 """Seconds in which further signals belong to the first: `timeout` and job runners signal a process and then its group."""
 _interrupted_at = -_ONE_INTERRUPT
@@ -87,7 +89,13 @@ def _on_signals(handler: Callable[[int, Any], None]) -> None:
 
 def _invoke() -> object:
     with own_lines_only():
-        code = app(prog_name="evenhand", standalone_mode=False)
+        command: Callable[..., object] = app
+        if _COMPLETING in os.environ:
+            from evenhand.console.completion import complete_values
+
+            command = typer.main.get_command(app)
+            complete_values(command)
+        code = command(prog_name="evenhand", standalone_mode=False)
     if code == boundary.INTERRUPTED:  # typer makes this of an interrupt; the commands end with SystemExit
         raise KeyboardInterrupt
     return code

@@ -111,7 +111,9 @@ def run_command(
                 ),
             ]
         )  # fmt: skip
-        return with_model_options(model, argument=argument, without=without)(run)
+        decorated = with_model_options(model, argument=argument, without=without)(run)
+        decorated.settings_model = model  # type: ignore[attr-defined]  # read for the completion of values
+        return decorated
 
     return decorate
 
