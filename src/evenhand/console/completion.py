@@ -6,6 +6,7 @@ the shell, which completes file names.
 
 from __future__ import annotations
 
+import inspect
 import re
 import typing
 from collections.abc import Callable, Iterable, Iterator
@@ -61,7 +62,19 @@ _DATASETS, _CLASSIFIERS = partial(_registered, "DATASETS"), partial(_registered,
 
 _BY_NAME: dict[str, Values] = {
     **dict.fromkeys(
-        ("models", "model", "baseline", "candidate", "base", "sft", "dpo", "sft_dpo", "reference", "judge", "generator"),
+        (
+            "models",
+            "model",
+            "baseline",
+            "candidate",
+            "base",
+            "sft",
+            "dpo",
+            "sft_dpo",
+            "reference",
+            "judge",
+            "generator",
+        ),
         _engines,
     ),
     "only": _audits,
@@ -92,26 +105,36 @@ def complete_values(command: Any, path: tuple[str, ...] = ()) -> None:
     """Give every parameter of a click command, and of the commands below it, the values that are known for it."""
     for name, part in getattr(command, "commands", {}).items():
         complete_values(part, (*path, name))
-    fields = getattr(getattr(command.callback, "settings_model", None), "model_fields", {})
-    can_resume = any(param.name == "resume" for param in command.params)
+    types = _types(command.callback)
     for param in command.params:
-        values = _values(path, param, fields[param.name].annotation if param.name in fields else None)
-        if param.name == "out" and can_resume:
+        values = _values((*path, param.name), types.get(param.name))
+        if param.name == "out" and "resume" in types:
             values = _runs
         if values is not None:
             param.shell_complete = partial(_items, param, values)
 
 
-def _values(path: tuple[str, ...], param: Any, annotation: Any) -> Values | None:
-    own = _BY_COMMAND.get((*path, param.name))
+def _types(callback: Any) -> dict[str, Any]:
+    """The types of a command's parameters; of settings, those of the model, which know the choices."""
+    if callback is None:
+        return {}
+    parameters = inspect.signature(callback, eval_str=True).parameters.values()
+    fields = getattr(getattr(callback, "settings_model", None), "model_fields", {})
+    types = {one.name: one.annotation for one in parameters}
+    choices = {name: one.annotation for name, one in fields.items() if "Path" not in str(types.get(name))}
+    return types | choices
+
+
+def _values(path: tuple[str, ...], annotation: Any) -> Values | None:
+    own = _BY_COMMAND.get(path)
     if own is not None:
         return own
     choices = [(str(choice), "") for choice in _choices(annotation)]
     if choices:
         return lambda: choices
     # A table of models is a file, although the option is called like the argument that takes engines.
-    is_file = param.name != "run" and "path" in str(getattr(param.type, "name", "")).lower()
-    return None if is_file else _BY_NAME.get(param.name)
+    is_file = "Path" in str(annotation) and path[-1] != "run"
+    return None if is_file else _BY_NAME.get(path[-1])
 
 
 def _choices(annotation: Any) -> Iterator[Any]:

@@ -62,9 +62,9 @@ def test_several_families_from_a_file(made: list[AuditConfig], tmp_path: Path) -
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("a,rlhf,x,\n", "row 1: 'rlhf' is no stage"),
+        ("a,rlhf,x,\n", "row 1: Unknown stage 'rlhf'"),
         ("a,base,,\n", "row 1: .*engine spec is missing"),
-        ("a,base,x,\na,base,y,\n", "row 2: .*stands there twice"),
+        ("a,base,x,\na,base,y,\n", "row 2: .*is listed twice"),
         ("a,base,x,0.1\na,sft,y,0.2\n", "different betas"),
         ("a,base,x,one\na,sft,y,one\n", "not a number"),
         ("a,base,x,\n", "one stage only"),
