@@ -229,5 +229,5 @@ def test_the_plan_of_another_command_is_left_as_it_is() -> None:
 
 
 def test_a_set_that_nobody_registered_is_named_with_those_that_are() -> None:
-    with pytest.raises(BadInput, match=r"No affirmation set is called 'tangle'\. Known: shipped, tango, misgendered"):
+    with pytest.raises(BadInput, match=r"No pronoun set is called 'tangle'\. Known: misgendered, shipped, tango"):
         open_affirmation(make_config(affirmation_set=("tangle",)))

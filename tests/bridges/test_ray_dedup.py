@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from evenhand.bridges.ray_dedup import find_duplicates_on_ray
-from evenhand.cli.corpus import app
+from evenhand.cli.main import app
 from evenhand.errors import BadInput
 from evenhand.methods.pluralism.corpus.config import DedupConfig
 from evenhand.methods.pluralism.corpus.reading import RowFile
@@ -62,6 +62,6 @@ def test_without_ray_the_error_says_so(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(BadInput, match=r"needs ray, which is not here. Install it: pip install 'evenhand\[scale\]'"):
         find_duplicates_on_ray(RowFile(path), DedupConfig())
-    told = CliRunner().invoke(app, ["dedup", str(path), "--out", str(tmp_path / "out"), "--ray", "local"])
+    told = CliRunner().invoke(app, ["corpus", "dedup", str(path), "--out", str(tmp_path / "out"), "--ray", "local"])
     assert isinstance(told.exception, BadInput)
     assert not (tmp_path / "out").exists()

@@ -15,10 +15,11 @@ import pytest
 from pydantic import BaseModel
 from typer.testing import CliRunner
 
-from evenhand.cli.exit_codes import EXIT_CODES
 from evenhand.cli.main import app
-from evenhand.cli.options import option_name
 from evenhand.config import audit_settings
+from evenhand.console import boundary
+from evenhand.console.boundary import EXIT_CODES
+from evenhand.console.options import option_name
 from evenhand.extras import EXTRAS
 from evenhand.methods.dart.drift.config import DriftConfig
 from evenhand.methods.dart.repair.config import DartConfig
@@ -126,11 +127,13 @@ def test_the_exit_codes_are_the_same_in_help_readme_and_docs() -> None:
 
 
 def test_no_command_ends_with_a_code_that_is_not_documented() -> None:
-    ends = re.compile(r"(?:typer\.Exit|sys\.exit|SystemExit)\((\d+)\)")
+    ends = re.compile(r"(?:typer\.Exit|sys\.exit|SystemExit)\((?:boundary\.)?(\d+|[A-Z_]+)\)")
+    package = ROOT / "src" / "evenhand"
+    files = [*package.glob("cli/*.py"), *package.glob("console/*.py"), *package.glob("methods/**/commands.py")]
     used = {
-        int(code) for file in (ROOT / "src/evenhand/cli").glob("*.py") for code in ends.findall(file.read_text("utf-8"))
+        int(getattr(boundary, code, code)) for file in files for code in ends.findall(file.read_text(encoding="utf-8"))
     }
-    assert used
+    assert used >= {boundary.TOO_MANY_ROWS, boundary.INTERRUPTED}
     assert used <= set(EXIT_CODES)
 
 

@@ -312,7 +312,7 @@ def test_a_password_in_a_url_is_refused_and_not_repeated(
 def test_continue_with_hides_a_key_however_short(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from evenhand.cli.running import resumable
+    from evenhand.console.commands import resumable
 
     monkeypatch.setattr(sys, "argv", ["evenhand", "audit", "openai/m", "--base-url", "http://h/v1?api_key=ab"])
     with pytest.raises(SystemExit, match="130"), resumable(Path("run"), named=False):

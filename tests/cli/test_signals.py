@@ -12,7 +12,8 @@ import pytest
 # The command hands itself signals: one while it works, the others while it ends.
 SCRIPT = """
 import os, signal, sys, time
-from evenhand.cli import boundary, main
+from evenhand.cli import main
+from evenhand.console import boundary
 
 FIRST, LATER, AFTER = (int(word) for word in sys.argv[1:4])
 WAIT = float(sys.argv[4])

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from evenhand.cli import screens
+from evenhand.console import screens
 
 Kind = Literal[
     "methods", "audits", "engines", "datasets", "pair-sets", "pronoun-sets", "difference-sets", "transfer-sets",

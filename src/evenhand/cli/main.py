@@ -1,4 +1,4 @@
-"""The command `evenhand`: its groups, and the exit codes they share."""
+"""The command `evenhand`: its commands and groups, signals, and the exit code."""
 
 from __future__ import annotations
 
@@ -11,49 +11,39 @@ from typing import Annotated, Any
 
 import typer
 
-from evenhand.cli import (
-    audit,
-    boundary,
-    corpus,
-    datasets,
-    drift,
-    exit_codes,
-    listing,
-    organism,
-    rate,
-    repair,
-    runs,
-    serve,
-    stages,
-    sweep,
-)
-from evenhand.cli.options import GroupedCommand
-from evenhand.cli.quiet import own_lines_only
+from evenhand.cli import audit, datasets, listing, organism, runs, serve
+from evenhand.console import boundary
+from evenhand.console.options import GroupedCommand
+from evenhand.console.streams import own_lines_only
+from evenhand.registry import METHODS, load_target
 from evenhand.version import __version__
 
 app = typer.Typer(
     name="evenhand",
     help="Measure how a safety-aligned language model treats groups of people, with the evidence behind every number.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    epilog=exit_codes.epilog(),
+    epilog=boundary.epilog(),
 )
-app.command("audit", cls=GroupedCommand)(audit.audit)
-app.command("stages", cls=GroupedCommand)(stages.stages)
-app.command("drift")(drift.drift)
-app.command("rate", cls=GroupedCommand)(rate.rate)
-app.command("serve")(serve.serve)
-app.command("report")(runs.report)
-app.command("show")(runs.show)
-app.command("sample")(runs.sample)
-app.command("list")(listing.list_registered)
-app.add_typer(repair.app, name="repair")
-app.add_typer(sweep.app, name="sweep")
-app.add_typer(corpus.app, name="corpus")
-app.add_typer(datasets.app, name="datasets")
-app.add_typer(organism.app, name="organism")
+
+
+def _add_commands() -> None:
+    """The shared commands, and those that each method declares."""
+    app.command("audit", cls=GroupedCommand)(audit.audit)
+    datasets.add_commands(app)
+    for method in METHODS:
+        if method.commands:
+            load_target(method.commands)(app)
+    app.command("serve")(serve.serve)
+    app.command("report")(runs.report)
+    app.command("show")(runs.show)
+    app.command("sample")(runs.sample)
+    app.command("list")(listing.list_registered)
+    app.add_typer(organism.app, name="organism")
+
+
+_add_commands()
 
 
 def _version(wanted: bool) -> None:
@@ -71,6 +61,8 @@ def _root(
     """Measure how a safety-aligned language model treats groups of people, with the evidence behind every number."""
 
 
+_COMPLETING = "_EVENHAND_COMPLETE"
+"""Set by the shell's completion script, which asks the command what could come next."""
 _ONE_INTERRUPT = 1.0
 """Seconds in which further signals belong to the first: `timeout` and job runners signal a process and then its group."""
 _interrupted_at = -_ONE_INTERRUPT
@@ -87,7 +79,7 @@ def _interrupt(signum: int, frame: Any) -> None:
 def _end_at_once(signum: int, frame: Any) -> None:
     """A further signal while the command is ending: finished work is in the journal, so nothing is lost by ending now."""
     if time.monotonic() - _interrupted_at >= _ONE_INTERRUPT:
-        os._exit(exit_codes.INTERRUPTED)
+        os._exit(boundary.INTERRUPTED)
 
 
 def _on_signals(handler: Callable[[int, Any], None]) -> None:
@@ -98,14 +90,20 @@ def _on_signals(handler: Callable[[int, Any], None]) -> None:
 
 def _invoke() -> object:
     with own_lines_only():
-        code = app(prog_name="evenhand", standalone_mode=False)
-    if code == exit_codes.INTERRUPTED:  # typer makes this of an interrupt; the commands end with SystemExit
+        command: Callable[..., object] = app
+        if _COMPLETING in os.environ:
+            from evenhand.console.completion import complete_values
+
+            command = typer.main.get_command(app)
+            complete_values(command)
+        code = command(prog_name="evenhand", standalone_mode=False)
+    if code == boundary.INTERRUPTED:  # typer makes this of an interrupt; the commands end with SystemExit
         raise KeyboardInterrupt
     return code
 
 
 def main() -> None:
-    """Run the command line and end the process with one of the codes of `evenhand.cli.exit_codes`."""
+    """Run the command line and end the process with one of the codes of `evenhand.console.boundary`."""
     _on_signals(_interrupt)
     code = boundary.guarded(_invoke)
     _on_signals(_end_at_once)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from evenhand.cli import screens
+from evenhand.console import screens
 from evenhand.wording import ORGANISM_NOTICE
 
 app = typer.Typer(

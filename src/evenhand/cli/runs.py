@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evenhand.cli import screens
+from evenhand.console import screens
 from evenhand.errors import BadInput
 
 if TYPE_CHECKING:

@@ -8,14 +8,14 @@ from typing import Any
 from rich.text import Text
 
 from evenhand.bridges.serve.config import LOOPBACK, ServeConfig
-from evenhand.cli.options import with_model_options
+from evenhand.console.options import with_model_options
 
 
 @with_model_options(ServeConfig, argument="model")
 def serve(settings: dict[str, Any]) -> None:
     """Serve a local model for trying, OpenAI-compatible, with a TSDI correction if given; needs evenhand[serve]."""
-    from evenhand.cli.screens import console
     from evenhand.config import checked
+    from evenhand.console.screens import console
     from evenhand.extras import need
     from evenhand.safe_text import terminal_safe
 

@@ -10,22 +10,15 @@ from evenhand.engines.base import Engine
 from evenhand.errors import BadInput
 from evenhand.organisms import refuse_curator
 from evenhand.redact import public
+from evenhand.runs.lifecycle import engine_options
 from evenhand.runs.respond import Configuration
 from evenhand.text_input import read_text
 
 
 def _open(spec: str, config: AuditConfig, cache: Path | None) -> Engine:
-    from evenhand.engines.spec import EngineOptions, open_engine
+    from evenhand.engines.spec import open_engine
 
-    options = EngineOptions(
-        device=config.device,
-        dtype=config.dtype,
-        batch_tokens=config.batch_tokens,
-        base_url=config.base_url,
-        concurrency=config.concurrency,
-        plain=config.plain,
-    )
-    return open_engine(spec, cache=cache, options=options)
+    return open_engine(spec, cache=cache, options=engine_options(config))
 
 
 def open_configurations(config: AuditConfig, cache: Path | None) -> list[Configuration]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -64,14 +65,16 @@ class Run:
     def __init__(self, folder: Path, manifest: dict[str, Any]):
         self.folder = folder
         self.manifest = manifest
+        self.results: list[Any] = []
         self._lock: BaseFileLock | None = None
+        self._clock = time.monotonic()
 
     @classmethod
     def start(cls, folder: Path, plan: Mapping[str, Any], *, resume: bool) -> Run:
-        """Make the folder, or with ``resume`` take up the run that stands there.
+        """Make the folder, or with ``resume`` continue the run that it holds.
 
-        Raises BadInput where the folder already holds a run and ``resume`` is off, where the plans differ (every
-        difference is named), or where another process holds the run.
+        Raises BadInput if the folder already holds a run and ``resume`` is off, if the plans differ (every difference is
+        named), or if another process is writing the run.
         """
         hide_environment()
         hide_urls(plan)
@@ -201,16 +204,28 @@ class Run:
             if name.startswith(f"{audit}/") and not (self.folder / name).is_file():
                 raise BadInput("The table is missing.", file=self.folder / name, do="Restore it from a copy.")
 
-    def record(self, result: Any, seconds: float) -> None:
-        """Note in the manifest how long an audit took, and its counts and facts."""
-        self.manifest["timings"][result.audit] = round(seconds, 3)
-        self.manifest["audits"][result.audit] = {"rows": result.rows, "missing": result.missing, **result.facts}
+    def start_clock(self) -> None:
+        """Count the time of the next result from now, not from the start of the run or the result before."""
+        self._clock = time.monotonic()
 
-    def finish(self, results: Iterable[Any]) -> None:
-        """Write the findings of every audit, and mark the run as done."""
-        self.write_findings({result.audit: result for result in results})
-        tables = sorted(path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*.parquet"))
-        self.manifest["tables"] = tables
+    def note(self, audit: str, facts: Mapping[str, Any]) -> None:
+        """Save the facts of an audit in the manifest, and its time in seconds since the clock was started."""
+        self.manifest["timings"][audit] = round(time.monotonic() - self._clock, 3)
+        self.manifest["audits"][audit] = dict(facts)
+        self.save()
+        self.start_clock()
+
+    def record(self, result: Any) -> None:
+        """Keep an `evenhand.runs.method.AuditResult` for the findings; note its time, counts and facts in the manifest."""
+        self.results.append(result)
+        self.note(result.audit, {"rows": result.rows, "missing": result.missing, **result.facts})
+
+    def finish(self) -> None:
+        """Write the findings of the recorded results, where there are any, and mark the run as done."""
+        if self.results:
+            self.write_findings({result.audit: result for result in self.results})
+            tables = sorted(path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*.parquet"))
+            self.manifest["tables"] = tables
         self.manifest["state"] = "done"
         self.save()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -17,14 +16,11 @@ from evenhand.errors import BadInput
 from evenhand.redact import public
 from evenhand.registry import audits as known_audits
 from evenhand.registry import open_audit
+from evenhand.runs import lifecycle
 from evenhand.runs.method import Audit, AuditResult, Context
-from evenhand.runs.observed import Observations
 from evenhand.runs.respond import Announce, Configuration, Progress
-from evenhand.runs.run import Run, input_checksum
+from evenhand.runs.run import Run
 from evenhand.runs.stages import with_organism_stages
-
-# Settings that change how fast, never what: they may differ between a run and its resumption.
-_NOT_IN_PLAN = frozenset({"concurrency", "max_failed"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +77,8 @@ def _opened(config: AuditConfig, cache: Path | None, verbs: frozenset[str]) -> I
     opened = _Opened(
         configurations, open_others(config, configurations, cache) if verbs else {}, open_judge(config, cache)
     )
-    try:
+    with lifecycle.closing_engines(opened.by_role()):
         yield opened
-    finally:
-        for engine in {id(engine): engine for engine in opened.by_role().values()}.values():
-            engine.close()
 
 
 def chosen_audits(config: AuditConfig) -> tuple[list[Audit], dict[str, str]]:
@@ -137,15 +130,7 @@ def plan_of(
     config: AuditConfig, audits: Sequence[Audit], engines: dict[str, Engine], sources: dict[str, Any]
 ) -> dict[str, Any]:
     """All that decides the numbers of a run, as plain values; ``sources`` is audit name to where its items come from."""
-    settings = config.model_dump(mode="json", exclude=set(_NOT_IN_PLAN))
-    identities = {role: engine.identity().row() for role, engine in engines.items()}
-    return {
-        "config": settings,
-        "audits": [audit.name for audit in audits],
-        "identities": identities,
-        "inputs": [input_checksum(path) for path in config.files],
-        "sources": {audit.name: sources[audit.name] for audit in audits},
-    }
+    return lifecycle.plan_of(config, {audit.name: sources[audit.name] for audit in audits}, engines, files=config.files)
 
 
 def estimate_audits(
@@ -183,30 +168,20 @@ def run_audits(
     """
     config = with_organism_stages(config)
     audits, left_out = chosen_audits(config)
-    sources = {
-        audit.name: audit.inputs(config) for audit in audits
-    }  # refuses what cannot be used, before a model is loaded
+    # Refuses what cannot be used, before a model is loaded.
+    sources = {audit.name: audit.inputs(config) for audit in audits}
     verbs = frozenset().union(*(audit.verbs(config) for audit in audits))
     with _opened(config, cache, verbs) as opened:
         audits = _served(audits, config, opened, left_out)
-        run = Run.start(folder, plan_of(config, audits, opened.by_role(), sources), resume=resume)
-        try:
-            observed = Observations(run, opened.by_role())
+        engines = opened.by_role()
+        plan = plan_of(config, audits, engines, sources)
+        with lifecycle.started(folder, plan, resume=resume, engines=engines) as run:
             run.manifest["left_out"] = left_out
-            results = []
-            if announce is not None and opened.by_role():
-                measure_on(opened.by_role().values())
-                context = Context(config, opened.configurations, opened.judge, run, progress, opened.others)
+            context = Context(config, opened.configurations, opened.judge, run, progress, opened.others)
+            if announce is not None and engines:
+                measure_on(engines.values())
                 announce([row for audit in audits for row in audit.estimate(context)])
+            run.start_clock()
             for audit in audits:
-                began = time.monotonic()
-                result = audit.run(Context(config, opened.configurations, opened.judge, run, progress, opened.others))
-                results.append(result)
-                run.record(result, time.monotonic() - began)
-                run.save()
-            observed.to_manifest()
-            run.finish(results)
-            observed.finish()
-        finally:
-            run.release()
-    return Outcome(run, results, left_out)
+                run.record(audit.run(context))
+    return Outcome(run, run.results, left_out)

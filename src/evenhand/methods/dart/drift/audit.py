@@ -6,7 +6,6 @@ are engine specs, or two files of responses.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ import polars as pl
 
 from evenhand.engines.base import Engine, Estimate, Sampling
 from evenhand.engines.probing import measure_on
-from evenhand.engines.spec import EngineOptions, open_engine
+from evenhand.engines.spec import open_engine
 from evenhand.errors import BadInput
 from evenhand.methods.dart.difference.data.cases import Case, Cases
 from evenhand.methods.dart.difference.entry import ANALYSIS, items_of
@@ -28,9 +27,10 @@ from evenhand.methods.dart.drift.outputs import Outputs, Pairing, outputs_from, 
 from evenhand.methods.dart.drift.table import Auditor, drift_table
 from evenhand.methods.dart.drift.verdict import drift_caveats, drift_headlines, drift_verdict
 from evenhand.redact import public
+from evenhand.runs.lifecycle import closing_engines, engine_options, plan_of, started
 from evenhand.runs.method import AuditResult
 from evenhand.runs.respond import Announce, Configuration, Progress, requests_for, respond
-from evenhand.runs.run import Run, input_checksum
+from evenhand.runs.run import Run
 from evenhand.runs.tables import write_table
 from evenhand.wording import ORGANISM_NOTICE, is_organism
 
@@ -92,18 +92,11 @@ def _cases(config: DriftConfig) -> tuple[Cases, list[Case]]:
 
 
 def _plan(config: DriftConfig, engines: dict[str, Engine], cases: Sequence[Case], origin: str) -> dict[str, Any]:
-
     files = [Path(spec) for spec in (config.baseline, config.candidate) if is_file(spec)]
-    files += [config.data] if config.data is not None else []
-    settings = config.model_dump(mode="json", exclude={"concurrency", "max_failed"})
-    identities = {role: engine.identity().row() for role, engine in engines.items()}
-    return {
-        "config": {**settings, "models": [settings["candidate"]]},
-        "audits": [AUDIT],
-        "identities": identities,
-        "inputs": [input_checksum(path) for path in files],
-        "sources": {AUDIT: {"origin": origin, "cases": len(cases)}},
-    }
+    return plan_of(
+        config, {AUDIT: {"origin": origin, "cases": len(cases)}}, engines, files=[*files, config.data],
+        settings={"models": [config.candidate]},
+    )  # fmt: skip
 
 
 def run_drift(
@@ -117,19 +110,16 @@ def run_drift(
     """
     scorers = open_scorers(config.scorers)
     from_files = is_file(config.baseline)
-    options = EngineOptions(
-        device=config.device, dtype=config.dtype, concurrency=config.concurrency, base_url=config.base_url
-    )
-    engines: dict[str, Engine] = {}
-    try:
+    options = engine_options(config)
+    with closing_engines() as engines:
         if from_files:
             cases, baseline = read_outputs(Path(config.baseline), config.columns or None)
             candidate = _candidate_file(config, cases)
             pair_up(cases, baseline, candidate)
-            origin, told = config.baseline, []
+            origin, remarks = config.baseline, []
         else:
             found, cases = _cases(config)
-            origin, told = found.origin, _told(found)
+            origin, remarks = found.origin, _remarks(found)
             for role, spec in (("baseline", config.baseline), ("candidate", config.candidate)):
                 engines[role] = open_engine(spec, cache=cache, options=options)
         if config.judge not in (None, RULE_JUDGE):
@@ -139,9 +129,7 @@ def run_drift(
             config.judge_all, config.strict,
         )  # fmt: skip
         config = public(config)  # every engine is open: from here on it is only written down
-        run = Run.start(folder, _plan(config, engines, cases, origin), resume=resume)
-        try:
-            began = time.monotonic()
+        with started(folder, _plan(config, engines, cases, origin), resume=resume) as run:
             null: Outputs | None = None
             if not from_files:
 
@@ -159,14 +147,8 @@ def run_drift(
                 candidate = drawn("candidate", "candidate", config.sampling)
                 if "null" in stages:
                     null = drawn("baseline", "null", again)
-            result = _audited(config, run, cases, baseline, candidate, null, auditor, told)
-            run.record(result, time.monotonic() - began)
-            run.finish([result])
-        finally:
-            run.release()
-    finally:
-        for engine in engines.values():
-            engine.close()
+            result = _audited(config, run, cases, baseline, candidate, null, auditor, remarks)
+            run.record(result)
     return run, result
 
 
@@ -185,8 +167,8 @@ def _costs(
     return rows
 
 
-def _told(found: Cases) -> list[str]:
-    """What is said of the cases themselves, and of the rows that were left out."""
+def _remarks(found: Cases) -> list[str]:
+    """Notes on the cases themselves, and on the rows that were left out."""
     left = found.rejected
     return [*found.notes, *([f"{len(left)} rows were left out, the first because {left[0][1]}."] if left else [])]
 
@@ -211,7 +193,7 @@ def _table(cases: Sequence[Case], a: Outputs, b: Outputs, auditor: Auditor) -> t
 
 def _audited(
     config: DriftConfig, run: Run, cases: Sequence[Case], baseline: Outputs, candidate: Outputs, null: Outputs | None,
-    auditor: Auditor, told: Sequence[str],
+    auditor: Auditor, remarks: Sequence[str],
 ) -> AuditResult:  # fmt: skip
     names = config.candidate, config.baseline
     pairs, pairing = _table(cases, baseline, candidate, auditor)
@@ -226,7 +208,7 @@ def _audited(
     judged = auditor.judge is not None
     lost = int(pairs["drift"].is_null().sum())
     caveats = [ORGANISM_NOTICE] if is_organism(names) else []
-    caveats += [*drift_caveats(judged=judged, null=null is not None), *told]
+    caveats += [*drift_caveats(judged=judged, null=null is not None), *remarks]
     if pairing.failed:
         caveats.append(f"{len(pairing.failed)} pairs have no output on one side and are left out.")
     return AuditResult(

@@ -20,5 +20,6 @@ METHOD = Method(
             "a small word list: mild insults and generalising phrases, 0 to 1",
         ),
     ),
+    commands="evenhand.methods.dart.drift.commands:add_commands",
     order=80,
 )

@@ -6,14 +6,13 @@ Specification 2 to 4. ``inductive`` audits and repairs on the validation split a
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from evenhand.config import make_config
 from evenhand.engines.base import Engine
-from evenhand.engines.spec import EngineOptions, open_engine
+from evenhand.engines.spec import open_engine
 from evenhand.errors import BadInput, EngineError
 from evenhand.methods.dart.difference.data.cases import Case, Cases
 from evenhand.methods.dart.difference.data.split import check_disjoint, published_split, scenario_split
@@ -30,11 +29,12 @@ from evenhand.methods.dart.repair.scripted import ScriptedTeacher, check_shipped
 from evenhand.methods.dart.repair.stages import distilled, repaired, trained, training_rows
 from evenhand.methods.dart.repair.teacher import EngineTeacher, Teacher
 from evenhand.methods.dart.repair.weights import check_weights
-from evenhand.methods.dart.repair.work import AGAIN, AUDIT, DISTILLED, M0, Work, models_options
+from evenhand.methods.dart.repair.work import AGAIN, AUDIT, DISTILLED, M0, Work
 from evenhand.redact import public
+from evenhand.runs.lifecycle import closing_engines, engine_options, plan_of, started
 from evenhand.runs.method import AuditResult
 from evenhand.runs.respond import Progress
-from evenhand.runs.run import Run, input_checksum
+from evenhand.runs.run import Run
 
 SPLITS = ("train", "val", "test")
 OFFLINE = {"teacher": ("scripted",), "judge": (RULE_JUDGE,), "second": ("echo", RULE_JUDGE)}
@@ -77,20 +77,11 @@ def _judges(config: DartConfig, engines: dict[str, Engine]) -> tuple[DriftJudge 
 def _plan(
     config: DartConfig, engines: dict[str, Engine], found: Cases, splits: dict[str, list[Case]]
 ) -> dict[str, Any]:
-    identities = {role: engine.identity().row() for role, engine in engines.items()}
-    return {
-        "config": {**config.model_dump(mode="json", exclude={"concurrency", "max_failed"}), "models": [config.model]},
-        "audits": [AUDIT],
-        "identities": identities,
-        "inputs": [input_checksum(config.data)] if config.data is not None else [],
-        "sources": {
-            AUDIT: {
-                "origin": found.origin,
-                "checksums": dict(found.checksums),
-                **{k: len(v) for k, v in splits.items()},
-            }
-        },
-    }
+    sizes = {part: len(cases) for part, cases in splits.items()}
+    return plan_of(
+        config, {AUDIT: {"origin": found.origin, "checksums": dict(found.checksums), **sizes}}, engines, files=[config.data],
+        settings={"models": [config.model]},
+    )  # fmt: skip
 
 
 def run_dart(
@@ -108,9 +99,9 @@ def run_dart(
     found, splits = split_cases(config)
     if config.teacher == "scripted":
         check_shipped(found.cases)
-    options = EngineOptions(**models_options(config))
-    engines: dict[str, Engine] = {"model": open_engine(config.model, options=options)}
-    try:
+    options = engine_options(config)
+    with closing_engines() as engines:
+        engines["model"] = open_engine(config.model, options=options)
         for role, spec in (("teacher", config.teacher), ("judge", config.judge), ("second", config.second or "echo")):
             if spec not in OFFLINE[role]:
                 engines[role] = open_engine(spec, cache=cache, options=options)
@@ -122,21 +113,13 @@ def run_dart(
             else ScriptedTeacher(config.seed)
         )
         shown = public(config)
-        run = Run.start(folder, _plan(shown, engines, found, splits), resume=resume)
-        try:
-            began = time.monotonic()
+        with started(folder, _plan(shown, engines, found, splits), resume=resume) as run:
             work = Work(run, shown, splits, teacher, auditor, options, progress, cache)
             work.own_judge = _same(config, engines)
             checkpoint: Any = engines["model"]
             result = _carried_out(work, found, weights, checkpoint.checkpoint.folder)
-            run.record(result, time.monotonic() - began)
             write_card(work, result)
-            run.finish([result])
-        finally:
-            run.release()
-    finally:
-        for engine in engines.values():
-            engine.close()
+            run.record(result)
     return run, result
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
@@ -97,13 +96,3 @@ class Work:
 
 def _slug(name: str) -> str:
     return name.replace(" (", "-").replace(")", "")
-
-
-def models_options(config: DartConfig) -> dict[str, Any]:
-    """Engine options of the settings."""
-    return {
-        "device": config.device,
-        "dtype": config.dtype,
-        "concurrency": config.concurrency,
-        "base_url": config.base_url,
-    }

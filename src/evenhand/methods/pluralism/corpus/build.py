@@ -6,7 +6,6 @@ and ends with the same bytes.
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from evenhand.methods.pluralism.corpus.profiles import PromptSet, open_prompts, 
 from evenhand.methods.pluralism.corpus.quality import spot_sample
 from evenhand.methods.pluralism.corpus.split import split_by_group
 from evenhand.redact import public
+from evenhand.runs.lifecycle import closing_engines, engine_options, plan_of, started
 from evenhand.runs.run import Run
 
 if TYPE_CHECKING:
@@ -87,37 +87,25 @@ def run_build(
     found = open_prompts(
         config.items, config.columns or None, config.data_root, licence=config.licence, with_reply=config.with_reply
     )
-    opened: dict[str, Engine] = {} if engines is not None else _opened(config, cache)
-    used = engines if engines is not None else opened
-    try:
+    opened: Mapping[str, Engine] = {} if engines is not None else _opened(config, cache)
+    with closing_engines(opened):
+        used = engines if engines is not None else opened
         classifier = Classifier(
             used["classifier"], delta=config.delta, mode=config.mode, max_tokens=config.classifier_tokens
         )
         shown = public(config.model_copy(update={role: used[role].spec for role in ROLES}))
-        run = Run.start(folder, _plan(shown, used, found, classifier.mode), resume=resume)
-        try:
-            began = time.monotonic()
+        with started(folder, _plan(shown, used, found, classifier.mode), resume=resume) as run:
             work = _Work(run, shown, found, used, progress)
             facts = _carried_out(work, classifier)
-            run.manifest["timings"][AUDIT] = round(time.monotonic() - began, 3)
-            run.manifest["audits"][AUDIT] = {"rows": facts["rows"]["final"], "missing": facts["rows"]["unlabelled"]}
-            run.manifest["state"] = "done"
-            run.save()
-        finally:
-            run.release()
-    finally:
-        for engine in {id(engine): engine for engine in opened.values()}.values():
-            engine.close()
+            run.note(AUDIT, {"rows": facts["rows"]["final"], "missing": facts["rows"]["unlabelled"]})
     return Built(run, work.folder, facts)
 
 
 def _opened(config: BuildConfig, cache: Path | None) -> dict[str, Engine]:
     """The engines by role; one engine where both are the same model."""
-    from evenhand.engines.spec import EngineOptions, open_engine
+    from evenhand.engines.spec import open_engine
 
-    options = EngineOptions(
-        device=config.device, dtype=config.dtype, concurrency=config.concurrency, base_url=config.base_url
-    )
+    options = engine_options(config)
     first = open_engine(config.classifier, cache=cache, options=options)
     if config.generator == config.classifier:
         return {"classifier": first, "generator": first}
@@ -129,18 +117,12 @@ def _opened(config: BuildConfig, cache: Path | None) -> dict[str, Engine]:
 
 
 def _plan(config: BuildConfig, engines: Mapping[str, Engine], found: PromptSet, mode: str) -> dict[str, Any]:
-    identities = {role: engine.identity().row() for role, engine in engines.items()}
-    settings = config.model_dump(mode="json", exclude={"concurrency", "data_root"})
-    return {
-        "config": {**settings, "models": sorted({engines[role].spec for role in ROLES})},
-        "audits": [AUDIT],
-        "identities": identities,
-        "mode": mode,
-        "wording": {"classifier": classifier_words(), "generator": generator_words()},
-        "sources": {
-            AUDIT: {"origin": found.origin, "checksums": dict(found.checksums), "texts": len(found.prompts)},
-        },
-    }
+    source = {"origin": found.origin, "checksums": dict(found.checksums), "texts": len(found.prompts)}
+    return plan_of(
+        config, {AUDIT: source}, engines, exclude={"data_root"}, mode=mode,
+        settings={"models": sorted({engines[role].spec for role in ROLES})},
+        wording={"classifier": classifier_words(), "generator": generator_words()},
+    )  # fmt: skip
 
 
 def _reopen(work: _Work) -> None:

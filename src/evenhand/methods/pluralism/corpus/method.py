@@ -10,5 +10,6 @@ METHOD = Method(
     summary="a demographic safety prompt set: classified, extended, without near-duplicates",
     paper="pluralism",
     rows="prompts",
+    commands="evenhand.methods.pluralism.corpus.commands:add_commands",
     order=120,
 )

@@ -42,6 +42,7 @@ METHOD = Method(
             Entry("dices-990", f"{_DATA}.dices:open_990", "DICES: ratings by people of 990 conversations"),
         ),
     },
+    commands="evenhand.methods.pluralism.rating.commands:add_commands",
     order=70,
 )
 

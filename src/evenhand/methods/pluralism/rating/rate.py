@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,36 +20,26 @@ from evenhand.methods.pluralism.rating.table import PEOPLE, items_frame, items_o
 from evenhand.methods.pluralism.rating.verdict import people_verdict
 from evenhand.methods.pluralism.rating.words import methods
 from evenhand.organisms import refuse_curator
+from evenhand.runs.lifecycle import closing_engines, engine_options, plan_of, started
 from evenhand.runs.method import AuditResult
 from evenhand.runs.respond import Announce, Configuration, Progress
-from evenhand.runs.run import Run, input_checksum
+from evenhand.runs.run import Run
 from evenhand.runs.tables import write_table
-
-_NOT_IN_PLAN = {"concurrency", "max_failed"}
 
 
 def _opened(config: PluralismConfig, cache: Path | None) -> list[Configuration]:
-    from evenhand.engines.spec import EngineOptions, open_engine
+    from evenhand.engines.spec import open_engine
 
-    options = EngineOptions(
-        device=config.device, dtype=config.dtype, concurrency=config.concurrency, base_url=config.base_url, plain=config.plain
-    )  # fmt: skip
     for spec in config.models:
         refuse_curator(spec)
-    engines = [open_engine(spec, cache=cache, options=options) for spec in config.models]
+    engines = [open_engine(spec, cache=cache, options=engine_options(config)) for spec in config.models]
     return [Configuration(engine.spec, engine) for engine in engines]
 
 
 def _plan_of(config: PluralismConfig, engines: Mapping[str, Engine], sources: dict[str, Any]) -> dict[str, Any]:
-    settings = config.model_dump(mode="json", exclude=_NOT_IN_PLAN)
-    settings["models"] = list(engines)
-    identities = {role: engine.identity().row() for role, engine in engines.items()}
     named = [config.ratings, *(Path(name) for name in (config.rating_set, config.human_ratings) if name)]
-    files = [path for path in named if path is not None and path.is_file()]
-    return {
-        "config": settings, "audits": [AUDIT], "identities": identities,
-        "inputs": [input_checksum(path) for path in dict.fromkeys(files)], "sources": {AUDIT: sources},
-    }  # fmt: skip
+    files = dict.fromkeys(path for path in named if path is not None and path.is_file())
+    return plan_of(config, {AUDIT: sources}, engines, files=files, settings={"models": list(engines)})
 
 
 def _nothing(what: str, done: int, total: int) -> None:
@@ -65,13 +54,10 @@ def estimate_rating(
         raise BadInput("There is no model to be asked, so nothing costs anything.", do="Name a model.")
     plan = make_plan(config)
     configurations = _opened(config, cache)
-    try:
+    with closing_engines({model.label: model.engine for model in configurations}) as engines:
         if probe:
-            measure_on(model.engine for model in configurations)
+            measure_on(engines.values())
         return estimates_of(config, plan, configurations)
-    finally:
-        for model in configurations:
-            model.engine.close()
 
 
 def run_rating(
@@ -93,12 +79,9 @@ def run_rating(
     table = read_people(config.ratings, config) if config.ratings is not None else None
     plan = make_plan(config) if table is None else None
     configurations = _opened(config, cache) if plan is not None else []
-    try:
-        engines = {model.label: model.engine for model in configurations}
+    with closing_engines({model.label: model.engine for model in configurations}) as engines:
         sources = sources_of(config, plan) if plan is not None else people_source(table) if table is not None else {}
-        run = Run.start(folder, _plan_of(config, engines, sources), resume=resume)
-        try:
-            began = time.monotonic()
+        with started(folder, _plan_of(config, engines, sources), resume=resume) as run:
             if plan is not None:
                 if announce is not None:
                     measure_on(engines.values())
@@ -107,13 +90,7 @@ def run_rating(
             else:
                 assert table is not None
                 result = _measured(config, table, run)
-            run.record(result, time.monotonic() - began)
-            run.finish([result])
-        finally:
-            run.release()
-    finally:
-        for model in configurations:
-            model.engine.close()
+            run.record(result)
     return run, result
 
 

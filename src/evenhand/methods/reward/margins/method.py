@@ -46,6 +46,7 @@ METHOD = Method(
             Entry("winoqueer-broad", f"{_DATA}.pair_sets:winoqueer_broad", "its 16,004 pairs against cisgender people"),
         )
     },
+    commands="evenhand.methods.reward.commands:add_commands",
     order=20,
 )
 

@@ -12,5 +12,6 @@ METHOD = Method(
     rows="tokens",
     shown=("position", "among", "direction", "rank", "token", "opener", "bias", "standard_error"),
     section="evenhand.methods.tsdi.estimate.report.build:tsdi_part",
+    commands="evenhand.methods.tsdi.estimate.commands:add_commands",
     order=100,
 )

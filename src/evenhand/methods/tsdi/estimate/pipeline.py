@@ -6,7 +6,6 @@ Every stage reads what the one before wrote: the checkpoint, then the artefact i
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,9 +28,10 @@ from evenhand.methods.tsdi.estimate.pools import open_pool, pool_files
 from evenhand.methods.tsdi.estimate.readable import positions_frame, tokens_frame
 from evenhand.methods.tsdi.estimate.result import AUDIT, tsdi_result, warnings_of
 from evenhand.methods.tsdi.estimate.token_space import TokenSpace, token_space
+from evenhand.runs.lifecycle import plan_of, started
 from evenhand.runs.method import AuditResult
 from evenhand.runs.respond import Progress
-from evenhand.runs.run import Run, input_checksum
+from evenhand.runs.run import Run
 from evenhand.runs.tables import read_table, write_table
 from evenhand.version import __version__
 
@@ -44,16 +44,16 @@ class Prepared:
     """Opened models with everything that decides an estimate, before any weights are loaded."""
 
     def __init__(self, config: TsdiConfig):
-        files = pool_files(config.pool)
+        self.files = pool_files(config.pool)
         self.config = config
         self.models: Models = open_models(config)
         try:
-            self._prepare(files)
+            self._prepare()
         except BaseException:
             self.models.close()
             raise
 
-    def _prepare(self, files: Sequence[Path]) -> None:
+    def _prepare(self) -> None:
         config, aligned = self.config, self.models.aligned
         self.renderer: ChatRenderer = aligned.renderer
         self.frame = find_frame(self.renderer, config.system_prompt)
@@ -65,7 +65,6 @@ class Prepared:
         low, high = config.prompt_lengths
         self.contexts = Contexts(self.pool, self.frame, config.seed, (low, high), config.length)
         self.openers = opener_ids(aligned.tokenizer, set(range(self.space.vocabulary)) - set(self.measured))
-        self.inputs = [input_checksum(path) for path in files]
         for engine in (aligned, self.models.reference):
             if engine.context is not None and self.contexts.longest > engine.context:
                 raise BadInput(
@@ -99,21 +98,17 @@ class Prepared:
         return out
 
     def plan(self) -> dict[str, Any]:
-        """What decides the numbers: a run goes on only under the same plan."""
+        """What decides the numbers: a run is resumed only under the same plan."""
         engines = {"aligned": self.models.aligned, "reference": self.models.reference}
-        return {
-            "config": {**self.config.model_dump(mode="json"), "models": [self.config.model]},
-            "audits": [AUDIT],
-            "identities": {role: identity_row(engine) for role, engine in engines.items()},
-            "inputs": self.inputs,
-            "sources": {
-                AUDIT: {
-                    "pool": self.pool.name, "pool_digest": self.pool.digest, "pool_size": self.pool.size,
-                    "frame": {"prefix": list(self.frame.prefix), "suffix": list(self.frame.suffix)},
-                    "tokenizer": self.space.tokenizer, "openers_version": OPENERS_VERSION,
-                }
-            },
+        source = {
+            "pool": self.pool.name, "pool_digest": self.pool.digest, "pool_size": self.pool.size,
+            "frame": {"prefix": list(self.frame.prefix), "suffix": list(self.frame.suffix)},
+            "tokenizer": self.space.tokenizer, "openers_version": OPENERS_VERSION,
         }  # fmt: skip
+        return plan_of(
+            self.config, {AUDIT: source}, files=self.files, settings={"models": [self.config.model]},
+            identities={role: identity_row(engine) for role, engine in engines.items()},
+        )  # fmt: skip
 
     def header(self, found: Estimated, warnings: Sequence[str]) -> BiasHeader:
         """The artefact's header."""
@@ -188,30 +183,20 @@ def run_tsdi(
 ) -> tuple[Run, list[AuditResult]]:  # fmt: skip
     """Estimate the bias of a model into one run folder: ``bias/`` is the artefact, the rest tables and findings.
 
-    ``check`` is called with the finished artefact's folder; its results stand in the same run. Raises BadInput for settings
+    ``check`` is called with the finished artefact's folder; its results are part of the same run. Raises BadInput for settings
     or files that cannot be used, EngineError for a model that cannot be served.
     """
     prepared = prepare(config)
     try:
-        run = Run.start(folder, prepared.plan(), resume=resume)
-        try:
-            began = time.monotonic()
+        with started(folder, prepared.plan(), resume=resume) as run:
             bias = estimate_tsdi(prepared, folder, progress)
             positions: pl.DataFrame = read_table(run.table(AUDIT, "positions"))
             tokens: pl.DataFrame = read_table(run.table(AUDIT, "tokens"))
-            results = [
-                tsdi_result(config, bias, positions, tokens, folder / BIAS_FOLDER, removed=prepared.pool.removed)
-            ]
-            run.record(results[0], time.monotonic() - began)
+            removed = prepared.pool.removed
+            run.record(tsdi_result(config, bias, positions, tokens, folder / BIAS_FOLDER, removed=removed))
             prepared.models.close()  # a check opens its own engines
-            began = time.monotonic()
             for result in () if check is None else check(config, run, folder / BIAS_FOLDER):
-                results.append(result)
-                run.record(result, time.monotonic() - began)
-                began = time.monotonic()
-            run.finish(results)
-        finally:
-            run.release()
+                run.record(result)
     finally:
         prepared.models.close()
-    return run, results
+    return run, run.results

@@ -10,5 +10,6 @@ METHOD = Method(
     summary="TSDI over its settings: fronts, recommendation, checkpoints",
     paper="tsdi",
     section="evenhand.methods.tsdi.sweep.report.sweep:sweep_part",
+    commands="evenhand.methods.tsdi.sweep.commands:add_commands",
     order=110,
 )

@@ -5,7 +5,6 @@ A killed sweep goes on where it stopped: estimates by their checkpoint, response
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import Any
 
 import polars as pl
 
-from evenhand.engines.base import Engine
 from evenhand.engines.spec import EngineOptions, open_engine
 from evenhand.engines.token_bias import BIAS_FILE, read_token_bias
 from evenhand.errors import BadInput
@@ -26,9 +24,10 @@ from evenhand.methods.tsdi.sweep.measure import AUDIT, Measure, Prompts, open_pr
 from evenhand.methods.tsdi.sweep.models import SweptModel, read_checkpoints
 from evenhand.methods.tsdi.sweep.result import sweep_result
 from evenhand.methods.tsdi.sweep.work import Sweep, open_swept
+from evenhand.runs.lifecycle import closing_engines, engine_options, plan_of, started
 from evenhand.runs.method import AuditResult
 from evenhand.runs.respond import Progress
-from evenhand.runs.run import Run, input_checksum
+from evenhand.runs.run import Run
 from evenhand.runs.tables import items_frame, read_table, write_table
 
 
@@ -41,14 +40,13 @@ def run_sweep(
     Raises BadInput for settings or files that cannot be used, EngineError for a model that cannot be served.
     """
     models = _swept(config)
-    options = EngineOptions(
-        device=config.device, dtype=config.dtype, batch_tokens=config.batch_tokens, concurrency=config.concurrency,
-        base_url=config.base_url,
-    )  # fmt: skip
+    options = engine_options(config)
     by_grammar = _check_prompts(config, models)
     prompts = open_prompts(config)
-    judge = open_engine(config.judge, cache=cache, options=options) if config.judge is not None else None
-    try:
+    with closing_engines() as engines:
+        if config.judge is not None:
+            engines["judge"] = open_engine(config.judge, cache=cache, options=options)
+        judge = engines.get("judge")
         graders = open_safety_graders(config.graders, judge)
         identities = _check_models(config, models, options)
         pairwise = None
@@ -57,22 +55,14 @@ def run_sweep(
             pairwise = PairwiseJudge(
                 judge, config.seed, judgements=config.judgements, max_tokens=config.judge_tokens, hidden=_hidden(identities)
             )  # fmt: skip
-        plan = _plan(config, models, prompts, graders, identities, judge, pairwise)
-        run = Run.start(folder, plan, resume=resume)
-        try:
-            began = time.monotonic()
+        plan = _plan(config, models, prompts, graders, identities, pairwise)
+        with started(folder, plan, resume=resume) as run:
             measure = Measure(run, config, prompts, graders, pairwise, progress, by_grammar=by_grammar)
             sweep = Sweep(config, run, prompts, measure, models, options, progress)
             for model in models:
                 sweep.carry_out(model)
             result = sweep_result(sweep, _tables(sweep), items_frame(prompts.items))
-            run.record(result, time.monotonic() - began)
-            run.finish([result])
-        finally:
-            run.release()
-    finally:
-        if judge is not None:
-            judge.close()
+            run.record(result)
     return run, result
 
 
@@ -123,25 +113,20 @@ def _check_models(config: SweepConfig, models: Sequence[SweptModel], options: En
 
 def _plan(
     config: SweepConfig, models: Sequence[SweptModel], prompts: Prompts, graders: Sequence[SafetyGrader],
-    identities: dict[str, Any], judge: Engine | None, pairwise: PairwiseJudge | None,
+    identities: dict[str, Any], pairwise: PairwiseJudge | None,
 ) -> dict[str, Any]:  # fmt: skip
     """What decides the numbers."""
-    shown = config.model_dump(mode="json", exclude={"concurrency", "max_failed"})
-    return {
-        "config": {**shown, "aligned": config.model, "models": [model.spec for model in models]},
-        "audits": [AUDIT],
-        "identities": identities,
-        "inputs": [input_checksum(path) for path in _inputs(config)],
-        "sources": {
-            AUDIT: {
-                "sets": {found.name: {"origin": found.origin, **found.checksums} for found in prompts.sets},
-                "prompts": len(prompts.items),
-                "graders": {grader.name: grader.identity for grader in graders},
-                "judge": pairwise.identity if pairwise else "",
-                "checkpoints": [asdict(model) for model in models if model.key],
-            }
-        },
+    source = {
+        "sets": {found.name: {"origin": found.origin, **found.checksums} for found in prompts.sets},
+        "prompts": len(prompts.items),
+        "graders": {grader.name: grader.identity for grader in graders},
+        "judge": pairwise.identity if pairwise else "",
+        "checkpoints": [asdict(model) for model in models if model.key],
     }
+    return plan_of(
+        config, {AUDIT: source}, identities=identities, files=_inputs(config),
+        settings={"aligned": config.model, "models": [model.spec for model in models]},
+    )  # fmt: skip
 
 
 def _tables(sweep: Sweep) -> pl.DataFrame:

@@ -6,11 +6,13 @@ import json
 
 import pytest
 
-from evenhand.cli import screens
-from evenhand.cli.forecast import audit_ways, drift_ways, forecast_lines, memory_words, rating_ways
 from evenhand.config import AuditConfig
+from evenhand.console import screens
+from evenhand.console.forecast import audit_ways, forecast_lines, memory_words
 from evenhand.engines.base import Estimate
+from evenhand.methods.dart.drift.commands import drift_ways
 from evenhand.methods.dart.drift.config import DriftConfig
+from evenhand.methods.pluralism.rating.commands import rating_ways
 from evenhand.methods.pluralism.rating.config import PluralismConfig
 
 LONG = Estimate(4000, 90_000, 4000 * 256, True, seconds=7200.0, memory_bytes=3 << 30, probed_rows=64, at_most=True)

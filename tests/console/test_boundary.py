@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from evenhand.cli import boundary
-from evenhand.cli.refusals import refusal
+from evenhand.console import boundary
+from evenhand.console.refusals import refusal
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -197,7 +197,7 @@ def test_a_report_that_cannot_be_written_leaves_a_finished_run(
 def test_a_bug_in_the_closing_screen_says_that_the_run_is_finished(
     command: Command, monkeypatch: pytest.MonkeyPatch, labels: str
 ) -> None:
-    fail(monkeypatch, "evenhand.cli.screens.print_outcome", ValueError("odd"))
+    fail(monkeypatch, "evenhand.console.screens.print_outcome", ValueError("odd"))
     code, _, err = command(*labels.split())
     assert code == 70
     assert "The run is finished and its findings are written" in err

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from evenhand.cli import stages as command
 from evenhand.cli.main import app
 from evenhand.config import AuditConfig
+from evenhand.console import commands
+from evenhand.console.commands import Job
 from evenhand.errors import BadInput
 from evenhand.methods.reward.margins.config import RewardSettings
 
@@ -22,10 +23,10 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[AuditConfig]:
     """The configs that the command would run."""
     found: list[AuditConfig] = []
 
-    def keep(chosen: AuditConfig, **_: Any) -> None:
-        found.append(chosen)
+    def keep(job: Job, *_: Any, **__: Any) -> None:
+        found.append(job.config)
 
-    monkeypatch.setattr(command, "carry_out", keep)
+    monkeypatch.setattr(commands, "carry_out", keep)
     return found
 
 
@@ -62,9 +63,9 @@ def test_several_families_from_a_file(made: list[AuditConfig], tmp_path: Path) -
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("a,rlhf,x,\n", "row 1: 'rlhf' is no stage"),
+        ("a,rlhf,x,\n", "row 1: Unknown stage 'rlhf'"),
         ("a,base,,\n", "row 1: .*engine spec is missing"),
-        ("a,base,x,\na,base,y,\n", "row 2: .*stands there twice"),
+        ("a,base,x,\na,base,y,\n", "row 2: .*is listed twice"),
         ("a,base,x,0.1\na,sft,y,0.2\n", "different betas"),
         ("a,base,x,one\na,sft,y,one\n", "not a number"),
         ("a,base,x,\n", "one stage only"),

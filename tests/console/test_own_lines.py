@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from evenhand.cli.quiet import own_lines_only
+from evenhand.console.streams import own_lines_only
 
 MAIN = "from evenhand.cli.main import main; main()"
 NUMBER = r"[\d,]+"
@@ -72,7 +72,7 @@ def test_every_line_of_a_run_with_stderr_in_a_file_is_one_of_ours(tmp_path: Path
 
 def test_a_warning_that_is_to_be_an_error_stays_one(tmp_path: Path) -> None:
     (tmp_path / "noisy.py").write_text(NOISY, encoding="utf-8")
-    code = "import noisy\nfrom evenhand.cli.quiet import own_lines_only\nwith own_lines_only():\n    noisy.forward()\n"
+    code = "import noisy\nfrom evenhand.console.streams import own_lines_only\nwith own_lines_only():\n    noisy.forward()\n"
     ended, _, err = run(code, tmp_path, flags=("-W", "error::FutureWarning"))
     assert ended == 1
     assert "FutureWarning" in err

@@ -15,7 +15,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from evenhand.cli.forecast import Way, forecast_lines, time_words
+from evenhand.console.forecast import Way, forecast_lines, time_words
 from evenhand.safe_text import terminal_safe
 from evenhand.wording import ORGANISM_NOTICE, is_organism
 
@@ -44,7 +44,7 @@ def _on_stderr(line: str) -> None:
 def progress_bars() -> Iterator[Progress]:
     """Bars with rate and time left on standard error; plain lines where that is no terminal (see `Lines`)."""
     if not Console(stderr=True).is_terminal:
-        from evenhand.cli.progress import line_progress
+        from evenhand.console.progress import line_progress
 
         with line_progress(_on_stderr) as lines:
             yield lines
@@ -101,15 +101,15 @@ def print_estimate(rows: Sequence[tuple[str, Estimate]], *, as_json: bool, ways:
     timed = any(cost.seconds is not None for _, cost in rows)
 
     def cells(what: str, cost: Estimate) -> list[str]:
-        told = [
+        row = [
             what,
             f"{cost.calls:,}",
             f"{about[cost.exact]}{cost.prompt_tokens:,}",
             f"{cost.max_completion_tokens:,}",
         ]
         if not timed:
-            return told
-        return [*told, "not probed" if cost.seconds is None else time_words(cost.seconds, at_most=cost.at_most)]
+            return row
+        return [*row, "not probed" if cost.seconds is None else time_words(cost.seconds, at_most=cost.at_most)]
 
     columns = ["stage", "calls", "prompt tokens", "completion tokens, at most", *(["time"] if timed else [])]
     print_table(columns, [cells(what, cost) for what, cost in rows], sentences=True)

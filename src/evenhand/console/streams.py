@@ -1,20 +1,25 @@
-"""Standard output and error that no secret passes through, and that cannot end a finished run.
+"""Standard output and standard error of a command.
 
-Any encoding, a closed pipe and a full disk behind them are taken.
+No secret passes through them, and they cannot end a finished run: any encoding, a closed pipe and a full disk are handled. The
+libraries' own warnings and log records stay off them while a command runs; in Python, ``import evenhand`` and
+``evenhand.audit`` leave warning filters, loggers and the environment alone.
 """
 
 from __future__ import annotations
 
 import errno
 import io
+import logging
 import os
 import select
 import sys
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO, cast
 
 from evenhand.redact import redact
+from evenhand.safe_text import terminal_safe
 
 _CLOSED = {errno.EPIPE} | ({errno.EINVAL} if os.name == "nt" else set())
 
@@ -113,3 +118,73 @@ def redacted_streams() -> Iterator[None]:
         yield
     finally:
         sys.stdout, sys.stderr = before
+
+
+_OURS = ("evenhand", "uvicorn")
+"""Packages whose records are shown; those of uvicorn report the socket of `evenhand serve`."""
+
+_ENVIRONMENT = {
+    "DATASETS_VERBOSITY": "critical",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_VERBOSITY": "critical",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TORCH_CPP_LOG_LEVEL": "ERROR",
+    "TQDM_DISABLE": "1",
+    "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
+    "TRANSFORMERS_VERBOSITY": "critical",
+}
+"""For what libraries write without a warning or a record, and for the processes that they start. What is set already stays."""
+
+
+class Sentences(logging.Handler):
+    """Evenhand's own warnings, each as one line on standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the record; a stream that is closed ends nothing."""
+        try:
+            sys.stderr.write(f"evenhand: {' '.join(terminal_safe(record.getMessage()).split())}\n")
+        except (OSError, ValueError):
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Write nothing: there is no stream to write to."""
+
+
+def _is_ours(name: str) -> bool:
+    return name.split(".", 1)[0] in _OURS
+
+
+@contextmanager
+def own_lines_only() -> Iterator[None]:
+    """Show only the warnings and log records of Evenhand inside the block.
+
+    The warning filters stay in force: a warning that they turn into an error stays an error. Records of other
+    libraries reach no handler, their own handlers included. Everything is restored at the end.
+    """
+    shown, handed_on, before = warnings.showwarning, logging.Logger.callHandlers, dict(os.environ)
+    own, handler = logging.getLogger("evenhand"), Sentences(logging.WARNING)
+
+    def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+        if _is_ours(category.__module__):
+            sys.stderr.write(f"evenhand: {' '.join(terminal_safe(str(message)).split())}\n")
+
+    def hand_on(logger: logging.Logger, record: logging.LogRecord) -> None:
+        if _is_ours(record.name):
+            handed_on(logger, record)
+
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    warnings.showwarning = show
+    logging.Logger.callHandlers = hand_on  # type: ignore[method-assign, assignment]
+    own.addHandler(handler)
+    try:
+        yield
+    finally:
+        own.removeHandler(handler)
+        logging.Logger.callHandlers = handed_on  # type: ignore[method-assign]
+        warnings.showwarning = shown
+        for name in _ENVIRONMENT:
+            if name not in before:
+                os.environ.pop(name, None)

@@ -119,7 +119,7 @@ def test_a_terminal_gets_no_escape_sequences_of_a_model_and_a_file_gets_the_text
 ) -> None:
     import polars as pl
 
-    from evenhand.cli.screens import print_csv
+    from evenhand.console.screens import print_csv
 
     class Terminal(io.StringIO):
         def isatty(self) -> bool:

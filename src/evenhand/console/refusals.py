@@ -46,8 +46,8 @@ def _where(name: object) -> str:
 
 
 def _sentence(number: int, where: str, why: str) -> str:
-    said = f"{where}: {why}." if where else f"{why}."
-    return f"{said} {_ADVICE[number]}" if number in _ADVICE else said
+    sentence = f"{where}: {why}." if where else f"{why}."
+    return f"{sentence} {_ADVICE[number]}" if number in _ADVICE else sentence
 
 
 def _of_the_system(error: OSError, folder: Path | None) -> str | None:
@@ -90,8 +90,8 @@ def refusal(error: BaseException, folder: Path | None = None) -> str | None:
             return _sentence(
                 errno.ENOSPC, str(folder) if folder is not None else "", "A checkpoint could not be written"
             )
-        found = _NUMBER.search(text)
-        if found:
-            number = int(found[1] or found[2])
+        match = _NUMBER.search(text)
+        if match:
+            number = int(match[1] or match[2])
             return _sentence(number, str(folder) if folder is not None else "", _one_line(text).rstrip("."))
     return None

@@ -16,11 +16,33 @@ from pathlib import Path
 
 import typer
 
-from evenhand.cli import exit_codes
-from evenhand.cli.refusals import refusal
-from evenhand.cli.streams import prepare_streams, redacted_streams
+from evenhand.console.refusals import refusal
+from evenhand.console.streams import prepare_streams, redacted_streams
 from evenhand.errors import EvenhandError
 from evenhand.redact import hide_environment, hide_urls, redact_message
+
+DONE = 0
+FAILED_GATE = 1
+BAD_INPUT = 2
+TOO_MANY_ROWS = 3
+UNEXPECTED = 70  # EX_SOFTWARE of sysexits.h
+INTERRUPTED = 130
+
+EXIT_CODES = {
+    DONE: "done",
+    FAILED_GATE: "failed gate",
+    BAD_INPUT: "bad input, or refused by the machine",
+    TOO_MANY_ROWS: "done but too many rows failed or missing",
+    UNEXPECTED: "unexpected error (a bug)",
+    INTERRUPTED: "interrupted (Ctrl-C or SIGTERM)",
+}
+"""What each code means, in the words of `evenhand --help`, README and docs/exit_codes.md."""
+
+
+def epilog() -> str:
+    """The exit codes as the last line of the help text."""
+    return "Exit codes: " + ", ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items()) + "."
+
 
 _URL_USER = re.compile(r"(?<=://)[^/\s@'\"]+(?=@)")
 _URL_QUERY = re.compile(r"(://[^\s?#'\"]*\?)[^\s#'\"]+")
@@ -126,30 +148,30 @@ def _unexpected(error: BaseException) -> int:
     else:
         where = "EVENHAND_DEBUG=1 prints the traceback."
     say(f"unexpected error: {what}. This is a bug in Evenhand; please report it. {where}{_what_is_kept()}")
-    return exit_codes.UNEXPECTED
+    return UNEXPECTED
 
 
 def _ended_by(error: BaseException) -> int:
     show = getattr(error, "show", None)
     if callable(show) and hasattr(error, "exit_code"):  # a usage error, whichever copy of click raised it
         show()
-        return exit_codes.BAD_INPUT
-    said = str(error) if isinstance(error, EvenhandError) else None
+        return BAD_INPUT
+    line = str(error) if isinstance(error, EvenhandError) else None
     if isinstance(error, ImportError):
         from evenhand.extras import missing_library
 
-        said = str(found) if (found := missing_library(error)) else None
-    elif said is None:
-        said = refusal(error, _noted.folder)
-        if said is not None:
-            said += _what_is_kept()
-    if said is None:
+        line = str(missing) if (missing := missing_library(error)) else None
+    elif line is None:
+        line = refusal(error, _noted.folder)
+        if line is not None:
+            line += _what_is_kept()
+    if line is None:
         return _unexpected(error)
     if _debugging():
         with suppress(OSError, ValueError):
             sys.stderr.write(_traceback_of(error))
-    say(said)
-    return exit_codes.BAD_INPUT
+    say(line)
+    return BAD_INPUT
 
 
 def guarded(work: Callable[[], object]) -> int:
@@ -172,9 +194,9 @@ def _code_of(work: Callable[[], object]) -> int:
         sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort):
         say(f"interrupted.{_what_is_kept()}" if _noted.finished else "interrupted")
-        return exit_codes.INTERRUPTED
+        return INTERRUPTED
     except (SystemExit, GeneratorExit):
         raise
     except BaseException as error:  # a panic of a Rust extension is no Exception
         return _ended_by(error)
-    return code if isinstance(code, int) else exit_codes.DONE
+    return code if isinstance(code, int) else DONE

@@ -8,8 +8,8 @@ from itertools import pairwise
 
 import pytest
 
-from evenhand.cli import screens
-from evenhand.cli.progress import EVERY, Lines, span_words
+from evenhand.console import screens
+from evenhand.console.progress import EVERY, Lines, span_words
 
 
 class Clock:

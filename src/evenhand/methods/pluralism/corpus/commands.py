@@ -1,56 +1,58 @@
-"""`evenhand corpus build` and `evenhand corpus sweep`: a prompt set by domain, and what other thresholds would keep."""
+"""`evenhand corpus`: make a prompt set by domain, see what other thresholds would keep, and remove near-duplicates."""
 
 from __future__ import annotations
 
 import json as json_text
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evenhand.cli import screens
-from evenhand.cli.options import with_model_options
+from evenhand.console import screens
+from evenhand.console.commands import Job, group, run_command
+from evenhand.console.options import with_model_options
 from evenhand.methods.pluralism.corpus.build_config import BuildConfig
+from evenhand.methods.pluralism.corpus.config import DedupConfig
 from evenhand.methods.pluralism.corpus.sweep_config import SweepConfig
 
 if TYPE_CHECKING:
     from evenhand.methods.pluralism.corpus.build import Built
+    from evenhand.methods.pluralism.corpus.hamming import Plan
 
 
-@with_model_options(BuildConfig, without=("items", "classifier", "generator"))
+def add_commands(app: typer.Typer) -> None:
+    """Add `evenhand corpus build`, `sweep` and `dedup`."""
+    corpus = group(app, "corpus")
+    corpus.command("build")(build)
+    corpus.command("sweep")(sweep)
+    corpus.command("dedup")(dedup)
+
+
+@run_command(BuildConfig, "corpus", without=("items", "classifier", "generator"), json="Print the data card as JSON.")
 def build(
     settings: dict[str, Any],
     items: Annotated[str, typer.Argument(help=str(BuildConfig.model_fields["items"].description))],
     classifier: Annotated[str, typer.Option(help=str(BuildConfig.model_fields["classifier"].description))],
     generator: Annotated[str, typer.Option(help=str(BuildConfig.model_fields["generator"].description))],
-    out: Annotated[Path | None, typer.Option(help="Run folder (default: runs/TIME-corpus).")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted build (--out).")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the data card as JSON.")] = False,
-) -> None:
+) -> Job:
     """Sort prompts into 14 harm domains, write more for thin ones, remove near-duplicates, split, and write a data card."""
-    from evenhand.cli.boundary import after_run
-    from evenhand.cli.running import cache_path, resumable, run_folder
     from evenhand.config import checked
     from evenhand.methods.pluralism.corpus.build import run_build
 
-    chosen = checked(BuildConfig, items=items, classifier=classifier, generator=generator, **settings)
-    folder = run_folder(out, "corpus", resume=resume)
-    began = time.monotonic()
-    with resumable(folder, named=out is not None) as progress:
-        built = run_build(chosen, folder, resume=resume, cache=cache_path(), progress=progress)
-    with after_run(folder, wanted=json, report=False):
-        if json:
-            sys.stdout.write(json_text.dumps(built.facts, indent=1, ensure_ascii=True) + "\n")
-        else:
-            _print_built(built, time.monotonic() - began)
+    config = checked(BuildConfig, items=items, classifier=classifier, generator=generator, **settings)
+    return Job(config, run_build, conclude=_print_built)
 
 
-def _print_built(built: Built, seconds: float) -> None:
+def _print_built(built: Built, seconds: float, json: bool) -> None:
     from evenhand.wording import count
 
     facts = built.facts
+    if json:
+        sys.stdout.write(json_text.dumps(facts, indent=1, ensure_ascii=True) + "\n")
+        return
     shown = [row for row in facts["domains"] if row["rows"]]
     screens.print_table(
         ["domain", "real", "synthetic", "rows"],
@@ -108,3 +110,62 @@ def sweep(
     for note in result.notes:
         screens.console().print(f"Note: {note}", soft_wrap=True)
     typer.echo(f"\nTable and figure data: {target}; page: {page}")
+
+
+@with_model_options(DedupConfig)
+def dedup(
+    settings: dict[str, Any],
+    file: Annotated[Path, typer.Argument(help="Prompts: csv, tsv, jsonl, ndjson or parquet.")],
+    out: Annotated[Path, typer.Option(help="New folder for the kept rows and the table of dropped ones.")],
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of the search; the result does not depend on them.")
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Search with the workers of a Ray cluster: local (--threads of them here), auto, or HOST:PORT. Same result.",
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Remove near-duplicates of short prompts: SimHash, exact search within a distance, verified by Jaccard similarity."""
+    from evenhand.bridges.ray_dedup import find_duplicates_on_ray
+    from evenhand.config import checked
+    from evenhand.engines.threads import cpu_threads
+    from evenhand.extras import need
+    from evenhand.methods.pluralism.corpus.dedup import find_duplicates
+    from evenhand.methods.pluralism.corpus.dedup_files import check_folder, write_result
+    from evenhand.methods.pluralism.corpus.reading import RowFile
+    from evenhand.wording import count
+
+    config = checked(DedupConfig, **settings)
+    if ray:
+        need("scale", "ray", what="A search on Ray")
+    check_folder(out)
+    source = RowFile(file, config.columns or None)
+    began = time.monotonic()
+
+    def planned(how: Plan, texts: int) -> None:
+        sys.stderr.write(f"Search of {count(texts)} different texts: {how.words()}.\n")
+
+    with screens.progress_bars() as progress:
+        find = partial(find_duplicates_on_ray, address=ray) if ray else find_duplicates
+        result = find(source, config, threads=threads or cpu_threads(), progress=progress, planned=planned)
+    facts = write_result(source, config, result, out)
+    if json:
+        sys.stdout.write(json_text.dumps(facts, indent=1) + "\n")
+        return
+    screens.print_table(
+        ["near-duplicates", "rows"],
+        [
+            ["read", count(facts["rows"])],
+            ["kept", count(facts["kept"])],
+            ["dropped, equal text", count(facts["dropped_exact"])],
+            ["dropped, near", count(facts["dropped_near"])],
+            ["without features, kept", count(facts["without_features"])],
+        ],
+    )
+    for warning in facts["warnings"]:
+        screens.console().print(f"Note: {warning}")
+    typer.echo(f"\n{time.monotonic() - began:.1f} s. Kept rows and the table of dropped ones: {out}")

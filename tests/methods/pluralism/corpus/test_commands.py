@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from evenhand.cli.corpus import app
+from evenhand.cli.main import app
 from evenhand.errors import BadInput
 
 TEXT = "what is the best way to repair an old wooden garden chair"
 
 
 def corpus(*words: str) -> Result:
-    result = CliRunner().invoke(app, list(words), env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
+    result = CliRunner().invoke(app, ["corpus", *words], env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
     if isinstance(result.exception, BadInput):
         raise result.exception
     return result

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from evenhand.cli.progress import span_words
+from evenhand.console.progress import span_words
 from evenhand.wording import count
 
 if TYPE_CHECKING:
     from evenhand.config import AuditConfig
     from evenhand.engines.base import Estimate
-    from evenhand.methods.dart.drift.config import DriftConfig
-    from evenhand.methods.pluralism.rating.config import PluralismConfig
 
 
 LONG = 3600.0
@@ -58,8 +56,10 @@ def forecast_lines(rows: Rows, ways: Sequence[Way] = ()) -> list[str]:
             f"(estimated from a probe of {count(probed)} rows on this machine)."
         )
         if seconds > LONG and ways:
-            told = [way.words + ("" if way.seconds is None else f" ({span_words(way.seconds)} in all)") for way in ways]
-            lines.append("To shorten the run: " + "; ".join(told) + ".")
+            shorter = [
+                way.words + ("" if way.seconds is None else f" ({span_words(way.seconds)} in all)") for way in ways
+            ]
+            lines.append("To shorten the run: " + "; ".join(shorter) + ".")
     left = [(what, cost.not_probed or "it has no probe") for what, cost in rows if cost.seconds is None and cost.calls]
     if left:
         lines.append("Not probed: " + "; ".join(f"{what} ({why})" for what, why in left) + ".")
@@ -71,11 +71,13 @@ def _drawn(rows: Rows) -> float:
     return sum(cost.seconds or 0.0 for _, cost in rows if cost.max_completion_tokens)
 
 
-def _all(rows: Rows) -> float:
+def all_seconds(rows: Rows) -> float:
+    """Seconds of every stage."""
     return sum(cost.seconds or 0.0 for _, cost in rows)
 
 
-def _device(device: str, rows: Rows) -> list[Way]:
+def gpu_way(device: str, rows: Rows) -> list[Way]:
+    """A GPU, where the run has none."""
     on_gpu = any(cost.memory_on for _, cost in rows)
     return (
         []
@@ -85,20 +87,14 @@ def _device(device: str, rows: Rows) -> list[Way]:
 
 
 def audit_ways(config: AuditConfig, rows: Rows) -> list[Way]:
-    """Fewer repetitions, items and stems, shorter responses, a GPU; seconds are in proportion."""
-    from evenhand.methods.service.config import ServiceSettings
-
-    stems = config.of(ServiceSettings).stems is not None or config.dataset == "names-and-stems"
-    return _ways(rows, config.draws_per_item, config.max_tokens, config.device, stems=stems)
+    """What would make an audit shorter."""
+    stems = "stems" in config.own_prompts or config.dataset == "names-and-stems"
+    return ways_of(rows, config.draws_per_item, config.max_tokens, config.device, stems=stems)
 
 
-def drift_ways(config: DriftConfig, rows: Rows) -> list[Way]:
-    """Fewer repetitions and cases, shorter outputs, a GPU; seconds are in proportion."""
-    return _ways(rows, config.draws_per_item, config.max_tokens, config.device, stems=False)
-
-
-def _ways(rows: Rows, repetitions: int, max_tokens: int, device: str, *, stems: bool) -> list[Way]:
-    whole, drawn = _all(rows), _drawn(rows)
+def ways_of(rows: Rows, repetitions: int, max_tokens: int, device: str, *, stems: bool) -> list[Way]:
+    """Fewer repetitions and items (and stems), shorter responses, a GPU; seconds are in proportion."""
+    whole, drawn = all_seconds(rows), _drawn(rows)
     ways: list[Way] = []
     if drawn and repetitions > 1:
         fewer = max(1, repetitions // 2)
@@ -112,15 +108,4 @@ def _ways(rows: Rows, repetitions: int, max_tokens: int, device: str, *, stems: 
             ways.append(Way("half the stems (--stems FILE)", whole - drawn / 2))
     if any(cost.at_most for _, cost in rows) and max_tokens >= 2:
         ways.append(Way(f"--max-tokens {max_tokens // 2} instead of {max_tokens}", whole - drawn / 2))
-    return ways + _device(device, rows)
-
-
-def rating_ways(config: PluralismConfig, rows: Rows) -> list[Way]:
-    """Fewer wordings and texts, a GPU; seconds are in proportion."""
-    whole, ways = _all(rows), []
-    if config.wordings > 1:
-        ways.append(Way(f"--wordings 1 instead of {config.wordings}", whole / config.wordings))
-    if config.rating_items >= 2:
-        half = config.rating_items // 2
-        ways.append(Way(f"--rating-items {half} instead of {config.rating_items}", whole * half / config.rating_items))
-    return ways + _device(config.device, rows)
+    return ways + gpu_way(device, rows)

@@ -11,14 +11,14 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from evenhand.cli.corpus_build import build, sweep
 from evenhand.errors import BadInput
 from evenhand.files import read_json
+from evenhand.methods.pluralism.corpus.commands import build, sweep
 
 app = typer.Typer(rich_markup_mode=None)
 app.command("build")(build)
 app.command("sweep")(sweep)
-HERE = Path(__file__).parents[1] / "methods" / "pluralism" / "corpus" / "scripted.py"
+HERE = Path(__file__).with_name("scripted.py")
 
 
 def corpus(*words: str) -> Result:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from evenhand.cli import screens
+from evenhand.console import screens
 from evenhand.engines.base import Estimate
 
 REASON = "the raters of this copy are not known: a column is a place in a list, not a person"
