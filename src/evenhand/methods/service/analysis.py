@@ -20,6 +20,7 @@ from evenhand.methods.service.findings import (
     adjust_across,
     contrast_findings,
     label_shares,
+    with_decisions,
 )
 from evenhand.methods.service.graders import Trust, compare_graders, swap_findings
 from evenhand.methods.service.names import name_findings, stability_findings, stem_findings
@@ -86,7 +87,7 @@ def analyse(work: Analysis) -> tuple[AuditResult, pl.DataFrame | None]:
     findings += change_findings([point.maker for point in points])
     if _can_see_harm(work):
         findings += tradeoff_findings(points, unsafe=work.config.unsafe is not None)
-    findings = adjust_across(findings)
+    findings = with_decisions(adjust_across(findings))
     several, subject = len(work.configs) > 1, NAMES if units.unit == "name" else CUE
     missing = benign["label"].null_count() + unsafe["label"].null_count()
     result = AuditResult(

@@ -12,12 +12,13 @@ from typing import Any
 
 import polars as pl
 
-from evenhand.methods.service.findings import DIFFERENCE, Maker, test_of
+from evenhand.findings.decide import is_found
+from evenhand.findings.families import record_of
+from evenhand.methods.service.findings import DIFFERENCE, Maker
 from evenhand.methods.service.graders import Trust
 from evenhand.methods.service.statistics.contrasts import Contrast, contrast_family
 from evenhand.methods.service.statistics.rates import GroupRate
 from evenhand.methods.service.table import COLLAPSES, NO_STEM, ServiceTable
-from evenhand.methods.service.verdict import state_of
 from evenhand.records import Finding, Interval
 from evenhand.statistics.cells import Cells, cells_from_rows, group_rate, name_values
 from evenhand.statistics.clusters import sign_flip_test
@@ -107,7 +108,7 @@ def _of_pair(before: Maker, after: Maker, pairs: pl.DataFrame, groups: Sequence[
             after.make(
                 CHANGE, "declined", rate.rate, DIFFERENCE, group=groups[code], part=part,
                 interval=_within(rate.interval, 1), standard_error=rate.standard_error,
-                test=test_of(test, family=name, family_size=size, p_holm=p), reason=_why(rate, test),
+                test=record_of(test, name, family_size=size, p_holm=p), reason=_why(rate, test),
                 clusters={"names": rate.names, "stems": rate.stems},
                 extra={
                     "rate_from": rates["y"][code], "rate_to": rates["y_to"][code], "smallest_p_holm": best,
@@ -161,8 +162,8 @@ def _gap(maker: Maker, contrast: Contrast, groups: Sequence[str], part: Mapping[
         GAP_CHANGE, "declined", contrast.difference, DIFFERENCE, group=groups[contrast.group],
         reference=groups[contrast.reference], part=part, interval=_within(contrast.interval, 2),
         standard_error=contrast.standard_error, minimum_detectable=contrast.minimum_detectable, extra=extra,
-        test=test_of(
-            contrast.test, family=f"change of the difference, {part['from']} to {part['to']}", family_size=size,
+        test=record_of(
+            contrast.test, f"change of the difference, {part['from']} to {part['to']}", family_size=size,
             p_holm=contrast.p_holm,
         ),
         reason="; ".join(dict.fromkeys(reasons[key] for key in ("difference", "interval", "test", "names") if key in reasons)),
@@ -183,8 +184,7 @@ def change_told(findings: Sequence[Finding], config: str, trust: Trust, subject:
     if not gaps or not trust.calibrated:
         return ""
     way = f"From {gaps[0].slice['from']} to {config}"
-    states = {id(finding): state_of(finding)[0] for finding in gaps}
-    found = sorted((f for f in gaps if states[id(f)] == "found"), key=lambda f: -abs(f.estimate or 0.0))
+    found = sorted((f for f in gaps if is_found(f)), key=lambda f: -abs(f.estimate or 0.0))
     if found:
         told = [
             f"{group_label(f.group)} {points(f.estimate)}"
@@ -195,7 +195,7 @@ def change_told(findings: Sequence[Finding], config: str, trust: Trust, subject:
             f"{way}, the difference to {group_phrase(found[0].reference, subject)} moved, in points "
             f"(+: the group is declined more than before, relative to it): {', '.join(told)}, as graded."
         )
-    if all(state == "not found" for state in states.values()):
+    if all(f.decision == "even" for f in gaps):
         seen = max(f.minimum_detectable or 0.0 for f in gaps)
         return f"{way}, no difference between groups was found to change; changes of about {percent_points(seen)} could be seen."
     return f"{way}, we cannot tell whether the differences between groups changed."

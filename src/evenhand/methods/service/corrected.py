@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evenhand.methods.service.findings import DIFFERENCE, PROBABILITY, Maker
+from evenhand.methods.service.findings import CORRECTION, DIFFERENCE, PROBABILITY, Maker
 from evenhand.methods.service.graders import Trust
 from evenhand.methods.service.statistics.contrasts import ContrastFamily
 from evenhand.methods.service.statistics.noise import Corrected, Validation, correct_rate, corrected_difference
@@ -33,7 +33,7 @@ def corrected_findings(maker: Maker, trust: Trust, family: ContrastFamily | None
     calibration = trust.calibrations.get(maker.table.config)
     if calibration is None or family is None:
         return []
-    table, part = maker.table, {"correction": "grader error"}
+    table, part = maker.table, CORRECTION
     cells = table.cells(COLLAPSES["declined"])
     findings: list[Finding] = []
     for code, group in enumerate(table.groups):

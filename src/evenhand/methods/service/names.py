@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from evenhand.methods.service.findings import DIFFERENCE, PROBABILITY, Maker, test_of
+from evenhand.findings.families import record_of
+from evenhand.methods.service.findings import DIFFERENCE, PROBABILITY, Maker
 from evenhand.methods.service.statistics.names import leave_one_name_out, name_rates, split_within
 from evenhand.methods.service.statistics.stability import stability
 from evenhand.methods.service.table import COLLAPSES
@@ -69,7 +70,7 @@ def _left_out(maker: Maker, outcome: str, cells: Cells, code: int, group: str) -
             DIFFERENCE,
             group=group,
             reference=table.groups[0],
-            test=test_of(found.test),
+            test=record_of(found.test, ""),
             extra={
                 "low": found.low,
                 "high": found.high,
@@ -96,7 +97,7 @@ def _splits(maker: Maker, outcome: str, cells: Cells, code: int, group: str) -> 
                 found.difference,
                 DIFFERENCE,
                 group=group,
-                test=test_of(found.test),
+                test=record_of(found.test, ""),
                 clusters={"names": found.names[0], "other names": found.names[1]},
                 extra={"first": found.first, "second": found.second},
             )

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from xxhash import xxh3_128_hexdigest
 
-from evenhand.findings.families import hold_family, test_record
+from evenhand.findings.builder import DIFFERENCE, PROBABILITY, TableBuilder, rows_where
+from evenhand.findings.decide import Rule, decided
+from evenhand.findings.families import hold_family, record_of
 from evenhand.methods.dart.difference.baselines import Baseline
 from evenhand.methods.dart.difference.entry import ANALYSIS, AUDIT, CHOICE
 from evenhand.methods.dart.difference.statistics.awareness import (
@@ -39,6 +40,15 @@ from evenhand.statistics.permutation import permutation_test
 RATES = ("accuracy", "diff_accuracy", "equal_accuracy", "abstain_rate")
 """Shares of items: Wilson's interval at the effective number of items, with scenarios as the unit."""
 RATIOS = ("yes_rate", "precision_yes", "parsed_accuracy")
+MATERIAL = 0.20
+"""A run whose interval of the discrimination reaches further than this cannot say that there is none (chosen default)."""
+_ACCURACY = Rule(higher="better", needs_test=False)
+RULES = {
+    "discrimination": Rule(higher="better", needs_interval=True, reach=MATERIAL),
+    "accuracy_difference": _ACCURACY,
+    "accuracy_over_baseline": _ACCURACY,
+}
+"""How the comparisons of this audit are decided: Holm's p and the interval."""
 PLAIN = ("balanced_accuracy", "macro_f1")
 """Told without an interval of their own: the accuracies that they are made of have one."""
 
@@ -53,23 +63,18 @@ class Findings:
     audit: str = AUDIT
 
     def make(
-        self, estimand: str, outcome: str, config: str | Sequence[str], estimate: float | None, unit: str = "probability",
+        self, estimand: str, outcome: str, config: str | Sequence[str], estimate: float | None, unit: str = PROBABILITY,
         *, form: str = ANALYSIS, part: Mapping[str, str] | None = None, gold: str = "", **more: Any,
     ) -> Finding:  # fmt: skip
         """A finding with its id, the selector of its rows, and their number and digest."""
         labels = [config] if isinstance(config, str) else list(config)
         part = dict(part or {})
         selected = {"config": labels, "form": form, **part, **({"gold": gold} if gold else {})}
-        rows = self.parsed.filter(
-            pl.all_horizontal([pl.col(k).is_in([v] if isinstance(v, str) else list(v)) for k, v in selected.items()])
-        )
-        ids = rows.select(pl.concat_str("config", "item_id", "repetition", separator="#")).to_series().sort()
-        pieces = (self.audit, *labels, estimand, outcome, *(f"{k}={v}" for k, v in part.items()))
-        return Finding(
-            id="/".join(pieces), audit=self.audit, estimand=estimand, outcome=outcome, config=labels[0], group=None,
-            reference=labels[1] if len(labels) > 1 else more.pop("reference", None), estimate=estimate, unit=unit,
-            n=more.pop("n", rows["item_id"].n_unique()), slice=part, evidence={"table": "parsed", **selected},
-            evidence_digest=xxh3_128_hexdigest("\n".join(ids.to_list()).encode()), **more,
+        rows = rows_where(self.parsed, selected)
+        table = TableBuilder(self.audit, "parsed", self.parsed, ("config", "item_id", "repetition"))
+        return table.build(
+            estimand, outcome, labels, estimate, unit, selected=selected, behind=rows, part=part,
+            n=more.pop("n", rows["item_id"].n_unique()), **more,
         )  # fmt: skip
 
     def rate(self, values: NDArray[np.float64], scenarios: Sequence[str], reason: str = "") -> dict[str, Any]:
@@ -94,7 +99,7 @@ class Findings:
             "interval": cluster_bootstrap(
                 values, scenarios, draws=self.draws, seed=self.seed, statistic="row mean", method="expanded percentile"
             ),
-            "test": None if few else test_record(test, family),
+            "test": None if few else record_of(test, family),
             "reason": f"fewer than {LEAST_SLICE} items: not tested" if few else interval_reason(grouped.means),
             "standard_error": error,
             "minimum_detectable": minimum_detectable(error, count - 1) if error else None,
@@ -154,9 +159,9 @@ def _discrimination(make: Findings, found: Judged, parser: str, part: Mapping[st
         extra["interval"] = discrimination_interval(gold, yes, scenarios, draws=make.draws, seed=make.seed)
         means = [cluster_means(yes[mask], [scenarios[k] for k in np.flatnonzero(mask)]).means for mask in (gold, ~gold)]
         family = f"{AUDIT}|{found.config}|{parser}|discrimination|{next(iter(part), '')}"
-        extra["test"] = test_record(permutation_test(*means, draws=make.draws, seed=make.seed), family)
+        extra["test"] = record_of(permutation_test(*means, draws=make.draws, seed=make.seed), family)
     return make.make(
-        "discrimination", parser, found.config, estimate, "difference of probabilities", part=part, n=len(yes),
+        "discrimination", parser, found.config, estimate, DIFFERENCE, part=part, n=len(yes),
         reason="" if estimate is not None else "only one label occurs", clusters={"scenarios": len(set(scenarios))}, **extra,
     )  # fmt: skip
 
@@ -199,7 +204,7 @@ def _against(make: Findings, found: Judged, baselines: Sequence[Baseline]) -> It
         shift = make.shift(own - right[both], scenarios, f"{AUDIT}|{found.config}|baselines")
         yield make.make(
             "accuracy_over_baseline", name, found.config, float((own - right[both]).mean()),
-            "difference of probabilities", n=len(both), reference=name,
+            DIFFERENCE, n=len(both), reference=name,
             extra={"mcnemar": {"gained": test.gained, "lost": test.lost, "p": test.p, "smallest_p": test.smallest_p}},
             **shift,
         )  # fmt: skip
@@ -220,7 +225,7 @@ def _pair(make: Findings, first: Judged, second: Judged) -> Iterator[Finding]:
         family = f"{AUDIT}|{second.config}|{first.config}|{next(iter(part), 'all')}"
         yield make.make(
             "accuracy_difference", PARSERS[0], (second.config, first.config), float(gap.mean()) if len(gap) else None,
-            "difference of probabilities", part=part, n=len(gap),
+            DIFFERENCE, part=part, n=len(gap),
             extra={"mcnemar": {"gained": test.gained, "lost": test.lost, "p": test.p, "smallest_p": test.smallest_p},
                    "only_one": len(first.items) + len(second.items) - 2 * len(shared)},
             **make.shift(gap, rows.scenario, family),
@@ -294,4 +299,4 @@ def difference_findings(
             out += _pair(make, first, second)
     for config in configs:
         out += choice_findings(make, config)
-    return [replace(f, grader="conclusion") for f in hold_family(out)]
+    return [replace(f, grader="conclusion") for f in decided(hold_family(out), RULES)]

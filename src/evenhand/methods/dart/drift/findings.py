@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from xxhash import xxh3_128_hexdigest
 
-from evenhand.findings.families import hold_family, test_record
+from evenhand.findings.builder import DIFFERENCE, PROBABILITY, TableBuilder
+from evenhand.findings.decide import Rule as DecisionRule
+from evenhand.findings.decide import decided
+from evenhand.findings.families import hold_family, record_of
 from evenhand.methods.dart.drift.statistics.drift import Rule, rank_biserial, rate_interval
 from evenhand.methods.dart.drift.table import RULES, VIEWS
 from evenhand.records import Finding
@@ -19,6 +21,12 @@ from evenhand.statistics.clusters import cluster_bootstrap, cluster_means, inter
 SEVERITIES = ("minor", "moderate", "severe", "extreme")
 CATEGORIES = ("elaborates", "normalises", "omits")
 SLICES = ("benchmark", "kind", "gold", "group", "wording")
+LOST = 0.05
+"""Share of pairs without a verdict above which a run cannot say that there is no drift (chosen default)."""
+EXCESS_RULE = DecisionRule(interval="if there", needs_test=False, rising=True, lost=LOST)
+"""Drift beyond redrawing: Holm's p, and the interval where scenarios differ; a rise that is not shown cannot be told."""
+ALONE_RULE = DecisionRule(p="none", interval="unused", lost=LOST)
+"""Without a null control any drift counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,26 +43,15 @@ class DriftFindings:
     seed: int
 
     def make(
-        self, estimand: str, outcome: str, estimate: float | None, rows: pl.DataFrame, unit: str = "probability",
+        self, estimand: str, outcome: str, estimate: float | None, rows: pl.DataFrame, unit: str = PROBABILITY,
         part: Mapping[str, str] | None = None, **more: Any,
     ) -> Finding:  # fmt: skip
         """A finding with its id, the selector of its pairs, and their number and digest."""
         part = dict(part or {})
-        ids = rows.select(pl.concat_str("case", "repetition", separator="#")).to_series().sort()
-        pieces = (
-            self.audit,
-            self.table,
-            self.candidate,
-            self.baseline,
-            estimand,
-            outcome,
-            *(f"{k}={v}" for k, v in part.items()),
-        )
-        return Finding(
-            id="/".join(piece for piece in pieces if piece), audit=self.audit, estimand=estimand, outcome=outcome,
-            config=self.candidate, group=None, reference=self.baseline, estimate=estimate, unit=unit, slice=part,
-            n=more.pop("n", rows.height), evidence={"table": self.table, **part},
-            evidence_digest=xxh3_128_hexdigest("\n".join(ids.to_list()).encode()), **more,
+        table = TableBuilder(self.audit, self.table, self.pairs, ("case", "repetition"))
+        return table.build(
+            estimand, outcome, self.candidate, estimate, unit, selected=part, behind=rows, part=part,
+            lead=(self.table, self.candidate, self.baseline), reference=self.baseline, **more,
         )  # fmt: skip
 
     def rate(self, estimand: str, outcome: str, rows: pl.DataFrame, column: pl.Expr, **more: Any) -> Finding:
@@ -121,11 +118,11 @@ def _null(make: DriftFindings, null: pl.DataFrame) -> Iterator[Finding]:
             "interval": cluster_bootstrap(
                 gap, scenarios, draws=make.draws, seed=make.seed, statistic="row mean", method="expanded percentile"
             ),
-            "test": test_record(test, f"{make.audit}|{make.table}|excess"), "reason": interval_reason(means),
+            "test": record_of(test, f"{make.audit}|{make.table}|excess"), "reason": interval_reason(means),
             "clusters": {"scenarios": len(means)},
         }  # fmt: skip
     estimate = float(gap.mean()) if len(gap) else None
-    yield make.make("drift_excess", make.rule, estimate, both, "difference of probabilities", **more)
+    yield make.make("drift_excess", make.rule, estimate, both, DIFFERENCE, **more)
 
 
 def _shifts(make: DriftFindings) -> Iterator[Finding]:
@@ -151,6 +148,10 @@ def _shifts(make: DriftFindings) -> Iterator[Finding]:
 def drift_findings(make: DriftFindings, null: pl.DataFrame | None) -> list[Finding]:
     """Every finding of one comparison; ``null`` is the table of the baseline against itself under another seed."""
     out = [*_rates(make), *_shifts(make)]
+    rate = next(f for f in out if (f.estimand, f.outcome) == ("drift_rate", make.rule) and not f.slice)
+    rows = rate.n + int(rate.extra["unknown"])
+    lost = int(rate.extra["unknown"]) / rows if rows else 0.0
     if null is not None:
-        out += _null(make, null)
-    return hold_family(out)
+        return decided(hold_family([*out, *_null(make, null)]), {"drift_excess": EXCESS_RULE}, lost=lost)
+    held = hold_family(out)
+    return [decided([f], {"drift_rate": ALONE_RULE}, lost=lost)[0] if f.id == rate.id else f for f in held]

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from xxhash import xxh3_128_hexdigest
 
+from evenhand.findings.builder import DIFFERENCE, PROBABILITY, TableBuilder
+from evenhand.findings.decide import Rule, decided
 from evenhand.findings.families import hold_family
 from evenhand.methods.dart.difference.statistics.awareness import mcnemar
 from evenhand.methods.dart.transfer.data.queries import AUDIT
@@ -36,7 +37,14 @@ MISSING = frozenset(
     {"rating_missing", "judge_missing", "label_missing", "response_missing", "empty_response", "truncated_in_reasoning"}
 )
 """Why a response has no class. Graders that differ are no such reason: they are counted as a share of their own."""
-PROBABILITY, DIFFERENCE = "probability", "difference of probabilities"
+HALF = 0.5
+"""Needed differences are mostly passed over, or mostly stated, where the interval of the share lies on one side of this (chosen
+default)."""
+RULES = {
+    CHANGE: Rule(higher="better", needs_test=False),
+    f"{SHARES}/{APPROPRIATE}": Rule(higher="better", p="none", null=HALF, otherwise="cannot tell"),
+}
+"""How the comparisons of this audit are decided: a change by Holm's p and the interval, a share by its interval beside one half."""
 NO_ROWS = "no answer has a class"
 ONE_GRADER = "there is one grader; name a second with --judge"
 KAPPA_DRAWS = 2000
@@ -57,17 +65,10 @@ class _Maker:
     ) -> Finding:  # fmt: skip
         """A finding with its id, the selector of its rows, and their digest; ``n`` is given by the caller."""
         configs = [config] if reference is None else [config, reference]
-        selected = {"config": configs, "grader": [self.grader], **(rows or {})}
-        behind = self.rows
-        for column, values in selected.items():
-            behind = behind.filter(pl.col(column).is_in(values))
-        ids = behind.select(pl.concat_str("config", "grader", "item_id", separator="#")).to_series().sort()
-        slices = dict(part or {})
-        pieces = (AUDIT, *configs, estimand, outcome, *(f"{key}={value}" for key, value in slices.items()))
-        return Finding(
-            id="/".join(pieces), audit=AUDIT, estimand=estimand, outcome=outcome, config=config, group=None, reference=reference,
-            estimate=estimate, unit=unit, grader=self.grader, slice=slices, evidence={"table": "grades", **selected},
-            evidence_digest=xxh3_128_hexdigest("\n".join(ids.to_list()).encode()), **more,
+        table = TableBuilder(AUDIT, "grades", self.rows, ("config", "grader", "item_id"))
+        return table.build(
+            estimand, outcome, configs, estimate, unit, part=part, grader=self.grader,
+            selected={"config": configs, "grader": [self.grader], **(rows or {})}, **more,
         )  # fmt: skip
 
 
@@ -89,7 +90,7 @@ def transfer_findings(
         findings += _agreement(maker, config, graders)
     for config in configs[1:]:
         findings += _changes(maker, config, configs[0])
-    return hold_family(findings)
+    return decided(hold_family(findings), RULES)
 
 
 def _usable(rows: pl.DataFrame) -> pl.DataFrame:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from math import inf, nextafter
 from typing import Any
 
 import numpy as np
 import polars as pl
-from xxhash import xxh3_128_hexdigest
 
-from evenhand.findings.families import test_record
+from evenhand.findings.builder import TableBuilder
+from evenhand.findings.decide import Rule, decided
+from evenhand.findings.families import record_of
 from evenhand.methods.reward.margins.statistics.reward import FATES, RewardSummary, per_token_margin, summarise
 from evenhand.methods.reward.margins.statistics.stages import stage_change, stage_spread
 from evenhand.records import Finding
@@ -74,17 +76,29 @@ class Maker:
         selected: dict[str, Any], **more: Any,
     ) -> Finding:  # fmt: skip
         """A finding with its id, the selector of its rows, and their digest."""
-        part = {**cut.slice, **more.pop("part", {})}
-        ids = rows.select(pl.concat_str("policy", "reference", "scope", "pair_id", separator="#")).to_series().sort()
-        pieces = (AUDIT, config, estimand, outcome, cut.group or "all", *(f"{k}={v}" for k, v in part.items()))
         group = {"group": cut.group} if cut.group is not None else {}
-        return Finding(
-            id="/".join(pieces), audit=AUDIT, estimand=estimand, outcome=outcome, config=config, group=cut.group,
-            reference=more.pop("reference", None),
-            estimate=estimate, unit=unit, n=rows.height, slice=part,
-            evidence={"table": "pairs", "pair_set": cut.pair_set, **group, **selected},
-            evidence_digest=xxh3_128_hexdigest("\n".join(ids.to_list()).encode()), **more,
+        table = TableBuilder(AUDIT, "pairs", self.rows, ("policy", "reference", "scope", "pair_id"))
+        return table.build(
+            estimand, outcome, config, estimate, unit, behind=rows, group=cut.group, tail=(cut.group or "all",),
+            part={**cut.slice, **more.pop("part", {})},
+            selected={"pair_set": cut.pair_set, **group, **selected}, **more,
         )  # fmt: skip
+
+
+def with_decisions(findings: Sequence[Finding], tau: float) -> list[Finding]:
+    """Findings with their decisions. A shift of a margin counts where Holm's p and the interval show it and it exceeds ``tau``
+    nats; a change of WinoQueer's rate by its interval alone.
+    """
+    shift = Rule(needs_test=False, needs_interval=True, least=nextafter(tau, inf))
+    return decided(
+        findings,
+        {
+            "margin_shift": shift,
+            "net_shift": shift,
+            "selection_rate": Rule(needs_test=False, needs_interval=True, null=0.5),
+            "bias_change": Rule(p="none"),
+        },
+    )
 
 
 def _units(rows: pl.DataFrame, *columns: str) -> pl.DataFrame:
@@ -131,12 +145,12 @@ def comparison_findings(maker: Maker, step: Step, scope: str, cut: Cut) -> list[
     findings = [
         made(
             "margin_shift", found.mu_nats, "nats", interval=found.interval_mu_nats,
-            test=test_record(found.test_mu, FAMILY if scope == "sentence" else f"{FAMILY}, {scope}"),
+            test=record_of(found.test_mu, FAMILY if scope == "sentence" else f"{FAMILY}, {scope}"),
             standard_error=found.standard_error, minimum_detectable=found.minimum_detectable, extra=extra, reason=reason,
         ),
         made(
             "selection_rate", found.ssr, "probability", interval=found.interval_ssr,
-            test=test_record(found.test_ssr, f"{FAMILY} (selection rates)"), minimum_detectable=found.minimum_detectable_ssr,
+            test=record_of(found.test_ssr, f"{FAMILY} (selection rates)"), minimum_detectable=found.minimum_detectable_ssr,
             reason=found.reasons.get("interval_ssr", found.reasons.get("ssr", "")),
             extra={"tie_share": found.tie_share, "percentile": asdict(found.percentile_ssr) if found.percentile_ssr else None},
         ),
@@ -161,7 +175,7 @@ def _net_finding(maker: Maker, made: Any, net: pl.DataFrame, unmatched: int) -> 
     )
     finding: Finding = made(
         "net_shift", found.mu_nats, "nats", interval=found.interval_mu_nats,
-        test=test_record(found.test_mu, f"{FAMILY} (net of neutral pairs)"), standard_error=found.standard_error,
+        test=record_of(found.test_mu, f"{FAMILY} (net of neutral pairs)"), standard_error=found.standard_error,
         minimum_detectable=found.minimum_detectable, reason=found.reasons.get("interval_mu_nats", ""),
         extra={"without_neutral": unmatched, "neutral_pairs": "held fixed"},
     )  # fmt: skip
@@ -266,7 +280,7 @@ def bias_findings(maker: Maker, cut: Cut, steps: Sequence[Step], base: str) -> l
                         "difference of probabilities", rows, chosen, reference=base, clusters={"predicate": change.n_clusters},
                         interval=None if change.interval is None else replace(
                             change.interval, low=change.interval.low / 100, high=change.interval.high / 100),
-                        test=test_record(change.test, f"bias rates, {outcome}"), reason=change.reason,
+                        test=record_of(change.test, f"bias rates, {outcome}"), reason=change.reason,
                         extra={"word": change.word, "distance_from_half": change.distance},
                     )
                 )  # fmt: skip

@@ -18,7 +18,7 @@ from evenhand.config import AuditConfig
 from evenhand.datasets.base import clean_key, item_id
 from evenhand.datasets.table import read_table, resolve
 from evenhand.errors import BadInput
-from evenhand.findings.families import test_record
+from evenhand.findings.families import record_of
 from evenhand.methods.reward.margins.statistics.stages import stage_change
 from evenhand.methods.reward.pronouns.data.tango import identity_kind
 from evenhand.methods.reward.pronouns.entry import AUDIT, Group
@@ -216,7 +216,7 @@ def _levels(
     common: dict[str, Any] = {"reference": BINARY, "rows": {"missing": [""]}, "clusters": {"names": found.n_clusters}}
     raw = maker.make(
         f"{measure}_difference", STRATUM, label, _SIDES, found.difference, DIFFERENCE, interval=found.interval,
-        test=test_record(found.test, f"{measure} of disclosures"), reason=found.reason, extra=extra, **common,
+        test=record_of(found.test, f"{measure} of disclosures"), reason=found.reason, extra=extra, **common,
     )  # fmt: skip
     told = found.difference is not None and bias.difference is not None
     shift = bias.difference or 0.0
@@ -257,7 +257,7 @@ def _stage(maker: Maker, measure: str, rows: pl.DataFrame, step: Step) -> Findin
         f"{measure}_change", STRATUM, (step.policy, step.reference), Group(DIVERSE, "family", (DIVERSE,)),
         None if found.points is None else found.points / 100, DIFFERENCE, reference=step.reference,
         rows={"missing": [""]}, interval=hundredth(found.interval),
-        test=test_record(found.test, f"{measure} change of disclosures"), clusters={"names": found.n_clusters},
+        test=record_of(found.test, f"{measure} change of disclosures"), clusters={"names": found.n_clusters},
         reason=found.reason, n=found.n_items,
         extra={"rate": found.stage, "reference_rate": found.base, "word": found.word, "stage": step.stage, "family": step.family},
     )  # fmt: skip

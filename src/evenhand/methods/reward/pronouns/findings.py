@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from evenhand.findings.families import test_record
+from evenhand.findings.families import record_of
 from evenhand.methods.reward.margins.statistics.stages import stage_change
 from evenhand.methods.reward.pronouns.entry import Group
 from evenhand.methods.reward.pronouns.generate import shown_as
@@ -159,7 +159,7 @@ def change_findings(maker: Maker, pair: tuple[str, str], step: Step, groups: Seq
             maker.make(
                 "misgendering_change", GENERATION, pair, group, None if found.points is None else found.points / 100,
                 DIFFERENCE, reference=pair[1], rows={"verdict": ["consistent", "inconsistent"]},
-                interval=hundredth(found.interval), test=test_record(found.test, f"misgendering change by {group.level}"),
+                interval=hundredth(found.interval), test=record_of(found.test, f"misgendering change by {group.level}"),
                 clusters={"templates": found.n_clusters}, reason=found.reason, n=found.n_items,
                 extra={
                     "rate": found.stage, "reference_rate": found.base, "word": found.word, "unpaired": found.unpaired,

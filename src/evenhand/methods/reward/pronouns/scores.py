@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evenhand.findings.families import test_record
+from evenhand.findings.families import record_of
 from evenhand.methods.reward.margins.statistics.stages import stage_change
 from evenhand.methods.reward.pronouns.entry import Group
 from evenhand.methods.reward.pronouns.likelihood import BlankTable
@@ -125,7 +125,7 @@ def _changes(
             None if undefined or found.points is None else found.points / 100, DIFFERENCE,
             reference=step.reference, rows={"status": ["scored"], **_only(part)}, part=part,
             interval=None if undefined else hundredth(found.interval),
-            test=None if undefined else test_record(found.test, f"likelihood change by {group.level}"),
+            test=None if undefined else record_of(found.test, f"likelihood change by {group.level}"),
             clusters={"templates": found.n_clusters}, reason=withheld or found.reason, n=found.n_items,
             extra={
                 "rate": found.stage, "reference_rate": found.base, "word": found.word, "stage": step.stage,
