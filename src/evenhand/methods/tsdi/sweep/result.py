@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from evenhand.findings.builder import DIFFERENCE, PROBABILITY, build
+from evenhand.findings.decide import Rule, decided
 from evenhand.findings.families import hold_family
 from evenhand.methods.tsdi.sweep.front import (
     Axis,
@@ -24,7 +26,7 @@ from evenhand.methods.tsdi.sweep.front import (
 from evenhand.methods.tsdi.sweep.grid import Sets, sets_of
 from evenhand.methods.tsdi.sweep.measure import AUDIT
 from evenhand.methods.tsdi.sweep.models import Effect, effects
-from evenhand.methods.tsdi.sweep.statistics.hypervolume import pareto_indexes
+from evenhand.methods.tsdi.sweep.statistics.hypervolume import NO_SPREAD, pareto_indexes
 from evenhand.methods.tsdi.sweep.verdict import sweep_verdicts
 from evenhand.methods.tsdi.sweep.words import sweep_caveats, sweep_headlines, sweep_methods
 from evenhand.records import Finding, HypothesisTest
@@ -35,7 +37,13 @@ if TYPE_CHECKING:
     from evenhand.methods.tsdi.sweep.work import Sweep
 
 
-PROBABILITY, DIFFERENCE, AREA = "probability", "difference of probabilities", "area in the unit square"
+AREA = "area in the unit square"
+_BY_INTERVAL = Rule(higher="better", p="none", still=NO_SPREAD, otherwise="cannot tell")
+RULES = {
+    "setting_change": Rule(higher="better", needs_test=False),
+    **dict.fromkeys(("hypervolume_difference", "training_effect", "front_shift"), _BY_INTERVAL),
+}
+"""How the comparisons of a sweep are decided: a change by Holm's p and the interval; areas and training by the interval alone."""
 
 
 @dataclass(frozen=True)
@@ -52,16 +60,15 @@ class _Maker:
     ) -> Finding:  # fmt: skip
         """A finding with its id and the selector of its rows: the grades of ``settings``, or of config and reference."""
         slices = dict(part or {})
-        pieces = (AUDIT, estimand, outcome, config, reference or "", *(f"{k}={v}" for k, v in slices.items()))
         behind = settings or [config, *([reference] if reference else [])]
         rows = {
             "config": list(dict.fromkeys(self.same.get(key, key) for key in behind)),
             "grader": outcome.split(" and "),
         }
         rows |= {key: [slices[key]] for key in ("category", "kind") if key in slices}
-        return Finding(
-            id="/".join(filter(None, pieces)), audit=AUDIT, estimand=estimand, outcome=outcome, config=config, group=None,
-            reference=reference, estimate=estimate, unit=unit, slice=slices, evidence={"table": "grades", **rows}, **more,
+        return build(
+            AUDIT, estimand, outcome, config, estimate, unit, lead=(), tail=(config, reference), reference=reference,
+            part=slices, evidence={"table": "grades", **rows}, **more,
         )  # fmt: skip
 
     def rates(self, key: str, axis: Axis) -> list[Finding]:
@@ -146,8 +153,8 @@ class _Maker:
         out = []
         for part, found in parts:
             family = f"{AUDIT}/{effect.factor}/{which}/{'category' if part else 'all'}"
-            told = paired(found, family)
-            told["extra"] |= {"pairs": effect.pairs}
+            difference = paired(found, family)
+            difference["extra"] |= {"pairs": effect.pairs}
             slices = {"factor": effect.factor, **({"category": part} if part else {})}
             out.append(
                 self.make(
@@ -158,7 +165,7 @@ class _Maker:
                     DIFFERENCE,
                     part=slices,
                     settings=effect.settings,
-                    **told,
+                    **difference,
                 )
             )
         out = hold_family(out)
@@ -208,7 +215,7 @@ def sweep_result(sweep: Sweep, grades: pl.DataFrame, items: pl.DataFrame) -> Aud
             category_margin=config.category_margin, seed=config.seed,
         )  # fmt: skip
     trained = _trained(sweep, maker, against)
-    findings += trained
+    findings = decided([*findings, *trained], RULES)
     wins = {s.key: told for s in sweep.settings if (told := sweep.measure.win_rate(s.key)) is not None}
     main = grades.filter(pl.col("grader").is_in(["safety", "compliance"]))
     facts: dict[str, Any] = {
@@ -255,11 +262,11 @@ def _trained(sweep: Sweep, maker: _Maker, against: Sequence[Axis]) -> list[Findi
         out += maker.effect(found)
     plain, corrected = ([key_of[m.key, with_tsdi] for m in checkpoints] for with_tsdi in (False, True))
     for axis in against:
-        told = area_difference(maker.cells, corrected, plain, axis, draws=sweep.config.draws, seed=sweep.config.seed)
+        gap = area_difference(maker.cells, corrected, plain, axis, draws=sweep.config.draws, seed=sweep.config.seed)
         out.append(
             maker.make(
-                "front_shift", f"safety and {axis}", "tsdi", told.value, AREA, reference="plain", part={"factor": "tsdi"},
-                settings=[*corrected, *plain], interval=told.interval, reason=told.reason, extra={"pairs": len(checkpoints)},
+                "front_shift", f"safety and {axis}", "tsdi", gap.value, AREA, reference="plain", part={"factor": "tsdi"},
+                settings=[*corrected, *plain], interval=gap.interval, reason=gap.reason, extra={"pairs": len(checkpoints)},
             )
         )  # fmt: skip
     return out
