@@ -12,9 +12,10 @@ from typing import Any
 
 import polars as pl
 
+from evenhand.findings.builder import DIFFERENCE
 from evenhand.findings.decide import is_found
 from evenhand.findings.families import record_of
-from evenhand.methods.service.findings import DIFFERENCE, Maker
+from evenhand.methods.service.findings import Maker
 from evenhand.methods.service.graders import Trust
 from evenhand.methods.service.statistics.contrasts import Contrast, contrast_family
 from evenhand.methods.service.statistics.rates import GroupRate

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evenhand.methods.service.findings import CORRECTION, DIFFERENCE, PROBABILITY, Maker
+from evenhand.findings.builder import DIFFERENCE, PROBABILITY
+from evenhand.methods.service.findings import CORRECTION, Maker
 from evenhand.methods.service.graders import Trust
 from evenhand.methods.service.statistics.contrasts import ContrastFamily
 from evenhand.methods.service.statistics.noise import Corrected, Validation, correct_rate, corrected_difference

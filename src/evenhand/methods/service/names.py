@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from evenhand.findings.builder import DIFFERENCE, PROBABILITY
 from evenhand.findings.families import record_of
-from evenhand.methods.service.findings import DIFFERENCE, PROBABILITY, Maker
+from evenhand.methods.service.findings import Maker
 from evenhand.methods.service.statistics.names import leave_one_name_out, name_rates, split_within
 from evenhand.methods.service.statistics.stability import stability
 from evenhand.methods.service.table import COLLAPSES

@@ -18,11 +18,12 @@ from evenhand.config import AuditConfig
 from evenhand.datasets.base import clean_key, item_id
 from evenhand.datasets.table import read_table, resolve
 from evenhand.errors import BadInput
+from evenhand.findings.builder import DIFFERENCE
 from evenhand.findings.families import record_of
 from evenhand.methods.reward.margins.statistics.stages import stage_change
 from evenhand.methods.reward.pronouns.data.tango import identity_kind
 from evenhand.methods.reward.pronouns.entry import AUDIT, Group
-from evenhand.methods.reward.pronouns.maker import DIFFERENCE, Maker, hundredth
+from evenhand.methods.reward.pronouns.maker import Maker, hundredth
 from evenhand.methods.reward.pronouns.statistics.affirmation import Disclosure, disclosure_difference
 from evenhand.records import Finding, Interval, Item, Message, Response
 from evenhand.runs.stages import Step

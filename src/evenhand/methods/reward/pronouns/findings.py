@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from evenhand.findings.builder import DIFFERENCE, PROBABILITY
 from evenhand.findings.families import record_of
 from evenhand.methods.reward.margins.statistics.stages import stage_change
 from evenhand.methods.reward.pronouns.entry import Group
 from evenhand.methods.reward.pronouns.generate import shown_as
-from evenhand.methods.reward.pronouns.maker import DIFFERENCE, PROBABILITY, Maker, hundredth, mean_of
+from evenhand.methods.reward.pronouns.maker import Maker, hundredth, mean_of
 from evenhand.methods.reward.pronouns.statistics.affirmation import item_rates, misgendering
 from evenhand.records import Finding
 from evenhand.runs.stages import Step
