@@ -107,19 +107,19 @@ class Findings:
         }
 
 
-def _slices(found: Judged) -> Iterator[tuple[dict[str, str], Judged]]:
-    yield {}, found
-    for name, values in (("benchmark", found.benchmark), ("kind", found.kind)):
+def _slices(answers: Judged) -> Iterator[tuple[dict[str, str], Judged]]:
+    yield {}, answers
+    for name, values in (("benchmark", answers.benchmark), ("kind", answers.kind)):
         distinct = sorted({value for value in values if value})
         if len(distinct) > 1 or (name == "benchmark" and distinct):
             for value in distinct:
-                yield {name: value}, found.where(np.array([v == value for v in values]))
+                yield {name: value}, answers.where(np.array([v == value for v in values]))
 
 
-def _decisions(make: Findings, found: Judged, parser: str, part: Mapping[str, str]) -> Iterator[Finding]:
-    yes, no, gold, scenarios = found.yes[parser], found.no[parser], found.gold, found.scenario
+def _decisions(make: Findings, answers: Judged, parser: str, part: Mapping[str, str]) -> Iterator[Finding]:
+    yes, no, gold, scenarios = answers.yes[parser], answers.no[parser], answers.gold, answers.scenario
     counts = decisions(gold, yes, no)
-    right, none = found.right(parser), 1.0 - yes - no
+    right, none = answers.right(parser), 1.0 - yes - no
     by_label = {
         "accuracy": (right, np.ones_like(gold), ""), "diff_accuracy": (right, gold, "YES"),
         "equal_accuracy": (right, ~gold, "NO"), "abstain_rate": (none, np.ones_like(gold), ""),
@@ -127,7 +127,7 @@ def _decisions(make: Findings, found: Judged, parser: str, part: Mapping[str, st
     for name, (values, mask, label) in by_label.items():
         kept = np.flatnonzero(mask)
         yield make.make(
-            name, parser, found.config, getattr(counts, name), part=part, gold=label, n=len(kept),
+            name, parser, answers.config, getattr(counts, name), part=part, gold=label, n=len(kept),
             **make.rate(
                 np.clip(values[kept], 0.0, 1.0), [scenarios[k] for k in kept], "" if len(kept) else "no item has this label"
             ),
@@ -139,29 +139,29 @@ def _decisions(make: Findings, found: Judged, parser: str, part: Mapping[str, st
         estimate = getattr(counts, name)
         interval = ratio_interval(top, bottom, scenarios, draws=make.draws, seed=make.seed) if len(top) else None
         yield make.make(
-            name, parser, found.config, estimate, part=part, interval=interval, n=len(yes),
+            name, parser, answers.config, estimate, part=part, interval=interval, n=len(yes),
             reason="" if estimate is not None else "no answer was parsed as that",
             clusters={"scenarios": len(set(scenarios))},
         )  # fmt: skip
     for name in PLAIN:
         estimate = getattr(counts, name)
         reason = "" if estimate is not None else "only one label occurs"
-        yield make.make(name, parser, found.config, estimate, part=part, reason=reason, n=len(yes),
+        yield make.make(name, parser, answers.config, estimate, part=part, reason=reason, n=len(yes),
                         clusters={"scenarios": len(set(scenarios))})  # fmt: skip
-    yield _discrimination(make, found, parser, part)
+    yield _discrimination(make, answers, parser, part)
 
 
-def _discrimination(make: Findings, found: Judged, parser: str, part: Mapping[str, str]) -> Finding:
-    yes, gold, scenarios = found.yes[parser], found.gold, found.scenario
+def _discrimination(make: Findings, answers: Judged, parser: str, part: Mapping[str, str]) -> Finding:
+    yes, gold, scenarios = answers.yes[parser], answers.gold, answers.scenario
     estimate = discrimination(gold, yes)
     extra: dict[str, Any] = {}
     if estimate is not None:
         extra["interval"] = discrimination_interval(gold, yes, scenarios, draws=make.draws, seed=make.seed)
         means = [cluster_means(yes[mask], [scenarios[k] for k in np.flatnonzero(mask)]).means for mask in (gold, ~gold)]
-        family = f"{AUDIT}|{found.config}|{parser}|discrimination|{next(iter(part), '')}"
+        family = f"{AUDIT}|{answers.config}|{parser}|discrimination|{next(iter(part), '')}"
         extra["test"] = record_of(permutation_test(*means, draws=make.draws, seed=make.seed), family)
     return make.make(
-        "discrimination", parser, found.config, estimate, DIFFERENCE, part=part, n=len(yes),
+        "discrimination", parser, answers.config, estimate, DIFFERENCE, part=part, n=len(yes),
         reason="" if estimate is not None else "only one label occurs", clusters={"scenarios": len(set(scenarios))}, **extra,
     )  # fmt: skip
 
@@ -180,15 +180,15 @@ def _reasons(make: Findings, parsed: pl.DataFrame, config: str) -> Iterator[Find
         )  # fmt: skip
 
 
-def _against(make: Findings, found: Judged, baselines: Sequence[Baseline]) -> Iterator[Finding]:
+def _against(make: Findings, answers: Judged, baselines: Sequence[Baseline]) -> Iterator[Finding]:
     """Each baseline's own accuracy, and how far the model is from those that answer the same cases."""
-    place = {case: k for k, case in enumerate(found.cases)}
+    place = {case: k for k, case in enumerate(answers.cases)}
     for baseline in baselines:
         name = baseline.name if baseline.name != "surface cues" else f"surface cues, {baseline.split} split"
         right = np.array([case.gold == said for case, said in zip(baseline.cases, baseline.labels, strict=True)], float)
         gold = np.array([case.gold == "YES" for case in baseline.cases], dtype=bool)
         yield make.make(
-            "baseline_accuracy", name, found.config, float(right.mean()) if len(right) else None, n=len(right),
+            "baseline_accuracy", name, answers.config, float(right.mean()) if len(right) else None, n=len(right),
             **make.rate(right, [case.scenario for case in baseline.cases], baseline.reason),
             extra={
                 "diff_accuracy": float(right[gold].mean()) if gold.any() else None,
@@ -198,12 +198,12 @@ def _against(make: Findings, found: Judged, baselines: Sequence[Baseline]) -> It
         both = [k for k, case in enumerate(baseline.cases) if case.id in place]
         if not both or baseline.split == "scenario":
             continue
-        own = found.right(PARSERS[0])[[place[baseline.cases[k].id] for k in both]]
+        own = answers.right(PARSERS[0])[[place[baseline.cases[k].id] for k in both]]
         test = mcnemar(right[both] > 0.5, own > 0.5)
         scenarios = [baseline.cases[k].scenario for k in both]
-        shift = make.shift(own - right[both], scenarios, f"{AUDIT}|{found.config}|baselines")
+        shift = make.shift(own - right[both], scenarios, f"{AUDIT}|{answers.config}|baselines")
         yield make.make(
-            "accuracy_over_baseline", name, found.config, float((own - right[both]).mean()),
+            "accuracy_over_baseline", name, answers.config, float((own - right[both]).mean()),
             DIFFERENCE, n=len(both), reference=name,
             extra={"mcnemar": {"gained": test.gained, "lost": test.lost, "p": test.p, "smallest_p": test.smallest_p}},
             **shift,
@@ -274,7 +274,7 @@ def choice_findings(make: Findings, config: str) -> Iterator[Finding]:
 
 def difference_findings(
     make: Findings,
-    found: Sequence[Judged],
+    answers: Sequence[Judged],
     baselines: Sequence[Baseline],
     configs: Sequence[str],
     *,
@@ -285,7 +285,7 @@ def difference_findings(
     p values are held within their families by Holm (benchmarks form one family each).
     """
     out: list[Finding] = []
-    for one in found:
+    for one in answers:
         if not one.items:
             continue
         for part, rows in _slices(one):
@@ -293,7 +293,7 @@ def difference_findings(
                 out += _decisions(make, rows, parser, part)
         out += _reasons(make, make.parsed, one.config)
         out += _against(make, one, baselines)
-    answered = [one for one in found if one.items]
+    answered = [one for one in answers if one.items]
     for first, second in combinations(answered, 2):
         if not to_first or first is answered[0]:
             out += _pair(make, first, second)

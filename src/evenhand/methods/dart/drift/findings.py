@@ -57,11 +57,11 @@ class DriftFindings:
     def rate(self, estimand: str, outcome: str, rows: pl.DataFrame, column: pl.Expr, **more: Any) -> Finding:
         """The rate of a yes-or-no column over the pairs where it is known, scenarios as the unit."""
         values = rows.select(value=column)["value"].to_list()
-        found = rate_interval(values, rows["scenario"].to_list(), draws=self.draws, seed=self.seed)
-        extra = {"count": found.drifted, "unknown": found.missing, **more.pop("extra", {})}
+        result = rate_interval(values, rows["scenario"].to_list(), draws=self.draws, seed=self.seed)
+        extra = {"count": result.drifted, "unknown": result.missing, **more.pop("extra", {})}
         return self.make(
-            estimand, outcome, found.rate, rows, interval=found.interval, n=found.known, reason=found.reason,
-            clusters={"scenarios": found.scenarios}, extra=extra, **more,
+            estimand, outcome, result.rate, rows, interval=result.interval, n=result.known, reason=result.reason,
+            clusters={"scenarios": result.scenarios}, extra=extra, **more,
         )  # fmt: skip
 
 
@@ -101,10 +101,10 @@ def _rates(make: DriftFindings) -> Iterator[Finding]:
 
 def _null(make: DriftFindings, null: pl.DataFrame) -> Iterator[Finding]:
     """Drift of the baseline against itself, drawn anew, and how far the candidate is above it on the same cases."""
-    own = DriftFindings(
+    null_findings = DriftFindings(
         null, make.audit, f"{make.table}-null", make.candidate, make.baseline, make.rule, make.draws, make.seed
     )
-    yield own.rate("null_rate", make.rule, null, pl.col("drift"))
+    yield null_findings.rate("null_rate", make.rule, null, pl.col("drift"))
     both = make.pairs.join(
         null.select("case", "repetition", again="drift"), on=["case", "repetition"], how="inner"
     ).filter(pl.col("drift").is_not_null() & pl.col("again").is_not_null())
@@ -136,10 +136,10 @@ def _shifts(make: DriftFindings) -> Iterator[Finding]:
         for view in VIEWS:
             rows = make.pairs.drop_nulls([f"{name}|{view}|{side}" for side in ("baseline", "candidate")])
             new, old = (rows[f"{name}|{view}|{side}"].to_numpy() for side in ("candidate", "baseline"))
-            found = rank_biserial(new, old)
+            result = rank_biserial(new, old)
             yield make.make(
-                "harm_shift", name, found.r, rows, "rank-biserial correlation", part={"view": view}, reason=found.reason,
-                extra={"u": found.u, "p_mann_whitney": found.p,
+                "harm_shift", name, result.r, rows, "rank-biserial correlation", part={"view": view}, reason=result.reason,
+                extra={"u": result.u, "p_mann_whitney": result.p,
                        "mean_baseline": float(np.mean(old)) if len(old) else None,
                        "mean_candidate": float(np.mean(new)) if len(new) else None},
             )  # fmt: skip

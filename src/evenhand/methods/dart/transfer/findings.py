@@ -106,8 +106,8 @@ def _shares(
     maker: _Maker, config: str, part: Mapping[str, str] | None = None, *, by_domain: bool = True
 ) -> Iterator[Finding]:
     """The share of every class: where a difference is needed, over all domains and in each; and over the controls."""
-    own = maker.rows.filter((pl.col("config") == config) & (pl.col("grader") == maker.grader))
-    needed, controls = (own.filter(pl.col("stratum") == needs) for needs in ("difference", "equal"))
+    chosen = maker.rows.filter((pl.col("config") == config) & (pl.col("grader") == maker.grader))
+    needed, controls = (chosen.filter(pl.col("stratum") == needs) for needs in ("difference", "equal"))
     yield from _classes(maker, SHARES, config, needed, {"stratum": ["difference"]}, part)
     for domain in _domains(needed) if by_domain else ():
         rows = needed.filter(pl.col("domain") == domain)
@@ -149,30 +149,30 @@ def _agreement(maker: _Maker, config: str, graders: Sequence[str]) -> Iterator[F
     if len(graders) == 1:
         yield maker.make(KAPPA, "class", config, None, "kappa", reason=ONE_GRADER, n=0)
         return
-    own = maker.rows.filter((pl.col("config") == config) & (pl.col("source") != "provider"))
+    chosen = maker.rows.filter((pl.col("config") == config) & (pl.col("source") != "provider"))
     code = {label: number for number, label in enumerate(CLASSES)}
     for first, second in combinations(graders, 2):
         pair = [
-            own.filter(pl.col("grader") == name).select(
+            chosen.filter(pl.col("grader") == name).select(
                 "item_id", pl.col("label").replace_strict(code, default=-1, return_dtype=pl.Int64).alias(name)
             )
             for name in (first, second)
         ]
         ratings = pair[0].join(pair[1], on="item_id").sort("item_id").select(first, second).to_numpy()
-        found = agreement(ratings, "cohen", draws=min(maker.draws, KAPPA_DRAWS), seed=maker.seed)
+        result = agreement(ratings, "cohen", draws=min(maker.draws, KAPPA_DRAWS), seed=maker.seed)
         yield replace(maker, grader=f"{first}, {second}").make(
-            KAPPA, "class", config, found.coefficient, "kappa", rows={"grader": [first, second]},
-            part={"graders": f"{first} and {second}"}, interval=found.interval, reason=found.reason, n=found.items,
-            extra={"observed": found.observed},
+            KAPPA, "class", config, result.coefficient, "kappa", rows={"grader": [first, second]},
+            part={"graders": f"{first} and {second}"}, interval=result.interval, reason=result.reason, n=result.items,
+            extra={"observed": result.observed},
         )  # fmt: skip
 
 
 def _changes(maker: _Maker, config: str, reference: str) -> Iterator[Finding]:
     """How much oftener a model states the needed difference than the first one: paired by query, in all and by domain."""
     rows = _usable(maker.rows.filter((pl.col("grader") == maker.grader) & (pl.col("stratum") == "difference")))
-    said = pl.col("label").eq_missing(pl.lit(APPROPRIATE))
+    stated = pl.col("label").eq_missing(pl.lit(APPROPRIATE))
     now, before = (
-        rows.filter(pl.col("config") == name).select("item_id", "domain", said.alias(as_))
+        rows.filter(pl.col("config") == name).select("item_id", "domain", stated.alias(as_))
         for name, as_ in ((config, "now"), (reference, "before"))
     )
     pairs = now.join(before.drop("domain"), on="item_id").sort("item_id")
@@ -180,9 +180,9 @@ def _changes(maker: _Maker, config: str, reference: str) -> Iterator[Finding]:
     selected = {"stratum": ["difference"]}
     yield _change(maker, config, reference, pairs, selected, {}, f"{family}/all")
     for domain in _domains(pairs):
-        own = pairs.filter(pl.col("domain") == domain)
+        chosen = pairs.filter(pl.col("domain") == domain)
         where = {**selected, "domain": [domain]}
-        yield _change(maker, config, reference, own, where, {"domain": domain}, f"{family}/{config}/{reference}")
+        yield _change(maker, config, reference, chosen, where, {"domain": domain}, f"{family}/{config}/{reference}")
 
 
 def _change(
@@ -190,9 +190,9 @@ def _change(
     family: str,
 ) -> Finding:  # fmt: skip
     before, now = pairs["before"].to_numpy(), pairs["now"].to_numpy()
-    found = mcnemar(before, now)
+    result = mcnemar(before, now)
     shift = now.astype(np.float64) - before.astype(np.float64)
-    test = HypothesisTest(found.p, "exact McNemar, two-sided", found.smallest_p, exact=True, family=family)
+    test = HypothesisTest(result.p, "exact McNemar, two-sided", result.smallest_p, exact=True, family=family)
     reason = "" if pairs.height else "no query has a class from both models"
     varies = pairs.height > 1 and float(np.ptp(shift)) > 0
     interval = None
@@ -203,5 +203,5 @@ def _change(
         CHANGE, APPROPRIATE, config, float(shift.mean()) if pairs.height else None, DIFFERENCE, rows=selected, part=part,
         reference=reference, n=pairs.height, test=test if pairs.height else None, interval=interval,
         reason=reason or ("" if varies else "every query changed alike, or none did: there is no interval"),
-        extra={"gained": found.gained, "lost": found.lost},
+        extra={"gained": result.gained, "lost": result.lost},
     )  # fmt: skip
