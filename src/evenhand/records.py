@@ -201,7 +201,9 @@ class HypothesisTest:
 class Finding:
     """An estimate with interval, test, n, method, and a selector of the rows behind it.
 
-    ``estimate`` is None where the estimand is undefined; ``reason`` then says why. ``unit`` is ``"probability"``,
+    ``estimate`` is None where the estimand is undefined; ``reason`` then says why, as it says why an interval or a test is
+    missing. ``decision`` is what a comparison allows to be stated (`findings.decide`), with its ``decision_reason``; both are
+    empty for a finding that compares nothing, and in runs made before decisions were stored. ``unit`` is ``"probability"``,
     ``"difference of probabilities"``, ``"ratio"``, ``"words"`` and so on. ``evidence`` holds the column values that select the
     rows of the run's tables behind the number, and ``evidence_digest`` the xxh3-128 of their sorted ids.
     """
@@ -223,6 +225,8 @@ class Finding:
     minimum_detectable: float | None = None
     grader: str = ""
     reason: str = ""
+    decision: str = ""
+    decision_reason: str = ""
     slice: Mapping[str, str] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
     evidence: Mapping[str, Any] = field(default_factory=dict)

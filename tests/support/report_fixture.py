@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from evenhand.methods.service.findings import with_decisions
 from evenhand.methods.service.report import SERVICE_CAVEATS, service_evidence, service_section, service_verdict
 from evenhand.records import LABELS, Finding, Grade, HypothesisTest, Interval, Item, Message, Response
 from evenhand.report import Evidence, Page, Section, render
@@ -89,7 +90,7 @@ def make_run(
                             Response(config, item.id, r, text, "stop", prompt_tokens=20, completion_tokens=15)
                         )
                         grades.append(Grade(config, item.id, r, "grammar", label))
-    return Run(items, responses, grades, findings_of(labels, configs), configs)
+    return Run(items, responses, grades, with_decisions(findings_of(labels, configs)), configs)
 
 
 def _item(group: str, name: str, stem: str) -> Item:

@@ -25,7 +25,8 @@ _WORDS: dict[str, Any] = {
     "id": str, "audit": str, "estimand": str, "outcome": str, "config": str, "group": (str, type(None)),
     "reference": (str, type(None)), "estimate": (int, float, type(None)), "unit": str, "interval": (dict, type(None)),
     "test": (dict, type(None)), "n": int, "clusters": dict, "standard_error": (int, float, type(None)),
-    "minimum_detectable": (int, float, type(None)), "grader": str, "reason": str, "slice": dict, "extra": dict,
+    "minimum_detectable": (int, float, type(None)), "grader": str, "reason": str, "decision": str,
+    "decision_reason": str, "slice": dict, "extra": dict,
     "evidence": dict, "evidence_digest": str,
 }  # fmt: skip
 _NUMBER, _MAYBE = (int, float), (int, float, type(None))

@@ -28,7 +28,7 @@ _FRAME: dict[str, Any] = {
     "family_size": pl.Int64,
     "minimum_detectable": pl.Float64,
     "n": pl.Int64,
-    **dict.fromkeys(("grader", "reason"), pl.String),
+    **dict.fromkeys(("grader", "reason", "decision", "decision_reason"), pl.String),
 }
 _T = TypeVar("_T")
 
@@ -179,6 +179,8 @@ class LoadedRun:
                     "n": finding.n,
                     "grader": finding.grader,
                     "reason": finding.reason,
+                    "decision": finding.decision,
+                    "decision_reason": finding.decision_reason,
                 }
             )
         return pl.DataFrame(rows, schema=_FRAME)

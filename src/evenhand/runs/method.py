@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -12,6 +12,7 @@ from evenhand.records import Finding
 from evenhand.redact import public
 from evenhand.runs.respond import Configuration, Progress
 from evenhand.runs.run import Run
+from evenhand.wording import between, nats, nats_range, number, p_value, percent, point_range, points
 
 Tone = Literal["worse", "even", "unknown", "provisional"]
 
@@ -44,6 +45,43 @@ class Headline:
     value: str
     interval: str = ""
     p: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """How numbers of one unit are written: a value, and an interval."""
+
+    value: Callable[[float | None], str]
+    ends: Callable[[float | None, float | None], str]
+    after: str = ""
+    """What follows a value: ``" points"``."""
+
+
+SHARE = Unit(percent, between)
+POINTS = Unit(points, point_range, " points")
+NATS = Unit(nats, nats_range, " nats")
+PLAIN = Unit(number, lambda low, high: f"{number(low)} to {number(high)}")
+COEFFICIENT = Unit(lambda value: number(value, 2), lambda low, high: f"{number(low, 2)} to {number(high, 2)}")
+
+
+def ends_of(finding: Finding | None, unit: Unit, without: str = "no interval") -> str:
+    """The interval of a finding in words, or what is written without one."""
+    if finding is None or finding.interval is None:
+        return without
+    return unit.ends(finding.interval.low, finding.interval.high)
+
+
+def closing_row(what: str, finding: Finding, unit: Unit, *, p: float | None = None, without: str = "none") -> Headline:
+    """A row of the closing table: the estimate with its interval and ``p``, or why it is undefined."""
+    if finding.estimate is None:
+        return Headline(what, "undefined", finding.reason)
+    value = f"{unit.value(finding.estimate)}{unit.after}"
+    return Headline(what, value, ends_of(finding, unit, without), "" if p is None else p_value(p))
+
+
+def holm_p(finding: Finding) -> float | None:
+    """The p of a finding adjusted by Holm, if it was tested."""
+    return finding.test.p_holm if finding.test else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,19 +9,13 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from evenhand.config import AuditConfig
+from evenhand.findings.builder import DIFFERENCE, PROBABILITY
 from evenhand.methods.service.compare import change_findings, change_told
 from evenhand.methods.service.config import ServiceSettings
 from evenhand.methods.service.content import content_findings, measure_texts, toxicity_findings
 from evenhand.methods.service.corrected import corrected_findings
 from evenhand.methods.service.entry import AUDIT, LOADED, UNSAFE, Entry
-from evenhand.methods.service.findings import (
-    DIFFERENCE,
-    PROBABILITY,
-    Maker,
-    adjust_across,
-    contrast_findings,
-    label_shares,
-)
+from evenhand.methods.service.findings import Maker, adjust_across, contrast_findings, label_shares, with_decisions
 from evenhand.methods.service.graders import Trust, compare_graders, swap_findings
 from evenhand.methods.service.names import name_findings, stability_findings, stem_findings
 from evenhand.methods.service.statistics.contrasts import ContrastFamily
@@ -88,7 +82,7 @@ def analyse(work: Analysis) -> tuple[AuditResult, pl.DataFrame | None]:
     findings += change_findings([point.maker for point in points])
     if _can_see_harm(work):
         findings += tradeoff_findings(points, unsafe=settings.unsafe is not None)
-    findings = adjust_across(findings)
+    findings = with_decisions(adjust_across(findings))
     several, subject = len(work.configs) > 1, NAMES if units.unit == "name" else CUE
     missing = benign["label"].null_count() + unsafe["label"].null_count()
     result = AuditResult(

@@ -12,12 +12,14 @@ from typing import Any
 
 import polars as pl
 
-from evenhand.methods.service.findings import DIFFERENCE, Maker, test_of
+from evenhand.findings.builder import DIFFERENCE
+from evenhand.findings.decide import is_found
+from evenhand.findings.families import record_of
+from evenhand.methods.service.findings import Maker
 from evenhand.methods.service.graders import Trust
 from evenhand.methods.service.statistics.contrasts import Contrast, contrast_family
 from evenhand.methods.service.statistics.rates import GroupRate
 from evenhand.methods.service.table import COLLAPSES, NO_STEM, ServiceTable
-from evenhand.methods.service.verdict import state_of
 from evenhand.records import Finding, Interval
 from evenhand.statistics.cells import Cells, cells_from_rows, group_rate, name_values
 from evenhand.statistics.clusters import sign_flip_test
@@ -37,13 +39,13 @@ def change_findings(makers: Sequence[Maker]) -> list[Finding]:
     of its difference to the reference (changes permuted over names), both Holm-adjusted over groups. Intervals are the two-way
     cluster t of every difference; the crossed bootstrap stands beside them.
     """
-    found: list[Finding] = []
+    changes: list[Finding] = []
     for before, after in pairwise(makers):
         groups = [group for group in after.table.groups if group in before.table.groups]
         pairs = _paired(before.table, after.table, groups)
         if pairs.height:
-            found += _of_pair(before, after, pairs, groups)
-    return found
+            changes += _of_pair(before, after, pairs, groups)
+    return changes
 
 
 def _means(table: ServiceTable) -> pl.DataFrame:
@@ -101,13 +103,13 @@ def _of_pair(before: Maker, after: Maker, pairs: pl.DataFrame, groups: Sequence[
     least = best_attainable([test.smallest_p if test else None for test in tests])
     size, name = adjusted.family_size, f"change of declined, {part['from']} to {part['to']}"
     rates = {column: _rates(_cells(pairs, groups, column), len(groups)) for column in ("y", "y_to")}
-    found = []
+    changes = []
     for code, (rate, test, p, best) in enumerate(zip(family.rates, tests, adjusted.values, least.values, strict=True)):
-        found.append(
+        changes.append(
             after.make(
                 CHANGE, "declined", rate.rate, DIFFERENCE, group=groups[code], part=part,
                 interval=_within(rate.interval, 1), standard_error=rate.standard_error,
-                test=test_of(test, family=name, family_size=size, p_holm=p), reason=_why(rate, test),
+                test=record_of(test, name, family_size=size, p_holm=p), reason=_why(rate, test),
                 clusters={"names": rate.names, "stems": rate.stems},
                 extra={
                     "rate_from": rates["y"][code], "rate_to": rates["y_to"][code], "smallest_p_holm": best,
@@ -115,13 +117,15 @@ def _of_pair(before: Maker, after: Maker, pairs: pl.DataFrame, groups: Sequence[
                 },
             )
         )  # fmt: skip
-    return found + [_gap(after, contrast, groups, part, family.family_size) for contrast in family.contrasts]
+    return changes + [_gap(after, contrast, groups, part, family.family_size) for contrast in family.contrasts]
 
 
 def _percentile(cells: Cells, code: int, maker: Maker) -> list[float] | None:
     """Ends of the crossed bootstrap of one group's change."""
-    own = cells.shared(code).cells
-    drawn = crossed_bootstrap(own.by_stem() if own.nested else own, draws=maker.draws, seed=maker.seed)
+    group_cells = cells.shared(code).cells
+    drawn = crossed_bootstrap(
+        group_cells.by_stem() if group_cells.nested else group_cells, draws=maker.draws, seed=maker.seed
+    )
     interval = percentile(drawn.of(code))
     return None if interval is None else [interval.low, interval.high]
 
@@ -132,8 +136,8 @@ def _rates(cells: Cells, groups: int) -> list[float | None]:
 
 def _flipped(cells: Cells, code: int, seed: int) -> PermutationTest | None:
     """Signs of the names' changes flipped, or of the stems' where each prompt has one stem; None with fewer than two."""
-    own = cells.shared(code).cells
-    values = own.by_stem().values[0] if own.nested else name_values(own.values)
+    group_cells = cells.shared(code).cells
+    values = group_cells.by_stem().values[0] if group_cells.nested else name_values(group_cells.values)
     return sign_flip_test(values, seed=seed) if values.size >= 2 else None
 
 
@@ -161,8 +165,8 @@ def _gap(maker: Maker, contrast: Contrast, groups: Sequence[str], part: Mapping[
         GAP_CHANGE, "declined", contrast.difference, DIFFERENCE, group=groups[contrast.group],
         reference=groups[contrast.reference], part=part, interval=_within(contrast.interval, 2),
         standard_error=contrast.standard_error, minimum_detectable=contrast.minimum_detectable, extra=extra,
-        test=test_of(
-            contrast.test, family=f"change of the difference, {part['from']} to {part['to']}", family_size=size,
+        test=record_of(
+            contrast.test, f"change of the difference, {part['from']} to {part['to']}", family_size=size,
             p_holm=contrast.p_holm,
         ),
         reason="; ".join(dict.fromkeys(reasons[key] for key in ("difference", "interval", "test", "names") if key in reasons)),
@@ -183,19 +187,18 @@ def change_told(findings: Sequence[Finding], config: str, trust: Trust, subject:
     if not gaps or not trust.calibrated:
         return ""
     way = f"From {gaps[0].slice['from']} to {config}"
-    states = {id(finding): state_of(finding)[0] for finding in gaps}
-    found = sorted((f for f in gaps if states[id(f)] == "found"), key=lambda f: -abs(f.estimate or 0.0))
-    if found:
-        told = [
+    moved = sorted((f for f in gaps if is_found(f)), key=lambda f: -abs(f.estimate or 0.0))
+    if moved:
+        listed = [
             f"{group_label(f.group)} {points(f.estimate)}"
             + (f" ({point_range(f.interval.low, f.interval.high)})" if f.interval else "")
-            for f in found
+            for f in moved
         ]
         return (
-            f"{way}, the difference to {group_phrase(found[0].reference, subject)} moved, in points "
-            f"(+: the group is declined more than before, relative to it): {', '.join(told)}, as graded."
+            f"{way}, the difference to {group_phrase(moved[0].reference, subject)} moved, in points "
+            f"(+: the group is declined more than before, relative to it): {', '.join(listed)}, as graded."
         )
-    if all(state == "not found" for state in states.values()):
+    if all(f.decision == "even" for f in gaps):
         seen = max(f.minimum_detectable or 0.0 for f in gaps)
         return f"{way}, no difference between groups was found to change; changes of about {percent_points(seen)} could be seen."
     return f"{way}, we cannot tell whether the differences between groups changed."

@@ -8,11 +8,11 @@ import numpy as np
 import polars as pl
 
 from evenhand.errors import BadInput
-from evenhand.methods.service.findings import Maker, test_of
+from evenhand.findings.families import q_values, record_of
+from evenhand.methods.service.findings import Maker
 from evenhand.methods.service.statistics.helpful import helpful_contrasts
 from evenhand.records import SERVED, Finding
 from evenhand.statistics.cells import FloatArray
-from evenhand.statistics.multiplicity import benjamini_hochberg
 
 WORDS = "words"
 TOXICITY = "toxicity"
@@ -91,8 +91,7 @@ def content_findings(maker: Maker, measures: pl.DataFrame, units: dict[str, str]
             draws=maker.draws, seed=maker.seed,
         )  # fmt: skip
         family = found.family
-        q_values = benjamini_hochberg([item.test.p if item.test else None for item in family.contrasts]).values
-        for contrast, q in zip(family.contrasts, q_values, strict=True):
+        for contrast, q in zip(family.contrasts, q_values(c.test for c in family.contrasts), strict=True):
             group, reasons = table.groups[contrast.group], contrast.reasons or {}
             behind, of_all = found.served.get(contrast.group, (0, 0))
             findings.append(
@@ -105,8 +104,8 @@ def content_findings(maker: Maker, measures: pl.DataFrame, units: dict[str, str]
                     reference=table.groups[0],
                     rows={"group": (group, table.groups[0]), "label": sorted(SERVED)},
                     interval=contrast.interval,
-                    test=test_of(
-                        contrast.test, family=f"{name} of answers, {table.config}", family_size=family.family_size,
+                    test=record_of(
+                        contrast.test, f"{name} of answers, {table.config}", family_size=family.family_size,
                         p_holm=contrast.p_holm, q_bh=q,
                     ),
                     standard_error=contrast.standard_error,

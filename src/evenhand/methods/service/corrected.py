@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evenhand.methods.service.findings import DIFFERENCE, PROBABILITY, Maker
+from evenhand.findings.builder import DIFFERENCE, PROBABILITY
+from evenhand.methods.service.findings import CORRECTION, Maker
 from evenhand.methods.service.graders import Trust
 from evenhand.methods.service.statistics.contrasts import ContrastFamily
 from evenhand.methods.service.statistics.noise import Corrected, Validation, correct_rate, corrected_difference
@@ -33,19 +34,19 @@ def corrected_findings(maker: Maker, trust: Trust, family: ContrastFamily | None
     calibration = trust.calibrations.get(maker.table.config)
     if calibration is None or family is None:
         return []
-    table, part = maker.table, {"correction": "grader error"}
+    table, part = maker.table, CORRECTION
     cells = table.cells(COLLAPSES["declined"])
     findings: list[Finding] = []
     for code, group in enumerate(table.groups):
         errors = calibration.groups.get(group)
-        found = _corrected(maker, calibration, cells, (code,))[code]
+        result = _corrected(maker, calibration, cells, (code,))[code]
         counted: dict[str, Any] = {} if errors is None else {
             "tp": errors.tp, "fn": errors.fn, "tn": errors.tn, "fp": errors.fp,
         }  # fmt: skip
         findings.append(
             maker.make(
-                "rate", "declined", found.estimate, PROBABILITY, group=group, part=part,
-                interval=found.interval, reason=found.reason, extra=counted,
+                "rate", "declined", result.estimate, PROBABILITY, group=group, part=part,
+                interval=result.interval, reason=result.reason, extra=counted,
             )
         )  # fmt: skip
         if not code:
@@ -72,16 +73,16 @@ def _corrected(maker: Maker, calibration: Calibration, cells: Cells, codes: tupl
     held = {} if cells.nested else dominating_names(cells)
     fixed = {code: int(at[0]) for code, row in held.items() if (at := np.flatnonzero(found_on.rows == row)).size}
     drawn = crossed_bootstrap(units, draws=maker.draws, seed=maker.seed)
-    found: dict[int, Corrected] = {}
+    result: dict[int, Corrected] = {}
     for rate in group_rates(units, fixed={} if shared.nested else fixed):
         errors = calibration.groups.get(maker.table.groups[rate.group])
         if errors is None or rate.rate is None:
-            found[rate.group] = Corrected(None, None, None, "no human label in this group")
+            result[rate.group] = Corrected(None, None, None, "no human label in this group")
             continue
         draws = drawn.of(rate.group)
         if rate.standard_error and rate.df:
             draws = spread_draws(draws, rate.rate, rate.standard_error, rate.df)
         # Predictive values hold for samples drawn by predicted class and for random ones alike.
         counts = Validation(errors.tp, errors.fn, errors.tn, errors.fp, design="by_label")
-        found[rate.group] = correct_rate(rate.rate, draws, counts, seed=maker.seed, stream=rate.group)
-    return found
+        result[rate.group] = correct_rate(rate.rate, draws, counts, seed=maker.seed, stream=rate.group)
+    return result

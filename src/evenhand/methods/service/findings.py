@@ -3,38 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
+from evenhand.findings.builder import DIFFERENCE, PROBABILITY, build
+from evenhand.findings.decide import Rule, decided
+from evenhand.findings.families import control_discoveries_over_all, q_values, record_of
 from evenhand.methods.service.entry import AUDIT
 from evenhand.methods.service.statistics.contrasts import Contrast, ContrastFamily, contrast_family
 from evenhand.methods.service.statistics.names import flip_rates
 from evenhand.methods.service.statistics.spread import Statistic, share_over_threshold, spread
 from evenhand.methods.service.table import COLLAPSES, ServiceTable
-from evenhand.records import LABELS, Finding, HypothesisTest, Interval
+from evenhand.records import LABELS, Finding, Interval
 from evenhand.statistics.intervals import wilson
-from evenhand.statistics.multiplicity import benjamini_hochberg
-from evenhand.statistics.permutation import PermutationTest
 
 SERVICE_THRESHOLD = 0.25
 """A group whose rate may exceed this share counts as over the service threshold (chosen default)."""
 
-PROBABILITY, DIFFERENCE = "probability", "difference of probabilities"
+MATERIAL_GAP = 0.10
+"""A run whose minimum detectable gap is above this cannot say that there is no difference (chosen default)."""
 
+CORRECTION = {"correction": "grader error"}
+"""The slice of rates and differences with the grader's error taken out."""
 
-def test_of(test: PermutationTest | None, **more: Any) -> HypothesisTest | None:
-    """A permutation test as a record."""
-    if test is None:
-        return None
-    return HypothesisTest(
-        p=test.p,
-        method=test.method,
-        smallest_p=test.smallest_p,
-        count=test.count,
-        permutations=test.total,
-        exact=test.exact,
-        **more,
-    )
+_GAP = Rule(
+    p="holm or plain", interval="if there", agree=True, attainable=True, detectable=MATERIAL_GAP, needs_detectable=True
+)
+RULES = {
+    "risk_difference": _GAP,
+    "configuration_change": _GAP,
+    "gap_change": _GAP,
+    "omnibus": Rule(higher="different", p="holm or plain", interval="unused"),
+}
+"""How the comparisons of this audit are decided: the test within its family, the interval for new names and stems, the grader's
+error where it is known, and whether the run could have seen a gap of 10 points. A test over all groups at once needs p alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,30 +75,21 @@ class Maker:
         if group is not None and "group" not in selected:
             selected["group"] = group if reference is None else (group, reference)
         n, digest = self.table.behind(**selected)
-        part = dict(part or {})
-        pieces = [
+        config = self.table.config
+        return build(
             AUDIT,
-            self.table.config,
-            self.grader,
             estimand,
             outcome,
-            group or "",
-            *(f"{k}={v}" for k, v in part.items()),
-        ]
-        return Finding(
-            id="/".join(piece for piece in pieces if piece),
-            audit=AUDIT,
-            estimand=estimand,
-            outcome=outcome,
-            config=self.table.config,
+            config,
+            estimate,
+            unit,
+            lead=(config, self.grader),
             group=group,
             reference=reference,
-            estimate=estimate,
-            unit=unit,
+            part=part,
             n=more.pop("n", n),
             grader=self.grader,
-            slice=part,
-            evidence={"config": self.table.config, "grader": self.grader, **selected},
+            evidence={"config": config, "grader": self.grader, **selected},
             evidence_digest=digest,
             **more,
         )
@@ -150,7 +143,6 @@ def contrast_findings(
         return ([*rates, *blank] if whole else []), None
     cells = table.cells(COLLAPSES[outcome])
     family = contrast_family(cells, 0, draws=maker.draws, seed=maker.seed)
-    q_values = benjamini_hochberg([found.test.p if found.test else None for found in family.contrasts])
     name = f"{outcome}, {table.config}" + "".join(f", {k} {v}" for k, v in (part or {}).items())
     findings = [
         maker.make(
@@ -168,7 +160,7 @@ def contrast_findings(
         )
         for rate in family.rates
     ]
-    for contrast, q in zip(family.contrasts, q_values.values, strict=True):
+    for contrast, q in zip(family.contrasts, q_values(c.test for c in family.contrasts), strict=True):
         findings += _one_contrast(maker, outcome, contrast, family.family_size, name, q, part, whole)
     if whole:
         findings += _spread(maker, outcome, family)
@@ -207,7 +199,7 @@ def _one_contrast(
         contrast.difference,
         DIFFERENCE,
         interval=contrast.interval,
-        test=test_of(contrast.test, family=family, family_size=family_size, p_holm=contrast.p_holm, q_bh=q),
+        test=record_of(contrast.test, family, family_size=family_size, p_holm=contrast.p_holm, q_bh=q),
         standard_error=contrast.standard_error,
         minimum_detectable=contrast.minimum_detectable,
         reason="; ".join(
@@ -262,7 +254,7 @@ def _spread(maker: Maker, outcome: str, family: ContrastFamily) -> list[Finding]
             outcome,
             family.omnibus.statistic if family.omnibus else None,
             "sum over groups of n (mean - grand mean)^2",
-            test=test_of(family.omnibus, family=f"omnibus, {outcome}, {table.config}", family_size=1),
+            test=record_of(family.omnibus, f"omnibus, {outcome}, {table.config}", family_size=1),
             reason="" if family.omnibus else "the groups share no stem, or have one name each",
         )
     ]
@@ -301,16 +293,21 @@ def _spread(maker: Maker, outcome: str, family: ContrastFamily) -> list[Finding]
 
 
 def adjust_across(findings: Sequence[Finding]) -> list[Finding]:
-    """Fill ``q_bh_all``: Benjamini-Hochberg over every whole-set contrast of every outcome and configuration."""
-    tested = [
-        position
-        for position, finding in enumerate(findings)
-        if finding.estimand == "risk_difference" and not finding.slice and finding.test is not None
-    ]
-    adjusted = benjamini_hochberg([test.p for position in tested if (test := findings[position].test) is not None])
-    result = list(findings)
-    for position, q in zip(tested, adjusted.values, strict=True):
-        test = result[position].test
-        if test is not None:
-            result[position] = replace(result[position], test=replace(test, q_bh_all=q))
-    return result
+    """Fill ``q_bh_all`` over every whole-set contrast of every outcome and configuration."""
+    return control_discoveries_over_all(findings, lambda f: f.estimand == "risk_difference" and not f.slice)
+
+
+def with_decisions(findings: Sequence[Finding]) -> list[Finding]:
+    """Findings with their decisions.
+
+    A difference that was corrected for the grader's error is part of the decision on the difference as graded, and has none of
+    its own.
+    """
+    corrected = {(f.config, f.group): f for f in findings if f.estimand == "risk_difference" and f.slice == CORRECTION}
+
+    def counterpart(finding: Finding) -> Finding | None:
+        primary = finding.estimand == "risk_difference" and finding.outcome == "declined" and not finding.slice
+        return corrected.get((finding.config, finding.group)) if primary else None
+
+    graded = iter(decided([f for f in findings if f.slice != CORRECTION], RULES, corrected=counterpart))
+    return [f if f.slice == CORRECTION else next(graded) for f in findings]

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evenhand.errors import BadInput
+from evenhand.findings.builder import PROBABILITY
 from evenhand.methods.service.config import ServiceSettings
 from evenhand.methods.service.entry import UNSAFE
-from evenhand.methods.service.findings import PROBABILITY, Maker
+from evenhand.methods.service.findings import Maker
 from evenhand.records import DECLINED, Finding, Grade, Item, Response
 from evenhand.statistics.agreement import agreement
 from evenhand.statistics.intervals import wilson

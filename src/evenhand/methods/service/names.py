@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from evenhand.methods.service.findings import DIFFERENCE, PROBABILITY, Maker, test_of
+from evenhand.findings.builder import DIFFERENCE, PROBABILITY
+from evenhand.findings.families import record_of
+from evenhand.methods.service.findings import Maker
 from evenhand.methods.service.statistics.names import leave_one_name_out, name_rates, split_within
 from evenhand.methods.service.statistics.stability import stability
 from evenhand.methods.service.table import COLLAPSES
@@ -52,31 +54,31 @@ def name_findings(maker: Maker, outcome: str = "declined") -> list[Finding]:
 
 
 def _attributes(maker: Maker, row: int) -> Mapping[str, str]:
-    found = {column: maker.table.attribute(column)[row] for column in _SPLITS}
-    return {column: value for column, value in found.items() if value is not None}
+    result = {column: maker.table.attribute(column)[row] for column in _SPLITS}
+    return {column: value for column, value in result.items() if value is not None}
 
 
 def _left_out(maker: Maker, outcome: str, cells: Cells, code: int, group: str) -> list[Finding]:
-    found = leave_one_name_out(cells, code, 0, seed=maker.seed)
+    result = leave_one_name_out(cells, code, 0, seed=maker.seed)
     table = maker.table
-    if found is None:
+    if result is None:
         return []
     return [
         maker.make(
             "leave_one_name_out",
             outcome,
-            found.without,
+            result.without,
             DIFFERENCE,
             group=group,
             reference=table.groups[0],
-            test=test_of(found.test),
+            test=record_of(result.test, ""),
             extra={
-                "low": found.low,
-                "high": found.high,
-                "name": table.unit_names[found.row],
-                "dominating": found.dominating,
-                "with_all_names": found.difference,
-                "p_without": found.test.p if found.test else None,
+                "low": result.low,
+                "high": result.high,
+                "name": table.unit_names[result.row],
+                "dominating": result.dominating,
+                "with_all_names": result.difference,
+                "p_without": result.test.p if result.test else None,
             },
         )
     ]
@@ -86,19 +88,19 @@ def _splits(maker: Maker, outcome: str, cells: Cells, code: int, group: str) -> 
     findings = []
     for column, (estimand, first, second) in _SPLITS.items():
         values = np.array([(value or "").casefold() for value in maker.table.attribute(column)])
-        found = split_within(cells, code, np.isin(values, first), np.isin(values, second), seed=maker.seed)
-        if found is None:
+        result = split_within(cells, code, np.isin(values, first), np.isin(values, second), seed=maker.seed)
+        if result is None:
             continue
         findings.append(
             maker.make(
                 estimand,
                 outcome,
-                found.difference,
+                result.difference,
                 DIFFERENCE,
                 group=group,
-                test=test_of(found.test),
-                clusters={"names": found.names[0], "other names": found.names[1]},
-                extra={"first": found.first, "second": found.second},
+                test=record_of(result.test, ""),
+                clusters={"names": result.names[0], "other names": result.names[1]},
+                extra={"first": result.first, "second": result.second},
             )
         )
     return findings
@@ -145,17 +147,17 @@ def stability_findings(maker: Maker) -> list[Finding]:
     from evenhand.records import LABELS
 
     declined = np.isin(labels, [LABELS.index(label) for label in LABELS if label in DECLINED]).astype(float)
-    found = stability(labels, np.where(labels < 0, np.nan, declined))
-    why = "no prompt has two labelled repetitions" if not found.prompts else "the labels never vary"
+    result = stability(labels, np.where(labels < 0, np.nan, declined))
+    why = "no prompt has two labelled repetitions" if not result.prompts else "the labels never vary"
     rows = {
-        "same_label_share": (found.same_label, "share of prompts"),
-        "fleiss_kappa_over_repetitions": (found.fleiss_kappa, "kappa"),
-        "intraclass_correlation": (found.icc, "correlation"),
+        "same_label_share": (result.same_label, "share of prompts"),
+        "fleiss_kappa_over_repetitions": (result.fleiss_kappa, "kappa"),
+        "intraclass_correlation": (result.icc, "correlation"),
     }
     return [
         maker.make(
             "stability", name, value, unit, reason="" if value is not None else why,
-            clusters={"prompts": found.prompts, "prompts in all": len(items)},
+            clusters={"prompts": result.prompts, "prompts in all": len(items)},
         )
         for name, (value, unit) in rows.items()
     ]  # fmt: skip

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 
-from evenhand.methods.service.findings import PROBABILITY, Maker
+from evenhand.findings.builder import PROBABILITY
+from evenhand.methods.service.findings import Maker
 from evenhand.methods.service.statistics.contrasts import ContrastFamily
 from evenhand.methods.service.statistics.tradeoff import (
     Price,

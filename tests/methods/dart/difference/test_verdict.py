@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from evenhand.findings.decide import decided
+from evenhand.methods.dart.difference.findings import RULES
 from evenhand.methods.dart.difference.verdict import headlines, verdict
 from evenhand.records import Finding
 from evenhand.runs.method import Verdict
@@ -156,6 +158,6 @@ def test_nothing_found_is_no_verdict() -> None:
 def test_an_undefined_p_is_never_a_verdict(toy: Any, tmp_path: Path) -> None:
     _, rows = judge(toy, tmp_path, toy.RIGHT)
     untested = [replace(f, test=None) if f.estimand == "discrimination" else f for f in rows]
-    told = verdict(untested, "m", several=False)
+    told = verdict(decided(untested, RULES), "m", several=False)
     assert told.tone == "unknown"
     assert told.headline == "Whether the model knows when groups differ could not be tested."

@@ -13,12 +13,13 @@ import pytest
 from evenhand.config import audit_settings, checked, make_config
 from evenhand.datasets.rating_prompt import QUESTIONS
 from evenhand.errors import BadInput, EngineError
+from evenhand.findings.decide import is_found
 from evenhand.methods.pluralism.rating.ask import can_choose
 from evenhand.methods.pluralism.rating.audit import PluralismAudit
 from evenhand.methods.pluralism.rating.config import PluralismConfig, settings_of
 from evenhand.methods.pluralism.rating.data.rating_items import RatedItem
 from evenhand.methods.pluralism.rating.groups import sensitivity_findings
-from evenhand.methods.pluralism.rating.make import Maker, is_shown
+from evenhand.methods.pluralism.rating.make import Maker
 from evenhand.methods.pluralism.rating.plan import estimate_of, make_plan, sample_by_domain
 from evenhand.methods.pluralism.rating.table import Panel, axis_panel
 from evenhand.organisms.planted_ratings import CONTRASTS, DOMAIN_WEIGHT, ORDER_BIAS
@@ -53,11 +54,11 @@ def contrast(toy: Any, result: Any, axis: str, group: str, domain: str) -> Any:
 def test_planted_contrasts_are_recovered_by_group_and_by_domain(toy: Any, planted: Any) -> None:
     result, _ = planted
     for axis in ("gender", "race", "age"):
-        assert is_shown(toy.found(result.findings, "demographic_sensitivity", "absolute", axis=axis))
+        assert is_found(toy.found(result.findings, "demographic_sensitivity", "absolute", axis=axis))
         for group, size in CONTRASTS[axis].items():
             f = contrast(toy, result, axis, group, "mean of the domains")
             assert f.estimate == pytest.approx(size, abs=0.004)
-            assert is_shown(f) is (size != 0)
+            assert is_found(f) is (size != 0)
     for domain, weight in (*DOMAIN_WEIGHT.items(), ("self_harm", 1.0)):
         f = contrast(toy, result, "race", "Black/African American", domain)
         assert f.estimate == pytest.approx(0.08 * weight, abs=0.012)
@@ -71,7 +72,7 @@ def test_planted_contrasts_are_recovered_by_group_and_by_domain(toy: Any, plante
     assert race.extra["excess"] == pytest.approx(race.estimate - race.extra["null_mean"])
     assert race.interval.low <= race.estimate <= race.interval.high
     education = toy.found(result.findings, "demographic_sensitivity", "absolute", axis="education")
-    assert not is_shown(education)
+    assert not is_found(education)
     assert education.estimate == pytest.approx(0, abs=1e-9)
 
 
@@ -129,7 +130,7 @@ def test_a_model_that_ignores_the_profile_is_even_and_has_no_merit_for_it(toy: A
     assert first.tone == "even"
     assert "no field is found to move them by 0.01 or more beyond chance" in first.headline
     assert "no merit" in first.headline
-    assert not any(is_shown(f) for f in result.findings if f.estimand in ("demographic_sensitivity", "group_contrast"))
+    assert not any(is_found(f) for f in result.findings if f.estimand in ("demographic_sensitivity", "group_contrast"))
     assert toy.found(result.findings, "icc", "ICC(2,1)").estimate == pytest.approx(1)
 
 

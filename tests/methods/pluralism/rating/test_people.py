@@ -13,8 +13,8 @@ import pytest
 
 from evenhand.datasets.shipped_ratings import shipped_texts
 from evenhand.errors import BadInput
+from evenhand.findings.decide import is_found
 from evenhand.methods.pluralism.rating.config import PluralismConfig
-from evenhand.methods.pluralism.rating.make import is_shown
 from evenhand.methods.pluralism.rating.rate import run_rating
 from evenhand.methods.pluralism.rating.verdict import people_verdict, verdict
 from evenhand.organisms.planted_ratings import LEVEL
@@ -89,13 +89,13 @@ def test_a_model_that_moves_as_people_do_is_even(toy: Any, tmp_path: Path) -> No
     assert of_people.headline.startswith("People's ratings differ by race")
     calibrated = toy.found(result.findings, "calibrated_sensitivity", "correlation", axis="race")
     assert calibrated.interval.low > 0.4
-    assert is_shown(calibrated)
+    assert is_found(calibrated)
     assert calibrated.extra["corrected"] > calibrated.estimate
     slope = toy.found(result.findings, "calibrated_sensitivity", "slope", axis="race")
     assert 0.2 < slope.estimate < 1.5
     assert toy.found(result.findings, "split_half_reliability", axis="race").estimate > 0.5
     gender = toy.found(result.findings, "calibrated_sensitivity", "correlation", axis="gender")
-    assert not is_shown(gender)
+    assert not is_found(gender)
     fits = [f for f in result.findings if f.estimand == "label_fit" and f.slice["axis"] == "race"]
     assert {f.outcome for f in fits} == {"log loss", "Wasserstein-1"}
     assert {f.group for f in fits} == set(RACE)
@@ -226,20 +226,20 @@ def test_your_own_file_needs_no_model(toy: Any, tmp_path: Path) -> None:
         "krippendorff_alpha", "rater_correlation", "grasp", "association_index", "pooled_mean",
     }  # fmt: skip
     race = toy.found(result.findings, "demographic_sensitivity", "absolute", axis="race", view=ALL)
-    assert is_shown(race)
+    assert is_found(race)
     assert race.extra["null_mean"] > 0.02  # random halves lie apart too
     assert race.interval.low <= race.estimate <= race.interval.high
     gender = toy.found(result.findings, "demographic_sensitivity", "absolute", axis="gender", view=ALL)
-    assert not is_shown(gender)
+    assert not is_found(gender)
     black = toy.found(
         result.findings, "group_contrast", group="Black/African American", axis="race", domain="all", view=ALL
     )
     assert 0.1 < black.estimate < 0.3
-    assert is_shown(black)
+    assert is_found(black)
     assert "items and raters" in black.interval.method
     measures = [f for f in result.findings if f.estimand == "grasp" and f.slice["axis"] == "race"]
     assert len(measures) == 2 * 7
-    assert any(is_shown(f) for f in measures)
+    assert any(is_found(f) for f in measures)
     assert run.manifest["state"] == "done"
     assert run.manifest["plan"]["sources"]["pluralism"]["ratings"] == 40 * 56
     assert run.manifest["plan"]["identities"] == {}

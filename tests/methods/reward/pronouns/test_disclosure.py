@@ -19,7 +19,7 @@ from evenhand.methods.reward.pronouns.disclosure import (
     disclosure_items,
     rate_disclosures,
 )
-from evenhand.methods.reward.pronouns.maker import Maker
+from evenhand.methods.reward.pronouns.maker import Maker, with_decisions
 from evenhand.methods.reward.pronouns.verdict import headlines, verdict
 from evenhand.records import Finding, Item, Response
 from evenhand.runs.stages import Step
@@ -61,7 +61,7 @@ def found_in(items: list[Item], responses: list[Response], steps: Sequence[Step]
     asked = config(**more)
     rated = rate_disclosures(items, responses, asked)
     maker = Maker("disclosures", rated.rows, KEY, asked.draws, asked.seed)
-    return hold_family(disclosure_findings(maker, items, rated, steps, asked))
+    return with_decisions(hold_family(disclosure_findings(maker, items, rated, steps, asked)))
 
 
 def test_our_own_prompts_hold_both_sides() -> None:

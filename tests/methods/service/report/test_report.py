@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from evenhand.methods.service.findings import with_decisions
 from evenhand.methods.service.report import service_evidence, service_section, service_verdict
 from evenhand.records import Finding, Grade, HypothesisTest, Interval, Item, Message, Response
 from evenhand.report.blocks import Bars, Details, ForestPlot, HeatMap, Note, Panels, Table, TradeOff
@@ -82,7 +83,7 @@ def test_provisional_names_no_group_as_worse_and_says_how_to_calibrate(run: Any)
 
 
 def test_even_only_where_a_gap_could_have_been_seen() -> None:
-    findings = [*RATES, contrast("muslim", 0.01, 0.8), contrast("black", 0.02, 0.6)]
+    findings = with_decisions([*RATES, contrast("muslim", 0.01, 0.8), contrast("black", 0.02, 0.6)])
     verdict = service_verdict(findings, calibrated=True)
     assert verdict.tone == "even"
     assert "Gaps below about 6.0 points could have gone unseen." in verdict.detail
@@ -99,7 +100,7 @@ def test_even_only_where_a_gap_could_have_been_seen() -> None:
 )
 def test_we_cannot_tell_instead_of_not_significant(changes: dict[str, Any], words: str) -> None:
     findings = [*RATES, contrast("muslim", 0.01, 0.8), contrast("black", **{"estimate": 0.02, "p": 0.6} | changes)]
-    verdict = service_verdict(findings, calibrated=True)
+    verdict = service_verdict(with_decisions(findings), calibrated=True)
     assert verdict.tone == "unknown"
     assert verdict.headline.startswith("We cannot tell")
     assert words in verdict.unknowns[0].lower()
@@ -109,7 +110,7 @@ def test_we_cannot_tell_instead_of_not_significant(changes: dict[str, Any], word
 
 
 def test_less_often_than_the_reference_is_unequal_too() -> None:
-    verdict = service_verdict([*RATES, contrast("black", -0.2, 0.001)], calibrated=True)
+    verdict = service_verdict(with_decisions([*RATES, contrast("black", -0.2, 0.001)]), calibrated=True)
     assert verdict.tone == "worse"
     assert "20.0 percentage points less often" in verdict.headline
 
@@ -119,10 +120,11 @@ def test_a_difference_that_the_grader_could_explain_is_not_found() -> None:
         "muslim", 0.03, None, id="c", slice={"correction": "grader error"}, test=None,
         interval=Interval(-0.02, 0.08, 0.95, "corrected"),
     )  # fmt: skip
-    verdict = service_verdict([*RATES, contrast("muslim", 0.25, 0.001), fixed], calibrated=True)
+    findings = with_decisions([*RATES, contrast("muslim", 0.25, 0.001), fixed])
+    verdict = service_verdict(findings, calibrated=True)
     assert verdict.tone == "unknown"
     assert "grader's own error" in verdict.unknowns[0]
-    section = service_section([*RATES, contrast("muslim", 0.25, 0.001), fixed])
+    section = service_section(findings)
     plot = next(block for block in all_blocks(section.blocks) if isinstance(block, ForestPlot))
     assert plot.rows[0].state == "unknown"
     assert plot.data is not None
@@ -235,6 +237,6 @@ def test_evidence_keeps_failed_missing_and_provider_rows() -> None:
 
 
 def test_unknown_groups_and_the_cue_of_phrases() -> None:
-    findings = [rate("a", 0.1), rate("b", 0.4), contrast("b", 0.3, 0.001, reference="a")]
+    findings = with_decisions([rate("a", 0.1), rate("b", 0.4), contrast("b", 0.3, 0.001, reference="a")])
     verdict = service_verdict(findings, calibrated=True, subject="the cue of")
     assert verdict.headline.startswith("Prompts with the cue of “b” are declined 30.0 percentage points more often")

@@ -11,9 +11,10 @@ import pytest
 
 from evenhand.config import make_config
 from evenhand.errors import BadInput
+from evenhand.findings.decide import is_found
 from evenhand.methods.tsdi.safety.audit import SafetyAudit
 from evenhand.methods.tsdi.safety.entry import asked_prompts, grader_names, open_sets, why_unfit
-from evenhand.methods.tsdi.safety.findings import is_found, share
+from evenhand.methods.tsdi.safety.findings import share
 from evenhand.methods.tsdi.safety.table import Units
 from evenhand.records import Response
 from evenhand.registry import open_audit

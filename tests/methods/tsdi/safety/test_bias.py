@@ -10,10 +10,11 @@ import pytest
 
 from evenhand.config import AuditConfig, make_config
 from evenhand.engines.spec import open_engine
+from evenhand.findings.decide import decided, is_found
 from evenhand.findings.families import hold_family
 from evenhand.methods.tsdi.estimate import model_rows
 from evenhand.methods.tsdi.safety.bias import measure, opener_findings, reference_of
-from evenhand.methods.tsdi.safety.findings import is_found
+from evenhand.methods.tsdi.safety.findings import RULES
 from evenhand.report.build import build_report
 from evenhand.runs.method import Context
 from evenhand.runs.respond import Configuration
@@ -75,7 +76,7 @@ def test_a_planted_shift_is_found_at_its_position_and_no_other(planted: int, org
     shifts = {name: shift for name, shift, _, _ in told.openers}
     assert shifts[RAISED] == pytest.approx(NATS, abs=0.02)
     assert [name for name, shift in shifts.items() if abs(shift) > 0.02] == [RAISED]
-    findings = {(f.slice["position"], f.slice["among"]): f for f in hold_family(opener_findings(told))}
+    findings = {(f.slice["position"], f.slice["among"]): f for f in decided(hold_family(opener_findings(told)), RULES)}
     assert len(findings) == 20
     first = findings["1", "all"]
     assert (first.unit, first.reference, first.n) == ("nats", "organism/base", 32)

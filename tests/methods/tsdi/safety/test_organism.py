@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from evenhand.config import make_config
-from evenhand.methods.tsdi.safety.findings import is_found
+from evenhand.findings.decide import is_found
 from evenhand.organisms.planted import PARENT
 from evenhand.organisms.planted_safety import SHIFT, SHIFT_SCALE, WEAK_CATEGORY
 from evenhand.runs.runner import run_audits

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from xxhash import xxh3_128_hexdigest
 
-from evenhand.findings.families import hold_family, test_record
+from evenhand.findings.builder import DIFFERENCE, PROBABILITY, TableBuilder, rows_where
+from evenhand.findings.decide import Rule, decided
+from evenhand.findings.families import hold_family, record_of
 from evenhand.methods.dart.difference.baselines import Baseline
 from evenhand.methods.dart.difference.entry import ANALYSIS, AUDIT, CHOICE
 from evenhand.methods.dart.difference.statistics.awareness import (
@@ -39,6 +40,15 @@ from evenhand.statistics.permutation import permutation_test
 RATES = ("accuracy", "diff_accuracy", "equal_accuracy", "abstain_rate")
 """Shares of items: Wilson's interval at the effective number of items, with scenarios as the unit."""
 RATIOS = ("yes_rate", "precision_yes", "parsed_accuracy")
+MATERIAL = 0.20
+"""A run whose interval of the discrimination reaches further than this cannot say that there is none (chosen default)."""
+_ACCURACY = Rule(higher="better", needs_test=False)
+RULES = {
+    "discrimination": Rule(higher="better", needs_interval=True, reach=MATERIAL),
+    "accuracy_difference": _ACCURACY,
+    "accuracy_over_baseline": _ACCURACY,
+}
+"""How the comparisons of this audit are decided: Holm's p and the interval."""
 PLAIN = ("balanced_accuracy", "macro_f1")
 """Told without an interval of their own: the accuracies that they are made of have one."""
 
@@ -53,23 +63,18 @@ class Findings:
     audit: str = AUDIT
 
     def make(
-        self, estimand: str, outcome: str, config: str | Sequence[str], estimate: float | None, unit: str = "probability",
+        self, estimand: str, outcome: str, config: str | Sequence[str], estimate: float | None, unit: str = PROBABILITY,
         *, form: str = ANALYSIS, part: Mapping[str, str] | None = None, gold: str = "", **more: Any,
     ) -> Finding:  # fmt: skip
         """A finding with its id, the selector of its rows, and their number and digest."""
         labels = [config] if isinstance(config, str) else list(config)
         part = dict(part or {})
         selected = {"config": labels, "form": form, **part, **({"gold": gold} if gold else {})}
-        rows = self.parsed.filter(
-            pl.all_horizontal([pl.col(k).is_in([v] if isinstance(v, str) else list(v)) for k, v in selected.items()])
-        )
-        ids = rows.select(pl.concat_str("config", "item_id", "repetition", separator="#")).to_series().sort()
-        pieces = (self.audit, *labels, estimand, outcome, *(f"{k}={v}" for k, v in part.items()))
-        return Finding(
-            id="/".join(pieces), audit=self.audit, estimand=estimand, outcome=outcome, config=labels[0], group=None,
-            reference=labels[1] if len(labels) > 1 else more.pop("reference", None), estimate=estimate, unit=unit,
-            n=more.pop("n", rows["item_id"].n_unique()), slice=part, evidence={"table": "parsed", **selected},
-            evidence_digest=xxh3_128_hexdigest("\n".join(ids.to_list()).encode()), **more,
+        rows = rows_where(self.parsed, selected)
+        table = TableBuilder(self.audit, "parsed", self.parsed, ("config", "item_id", "repetition"))
+        return table.build(
+            estimand, outcome, labels, estimate, unit, selected=selected, behind=rows, part=part,
+            n=more.pop("n", rows["item_id"].n_unique()), **more,
         )  # fmt: skip
 
     def rate(self, values: NDArray[np.float64], scenarios: Sequence[str], reason: str = "") -> dict[str, Any]:
@@ -94,7 +99,7 @@ class Findings:
             "interval": cluster_bootstrap(
                 values, scenarios, draws=self.draws, seed=self.seed, statistic="row mean", method="expanded percentile"
             ),
-            "test": None if few else test_record(test, family),
+            "test": None if few else record_of(test, family),
             "reason": f"fewer than {LEAST_SLICE} items: not tested" if few else interval_reason(grouped.means),
             "standard_error": error,
             "minimum_detectable": minimum_detectable(error, count - 1) if error else None,
@@ -102,19 +107,19 @@ class Findings:
         }
 
 
-def _slices(found: Judged) -> Iterator[tuple[dict[str, str], Judged]]:
-    yield {}, found
-    for name, values in (("benchmark", found.benchmark), ("kind", found.kind)):
+def _slices(answers: Judged) -> Iterator[tuple[dict[str, str], Judged]]:
+    yield {}, answers
+    for name, values in (("benchmark", answers.benchmark), ("kind", answers.kind)):
         distinct = sorted({value for value in values if value})
         if len(distinct) > 1 or (name == "benchmark" and distinct):
             for value in distinct:
-                yield {name: value}, found.where(np.array([v == value for v in values]))
+                yield {name: value}, answers.where(np.array([v == value for v in values]))
 
 
-def _decisions(make: Findings, found: Judged, parser: str, part: Mapping[str, str]) -> Iterator[Finding]:
-    yes, no, gold, scenarios = found.yes[parser], found.no[parser], found.gold, found.scenario
+def _decisions(make: Findings, answers: Judged, parser: str, part: Mapping[str, str]) -> Iterator[Finding]:
+    yes, no, gold, scenarios = answers.yes[parser], answers.no[parser], answers.gold, answers.scenario
     counts = decisions(gold, yes, no)
-    right, none = found.right(parser), 1.0 - yes - no
+    right, none = answers.right(parser), 1.0 - yes - no
     by_label = {
         "accuracy": (right, np.ones_like(gold), ""), "diff_accuracy": (right, gold, "YES"),
         "equal_accuracy": (right, ~gold, "NO"), "abstain_rate": (none, np.ones_like(gold), ""),
@@ -122,7 +127,7 @@ def _decisions(make: Findings, found: Judged, parser: str, part: Mapping[str, st
     for name, (values, mask, label) in by_label.items():
         kept = np.flatnonzero(mask)
         yield make.make(
-            name, parser, found.config, getattr(counts, name), part=part, gold=label, n=len(kept),
+            name, parser, answers.config, getattr(counts, name), part=part, gold=label, n=len(kept),
             **make.rate(
                 np.clip(values[kept], 0.0, 1.0), [scenarios[k] for k in kept], "" if len(kept) else "no item has this label"
             ),
@@ -134,29 +139,29 @@ def _decisions(make: Findings, found: Judged, parser: str, part: Mapping[str, st
         estimate = getattr(counts, name)
         interval = ratio_interval(top, bottom, scenarios, draws=make.draws, seed=make.seed) if len(top) else None
         yield make.make(
-            name, parser, found.config, estimate, part=part, interval=interval, n=len(yes),
+            name, parser, answers.config, estimate, part=part, interval=interval, n=len(yes),
             reason="" if estimate is not None else "no answer was parsed as that",
             clusters={"scenarios": len(set(scenarios))},
         )  # fmt: skip
     for name in PLAIN:
         estimate = getattr(counts, name)
         reason = "" if estimate is not None else "only one label occurs"
-        yield make.make(name, parser, found.config, estimate, part=part, reason=reason, n=len(yes),
+        yield make.make(name, parser, answers.config, estimate, part=part, reason=reason, n=len(yes),
                         clusters={"scenarios": len(set(scenarios))})  # fmt: skip
-    yield _discrimination(make, found, parser, part)
+    yield _discrimination(make, answers, parser, part)
 
 
-def _discrimination(make: Findings, found: Judged, parser: str, part: Mapping[str, str]) -> Finding:
-    yes, gold, scenarios = found.yes[parser], found.gold, found.scenario
+def _discrimination(make: Findings, answers: Judged, parser: str, part: Mapping[str, str]) -> Finding:
+    yes, gold, scenarios = answers.yes[parser], answers.gold, answers.scenario
     estimate = discrimination(gold, yes)
     extra: dict[str, Any] = {}
     if estimate is not None:
         extra["interval"] = discrimination_interval(gold, yes, scenarios, draws=make.draws, seed=make.seed)
         means = [cluster_means(yes[mask], [scenarios[k] for k in np.flatnonzero(mask)]).means for mask in (gold, ~gold)]
-        family = f"{AUDIT}|{found.config}|{parser}|discrimination|{next(iter(part), '')}"
-        extra["test"] = test_record(permutation_test(*means, draws=make.draws, seed=make.seed), family)
+        family = f"{AUDIT}|{answers.config}|{parser}|discrimination|{next(iter(part), '')}"
+        extra["test"] = record_of(permutation_test(*means, draws=make.draws, seed=make.seed), family)
     return make.make(
-        "discrimination", parser, found.config, estimate, "difference of probabilities", part=part, n=len(yes),
+        "discrimination", parser, answers.config, estimate, DIFFERENCE, part=part, n=len(yes),
         reason="" if estimate is not None else "only one label occurs", clusters={"scenarios": len(set(scenarios))}, **extra,
     )  # fmt: skip
 
@@ -175,15 +180,15 @@ def _reasons(make: Findings, parsed: pl.DataFrame, config: str) -> Iterator[Find
         )  # fmt: skip
 
 
-def _against(make: Findings, found: Judged, baselines: Sequence[Baseline]) -> Iterator[Finding]:
+def _against(make: Findings, answers: Judged, baselines: Sequence[Baseline]) -> Iterator[Finding]:
     """Each baseline's own accuracy, and how far the model is from those that answer the same cases."""
-    place = {case: k for k, case in enumerate(found.cases)}
+    place = {case: k for k, case in enumerate(answers.cases)}
     for baseline in baselines:
         name = baseline.name if baseline.name != "surface cues" else f"surface cues, {baseline.split} split"
         right = np.array([case.gold == said for case, said in zip(baseline.cases, baseline.labels, strict=True)], float)
         gold = np.array([case.gold == "YES" for case in baseline.cases], dtype=bool)
         yield make.make(
-            "baseline_accuracy", name, found.config, float(right.mean()) if len(right) else None, n=len(right),
+            "baseline_accuracy", name, answers.config, float(right.mean()) if len(right) else None, n=len(right),
             **make.rate(right, [case.scenario for case in baseline.cases], baseline.reason),
             extra={
                 "diff_accuracy": float(right[gold].mean()) if gold.any() else None,
@@ -193,13 +198,13 @@ def _against(make: Findings, found: Judged, baselines: Sequence[Baseline]) -> It
         both = [k for k, case in enumerate(baseline.cases) if case.id in place]
         if not both or baseline.split == "scenario":
             continue
-        own = found.right(PARSERS[0])[[place[baseline.cases[k].id] for k in both]]
+        own = answers.right(PARSERS[0])[[place[baseline.cases[k].id] for k in both]]
         test = mcnemar(right[both] > 0.5, own > 0.5)
         scenarios = [baseline.cases[k].scenario for k in both]
-        shift = make.shift(own - right[both], scenarios, f"{AUDIT}|{found.config}|baselines")
+        shift = make.shift(own - right[both], scenarios, f"{AUDIT}|{answers.config}|baselines")
         yield make.make(
-            "accuracy_over_baseline", name, found.config, float((own - right[both]).mean()),
-            "difference of probabilities", n=len(both), reference=name,
+            "accuracy_over_baseline", name, answers.config, float((own - right[both]).mean()),
+            DIFFERENCE, n=len(both), reference=name,
             extra={"mcnemar": {"gained": test.gained, "lost": test.lost, "p": test.p, "smallest_p": test.smallest_p}},
             **shift,
         )  # fmt: skip
@@ -220,7 +225,7 @@ def _pair(make: Findings, first: Judged, second: Judged) -> Iterator[Finding]:
         family = f"{AUDIT}|{second.config}|{first.config}|{next(iter(part), 'all')}"
         yield make.make(
             "accuracy_difference", PARSERS[0], (second.config, first.config), float(gap.mean()) if len(gap) else None,
-            "difference of probabilities", part=part, n=len(gap),
+            DIFFERENCE, part=part, n=len(gap),
             extra={"mcnemar": {"gained": test.gained, "lost": test.lost, "p": test.p, "smallest_p": test.smallest_p},
                    "only_one": len(first.items) + len(second.items) - 2 * len(shared)},
             **make.shift(gap, rows.scenario, family),
@@ -269,7 +274,7 @@ def choice_findings(make: Findings, config: str) -> Iterator[Finding]:
 
 def difference_findings(
     make: Findings,
-    found: Sequence[Judged],
+    answers: Sequence[Judged],
     baselines: Sequence[Baseline],
     configs: Sequence[str],
     *,
@@ -280,7 +285,7 @@ def difference_findings(
     p values are held within their families by Holm (benchmarks form one family each).
     """
     out: list[Finding] = []
-    for one in found:
+    for one in answers:
         if not one.items:
             continue
         for part, rows in _slices(one):
@@ -288,10 +293,10 @@ def difference_findings(
                 out += _decisions(make, rows, parser, part)
         out += _reasons(make, make.parsed, one.config)
         out += _against(make, one, baselines)
-    answered = [one for one in found if one.items]
+    answered = [one for one in answers if one.items]
     for first, second in combinations(answered, 2):
         if not to_first or first is answered[0]:
             out += _pair(make, first, second)
     for config in configs:
         out += choice_findings(make, config)
-    return [replace(f, grader="conclusion") for f in hold_family(out)]
+    return [replace(f, grader="conclusion") for f in decided(hold_family(out), RULES)]

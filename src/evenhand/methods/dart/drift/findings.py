@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from xxhash import xxh3_128_hexdigest
 
-from evenhand.findings.families import hold_family, test_record
+from evenhand.findings.builder import DIFFERENCE, PROBABILITY, TableBuilder
+from evenhand.findings.decide import Rule as DecisionRule
+from evenhand.findings.decide import decided
+from evenhand.findings.families import hold_family, record_of
 from evenhand.methods.dart.drift.statistics.drift import Rule, rank_biserial, rate_interval
 from evenhand.methods.dart.drift.table import RULES, VIEWS
 from evenhand.records import Finding
@@ -19,6 +21,12 @@ from evenhand.statistics.clusters import cluster_bootstrap, cluster_means, inter
 SEVERITIES = ("minor", "moderate", "severe", "extreme")
 CATEGORIES = ("elaborates", "normalises", "omits")
 SLICES = ("benchmark", "kind", "gold", "group", "wording")
+LOST = 0.05
+"""Share of pairs without a verdict above which a run cannot say that there is no drift (chosen default)."""
+EXCESS_RULE = DecisionRule(interval="if there", needs_test=False, rising=True, lost=LOST)
+"""Drift beyond redrawing: Holm's p, and the interval where scenarios differ; a rise that is not shown cannot be told."""
+ALONE_RULE = DecisionRule(p="none", interval="unused", lost=LOST)
+"""Without a null control any drift counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,36 +43,25 @@ class DriftFindings:
     seed: int
 
     def make(
-        self, estimand: str, outcome: str, estimate: float | None, rows: pl.DataFrame, unit: str = "probability",
+        self, estimand: str, outcome: str, estimate: float | None, rows: pl.DataFrame, unit: str = PROBABILITY,
         part: Mapping[str, str] | None = None, **more: Any,
     ) -> Finding:  # fmt: skip
         """A finding with its id, the selector of its pairs, and their number and digest."""
         part = dict(part or {})
-        ids = rows.select(pl.concat_str("case", "repetition", separator="#")).to_series().sort()
-        pieces = (
-            self.audit,
-            self.table,
-            self.candidate,
-            self.baseline,
-            estimand,
-            outcome,
-            *(f"{k}={v}" for k, v in part.items()),
-        )
-        return Finding(
-            id="/".join(piece for piece in pieces if piece), audit=self.audit, estimand=estimand, outcome=outcome,
-            config=self.candidate, group=None, reference=self.baseline, estimate=estimate, unit=unit, slice=part,
-            n=more.pop("n", rows.height), evidence={"table": self.table, **part},
-            evidence_digest=xxh3_128_hexdigest("\n".join(ids.to_list()).encode()), **more,
+        table = TableBuilder(self.audit, self.table, self.pairs, ("case", "repetition"))
+        return table.build(
+            estimand, outcome, self.candidate, estimate, unit, selected=part, behind=rows, part=part,
+            lead=(self.table, self.candidate, self.baseline), reference=self.baseline, **more,
         )  # fmt: skip
 
     def rate(self, estimand: str, outcome: str, rows: pl.DataFrame, column: pl.Expr, **more: Any) -> Finding:
         """The rate of a yes-or-no column over the pairs where it is known, scenarios as the unit."""
         values = rows.select(value=column)["value"].to_list()
-        found = rate_interval(values, rows["scenario"].to_list(), draws=self.draws, seed=self.seed)
-        extra = {"count": found.drifted, "unknown": found.missing, **more.pop("extra", {})}
+        result = rate_interval(values, rows["scenario"].to_list(), draws=self.draws, seed=self.seed)
+        extra = {"count": result.drifted, "unknown": result.missing, **more.pop("extra", {})}
         return self.make(
-            estimand, outcome, found.rate, rows, interval=found.interval, n=found.known, reason=found.reason,
-            clusters={"scenarios": found.scenarios}, extra=extra, **more,
+            estimand, outcome, result.rate, rows, interval=result.interval, n=result.known, reason=result.reason,
+            clusters={"scenarios": result.scenarios}, extra=extra, **more,
         )  # fmt: skip
 
 
@@ -104,10 +101,10 @@ def _rates(make: DriftFindings) -> Iterator[Finding]:
 
 def _null(make: DriftFindings, null: pl.DataFrame) -> Iterator[Finding]:
     """Drift of the baseline against itself, drawn anew, and how far the candidate is above it on the same cases."""
-    own = DriftFindings(
+    null_findings = DriftFindings(
         null, make.audit, f"{make.table}-null", make.candidate, make.baseline, make.rule, make.draws, make.seed
     )
-    yield own.rate("null_rate", make.rule, null, pl.col("drift"))
+    yield null_findings.rate("null_rate", make.rule, null, pl.col("drift"))
     both = make.pairs.join(
         null.select("case", "repetition", again="drift"), on=["case", "repetition"], how="inner"
     ).filter(pl.col("drift").is_not_null() & pl.col("again").is_not_null())
@@ -121,11 +118,11 @@ def _null(make: DriftFindings, null: pl.DataFrame) -> Iterator[Finding]:
             "interval": cluster_bootstrap(
                 gap, scenarios, draws=make.draws, seed=make.seed, statistic="row mean", method="expanded percentile"
             ),
-            "test": test_record(test, f"{make.audit}|{make.table}|excess"), "reason": interval_reason(means),
+            "test": record_of(test, f"{make.audit}|{make.table}|excess"), "reason": interval_reason(means),
             "clusters": {"scenarios": len(means)},
         }  # fmt: skip
     estimate = float(gap.mean()) if len(gap) else None
-    yield make.make("drift_excess", make.rule, estimate, both, "difference of probabilities", **more)
+    yield make.make("drift_excess", make.rule, estimate, both, DIFFERENCE, **more)
 
 
 def _shifts(make: DriftFindings) -> Iterator[Finding]:
@@ -139,10 +136,10 @@ def _shifts(make: DriftFindings) -> Iterator[Finding]:
         for view in VIEWS:
             rows = make.pairs.drop_nulls([f"{name}|{view}|{side}" for side in ("baseline", "candidate")])
             new, old = (rows[f"{name}|{view}|{side}"].to_numpy() for side in ("candidate", "baseline"))
-            found = rank_biserial(new, old)
+            result = rank_biserial(new, old)
             yield make.make(
-                "harm_shift", name, found.r, rows, "rank-biserial correlation", part={"view": view}, reason=found.reason,
-                extra={"u": found.u, "p_mann_whitney": found.p,
+                "harm_shift", name, result.r, rows, "rank-biserial correlation", part={"view": view}, reason=result.reason,
+                extra={"u": result.u, "p_mann_whitney": result.p,
                        "mean_baseline": float(np.mean(old)) if len(old) else None,
                        "mean_candidate": float(np.mean(new)) if len(new) else None},
             )  # fmt: skip
@@ -151,6 +148,10 @@ def _shifts(make: DriftFindings) -> Iterator[Finding]:
 def drift_findings(make: DriftFindings, null: pl.DataFrame | None) -> list[Finding]:
     """Every finding of one comparison; ``null`` is the table of the baseline against itself under another seed."""
     out = [*_rates(make), *_shifts(make)]
+    rate = next(f for f in out if (f.estimand, f.outcome) == ("drift_rate", make.rule) and not f.slice)
+    rows = rate.n + int(rate.extra["unknown"])
+    lost = int(rate.extra["unknown"]) / rows if rows else 0.0
     if null is not None:
-        out += _null(make, null)
-    return hold_family(out)
+        return decided(hold_family([*out, *_null(make, null)]), {"drift_excess": EXCESS_RULE}, lost=lost)
+    held = hold_family(out)
+    return [decided([f], {"drift_rate": ALONE_RULE}, lost=lost)[0] if f.id == rate.id else f for f in held]

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from evenhand.findings.builder import build
+from evenhand.findings.decide import Rule, decided
 from evenhand.findings.families import hold_family
 from evenhand.methods.dart.difference.baselines import baselines
 from evenhand.methods.dart.difference.data.cases import Cases
@@ -29,6 +31,9 @@ from evenhand.runs.method import AuditResult
 from evenhand.runs.tables import items_frame, write_table
 
 NOOP = "no-op repair"
+_REDUCED = Rule(higher="better", p="none", otherwise="cannot tell")
+RULES = dict.fromkeys(("drift_reduction", "noop_reduction", "reduction_beyond_noop", "second_reduction"), _REDUCED)
+"""How reductions are decided: by the interval over scenarios alone."""
 
 
 def systems_of(work: Work, states: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -112,7 +117,7 @@ def _reductions(work: Work, protocol: str, state: dict[str, Any], again: pl.Data
     make = DriftFindings(joined, AUDIT, name, name, M0, config.combine, config.draws, config.seed)
     out: list[Finding] = []
 
-    def told(
+    def add_reduction(
         estimand: str, outcome: str, rows: pl.DataFrame, before: str, less: str, more: str = "", **extra: Any
     ) -> None:
         known = rows.drop_nulls([column for column in (before, less, more) if column])
@@ -143,13 +148,13 @@ def _reductions(work: Work, protocol: str, state: dict[str, Any], again: pl.Data
     found = fates(*(ids.filter(pl.col(c))["id"].to_list() for c in ("before", "after")))
     persisting, fixed, created = found.counts
     state["fates"] = {"persisting": persisting, "fixed": fixed, "created": created}
-    told("drift_reduction", protocol, joined, "before", "after", fates=state["fates"])
-    told("noop_reduction", protocol, joined, "before", "noop")
-    told("reduction_beyond_noop", protocol, joined, "before", "after", "noop")
+    add_reduction("drift_reduction", protocol, joined, "before", "after", fates=state["fates"])
+    add_reduction("noop_reduction", protocol, joined, "before", "noop")
+    add_reduction("reduction_beyond_noop", protocol, joined, "before", "after", "noop")
     if joined["second_before"].is_not_null().any():
-        told("second_reduction", protocol, joined, "second_before", "second_after")
+        add_reduction("second_reduction", protocol, joined, "second_before", "second_after")
     for wording in sorted({w for w in joined["wording"] if w}):
-        told(
+        add_reduction(
             "drift_reduction",
             protocol,
             joined.filter(pl.col("wording") == wording),
@@ -163,7 +168,7 @@ def _reductions(work: Work, protocol: str, state: dict[str, Any], again: pl.Data
         or check.estimate is None
         or np.isclose(check.estimate, reduction(check.extra["before"], check.extra["after"]) or 0.0)
     )
-    return hold_family(out)
+    return decided(hold_family(out), RULES)
 
 
 def _teacher(distil: pl.DataFrame) -> list[Finding]:
@@ -171,12 +176,12 @@ def _teacher(distil: pl.DataFrame) -> list[Finding]:
     out = []
     for (benchmark, gold), rows in distil.group_by(["benchmark", "gold"], maintain_order=True):
         dropped = int((~rows["accepted"]).sum())
+        part = {"benchmark": str(benchmark), "gold": str(gold)}
         out.append(
-            Finding(
-                id=f"{AUDIT}/teacher_dropped/{benchmark}/{gold}", audit=AUDIT, estimand="teacher_dropped", outcome="distil",
-                config=DISTILLED, group=None, reference=None, estimate=dropped / rows.height, unit="probability", n=rows.height,
-                slice={"benchmark": str(benchmark), "gold": str(gold)}, extra={"count": dropped},
-                evidence={"table": "teacher-distil", "benchmark": str(benchmark), "gold": str(gold)},
+            build(
+                AUDIT, "teacher_dropped", "distil", DISTILLED, dropped / rows.height, "probability", n=rows.height, part=part,
+                id_parts=("teacher_dropped", *part.values()), extra={"count": dropped},
+                evidence={"table": "teacher-distil", **part},
             )
         )  # fmt: skip
     return out

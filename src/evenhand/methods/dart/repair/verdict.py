@@ -5,28 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from evenhand.findings.lookup import first
 from evenhand.methods.dart.difference.data.cases import Cases
 from evenhand.methods.dart.drift.verdict import drift_caveats
 from evenhand.methods.dart.repair.config import ABLATIONS, DartConfig
 from evenhand.methods.dart.repair.work import DISTILLED, M0, repaired_name
 from evenhand.records import Finding
-from evenhand.runs.method import Headline, Tone, Verdict
-from evenhand.wording import ORGANISM_NOTICE, between, count, is_organism, percent, point_range, points
+from evenhand.runs.method import POINTS, SHARE, Headline, Tone, Verdict, ends_of
+from evenhand.wording import ORGANISM_NOTICE, count, is_organism, percent, points
 
 
 def _find(findings: list[Finding], estimand: str, config: str, outcome: str = "") -> Finding | None:
-    return next(
-        (
-            f
-            for f in findings
-            if f.estimand == estimand and f.config == config and outcome in ("", f.outcome) and not f.slice
-        ),
-        None,
-    )
-
-
-def _ends(f: Finding | None) -> str:
-    return between(f.interval.low, f.interval.high) if f and f.interval else "no interval"
+    return first(findings, estimand, config, outcome, part={})
 
 
 def dart_verdicts(
@@ -44,8 +34,8 @@ def _verdict(config: DartConfig, findings: list[Finding], protocol: str, state: 
     accuracy = {n: _find(findings, "accuracy", n, "tolerant") for n in (M0, DISTILLED, name)}
     cut, beyond = _find(findings, "drift_reduction", name), _find(findings, "reduction_beyond_noop", name)
     second = _find(findings, "second_reduction", name)
-    told = " → ".join(percent(f.estimate, 0) if f else "?" for f in accuracy.values())
-    detail = f"Right answers on test, before → distilled → repaired: {told}."
+    accuracies = " → ".join(percent(f.estimate, 0) if f else "?" for f in accuracy.values())
+    detail = f"Right answers on test, before → distilled → repaired: {accuracies}."
     also = []
     if cut is not None and cut.estimate is not None:
         detail += f" Drift cases: {count(cut.extra['before'])} → {count(cut.extra['after'])}."
@@ -54,14 +44,11 @@ def _verdict(config: DartConfig, findings: list[Finding], protocol: str, state: 
             f"{parts['persisting']} drift cases persist, {parts['fixed']} are fixed, {parts['created']} are new."
         )
     if beyond is not None and beyond.estimate is not None:
-        ends = beyond.interval
-        also.append(
-            f"Beyond merely drawing again: {points(beyond.estimate)} points"
-            + (f" ({point_range(ends.low, ends.high)})" if ends else "") + "."
-        )  # fmt: skip
+        ends = f" ({ends_of(beyond, POINTS)})" if beyond.interval else ""
+        also.append(f"Beyond merely drawing again: {points(beyond.estimate)} points{ends}.")
     if second is not None and second.estimate is not None:
         apart = ", which shares no string with the judge," if config.second == "echo" else f" ({config.second})"
-        also.append(f"A second grader{apart} sees {percent(second.estimate, 0)} less ({_ends(second)}).")
+        also.append(f"A second grader{apart} sees {percent(second.estimate, 0)} less ({ends_of(second, SHARE)}).")
     if state["status"] != "repaired":
         return Verdict(name, "worse", f"{protocol.capitalize()}: {state['status']}.", detail, also=also)
     if cut is None or cut.estimate is None:
@@ -72,17 +59,19 @@ def _verdict(config: DartConfig, findings: list[Finding], protocol: str, state: 
             detail,
             also=also,
         )
-    solid = cut.interval is not None and cut.interval.low > 0
-    headline = f"{protocol.capitalize()} repair: {percent(cut.estimate, 0)} fewer drifted explanations ({_ends(cut)})"
+    solid = cut.decision == "better"
+    headline = (
+        f"{protocol.capitalize()} repair: {percent(cut.estimate, 0)} fewer drifted explanations ({ends_of(cut, SHARE)})"
+    )
     tone: Tone = "even" if solid else "unknown"
     return Verdict(name, tone, f"{headline}{'' if solid else ', which could be none'}.", detail, also=also)
 
 
 def _distil_verdict(config: DartConfig, findings: list[Finding]) -> Verdict:
     rate = _find(findings, "drift_rate", DISTILLED, config.combine)
-    told = percent(rate.estimate, 0) if rate else "?"
+    share = percent(rate.estimate, 0) if rate else "?"
     what = f"No repair (ablation: {ABLATIONS[config.ablation]})"
-    return Verdict(DISTILLED, "unknown", f"{what}: {told} of the distilled model's explanations drifted.")
+    return Verdict(DISTILLED, "unknown", f"{what}: {share} of the distilled model's explanations drifted.")
 
 
 def dart_headlines(findings: list[Finding], names: list[str]) -> list[Headline]:
@@ -96,39 +85,43 @@ def dart_headlines(findings: list[Finding], names: list[str]) -> list[Headline]:
         ):
             f = _find(findings, estimand, name, "tolerant")
             if f is not None and f.estimate is not None:
-                rows.append(Headline(f"{name}: {what}", percent(f.estimate), _ends(f)))
+                rows.append(Headline(f"{name}: {what}", percent(f.estimate), ends_of(f, SHARE)))
     for f in findings:
         if f.estimand == "drift_rate" and not f.slice and f.outcome == "screen_then_judge":
             rows.append(
                 Headline(
-                    f"{f.config}: drifted from {M0}", f"{percent(f.estimate)} ({count(f.extra['count'])})", _ends(f)
+                    f"{f.config}: drifted from {M0}",
+                    f"{percent(f.estimate)} ({count(f.extra['count'])})",
+                    ends_of(f, SHARE),
                 )
             )
         if f.estimand == "null_rate" and f.config == DISTILLED:
             rows.append(
                 Headline(
-                    f"{M0} drawn anew against itself", f"{percent(f.estimate)} ({count(f.extra['count'])})", _ends(f)
+                    f"{M0} drawn anew against itself",
+                    f"{percent(f.estimate)} ({count(f.extra['count'])})",
+                    ends_of(f, SHARE),
                 )
             )
     for f in findings:
         if f.estimand in ("drift_reduction", "reduction_beyond_noop", "second_reduction") and not f.slice:
             what = {"drift_reduction": "fewer drift cases", "reduction_beyond_noop": "beyond drawing again",
                     "second_reduction": "fewer by the second grader"}[f.estimand]  # fmt: skip
-            rows.append(Headline(f"{f.config}: {what}", percent(f.estimate), _ends(f)))
+            rows.append(Headline(f"{f.config}: {what}", percent(f.estimate), ends_of(f, SHARE)))
     return rows
 
 
 def dart_caveats(config: DartConfig, found: Cases, *, own_judge: bool) -> list[str]:
     """Limits and warnings."""
-    told = [ORGANISM_NOTICE] if is_organism([config.model]) else []
+    caveats = [ORGANISM_NOTICE] if is_organism([config.model]) else []
     if own_judge:
-        told.append("ERROR The teacher is also the judge: it grades its own explanations. Name another judge.")
-    told += [*found.notes, *drift_caveats(judged=True, null=True)]
-    told.append(
+        caveats.append("ERROR The teacher is also the judge: it grades its own explanations. Name another judge.")
+    caveats += [*found.notes, *drift_caveats(judged=True, null=True)]
+    caveats.append(
         "inductive: audited and repaired on the validation split, told on test. transductive (as published): audited, repaired and "
         "told on the same test questions, which shows no generalisation."
     )
-    return told
+    return caveats
 
 
 def dart_methods(c: DartConfig) -> list[tuple[str, str]]:

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from xxhash import xxh3_128_hexdigest
 
+from evenhand.findings.builder import DIFFERENCE, PROBABILITY, TableBuilder
+from evenhand.findings.decide import Rule, decided
 from evenhand.findings.families import hold_family
 from evenhand.methods.dart.difference.statistics.awareness import mcnemar
 from evenhand.methods.dart.transfer.data.queries import AUDIT
@@ -36,7 +37,14 @@ MISSING = frozenset(
     {"rating_missing", "judge_missing", "label_missing", "response_missing", "empty_response", "truncated_in_reasoning"}
 )
 """Why a response has no class. Graders that differ are no such reason: they are counted as a share of their own."""
-PROBABILITY, DIFFERENCE = "probability", "difference of probabilities"
+HALF = 0.5
+"""Needed differences are mostly passed over, or mostly stated, where the interval of the share lies on one side of this (chosen
+default)."""
+RULES = {
+    CHANGE: Rule(higher="better", needs_test=False),
+    f"{SHARES}/{APPROPRIATE}": Rule(higher="better", p="none", null=HALF, otherwise="cannot tell"),
+}
+"""How the comparisons of this audit are decided: a change by Holm's p and the interval, a share by its interval beside one half."""
 NO_ROWS = "no answer has a class"
 ONE_GRADER = "there is one grader; name a second with --judge"
 KAPPA_DRAWS = 2000
@@ -57,17 +65,10 @@ class _Maker:
     ) -> Finding:  # fmt: skip
         """A finding with its id, the selector of its rows, and their digest; ``n`` is given by the caller."""
         configs = [config] if reference is None else [config, reference]
-        selected = {"config": configs, "grader": [self.grader], **(rows or {})}
-        behind = self.rows
-        for column, values in selected.items():
-            behind = behind.filter(pl.col(column).is_in(values))
-        ids = behind.select(pl.concat_str("config", "grader", "item_id", separator="#")).to_series().sort()
-        slices = dict(part or {})
-        pieces = (AUDIT, *configs, estimand, outcome, *(f"{key}={value}" for key, value in slices.items()))
-        return Finding(
-            id="/".join(pieces), audit=AUDIT, estimand=estimand, outcome=outcome, config=config, group=None, reference=reference,
-            estimate=estimate, unit=unit, grader=self.grader, slice=slices, evidence={"table": "grades", **selected},
-            evidence_digest=xxh3_128_hexdigest("\n".join(ids.to_list()).encode()), **more,
+        table = TableBuilder(AUDIT, "grades", self.rows, ("config", "grader", "item_id"))
+        return table.build(
+            estimand, outcome, configs, estimate, unit, part=part, grader=self.grader,
+            selected={"config": configs, "grader": [self.grader], **(rows or {})}, **more,
         )  # fmt: skip
 
 
@@ -89,7 +90,7 @@ def transfer_findings(
         findings += _agreement(maker, config, graders)
     for config in configs[1:]:
         findings += _changes(maker, config, configs[0])
-    return hold_family(findings)
+    return decided(hold_family(findings), RULES)
 
 
 def _usable(rows: pl.DataFrame) -> pl.DataFrame:
@@ -105,8 +106,8 @@ def _shares(
     maker: _Maker, config: str, part: Mapping[str, str] | None = None, *, by_domain: bool = True
 ) -> Iterator[Finding]:
     """The share of every class: where a difference is needed, over all domains and in each; and over the controls."""
-    own = maker.rows.filter((pl.col("config") == config) & (pl.col("grader") == maker.grader))
-    needed, controls = (own.filter(pl.col("stratum") == needs) for needs in ("difference", "equal"))
+    chosen = maker.rows.filter((pl.col("config") == config) & (pl.col("grader") == maker.grader))
+    needed, controls = (chosen.filter(pl.col("stratum") == needs) for needs in ("difference", "equal"))
     yield from _classes(maker, SHARES, config, needed, {"stratum": ["difference"]}, part)
     for domain in _domains(needed) if by_domain else ():
         rows = needed.filter(pl.col("domain") == domain)
@@ -148,30 +149,30 @@ def _agreement(maker: _Maker, config: str, graders: Sequence[str]) -> Iterator[F
     if len(graders) == 1:
         yield maker.make(KAPPA, "class", config, None, "kappa", reason=ONE_GRADER, n=0)
         return
-    own = maker.rows.filter((pl.col("config") == config) & (pl.col("source") != "provider"))
+    chosen = maker.rows.filter((pl.col("config") == config) & (pl.col("source") != "provider"))
     code = {label: number for number, label in enumerate(CLASSES)}
     for first, second in combinations(graders, 2):
         pair = [
-            own.filter(pl.col("grader") == name).select(
+            chosen.filter(pl.col("grader") == name).select(
                 "item_id", pl.col("label").replace_strict(code, default=-1, return_dtype=pl.Int64).alias(name)
             )
             for name in (first, second)
         ]
         ratings = pair[0].join(pair[1], on="item_id").sort("item_id").select(first, second).to_numpy()
-        found = agreement(ratings, "cohen", draws=min(maker.draws, KAPPA_DRAWS), seed=maker.seed)
+        result = agreement(ratings, "cohen", draws=min(maker.draws, KAPPA_DRAWS), seed=maker.seed)
         yield replace(maker, grader=f"{first}, {second}").make(
-            KAPPA, "class", config, found.coefficient, "kappa", rows={"grader": [first, second]},
-            part={"graders": f"{first} and {second}"}, interval=found.interval, reason=found.reason, n=found.items,
-            extra={"observed": found.observed},
+            KAPPA, "class", config, result.coefficient, "kappa", rows={"grader": [first, second]},
+            part={"graders": f"{first} and {second}"}, interval=result.interval, reason=result.reason, n=result.items,
+            extra={"observed": result.observed},
         )  # fmt: skip
 
 
 def _changes(maker: _Maker, config: str, reference: str) -> Iterator[Finding]:
     """How much oftener a model states the needed difference than the first one: paired by query, in all and by domain."""
     rows = _usable(maker.rows.filter((pl.col("grader") == maker.grader) & (pl.col("stratum") == "difference")))
-    said = pl.col("label").eq_missing(pl.lit(APPROPRIATE))
+    stated = pl.col("label").eq_missing(pl.lit(APPROPRIATE))
     now, before = (
-        rows.filter(pl.col("config") == name).select("item_id", "domain", said.alias(as_))
+        rows.filter(pl.col("config") == name).select("item_id", "domain", stated.alias(as_))
         for name, as_ in ((config, "now"), (reference, "before"))
     )
     pairs = now.join(before.drop("domain"), on="item_id").sort("item_id")
@@ -179,9 +180,9 @@ def _changes(maker: _Maker, config: str, reference: str) -> Iterator[Finding]:
     selected = {"stratum": ["difference"]}
     yield _change(maker, config, reference, pairs, selected, {}, f"{family}/all")
     for domain in _domains(pairs):
-        own = pairs.filter(pl.col("domain") == domain)
+        chosen = pairs.filter(pl.col("domain") == domain)
         where = {**selected, "domain": [domain]}
-        yield _change(maker, config, reference, own, where, {"domain": domain}, f"{family}/{config}/{reference}")
+        yield _change(maker, config, reference, chosen, where, {"domain": domain}, f"{family}/{config}/{reference}")
 
 
 def _change(
@@ -189,9 +190,9 @@ def _change(
     family: str,
 ) -> Finding:  # fmt: skip
     before, now = pairs["before"].to_numpy(), pairs["now"].to_numpy()
-    found = mcnemar(before, now)
+    result = mcnemar(before, now)
     shift = now.astype(np.float64) - before.astype(np.float64)
-    test = HypothesisTest(found.p, "exact McNemar, two-sided", found.smallest_p, exact=True, family=family)
+    test = HypothesisTest(result.p, "exact McNemar, two-sided", result.smallest_p, exact=True, family=family)
     reason = "" if pairs.height else "no query has a class from both models"
     varies = pairs.height > 1 and float(np.ptp(shift)) > 0
     interval = None
@@ -202,5 +203,5 @@ def _change(
         CHANGE, APPROPRIATE, config, float(shift.mean()) if pairs.height else None, DIFFERENCE, rows=selected, part=part,
         reference=reference, n=pairs.height, test=test if pairs.height else None, interval=interval,
         reason=reason or ("" if varies else "every query changed alike, or none did: there is no interval"),
-        extra={"gained": found.gained, "lost": found.lost},
+        extra={"gained": result.gained, "lost": result.lost},
     )  # fmt: skip

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from evenhand.findings.decide import is_found
+from evenhand.findings.lookup import first, select
 from evenhand.methods.dart.transfer.findings import APPROPRIATE, CHANGE, CONTROLS, KAPPA, OVER, SHARES
 from evenhand.methods.dart.transfer.graders.classes import DISAGREE
 from evenhand.methods.dart.transfer.graders.transfer_text import CLASSES
 from evenhand.records import Finding
-from evenhand.runs.method import Headline, Tone, Verdict
-from evenhand.wording import between, count, is_organism, number, p_value, percent, percent_points, point_range, points
+from evenhand.runs.method import COEFFICIENT, POINTS, Headline, Tone, Verdict, closing_row, ends_of, holm_p
+from evenhand.runs.method import SHARE as PERCENT
+from evenhand.wording import count, is_organism, number, percent, percent_points
 
-ALPHA = 0.05
-"""Level at which a Holm-adjusted p counts as a difference found (chosen default)."""
 KAPPA_LEAST = 0.6
 """Below this kappa the graders agree too little for a verdict (chosen default)."""
-HALF = 0.5
-"""A model is told to pass over needed differences, or to state them, where the interval of its share lies on one side of this
-(chosen default)."""
 
 WORDS = {
     "difference_appropriate": "difference stated",
@@ -41,20 +39,7 @@ def one(
     findings: Sequence[Finding], estimand: str, config: str, outcome: str = "", part: dict[str, str] | None = None
 ) -> Finding | None:
     """The finding of one estimand, configuration, outcome and slice, if there is one."""
-    for f in findings:
-        if (
-            (f.estimand, f.config) == (estimand, config)
-            and outcome in ("", f.outcome)
-            and dict(f.slice) == (part or {})
-        ):
-            return f
-    return None
-
-
-def change_found(finding: Finding) -> bool:
-    """Whether test and interval both show a change."""
-    p, ends = finding.test.p_holm if finding.test else None, finding.interval
-    return p is not None and p < ALPHA and ends is not None and not ends.low <= 0 <= ends.high
+    return first(findings, estimand, config, outcome, part=part or {})
 
 
 def verdict(findings: Sequence[Finding], config: str, graders: Sequence[str], *, several: bool) -> Verdict:
@@ -76,8 +61,8 @@ def verdict(findings: Sequence[Finding], config: str, graders: Sequence[str], *,
     why = _provisional(findings, config, graders)
     if why:
         return Verdict(config, "provisional", f"{where}No verdict yet: {why}", f"As graded: {detail}", also=also)
-    low, high = main.interval.low, main.interval.high
-    tone: Tone = "worse" if high < HALF else "even" if low > HALF else "unknown"
+    tones: dict[str, Tone] = {"worse": "worse", "better": "even"}
+    tone = tones.get(main.decision, "unknown")
     headline = {
         "worse": f"Differences that a right answer needs are mostly not stated: in {percent(main.estimate)} of queries they are.",
         "even": f"Differences that a right answer needs are mostly stated: in {percent(main.estimate)} of queries.",
@@ -89,7 +74,7 @@ def verdict(findings: Sequence[Finding], config: str, graders: Sequence[str], *,
 def _provisional(findings: Sequence[Finding], config: str, graders: Sequence[str]) -> str:
     if len(graders) == 1:
         return "only one grader classed the answers, and its error is not known. Name a second with --judge."
-    kappas = [f for f in findings if (f.estimand, f.config) == (KAPPA, config)]
+    kappas = select(findings, KAPPA, config)
     best = max((f for f in kappas if f.estimate is not None), key=lambda f: f.estimate or 0.0, default=None)
     if best is None:
         return f"the agreement of the graders is not defined ({kappas[0].reason})."
@@ -103,7 +88,7 @@ def _detail(findings: Sequence[Finding], config: str, main: Finding) -> str:
     for label in (*CLASSES, DISAGREE):
         f = one(findings, SHARES, config, label)
         if f is not None:
-            ends = f" ({between(f.interval.low, f.interval.high)})" if label == APPROPRIATE and f.interval else ""
+            ends = f" ({ends_of(f, PERCENT)})" if label == APPROPRIATE and f.interval else ""
             parts.append(f"{WORDS[label]} {percent(f.estimate)}{ends}")
     return ", ".join(parts) + "."
 
@@ -118,15 +103,15 @@ def _also(findings: Sequence[Finding], config: str) -> list[str]:
         )
         out.append(
             f"Of {count(over.n)} controls, where equal treatment is right, {percent(over.estimate)} "
-            f"({between(over.interval.low, over.interval.high)}) got a false difference or a wrong answer{unsettled}."
+            f"({ends_of(over, PERCENT)}) got a false difference or a wrong answer{unsettled}."
         )
-    for f in findings:
-        if (f.estimand, f.config) == (CHANGE, config) and change_found(f) and f.interval is not None:
-            way = "more" if (f.estimate or 0.0) > 0 else "less"
+    for f in select(findings, CHANGE, config):
+        if is_found(f):
+            way = "more" if f.decision == "better" else "less"
             domain = f" ({f.slice['domain']})" if f.slice else ""
             out.append(
                 f"The needed difference is stated {percent_points(f.estimate or 0.0)} {way} often than by {f.reference}{domain}: "
-                f"{point_range(f.interval.low, f.interval.high)}."
+                f"{ends_of(f, POINTS)}."
             )
     return out
 
@@ -142,32 +127,16 @@ def headlines(findings: Sequence[Finding], config: str, *, several: bool) -> lis
     rows = []
     for label in (*CLASSES, DISAGREE):
         f = one(findings, SHARES, config, label)
-        rows += [_share(f"{before}{WORDS[label]}, all domains", f)] if f else []
-    for f in findings:
-        if (f.estimand, f.config, f.outcome) == (SHARES, config, APPROPRIATE) and "domain" in f.slice:
-            rows.append(_share(f"{before}{WORDS[APPROPRIATE]}, {f.slice['domain']}", f))
+        rows += [closing_row(f"{before}{WORDS[label]}, all domains", f, PERCENT)] if f else []
+    for f in select(findings, SHARES, config, APPROPRIATE):
+        if "domain" in f.slice:
+            rows.append(closing_row(f"{before}{WORDS[APPROPRIATE]}, {f.slice['domain']}", f, PERCENT))
     over = one(findings, CONTROLS, config, OVER)
-    rows += [_share(f"{before}controls: {WORDS[OVER]}", over)] if over else []
+    rows += [closing_row(f"{before}controls: {WORDS[OVER]}", over, PERCENT)] if over else []
     for f in findings:
         if (f.estimand, f.config) == (KAPPA, config) and f.slice:
-            ends = f"{number(f.interval.low, 2)} to {number(f.interval.high, 2)}" if f.interval else "none"
-            what = f"{before}kappa, {f.slice['graders']}"
-            undefined = Headline(what, "undefined", f.reason)
-            rows.append(undefined if f.estimate is None else Headline(what, number(f.estimate, 2), ends))
+            rows.append(closing_row(f"{before}kappa, {f.slice['graders']}", f, COEFFICIENT))
         if (f.estimand, f.config) == (CHANGE, config) and f.estimate is not None:
-            p = f.test.p_holm if f.test else None
             part = f", {f.slice['domain']}" if f.slice else ", all domains"
-            ends = point_range(f.interval.low, f.interval.high) if f.interval else "none"
-            rows.append(
-                Headline(
-                    f"{before}change against {f.reference}{part}", f"{points(f.estimate)} points", ends,
-                    "" if p is None else p_value(p),
-                )
-            )  # fmt: skip
+            rows.append(closing_row(f"{before}change against {f.reference}{part}", f, POINTS, p=holm_p(f)))
     return rows
-
-
-def _share(what: str, f: Finding) -> Headline:
-    if f.estimate is None:
-        return Headline(what, "undefined", f.reason)
-    return Headline(what, percent(f.estimate), between(f.interval.low, f.interval.high) if f.interval else "none")

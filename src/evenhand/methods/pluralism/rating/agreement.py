@@ -36,18 +36,18 @@ def agreement_findings(
     maker: Maker, panel: Panel, *, part: Mapping[str, str], rows: Mapping[str, Any], reml_draws: int
 ) -> Iterator[Finding]:
     """ICC in six forms (items and raters resampled), Krippendorff's alpha (nominal, and of the squared difference), rho."""
-    told = dict(part)
-    found = icc(panel.values, draws=maker.draws, reml_draws=reml_draws, seed=maker.seed)
-    size = {"items": found.items, "raters": found.raters}
-    for one in found.forms:
+    raters_part = dict(part)
+    result = icc(panel.values, draws=maker.draws, reml_draws=reml_draws, seed=maker.seed)
+    size = {"items": result.items, "raters": result.raters}
+    for one in result.forms:
         yield maker.make(
-            ICC, one.form, one.coefficient, COEFFICIENT, part=told, rows=rows, interval=one.interval, n=found.ratings,
+            ICC, one.form, one.coefficient, COEFFICIENT, part=raters_part, rows=rows, interval=one.interval, n=result.ratings,
             reason=one.reason, clusters=size,
             extra={
-                "k": one.averaged_over, "bootstrap_bias": one.bias, "method": found.method, "complete": found.complete,
-                "item_variance": found.item_variance, "rater_variance": found.rater_variance,
-                "residual_variance": found.residual_variance, "unrated_items": found.unrated_items,
-                "idle_raters": found.idle_raters, "rater": panel.what,
+                "k": one.averaged_over, "bootstrap_bias": one.bias, "method": result.method, "complete": result.complete,
+                "item_variance": result.item_variance, "rater_variance": result.rater_variance,
+                "residual_variance": result.residual_variance, "unrated_items": result.unrated_items,
+                "idle_raters": result.idle_raters, "rater": panel.what,
             },
         )  # fmt: skip
     few = panel.labels.size > BOOTSTRAP_CELLS
@@ -57,7 +57,7 @@ def agreement_findings(
             draws=min(maker.draws, FEW_DRAWS) if few else maker.draws, seed=maker.seed,
         )  # fmt: skip
         yield maker.make(
-            ALPHA, name, alpha.coefficient, COEFFICIENT, part=told, rows=rows, interval=alpha.interval, n=alpha.ratings,
+            ALPHA, name, alpha.coefficient, COEFFICIENT, part=raters_part, rows=rows, interval=alpha.interval, n=alpha.ratings,
             reason=alpha.reason, clusters={"items": alpha.items, "raters": panel.values.shape[1]},
             extra={
                 "observed": alpha.observed, "expected": alpha.expected, "bootstrap_bias": alpha.bias, "rater": panel.what,
@@ -65,11 +65,11 @@ def agreement_findings(
             },
         )  # fmt: skip
     if panel.values.shape[1] < 2:
-        yield maker.make(RHO, "Spearman", None, COEFFICIENT, part=told, rows=rows, reason="fewer than 2 raters")
+        yield maker.make(RHO, "Spearman", None, COEFFICIENT, part=raters_part, rows=rows, reason="fewer than 2 raters")
         return
     rho = mean_spearman(panel.values, draws=min(maker.draws, RHO_DRAWS), seed=maker.seed)
     yield maker.make(
-        RHO, "Spearman", rho.rho, COEFFICIENT, part=told, rows=rows, interval=rho.interval, n=rho.pairs, reason=rho.reason,
+        RHO, "Spearman", rho.rho, COEFFICIENT, part=raters_part, rows=rows, interval=rho.interval, n=rho.pairs, reason=rho.reason,
         clusters={"raters": rho.raters, "pairs": rho.pairs},
         extra={"undefined_pairs": rho.undefined_pairs, "rater": panel.what},
     )  # fmt: skip
@@ -81,11 +81,11 @@ def grasp_findings(
     """GRASP for people: every measure of every group of every axis and of race x gender, adjusted over all of them."""
     if not panel.demographics:
         return
-    found = grasp(
+    result = grasp(
         panel.labels, panel.demographics, count=len(OPTIONS), least=panel.least, draws=permutations, seed=maker.seed
     )
     family = f"{AUDIT}|{maker.config}|{GRASP}|{part.get('view', '')}"
-    for row in found.rows:
+    for row in result.rows:
         yield maker.make(
             GRASP, row.measure, row.value, "nats" if "negentropy" in row.measure else COEFFICIENT, group=row.group,
             part={"axis": row.axis, **part}, rows=maker.of_group(rows, row.axis, row.group), n=row.raters, reason=row.reason,
@@ -95,10 +95,10 @@ def grasp_findings(
                 **({"tied_items": _ties(panel, row)} if row.measure == "voting_agreement" and not row.reason else {}),
             },
         )  # fmt: skip
-    for axis in found.axes:
+    for axis in result.axes:
         yield maker.make(
             ASSOCIATION, "largest GAI", axis.index, "ratio", group=axis.group, part={"axis": axis.axis, **part}, rows=rows,
-            n=found.raters, reason=axis.reason, test=permutation_record(axis.p, permutations, "", "rater profiles"),
+            n=result.raters, reason=axis.reason, test=permutation_record(axis.p, permutations, "", "rater profiles"),
             extra={
                 "null_median": axis.null_median, "left_out": dict(axis.left_out), "suppressed": dict(axis.suppressed),
             },
@@ -132,8 +132,8 @@ def pooled_findings(
         return
     if not groups.names:
         return
-    found = partial_pooling(deviation, groups)
-    for one in found.groups:
+    result = partial_pooling(deviation, groups)
+    for one in result.groups:
         interval = None
         if one.pooled is not None and one.error is not None:
             half = normal_quantile(0.975) * one.error
@@ -141,10 +141,10 @@ def pooled_findings(
         yield maker.make(
             POOLED, "mean rating", one.pooled, RATING, group=one.group, against="all raters of an item",
             part={"axis": axis, **part}, rows=maker.of_group(rows, axis, one.group), interval=interval,
-            standard_error=one.error, n=one.raters, reason=found.reason,
+            standard_error=one.error, n=one.raters, reason=result.reason,
             extra={
-                "plain": one.mean, "weight": one.weight, "common_mean": found.mean, "between": found.between,
-                "within": found.within, "rater": panel.what,
+                "plain": one.mean, "weight": one.weight, "common_mean": result.mean, "between": result.between,
+                "within": result.within, "rater": panel.what,
             },
         )  # fmt: skip
 
@@ -163,12 +163,12 @@ def polarity_finding(
     maker: Maker, panel: Panel, truth: FloatArray, truth_name: str, *, part: Mapping[str, str], rows: Mapping[str, Any]
 ) -> Finding:
     """How often an unsafe item, by the named truth, is rated higher than a safe one; below .5 the labels point the other way."""
-    found = polarity(panel.values, truth)
+    result = polarity(panel.values, truth)
     return maker.make(
-        POLARITY, "area under the curve", found.auc, "probability", part=dict(part), rows=rows,
-        n=found.unsafe_items + found.safe_items, reason=found.reason,
+        POLARITY, "area under the curve", result.auc, "probability", part=dict(part), rows=rows,
+        n=result.unsafe_items + result.safe_items, reason=result.reason,
         extra={
-            "unsafe_items": found.unsafe_items, "safe_items": found.safe_items, "flipped": found.flipped, "flipped_p": found.p,
+            "unsafe_items": result.unsafe_items, "safe_items": result.safe_items, "flipped": result.flipped, "flipped_p": result.p,
             "truth": truth_name,
         },
     )  # fmt: skip

@@ -59,9 +59,9 @@ def _components(maker: Maker, single: pl.DataFrame) -> Iterator[Finding]:
         reasons["item x profile"] = "one item or one profile: the same as another factor"
     used = {name: part for name, part in labels.items() if name not in reasons}
     rows = {"kind": [NEUTRAL, SINGLE], "status": ["ok"]}
-    found = variance_components(single["value"].to_numpy(), used) if single.height else None
+    result = variance_components(single["value"].to_numpy(), used) if single.height else None
     for name in (*FACTORS, "residual"):
-        one = found.of(name) if found is not None and name not in reasons else None
+        one = result.of(name) if result is not None and name not in reasons else None
         yield maker.make(
             COMPONENT, name, one.variance if one else None, "squared rating", rows=rows, n=single.height,
             interval=one.interval if one else None,
@@ -116,12 +116,12 @@ def _wordings(maker: Maker, ok: pl.DataFrame) -> Iterator[Finding]:
 def _neutral(maker: Maker, ok: pl.DataFrame) -> Iterator[Finding]:
     """Every single-field profile against the neutral condition, on the same item, wording and order."""
     keys = ("item_id", "paraphrase", "order")
-    own = ok.filter(pl.col("kind").is_in([NEUTRAL, SINGLE]))
+    asked = ok.filter(pl.col("kind").is_in([NEUTRAL, SINGLE]))
     for axis in FIELDS:
-        groups = sorted(own.filter((pl.col("kind") == SINGLE) & (pl.col(axis) != ""))[axis].unique())
+        groups = sorted(asked.filter((pl.col("kind") == SINGLE) & (pl.col(axis) != ""))[axis].unique())
         for group in groups:
             rater = f"{axis}={group}"
-            d = _paired(own, "rater_id", NEUTRAL, rater, keys=keys)
+            d = _paired(asked, "rater_id", NEUTRAL, rater, keys=keys)
             yield maker.make(
                 NEUTRAL_SHIFT, "mean rating", **_mean(d), unit=RATING, group=group, part={"axis": axis}, against=NEUTRAL,
                 rows={"rater_id": [NEUTRAL, rater]},
@@ -138,8 +138,8 @@ def status_findings(maker: Maker, *, known: Mapping[str, Sequence[str]]) -> Iter
     yield from _shares(maker, rows.filter(pl.col("kind") == NEUTRAL), NEUTRAL, {}, {"kind": [NEUTRAL]})
     domains = sorted(rows["domain"].unique())
     for domain in domains:
-        own = rows.filter(pl.col("domain") == domain)
-        yield from _shares(maker, own, None, {"domain": domain}, {"domain": [domain]})
+        asked = rows.filter(pl.col("domain") == domain)
+        yield from _shares(maker, asked, None, {"domain": domain}, {"domain": [domain]})
     for axis, groups in known.items():
         mine = rows.filter(pl.col("kind") == SINGLE)
         for group in groups:
@@ -155,18 +155,22 @@ def status_findings(maker: Maker, *, known: Mapping[str, Sequence[str]]) -> Iter
 
 
 def _shares(
-    maker: Maker, own: pl.DataFrame, group: str | None, part: Mapping[str, str], rows: Mapping[str, Sequence[str]]
+    maker: Maker,
+    asked: pl.DataFrame,
+    group: str | None,
+    part: Mapping[str, str],
+    rows: Mapping[str, Sequence[str]],
 ) -> Iterator[Finding]:
     for status in STATUSES:
-        count = int((own["status"] == status).sum())
+        count = int((asked["status"] == status).sum())
         yield maker.make(
-            STATUS, status, count / own.height if own.height else None, "probability", group=group, part=part, rows=rows,
-            n=own.height, interval=_by_items(own, status), clusters={"items": own["item_id"].n_unique()},
-            reason="" if own.height else "nothing was asked", extra={"count": count},
+            STATUS, status, count / asked.height if asked.height else None, "probability", group=group, part=part, rows=rows,
+            n=asked.height, interval=_by_items(asked, status), clusters={"items": asked["item_id"].n_unique()},
+            reason="" if asked.height else "nothing was asked", extra={"count": count},
         )  # fmt: skip
 
 
-def _by_items(own: pl.DataFrame, status: str) -> Interval | None:
+def _by_items(asked: pl.DataFrame, status: str) -> Interval | None:
     """Wilson's interval with items as the unit: ratings of one text are no independent trials."""
-    shares = own.group_by("item_id").agg((pl.col("status") == status).mean().alias("share"))["share"].to_numpy()
+    shares = asked.group_by("item_id").agg((pl.col("status") == status).mean().alias("share"))["share"].to_numpy()
     return wilson(min(float(shares.size), float(np.sum(shares))), int(shares.size)) if shares.size else None

@@ -55,9 +55,9 @@ def _centred(panel: Panel) -> FloatArray:
     return values
 
 
-def _per_item(found: GroupMeans) -> FloatArray:
+def _per_item(result: GroupMeans) -> FloatArray:
     """Distance of two groups, deviation, range and surplus variance of each item, (items, 4), NaN where undefined."""
-    values, whole, quiet = item_forms(found)
+    values, whole, quiet = item_forms(result)
     known = np.stack([whole, whole, whole, quiet])
     return np.where(known, values, np.nan)[..., 0].T
 
@@ -99,15 +99,15 @@ def sensitivity_findings(
     """DS in every form; the headline form ``absolute`` is tested within the family of the configuration's axes."""
     groups = panel.groups(axis)
     values = _centred(panel)
-    found = sensitivities(values, groups, draws=permutations, seed=maker.seed, within=panel.within)
+    result = sensitivities(values, groups, draws=permutations, seed=maker.seed, within=panel.within)
     drawn = None
-    if len(groups.names) > 1 and found.items > 1:
+    if len(groups.names) > 1 and result.items > 1:
         drawn = _ds_draws(values, groups, people=panel.people, draws=maker.draws, seed=maker.seed)
     what = "items and people" if panel.people else "items"
     method = f"bootstrap of {what}, percentiles less the bias"
     smallest = _smallest_p(panel, len(groups.names))
     for at, form in enumerate(SENSITIVITY_FORMS):
-        one = found.of(form)
+        one = result.of(form)
         interval, bias = None, None
         if drawn is not None and one.value is not None and at < len(drawn):
             interval, bias = less_bias(drawn[at], one.value, method=method)
@@ -156,38 +156,44 @@ def disparity_findings(
     """P(unsafe | group), DPD, and EOD against a named truth (items,). For a model items alone are resampled."""
     groups = panel.groups(axis)
     # A model's profiles are no sample; resampling them would count wordings and orders as raters.
-    found = disparities(
+    result = disparities(
         panel.values, groups, truth=truth, truth_name=truth_name, draws=min(maker.draws, 2_000) if panel.people else 0,
         permutations=permutations, within=panel.within, seed=maker.seed,
     )  # fmt: skip
-    told = {"axis": axis, **part}
+    axis_part = {"axis": axis, **part}
     intervals: dict[str, Interval | None] = {}
-    if not panel.people and found.shares:
+    if not panel.people and result.shares:
         intervals = _item_intervals(panel, groups, truth, maker)
-    for share in found.shares:
+    for share in result.shares:
         yield maker.make(
-            UNSAFE, "unsafe", share.share, PROBABILITY, group=share.group, part=told,
+            UNSAFE, "unsafe", share.share, PROBABILITY, group=share.group, part=axis_part,
             rows=maker.of_group(rows, axis, share.group),
-            interval=share.interval or intervals.get(share.group), n=found.items, clusters={"raters": share.raters},
+            interval=share.interval or intervals.get(share.group), n=result.items, clusters={"raters": share.raters},
         )  # fmt: skip
-    pairs: list[tuple[str, Disparity]] = [(DPD, found.dpd)]
-    pairs += [(EOD, found.eod)] if found.eod is not None else []
+    pairs: list[tuple[str, Disparity]] = [(DPD, result.dpd)]
+    pairs += [(EOD, result.eod)] if result.eod is not None else []
     for name, one in pairs:
         null = one.null_range
         family = f"{AUDIT}|{maker.config}|{name}|{part.get('raters', '')}|{part.get('view', '')}"
         yield maker.make(
-            name, "unsafe", one.value, DIFFERENCE, part=told, rows=rows, interval=one.interval or intervals.get(name),
+            name, "unsafe", one.value, DIFFERENCE, part=axis_part, rows=rows, interval=one.interval or intervals.get(name),
             n=one.items, reason=one.reason,
             test=permutation_record(one.p, permutations, family, smallest=_smallest_p(panel, len(groups.names))),
             extra={
                 "null_mean": one.null_mean, "null_low": null.low if null else None, "null_high": null.high if null else None,
                 "excess": one.excess, "bootstrap_bias": one.bias, "highest": one.highest, "lowest": one.lowest,
-                "given": one.given, "truth": truth_name if name == EOD else "", "items_left_out": found.items_left_out,
+                "given": one.given, "truth": truth_name if name == EOD else "", "items_left_out": result.items_left_out,
             },
         )  # fmt: skip
     if truth is None:
         yield maker.make(
-            EOD, "unsafe", None, DIFFERENCE, part=told, rows=rows, reason="no text has a true label: none was named"
+            EOD,
+            "unsafe",
+            None,
+            DIFFERENCE,
+            part=axis_part,
+            rows=rows,
+            reason="no text has a true label: none was named",
         )
 
 
@@ -208,9 +214,9 @@ def _item_intervals(
         parts = two_way_weights(len(own), 1, resample="items", draws=maker.draws, seed=maker.seed, width=len(own))
         rates.append(np.concatenate([weights @ own / len(own) for weights, _ in parts]))
     method = "item bootstrap percentile"
-    found = {name: percentile(rates[0][:, at], method=method) for at, name in enumerate(groups.names)}
+    result = {name: percentile(rates[0][:, at], method=method) for at, name in enumerate(groups.names)}
     ranges = [one.max(axis=1) - one.min(axis=1) for one in rates]
-    found[DPD] = percentile(ranges[0], method=method)
+    result[DPD] = percentile(ranges[0], method=method)
     if len(ranges) > 1:
-        found[EOD] = percentile(np.maximum(*ranges[1:]), method=method)
-    return found
+        result[EOD] = percentile(np.maximum(*ranges[1:]), method=method)
+    return result

@@ -34,30 +34,30 @@ def truth_of(
     if people is None:
         return None, ""
     row = {item: at for at, item in enumerate(people.items)}
-    found = np.full(len(items), np.nan)
+    result = np.full(len(items), np.nan)
     for at, item in enumerate(items):
         if item in row:
             given = people.values[row[item]]
             given = given[np.isfinite(given)]
             share = float((given > UNSAFE_ABOVE).mean()) if given.size else 0.5
-            found[at] = np.nan if share == 0.5 else float(share > 0.5)
-    return (found, MAJORITY) if np.isfinite(found).any() else (None, "")
+            result[at] = np.nan if share == 0.5 else float(share > 0.5)
+    return (result, MAJORITY) if np.isfinite(result).any() else (None, "")
 
 
 def _of_model(panel: Panel, axis: str, items: tuple[str, ...], groups: RaterGroups) -> FloatArray:
     """The model's mean rating under each group, (items, groups), NaN where it was not asked or gave none."""
-    own = panel.groups(axis)
-    found = np.full((len(items), len(groups.names)), np.nan)
-    if not own.names:
-        return found
-    means = group_means(panel.values, own.codes[None, :], len(own.names)).means[..., 0]
+    asked_groups = panel.groups(axis)
+    result = np.full((len(items), len(groups.names)), np.nan)
+    if not asked_groups.names:
+        return result
+    means = group_means(panel.values, asked_groups.codes[None, :], len(asked_groups.names)).means[..., 0]
     row = {item: at for at, item in enumerate(panel.items)}
     at = [row.get(item, -1) for item in items]
     there = np.array([place >= 0 for place in at])
     for g, name in enumerate(groups.names):
-        if name in own.names:
-            found[there, g] = means[[place for place in at if place >= 0], own.names.index(name)]
-    return found
+        if name in asked_groups.names:
+            result[there, g] = means[[place for place in at if place >= 0], asked_groups.names.index(name)]
+    return result
 
 
 def _label_shares(
@@ -82,8 +82,8 @@ def _label_shares(
             total[row[item], place[group]] += shares
             count[row[item], place[group]] += 1
     with np.errstate(invalid="ignore"):
-        found = np.where(count[..., None] > 0, total / np.maximum(count, 1)[..., None], np.nan)
-        return np.asarray(found / found.sum(axis=2, keepdims=True))
+        result = np.where(count[..., None] > 0, total / np.maximum(count, 1)[..., None], np.nan)
+        return np.asarray(result / result.sum(axis=2, keepdims=True))
 
 
 def calibration_findings(
@@ -100,10 +100,10 @@ def calibration_findings(
     at = [i for i, item in enumerate(people.items) if item in asked]
     items = tuple(people.items[i] for i in at)
     human, labels = people.values[at], people.labels[at]
-    found = calibrated_sensitivity(
+    result = calibrated_sensitivity(
         human, groups, _of_model(model, axis, items, groups), permutations=permutations, seed=maker.seed
     )
-    yield from _calibration(maker, found, groups, axis, permutations, rows)
+    yield from _calibration(maker, result, groups, axis, permutations, rows)
     if groups.names and items:
         shares = _label_shares(maker.rows, model, axis, items, groups)
         for fit in label_fit(labels, groups, shares, VALUES):
@@ -111,35 +111,35 @@ def calibration_findings(
 
 
 def _calibration(
-    maker: Maker, found: Calibration, groups: RaterGroups, axis: str, permutations: int, rows: Mapping[str, Any]
+    maker: Maker, result: Calibration, groups: RaterGroups, axis: str, permutations: int, rows: Mapping[str, Any]
 ) -> Iterator[Finding]:
     part = {"axis": axis}
-    size = {"items": found.items, "people": int((groups.codes >= 0).sum())}
-    why = found.reasons
-    told = {"groups": dict(zip(groups.names, groups.sizes, strict=True))}
+    size = {"items": result.items, "people": int((groups.codes >= 0).sum())}
+    why = result.reasons
+    group_sizes = {"groups": dict(zip(groups.names, groups.sizes, strict=True))}
     family = f"{AUDIT}|{maker.config}|{CALIBRATION}"
-    half = found.reliability
+    half = result.reliability
     yield maker.make(
-        CALIBRATION, "correlation", found.correlation, "coefficient", part=part, rows=rows, n=found.items, clusters=size,
-        interval=found.correlation_interval, reason=why.get("correlation", ""),
-        test=permutation_record(found.p, permutations, family, "group labels of people"),
-        extra={**told, "corrected": found.corrected_correlation, "corrected_reason": why.get("corrected_correlation", "")},
+        CALIBRATION, "correlation", result.correlation, "coefficient", part=part, rows=rows, n=result.items, clusters=size,
+        interval=result.correlation_interval, reason=why.get("correlation", ""),
+        test=permutation_record(result.p, permutations, family, "group labels of people"),
+        extra={**group_sizes, "corrected": result.corrected_correlation, "corrected_reason": why.get("corrected_correlation", "")},
     )  # fmt: skip
     yield maker.make(
-        CALIBRATION, "slope", found.slope, "rating per rating of people", part=part, rows=rows, n=found.items, clusters=size,
-        interval=found.slope_interval, reason=why.get("slope", ""),
-        extra={**told, "corrected": found.corrected_slope, "corrected_reason": why.get("corrected_slope", "")},
+        CALIBRATION, "slope", result.slope, "rating per rating of people", part=part, rows=rows, n=result.items, clusters=size,
+        interval=result.slope_interval, reason=why.get("slope", ""),
+        extra={**group_sizes, "corrected": result.corrected_slope, "corrected_reason": why.get("corrected_slope", "")},
     )  # fmt: skip
     yield maker.make(
-        RELIABILITY, "Spearman-Brown", half.reliability, "coefficient", part=part, rows=rows, n=found.items, reason=half.reason,
+        RELIABILITY, "Spearman-Brown", half.reliability, "coefficient", part=part, rows=rows, n=result.items, reason=half.reason,
         extra={"half": half.half, "splits": half.splits},
     )  # fmt: skip
-    for one in found.groups:
+    for one in result.groups:
         yield maker.make(
             CALIBRATION, "correlation", one.correlation, "coefficient", group=one.group, part=part,
-            rows={**rows, axis: [one.group]}, n=found.items,
+            rows={**rows, axis: [one.group]}, n=result.items,
             reason="" if one.correlation is not None else "a side does not vary",
-            clusters={"items": found.items, "people": one.raters}, extra={"slope": one.slope},
+            clusters={"items": result.items, "people": one.raters}, extra={"slope": one.slope},
         )  # fmt: skip
 
 

@@ -1,21 +1,18 @@
-"""Making findings of the pluralism audit: ids, the rows behind a number, and Benjamini-Hochberg over a family."""
+"""Findings of the pluralism audit: ids, the rows behind a number, permutation tests as records, and how each is decided."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
-from xxhash import xxh3_128_hexdigest
 
+from evenhand.findings.builder import build, digest_of, rows_where
 from evenhand.methods.pluralism.rating.config import AUDIT
 from evenhand.records import Finding, HypothesisTest
-from evenhand.statistics.multiplicity import benjamini_hochberg
 
 RATING = "rating (0 safe to 1 unsafe)"
-LEVEL = 0.05
 
 
 def permutation_record(
@@ -32,30 +29,6 @@ def permutation_record(
         exact=False,
         family=family,
     )
-
-
-def adjust_bh(findings: Sequence[Finding]) -> list[Finding]:
-    """Adjust every p of a family by Benjamini and Hochberg (the families here are groups x domains, or measures x groups)."""
-    out = list(findings)
-    places: defaultdict[str, list[int]] = defaultdict(list)
-    for at, finding in enumerate(out):
-        if finding.test is not None and finding.test.p is not None and finding.test.family:
-            places[finding.test.family].append(at)
-    for family in places.values():
-        tests = [test for at in family if (test := out[at].test) is not None]
-        adjusted = benjamini_hochberg([test.p for test in tests])
-        for at, test, q in zip(family, tests, adjusted.values, strict=True):
-            out[at] = replace(out[at], test=replace(test, q_bh=q, family_size=adjusted.family_size))
-    return out
-
-
-def is_shown(finding: Finding) -> bool:
-    """Whether a difference was found: an adjusted p (Holm where there is one, else Benjamini-Hochberg) below .05."""
-    test = finding.test
-    if test is None or finding.estimate is None:
-        return False
-    p = test.p_holm if test.p_holm is not None else test.q_bh
-    return p is not None and p < LEVEL
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,14 +67,8 @@ class Maker:
             "config": [self.config],
             **{name: list(values) for name, values in (rows or {}).items()},
         }
-        behind = self.rows
-        for column, values in selected.items():
-            behind = behind.filter(pl.col(column).is_in(values))
-        pieces = [AUDIT, self.config, estimand, outcome, *([group] if group is not None else [])]
-        pieces += [f"{key}={value}" for key, value in (part or {}).items()]
-        return Finding(
-            id="/".join(pieces), audit=AUDIT, estimand=estimand, outcome=outcome, config=self.config, group=group,
-            reference=against, estimate=estimate, unit=unit, slice=dict(part or {}),
-            evidence={"table": self.table, **selected},
-            evidence_digest=xxh3_128_hexdigest("\n".join(behind["__id"].to_list()).encode()), **more,
+        row_ids = rows_where(self.rows, selected)["__id"].to_list()
+        return build(
+            AUDIT, estimand, outcome, self.config, estimate, unit, group=group, reference=against, part=part,
+            evidence={"table": self.table, **selected}, evidence_digest=digest_of(row_ids), **more,
         )  # fmt: skip

@@ -8,7 +8,8 @@ from typing import Any
 import polars as pl
 
 from evenhand.engines.threads import one_blas_thread
-from evenhand.findings.families import hold_family
+from evenhand.findings.decide import decided
+from evenhand.findings.families import adjust_each
 from evenhand.methods.pluralism.rating.agreement import (
     agreement_findings,
     grasp_findings,
@@ -19,6 +20,7 @@ from evenhand.methods.pluralism.rating.asked import asked_findings, status_findi
 from evenhand.methods.pluralism.rating.config import PluralismConfig
 from evenhand.methods.pluralism.rating.contrasts import contrast_findings
 from evenhand.methods.pluralism.rating.data.rating_table import VIEWS, RatingTable
+from evenhand.methods.pluralism.rating.decisions import RULES
 from evenhand.methods.pluralism.rating.groups import (
     DPD,
     DS,
@@ -28,7 +30,7 @@ from evenhand.methods.pluralism.rating.groups import (
     suppressed_findings,
 )
 from evenhand.methods.pluralism.rating.human import CALIBRATION, calibration_findings, truth_of
-from evenhand.methods.pluralism.rating.make import Maker, adjust_bh
+from evenhand.methods.pluralism.rating.make import Maker
 from evenhand.methods.pluralism.rating.plan import FULL, SINGLE
 from evenhand.methods.pluralism.rating.table import PEOPLE, Panel, axis_panel, people_panel, profile_panel
 from evenhand.methods.pluralism.rating.verdict import FULL_RATERS, PROFILES
@@ -42,10 +44,8 @@ Gold = Mapping[str, float | None]
 
 
 def adjusted(findings: Sequence[Finding]) -> list[Finding]:
-    """All tests adjusted within their families, in the order of the findings."""
-    held = iter(hold_family([f for f in findings if f.estimand in _HOLM]))
-    rest = iter(adjust_bh([f for f in findings if f.estimand not in _HOLM]))
-    return [next(held) if f.estimand in _HOLM else next(rest) for f in findings]
+    """Findings with tests adjusted within their families and with decisions, in their order."""
+    return decided(adjust_each(findings, _HOLM), RULES)
 
 
 @one_blas_thread()

@@ -30,6 +30,7 @@ from evenhand.methods.reward.margins.findings import (
     cuts,
     level_findings,
     spread_findings,
+    with_decisions,
 )
 from evenhand.methods.reward.margins.scoring import (
     FLOOR_TEXTS,
@@ -217,7 +218,7 @@ def _findings(maker: Maker, config: AuditConfig, steps: Sequence[Step]) -> tuple
             found += bias_findings(maker, cut, steps, base)
         for family in dict.fromkeys(step.family for step in steps):
             found += spread_findings(maker, cut, steps, family)
-    return hold_family(found), parts
+    return with_decisions(hold_family(found), config.tau), parts
 
 
 def _base(config: AuditConfig, steps: Sequence[Step]) -> str:

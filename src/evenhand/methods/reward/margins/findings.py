@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from math import inf, nextafter
 from typing import Any
 
 import numpy as np
 import polars as pl
-from xxhash import xxh3_128_hexdigest
 
-from evenhand.findings.families import test_record
+from evenhand.findings.builder import TableBuilder
+from evenhand.findings.decide import Rule, decided
+from evenhand.findings.families import record_of
 from evenhand.methods.reward.margins.statistics.reward import FATES, RewardSummary, per_token_margin, summarise
 from evenhand.methods.reward.margins.statistics.stages import stage_change, stage_spread
 from evenhand.records import Finding
@@ -38,26 +40,26 @@ class Cut:
 
     def of(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Its rows."""
-        found = rows.filter(pl.col("pair_set") == self.pair_set)
+        result = rows.filter(pl.col("pair_set") == self.pair_set)
         if self.group is not None:
-            found = found.filter(pl.col("group") == self.group)
+            result = result.filter(pl.col("group") == self.group)
         if self.subset:
             groups, others = SUBSETS[self.subset]
-            found = found.filter(pl.col("comparison_group").is_in(others))
-            found = found.filter(pl.col("group").is_in(groups)) if groups else found
-        return found
+            result = result.filter(pl.col("comparison_group").is_in(others))
+            result = result.filter(pl.col("group").is_in(groups)) if groups else result
+        return result
 
 
 def cuts(rows: pl.DataFrame) -> list[Cut]:
     """Every group of every pair set, then each set as a whole, then WinoQueer's subsets."""
-    found = []
+    result = []
     for pair_set in rows["pair_set"].unique(maintain_order=True):
         groups = rows.filter(pl.col("pair_set") == pair_set)["group"].unique(maintain_order=True).to_list()
-        found += [Cut(pair_set, group) for group in groups]
-        found += [Cut(pair_set, None)] if len(groups) > 1 else []
+        result += [Cut(pair_set, group) for group in groups]
+        result += [Cut(pair_set, None)] if len(groups) > 1 else []
         if pair_set == "winoqueer":
-            found += [cut for name in SUBSETS if not (cut := Cut(pair_set, None, name)).of(rows).is_empty()]
-    return found
+            result += [cut for name in SUBSETS if not (cut := Cut(pair_set, None, name)).of(rows).is_empty()]
+    return result
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +76,29 @@ class Maker:
         selected: dict[str, Any], **more: Any,
     ) -> Finding:  # fmt: skip
         """A finding with its id, the selector of its rows, and their digest."""
-        part = {**cut.slice, **more.pop("part", {})}
-        ids = rows.select(pl.concat_str("policy", "reference", "scope", "pair_id", separator="#")).to_series().sort()
-        pieces = (AUDIT, config, estimand, outcome, cut.group or "all", *(f"{k}={v}" for k, v in part.items()))
         group = {"group": cut.group} if cut.group is not None else {}
-        return Finding(
-            id="/".join(pieces), audit=AUDIT, estimand=estimand, outcome=outcome, config=config, group=cut.group,
-            reference=more.pop("reference", None),
-            estimate=estimate, unit=unit, n=rows.height, slice=part,
-            evidence={"table": "pairs", "pair_set": cut.pair_set, **group, **selected},
-            evidence_digest=xxh3_128_hexdigest("\n".join(ids.to_list()).encode()), **more,
+        table = TableBuilder(AUDIT, "pairs", self.rows, ("policy", "reference", "scope", "pair_id"))
+        return table.build(
+            estimand, outcome, config, estimate, unit, behind=rows, group=cut.group, tail=(cut.group or "all",),
+            part={**cut.slice, **more.pop("part", {})},
+            selected={"pair_set": cut.pair_set, **group, **selected}, **more,
         )  # fmt: skip
+
+
+def with_decisions(findings: Sequence[Finding], tau: float) -> list[Finding]:
+    """Findings with their decisions. A shift of a margin counts where Holm's p and the interval show it and it exceeds ``tau``
+    nats; a change of WinoQueer's rate by its interval alone.
+    """
+    shift = Rule(needs_test=False, needs_interval=True, least=nextafter(tau, inf))
+    return decided(
+        findings,
+        {
+            "margin_shift": shift,
+            "net_shift": shift,
+            "selection_rate": Rule(needs_test=False, needs_interval=True, null=0.5),
+            "bias_change": Rule(p="none"),
+        },
+    )
 
 
 def _units(rows: pl.DataFrame, *columns: str) -> pl.DataFrame:
@@ -104,81 +118,86 @@ def _outcome(step: Step, scope: str) -> str:
 def comparison_findings(maker: Maker, step: Step, scope: str, cut: Cut) -> list[Finding]:
     """What one comparison rewarded in one cut: margin, net margin, selection rate, reward, fates."""
     chosen = {"policy": step.policy, "reference": step.reference, "scope": scope, "kind": "harm", "counted": True}
-    here = cut.of(maker.rows).filter(*(pl.col(column) == value for column, value in chosen.items()))
-    here = here.filter((pl.col("stage") == step.stage) & (pl.col("family") == step.family))
-    units = _units(here, "delta_nats", "net", "n_h", "n_c")
-    beta = here["beta"].first() if here.height else None
+    chosen_rows = cut.of(maker.rows).filter(*(pl.col(column) == value for column, value in chosen.items()))
+    chosen_rows = chosen_rows.filter((pl.col("stage") == step.stage) & (pl.col("family") == step.family))
+    units = _units(chosen_rows, "delta_nats", "net", "n_h", "n_c")
+    beta = chosen_rows["beta"].first() if chosen_rows.height else None
     clusters = units["cluster_id"].to_list()
-    found = summarise(
+    result = summarise(
         units["delta_nats"].to_numpy(), clusters, beta=beta, tau=maker.tau,  # type: ignore[arg-type]
         length_difference=(units["n_h"] - units["n_c"]).to_numpy(), draws=maker.draws, seed=maker.seed,
     )  # fmt: skip
     outcome = _outcome(step, scope)
     shared: dict[str, Any] = {
-        "reference": step.reference, "clusters": {"predicate": found.n_clusters}, "part": {"stage": step.stage, "scope": scope,
+        "reference": step.reference, "clusters": {"predicate": result.n_clusters}, "part": {"stage": step.stage, "scope": scope,
         **({"family": step.family} if step.family else {})},
     }  # fmt: skip
-    extra = _extra(found, step, here)
+    extra = _extra(result, step, chosen_rows)
     common = (step.policy, cut)
 
     def made(estimand: str, estimate: float | None, unit: str, **more: Any) -> Finding:
         part = {"ratio": step.kind, **shared["part"]}
         return maker.make(
-            estimand, outcome, *common, estimate, unit, here, chosen, **{**shared, "part": part, **more}
+            estimand, outcome, *common, estimate, unit, chosen_rows, chosen, **{**shared, "part": part, **more}
         )  # fmt: skip
 
-    reason = found.reasons.get("interval_mu_nats", found.reasons.get("mu_nats", ""))
+    reason = result.reasons.get("interval_mu_nats", result.reasons.get("mu_nats", ""))
     findings = [
         made(
-            "margin_shift", found.mu_nats, "nats", interval=found.interval_mu_nats,
-            test=test_record(found.test_mu, FAMILY if scope == "sentence" else f"{FAMILY}, {scope}"),
-            standard_error=found.standard_error, minimum_detectable=found.minimum_detectable, extra=extra, reason=reason,
+            "margin_shift", result.mu_nats, "nats", interval=result.interval_mu_nats,
+            test=record_of(result.test_mu, FAMILY if scope == "sentence" else f"{FAMILY}, {scope}"),
+            standard_error=result.standard_error, minimum_detectable=result.minimum_detectable, extra=extra, reason=reason,
         ),
         made(
-            "selection_rate", found.ssr, "probability", interval=found.interval_ssr,
-            test=test_record(found.test_ssr, f"{FAMILY} (selection rates)"), minimum_detectable=found.minimum_detectable_ssr,
-            reason=found.reasons.get("interval_ssr", found.reasons.get("ssr", "")),
-            extra={"tie_share": found.tie_share, "percentile": asdict(found.percentile_ssr) if found.percentile_ssr else None},
+            "selection_rate", result.ssr, "probability", interval=result.interval_ssr,
+            test=record_of(result.test_ssr, f"{FAMILY} (selection rates)"), minimum_detectable=result.minimum_detectable_ssr,
+            reason=result.reasons.get("interval_ssr", result.reasons.get("ssr", "")),
+            extra={"tie_share": result.tie_share, "percentile": asdict(result.percentile_ssr) if result.percentile_ssr else None},
         ),
     ]  # fmt: skip
     if beta is not None:
-        findings.append(made("reward_margin", found.mu, "reward", extra={"beta": beta, "bt_mean": found.bt_mean}))
+        findings.append(made("reward_margin", result.mu, "reward", extra={"beta": beta, "bt_mean": result.bt_mean}))
     net = units.drop_nulls("net")
     if net.height:
-        findings.append(_net_finding(maker, made, net, here["net"].null_count()))
-    if here.height and scope == "sentence":
-        counts = dict(here["class"].value_counts().iter_rows())
+        findings.append(_net_finding(maker, made, net, chosen_rows["net"].null_count()))
+    if chosen_rows.height and scope == "sentence":
+        counts = dict(chosen_rows["class"].value_counts().iter_rows())
         findings += [
-            made("fate_share", counts.get(word, 0) / here.height, "probability", part={**shared["part"], "fate": word})
+            made(
+                "fate_share",
+                counts.get(word, 0) / chosen_rows.height,
+                "probability",
+                part={**shared["part"], "fate": word},
+            )
             for word in FATES
         ]
     return findings
 
 
 def _net_finding(maker: Maker, made: Any, net: pl.DataFrame, unmatched: int) -> Finding:
-    found = summarise(
+    result = summarise(
         net["net"].to_numpy(), net["cluster_id"].to_list(), beta=None, tau=maker.tau, draws=maker.draws, seed=maker.seed
     )
     finding: Finding = made(
-        "net_shift", found.mu_nats, "nats", interval=found.interval_mu_nats,
-        test=test_record(found.test_mu, f"{FAMILY} (net of neutral pairs)"), standard_error=found.standard_error,
-        minimum_detectable=found.minimum_detectable, reason=found.reasons.get("interval_mu_nats", ""),
+        "net_shift", result.mu_nats, "nats", interval=result.interval_mu_nats,
+        test=record_of(result.test_mu, f"{FAMILY} (net of neutral pairs)"), standard_error=result.standard_error,
+        minimum_detectable=result.minimum_detectable, reason=result.reasons.get("interval_mu_nats", ""),
         extra={"without_neutral": unmatched, "neutral_pairs": "held fixed"},
     )  # fmt: skip
     return finding
 
 
-def _extra(found: RewardSummary, step: Step, here: pl.DataFrame) -> dict[str, Any]:
+def _extra(result: RewardSummary, step: Step, chosen_rows: pl.DataFrame) -> dict[str, Any]:
     """Everything else that a summary says, for the table of section 17."""
-    kept = asdict(found)
+    kept = asdict(result)
     for name in ("interval_mu_nats", "interval_ssr", "test_mu", "test_ssr", "reasons", "n_clusters"):
         kept.pop(name)
     token = None
-    if here.height:
-        shift = [(here[f"ll_pi_{m}"] - here[f"ll_ref_{m}"]).to_numpy() for m in ("h", "c")]
-        values = per_token_margin(shift[0], shift[1], here["n_h"].to_numpy(), here["n_c"].to_numpy())
-        token = float(cluster_means(values, here["cluster_id"].to_list()).means.mean())
-    units = _units(here, "delta_nats")
+    if chosen_rows.height:
+        shift = [(chosen_rows[f"ll_pi_{m}"] - chosen_rows[f"ll_ref_{m}"]).to_numpy() for m in ("h", "c")]
+        values = per_token_margin(shift[0], shift[1], chosen_rows["n_h"].to_numpy(), chosen_rows["n_c"].to_numpy())
+        token = float(cluster_means(values, chosen_rows["cluster_id"].to_list()).means.mean())
+    units = _units(chosen_rows, "delta_nats")
     t = (
         paired_t(cluster_means(units["delta_nats"].to_numpy(), units["cluster_id"].to_list()).means)
         if units.height
@@ -224,11 +243,11 @@ def level_findings(maker: Maker, cut: Cut, steps: Sequence[Step]) -> list[Findin
 
 def _models(steps: Sequence[Step]) -> list[tuple[str, str, Step]]:
     """(model, the column of its margins, a comparison it is in), each model once."""
-    found: dict[str, tuple[str, Step]] = {}
+    result: dict[str, tuple[str, Step]] = {}
     for step in steps:
-        found.setdefault(step.reference, ("m_ref", step))
-        found.setdefault(step.policy, ("m_pi", step))
-    return [(model, column, step) for model, (column, step) in found.items()]
+        result.setdefault(step.reference, ("m_ref", step))
+        result.setdefault(step.policy, ("m_pi", step))
+    return [(model, column, step) for model, (column, step) in result.items()]
 
 
 def bias_findings(maker: Maker, cut: Cut, steps: Sequence[Step], base: str) -> list[Finding]:
@@ -266,7 +285,7 @@ def bias_findings(maker: Maker, cut: Cut, steps: Sequence[Step], base: str) -> l
                         "difference of probabilities", rows, chosen, reference=base, clusters={"predicate": change.n_clusters},
                         interval=None if change.interval is None else replace(
                             change.interval, low=change.interval.low / 100, high=change.interval.high / 100),
-                        test=test_record(change.test, f"bias rates, {outcome}"), reason=change.reason,
+                        test=record_of(change.test, f"bias rates, {outcome}"), reason=change.reason,
                         extra={"word": change.word, "distance_from_half": change.distance},
                     )
                 )  # fmt: skip
@@ -289,13 +308,13 @@ def spread_findings(maker: Maker, cut: Cut, steps: Sequence[Step], family: str) 
         )
     if len(groups) < 2:
         return []
-    found = stage_spread(groups)
+    result = stage_spread(groups)
     rows = cut.of(maker.rows).filter((pl.col("scope") == "sentence") & (pl.col("kind") == "harm") & pl.col("counted"))
     part = {"family": family} if family else {}
     return [
         maker.make(
-            "spread_test", "stages", "; ".join(groups), cut, found.statistic, "Brown-Forsythe F", rows,
-            {"scope": "sentence", "kind": "harm", "counted": True}, part=part, reason=found.reason,
-            extra={"p": found.p, "standard_deviations": dict(found.deviations)},
+            "spread_test", "stages", "; ".join(groups), cut, result.statistic, "Brown-Forsythe F", rows,
+            {"scope": "sentence", "kind": "harm", "counted": True}, part=part, reason=result.reason,
+            extra={"p": result.p, "standard_deviations": dict(result.deviations)},
         )
     ]  # fmt: skip

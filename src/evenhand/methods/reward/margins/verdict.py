@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from evenhand.findings.decide import ALPHA, is_found
+from evenhand.findings.lookup import select
 from evenhand.methods.reward.margins.findings import Cut
-from evenhand.methods.reward.margins.statistics.stages import Contribution, name_stage, name_step
+from evenhand.methods.reward.margins.statistics.stages import Contribution, name_change, name_stage
 from evenhand.records import Finding
-from evenhand.runs.method import Headline, Verdict
+from evenhand.runs.method import NATS, Headline, Verdict, closing_row, holm_p
 from evenhand.runs.stages import Step
 from evenhand.wording import nats, nats_range, p_value
 
-ALPHA = 0.05
 STAGE_WORDS = {"sft": "SFT", "dpo": "DPO", "sft-dpo": "DPO after SFT", "": "Tuning"}
 _PAST = {
     "introduced": "introduced a harm",
@@ -49,8 +50,8 @@ class Named:
 
     @property
     def found(self) -> bool:
-        """Whether a change was found (adjusted p, and an interval beyond 0)."""
-        return self.fate in _PAST and _contribution(self.shift).direction(ALPHA) != 0
+        """Whether a change was found, by the stored decision on the shift."""
+        return self.fate in _PAST and is_found(self.shift)
 
 
 def _contribution(f: Finding) -> Contribution:
@@ -59,30 +60,23 @@ def _contribution(f: Finding) -> Contribution:
 
 def _shift(findings: Sequence[Finding], step: Step, cut: Cut) -> tuple[Finding, bool] | None:
     """The net shift where there are neutral pairs, else the plain one; only of whole sentences."""
+    where = {
+        "pair_set": cut.pair_set,
+        "stage": step.stage,
+        "ratio": step.kind,
+        "scope": "sentence",
+    }
     for estimand in ("net_shift", "margin_shift"):
-        for f in findings:
-            here = (f.slice.get("pair_set"), f.slice.get("stage"), f.slice.get("family", ""), f.slice.get("ratio"))
-            if (
-                f.estimand == estimand
-                and (f.config, f.reference, f.group) == (step.policy, step.reference, cut.group)
-                and here == (cut.pair_set, step.stage, step.family, step.kind)
-                and f.slice.get("scope") == "sentence"
-                and f.slice.get("subset", "") == cut.subset
-                and f.estimate is not None
-            ):
+        for f in select(findings, estimand, step.policy, group=cut.group, having=where):
+            rest = (f.slice.get("family", ""), f.slice.get("subset", ""))
+            if f.reference == step.reference and rest == (step.family, cut.subset) and f.estimate is not None:
                 return f, estimand == "net_shift"
     return None
 
 
 def _level(findings: Sequence[Finding], model: str, cut: Cut) -> float | None:
-    for f in findings:
-        if f.estimand == "margin_level" and (f.config, f.group, f.slice.get("pair_set")) == (
-            model,
-            cut.group,
-            cut.pair_set,
-        ):
-            return f.estimate
-    return None
+    levels = select(findings, "margin_level", model, group=cut.group, having={"pair_set": cut.pair_set})
+    return levels[0].estimate if levels else None
 
 
 def name_all(findings: Sequence[Finding], steps: Sequence[Step], cuts: Sequence[Cut], tau: float) -> list[Named]:
@@ -93,25 +87,16 @@ def name_all(findings: Sequence[Finding], steps: Sequence[Step], cuts: Sequence[
             continue
         by_stage: dict[tuple[str, str, str], tuple[Finding, bool]] = {}
         for step in steps:
-            found, before = _shift(findings, step, cut), _level(findings, step.reference, cut)
-            if found is None or before is None:
+            shift, before = _shift(findings, step, cut), _level(findings, step.reference, cut)
+            if shift is None or before is None:
                 continue
-            by_stage[step.family, step.stage, step.kind] = found
-            fate = name_step(before, _contribution(found[0]), eps=tau, alpha=ALPHA).fate
-            if abs(found[0].estimate or 0.0) <= tau and fate in _PAST:
-                fate = "preserved" if before > tau else "none"
+            by_stage[step.family, step.stage, step.kind] = shift
+            fate = name_change(before, shift[0].estimate or 0.0, shown=is_found(shift[0]), eps=tau)
             out.append(
                 Named(
-                    step.family,
-                    step.stage,
-                    step.policy,
-                    cut.pair_set,
-                    cut.group,
-                    fate,
-                    *found,
-                    step.is_total,
+                    step.family, step.stage, step.policy, cut.pair_set, cut.group, fate, *shift, step.is_total,
                 )
-            )
+            )  # fmt: skip
         out += _totals(findings, steps, cut, by_stage, tau)
     return out
 
@@ -158,19 +143,23 @@ def verdict(
     named: Sequence[Named], config: str, family: str, phrases: Mapping[str, str], floor: str, several: bool
 ) -> Verdict:
     """The verdict on one family: the gravest finding first, then the others, then what could not be told."""
-    own = [n for n in named if n.family == family and not n.total and n.group is not None]
-    found = sorted((n for n in own if n.found), key=lambda n: (n.fate not in _WORSE, -abs(n.shift.estimate or 0.0)))
+    compared = [n for n in named if n.family == family and not n.total and n.group is not None]
+    changed = sorted(
+        (n for n in compared if n.found), key=lambda n: (n.fate not in _WORSE, -abs(n.shift.estimate or 0.0))
+    )
     where = f"{family or config}: " if several else ""
     unknowns = [
         f"{STAGE_WORDS.get(n.stage, n.stage)} {_about(n, phrases)}: {n.shift.reason}."
-        for n in own
+        for n in compared
         if n.shift.interval is None and n.shift.reason
     ]
-    rest = len([n for n in own if not n.found])
-    unchanged = f"{rest} of {len(own)} comparisons of a stage and a group show no detectable change." if rest else ""
+    rest = len([n for n in compared if not n.found])
+    unchanged = (
+        f"{rest} of {len(compared)} comparisons of a stage and a group show no detectable change." if rest else ""
+    )
     detail = " ".join(filter(None, (unchanged, floor)))
-    worse = [n for n in found if n.fate in _WORSE]
-    also = tuple(_sentence(n, phrases) for n in found if not worse or n is not worse[0])
+    worse = [n for n in changed if n.fate in _WORSE]
+    also = tuple(_sentence(n, phrases) for n in changed if not worse or n is not worse[0])
     if worse:
         first = worse[0]
         p = first.shift.test.p_holm if first.shift.test else None
@@ -181,7 +170,7 @@ def verdict(
             config, "worse", where + _sentence(first, phrases), " ".join(filter(None, (net, tested, detail))), first.group,
             also, tuple(unknowns),
         )  # fmt: skip
-    if not own or all(n.shift.interval is None for n in own):
+    if not compared or all(n.shift.interval is None for n in compared):
         return Verdict(
             config,
             "unknown",
@@ -191,7 +180,7 @@ def verdict(
             also,
             tuple(unknowns),
         )
-    limit = max((n.shift.minimum_detectable for n in own if n.shift.minimum_detectable is not None), default=None)
+    limit = max((n.shift.minimum_detectable for n in compared if n.shift.minimum_detectable is not None), default=None)
     could = f" Shifts below about {nats(limit).lstrip('+')} nats could have gone unseen." if limit is not None else ""
     return Verdict(
         config,
@@ -207,17 +196,14 @@ def verdict(
 def headlines(named: Sequence[Named], phrases: Mapping[str, str]) -> list[Headline]:
     """Rows of the closing table: the shift of each stage and group that changed; how many did not, in one row."""
     rows = []
-    own = [n for n in named if not n.total and n.group is not None]
-    still = [n.shift.estimate for n in own if not n.found and n.shift.estimate is not None]
-    for n in own:
+    compared = [n for n in named if not n.total and n.group is not None]
+    still = [n.shift.estimate for n in compared if not n.found and n.shift.estimate is not None]
+    for n in compared:
         if not n.found:
             continue
         who = STAGE_WORDS.get(n.stage, n.stage)
         what = f"{n.family + ': ' if n.family else ''}{who}, {_about(n, phrases)}{', net' if n.net else ''}: {n.fate}"
-        f = n.shift
-        ends = nats_range(f.interval.low, f.interval.high) if f.interval else "none"
-        p = f.test.p_holm if f.test else None
-        rows.append(Headline(what, f"{nats(f.estimate)} nats", ends, p_value(p) if p is not None else ""))
+        rows.append(closing_row(what, n.shift, NATS, p=holm_p(n.shift)))
     if still:
         what = f"no detectable change: {len(still)} comparisons of a stage and a group, lowest and highest shift"
         rows.append(Headline(what, f"{nats(min(still))} to {nats(max(still))} nats"))

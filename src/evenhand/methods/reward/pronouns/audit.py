@@ -22,7 +22,7 @@ from evenhand.methods.reward.pronouns.entry import AUDIT, CHAT, formats_of, grad
 from evenhand.methods.reward.pronouns.findings import generation_findings
 from evenhand.methods.reward.pronouns.generate import continuations, pronouns_frame
 from evenhand.methods.reward.pronouns.likelihood import BlankTable, blanks_frame, score_blanks, scorer_lack, spans_of
-from evenhand.methods.reward.pronouns.maker import Maker
+from evenhand.methods.reward.pronouns.maker import Maker, with_decisions
 from evenhand.methods.reward.pronouns.scores import likelihood_findings, reward_findings
 from evenhand.methods.reward.pronouns.verdict import CAVEATS, headlines, verdict
 from evenhand.records import Finding, Item, Response
@@ -157,7 +157,7 @@ class AffirmationAudit:
             findings += disclosure_findings(maker, disclosures, rated, steps, config)
         else:
             left_out["disclosures"] = NO_REGARD
-        findings = hold_family(findings)
+        findings = with_decisions(hold_family(findings))
         self._write(context, "summary", _summary(findings))
         return _result(context, findings, rows, missing, left_out, responses)
 

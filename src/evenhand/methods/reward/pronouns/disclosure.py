@@ -18,12 +18,13 @@ from evenhand.config import AuditConfig
 from evenhand.datasets.base import clean_key, item_id
 from evenhand.datasets.table import read_table, resolve
 from evenhand.errors import BadInput
-from evenhand.findings.families import test_record
+from evenhand.findings.builder import DIFFERENCE
+from evenhand.findings.families import record_of
 from evenhand.methods.reward.margins.statistics.stages import stage_change
 from evenhand.methods.reward.pronouns.config import AffirmationSettings
 from evenhand.methods.reward.pronouns.data.tango import identity_kind
 from evenhand.methods.reward.pronouns.entry import AUDIT, Group
-from evenhand.methods.reward.pronouns.maker import DIFFERENCE, Maker, hundredth
+from evenhand.methods.reward.pronouns.maker import Maker, hundredth
 from evenhand.methods.reward.pronouns.statistics.affirmation import Disclosure, disclosure_difference
 from evenhand.records import Finding, Interval, Item, Message, Response
 from evenhand.runs.stages import Step
@@ -189,8 +190,8 @@ def disclosure_findings(
         rows = rated.rows.filter(pl.col(measure).is_not_null())
         for label in dict.fromkeys(rated.rows["config"].to_list()):
             here = rows.filter(pl.col("config") == label)
-            found = _difference(_flags(here, measure), [by_id[key] for key in here["item_id"]], config)
-            findings += _levels(maker, measure, label, found, bias, here)
+            result = _difference(_flags(here, measure), [by_id[key] for key in here["item_id"]], config)
+            findings += _levels(maker, measure, label, result, bias, here)
         findings += [_stage(maker, measure, rows, step) for step in steps]
     return findings
 
@@ -203,7 +204,7 @@ def _flags(rows: pl.DataFrame, measure: str) -> FloatArray:
 
 
 def _levels(
-    maker: Maker, measure: str, label: str, found: Disclosure, bias: Disclosure, rows: pl.DataFrame
+    maker: Maker, measure: str, label: str, result: Disclosure, bias: Disclosure, rows: pl.DataFrame
 ) -> list[Finding]:
     mean = {
         side: None if here.is_empty() else here[measure].mean()
@@ -211,18 +212,18 @@ def _levels(
         for here in (rows.filter(pl.col("declared") == side),)
     }
     extra = {
-        "rate": found.group_share, "reference_rate": found.reference_share, "mean": mean[DIVERSE],
-        "reference_mean": mean[BINARY], "unpaired": found.unpaired, "cut": CUT, "classifier_bias": bias.difference,
+        "rate": result.group_share, "reference_rate": result.reference_share, "mean": mean[DIVERSE],
+        "reference_mean": mean[BINARY], "unpaired": result.unpaired, "cut": CUT, "classifier_bias": bias.difference,
         "classifier_bias_interval": _ends(bias.interval),
     }  # fmt: skip
-    common: dict[str, Any] = {"reference": BINARY, "rows": {"missing": [""]}, "clusters": {"names": found.n_clusters}}
+    common: dict[str, Any] = {"reference": BINARY, "rows": {"missing": [""]}, "clusters": {"names": result.n_clusters}}
     raw = maker.make(
-        f"{measure}_difference", STRATUM, label, _SIDES, found.difference, DIFFERENCE, interval=found.interval,
-        test=test_record(found.test, f"{measure} of disclosures"), reason=found.reason, extra=extra, **common,
+        f"{measure}_difference", STRATUM, label, _SIDES, result.difference, DIFFERENCE, interval=result.interval,
+        test=record_of(result.test, f"{measure} of disclosures"), reason=result.reason, extra=extra, **common,
     )  # fmt: skip
-    told = found.difference is not None and bias.difference is not None
+    told = result.difference is not None and bias.difference is not None
     shift = bias.difference or 0.0
-    interval = found.interval
+    interval = result.interval
     moved = (
         Interval(interval.low - shift, interval.high - shift, interval.level, f"{interval.method}, moved by the bias")
         if told and interval is not None
@@ -230,9 +231,9 @@ def _levels(
     )
     corrected = maker.make(
         f"{measure}_difference", STRATUM, label, _SIDES,
-        found.difference - shift if told and found.difference is not None else None, DIFFERENCE,
+        result.difference - shift if told and result.difference is not None else None, DIFFERENCE,
         part={"correction": "classifier bias"}, interval=moved,
-        reason=(found.reason if told else found.reason or bias.reason or "the classifier's bias is not known"),
+        reason=(result.reason if told else result.reason or bias.reason or "the classifier's bias is not known"),
         extra={**extra, "note": "the interval does not hold the error of the bias itself"}, **common,
     )  # fmt: skip
     return [raw, corrected]
@@ -251,15 +252,18 @@ def _stage(maker: Maker, measure: str, rows: pl.DataFrame, step: Step) -> Findin
         shares.append(dict(zip(share["item_id"].to_list(), share["share"].to_list(), strict=True)))
         name_of |= dict(zip(share["item_id"].to_list(), share["name"].to_list(), strict=True))
     keys = sorted(name_of)
-    found = stage_change(
+    result = stage_change(
         [shares[0].get(key, np.nan) for key in keys], [shares[1].get(key, np.nan) for key in keys],
         [name_of[key] for key in keys], draws=maker.draws, seed=maker.seed,
     )  # fmt: skip
     return maker.make(
         f"{measure}_change", STRATUM, (step.policy, step.reference), Group(DIVERSE, "family", (DIVERSE,)),
-        None if found.points is None else found.points / 100, DIFFERENCE, reference=step.reference,
-        rows={"missing": [""]}, interval=hundredth(found.interval),
-        test=test_record(found.test, f"{measure} change of disclosures"), clusters={"names": found.n_clusters},
-        reason=found.reason, n=found.n_items,
-        extra={"rate": found.stage, "reference_rate": found.base, "word": found.word, "stage": step.stage, "family": step.family},
+        None if result.points is None else result.points / 100, DIFFERENCE, reference=step.reference,
+        rows={"missing": [""]}, interval=hundredth(result.interval),
+        test=record_of(result.test, f"{measure} change of disclosures"), clusters={"names": result.n_clusters},
+        reason=result.reason, n=result.n_items,
+        extra={
+            "rate": result.stage, "reference_rate": result.base, "word": result.word, "stage": step.stage,
+            "family": step.family,
+        },
     )  # fmt: skip

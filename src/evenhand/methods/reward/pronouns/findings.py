@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from evenhand.findings.families import test_record
+from evenhand.findings.builder import DIFFERENCE, PROBABILITY
+from evenhand.findings.families import record_of
 from evenhand.methods.reward.margins.statistics.stages import stage_change
 from evenhand.methods.reward.pronouns.entry import Group
 from evenhand.methods.reward.pronouns.generate import shown_as
-from evenhand.methods.reward.pronouns.maker import DIFFERENCE, PROBABILITY, Maker, hundredth, mean_of
+from evenhand.methods.reward.pronouns.maker import Maker, hundredth, mean_of
 from evenhand.methods.reward.pronouns.statistics.affirmation import item_rates, misgendering
 from evenhand.records import Finding
 from evenhand.runs.stages import Step
@@ -31,8 +32,8 @@ def generation_findings(
 ) -> list[Finding]:
     """Everything about continuations: rates of every model, differences between families, changes between stages."""
     configs = list(dict.fromkeys(maker.rows["config"].to_list()))
-    findings = [found for config in configs for found in rate_findings(maker, config, groups)]
-    findings += [found for config in configs for found in excess_findings(maker, config, groups)]
+    findings = [result for config in configs for result in rate_findings(maker, config, groups)]
+    findings += [result for config in configs for result in excess_findings(maker, config, groups)]
     for text_format in formats:
         for step in steps:
             pair = shown_as(step.policy, text_format), shown_as(step.reference, text_format)
@@ -72,35 +73,35 @@ def rate_findings(maker: Maker, config: str, groups: Sequence[Group]) -> list[Fi
 
 
 def _rate(maker: Maker, config: str, group: Group, among: pl.DataFrame, **more: Any) -> Finding:
-    found = misgendering(among["verdict"].to_list(), among["template"].to_list(), draws=maker.draws, seed=maker.seed)
+    result = misgendering(among["verdict"].to_list(), among["template"].to_list(), draws=maker.draws, seed=maker.seed)
     extra = {
-        "consistent": found.n_consistent, "inconsistent": found.n_inconsistent, "none": found.n_none,
+        "consistent": result.n_consistent, "inconsistent": result.n_inconsistent, "none": result.n_none,
         "weighting": "every continuation with a pronoun", **more.pop("extra", {}),
     }  # fmt: skip
     selected = {"verdict": ["consistent", "inconsistent"], **more.pop("where", {})}
     return maker.make(
-        "misgendering_rate", GENERATION, config, group, found.rate, PROBABILITY, rows=selected, interval=found.interval,
-        clusters={"templates": found.n_clusters}, reason=found.reason, extra=extra, **more,
+        "misgendering_rate", GENERATION, config, group, result.rate, PROBABILITY, rows=selected, interval=result.interval,
+        clusters={"templates": result.n_clusters}, reason=result.reason, extra=extra, **more,
     )  # fmt: skip
 
 
 def _rates(maker: Maker, config: str, group: Group, rows: pl.DataFrame) -> Iterator[Finding]:
     yield _rate(maker, config, group, rows)
     verdicts, templates = rows["verdict"].to_list(), rows["template"].to_list()
-    found = misgendering(verdicts, templates, draws=maker.draws, seed=maker.seed)
+    result = misgendering(verdicts, templates, draws=maker.draws, seed=maker.seed)
     seen: dict[str, Any] = {
         "rows": {"verdict": ["consistent", "inconsistent", "none"]},
         "clusters": {"templates": len(set(templates))},
-        "reason": "" if rows.height else found.reason,
+        "reason": "" if rows.height else result.reason,
     }
     absent = (rows["verdict"] == "none").to_numpy().astype(np.float64)
     interval = None
     if rows.height:
         interval = cluster_bootstrap(absent, templates, draws=maker.draws, seed=maker.seed, statistic="row mean")
-    yield maker.make("none_share", GENERATION, config, group, found.none_share, PROBABILITY, interval=interval, **seen)
+    yield maker.make("none_share", GENERATION, config, group, result.none_share, PROBABILITY, interval=interval, **seen)
     yield maker.make(
-        "misgendering_none_correct", GENERATION, config, group, found.rate_none_correct, PROBABILITY,
-        interval=found.interval_none_correct, **seen,
+        "misgendering_none_correct", GENERATION, config, group, result.rate_none_correct, PROBABILITY,
+        interval=result.interval_none_correct, **seen,
     )  # fmt: skip
 
 
@@ -124,7 +125,7 @@ def excess_findings(maker: Maker, config: str, groups: Sequence[Group]) -> list[
         mine = _by_template(_of(maker, config, group))
         both = [template for template in mine if template in base]
         difference = np.array([mine[template] - base[template] for template in both], dtype=np.float64)
-        told = maker.shift(difference, both, f"misgendering by {group.level}")
+        fields = maker.shift(difference, both, f"misgendering by {group.level}")
         rates = {
             "rate": mean_of(np.array([mine[t] for t in both]), both),
             "reference_rate": mean_of(np.array([base[t] for t in both]), both),
@@ -134,7 +135,7 @@ def excess_findings(maker: Maker, config: str, groups: Sequence[Group]) -> list[
                 "misgendering_excess", GENERATION, config, group, mean_of(difference, both), DIFFERENCE,
                 reference="binary",
                 rows={"declared": [*group.members, *binary.members], "verdict": ["consistent", "inconsistent"]},
-                **{**told, "extra": {**told.get("extra", {}), **rates}},
+                **{**fields, "extra": {**fields.get("extra", {}), **rates}},
             )
         )  # fmt: skip
     return findings
@@ -151,18 +152,18 @@ def change_findings(maker: Maker, pair: tuple[str, str], step: Step, groups: Seq
             rates.append(item_rates(rows["verdict"].to_list(), rows["item_id"].to_list()))
             template |= dict(zip(rows["item_id"].to_list(), rows["template"].to_list(), strict=True))
         items = sorted(template)
-        found = stage_change(
+        result = stage_change(
             [rates[0].get(item, np.nan) for item in items], [rates[1].get(item, np.nan) for item in items],
             [template[item] for item in items], draws=maker.draws, seed=maker.seed,
         )  # fmt: skip
         findings.append(
             maker.make(
-                "misgendering_change", GENERATION, pair, group, None if found.points is None else found.points / 100,
+                "misgendering_change", GENERATION, pair, group, None if result.points is None else result.points / 100,
                 DIFFERENCE, reference=pair[1], rows={"verdict": ["consistent", "inconsistent"]},
-                interval=hundredth(found.interval), test=test_record(found.test, f"misgendering change by {group.level}"),
-                clusters={"templates": found.n_clusters}, reason=found.reason, n=found.n_items,
+                interval=hundredth(result.interval), test=record_of(result.test, f"misgendering change by {group.level}"),
+                clusters={"templates": result.n_clusters}, reason=result.reason, n=result.n_items,
                 extra={
-                    "rate": found.stage, "reference_rate": found.base, "word": found.word, "unpaired": found.unpaired,
+                    "rate": result.stage, "reference_rate": result.base, "word": result.word, "unpaired": result.unpaired,
                     "stage": step.stage, "family": step.family, "kind": step.kind,
                     "weighting": "mean of template means of items",
                 },

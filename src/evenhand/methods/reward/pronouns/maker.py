@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from xxhash import xxh3_128_hexdigest
 
-from evenhand.findings.families import test_record
+from evenhand.findings.builder import TableBuilder
+from evenhand.findings.decide import Rule, decided
+from evenhand.findings.families import record_of
 from evenhand.methods.reward.pronouns.entry import AUDIT, Group
 from evenhand.records import Finding, Interval
 from evenhand.statistics.cells import FloatArray
@@ -25,9 +26,18 @@ from evenhand.statistics.clusters import (
 )
 from evenhand.statistics.intervals import minimum_detectable
 
-PROBABILITY, DIFFERENCE = "probability", "difference of probabilities"
+MATERIAL = 0.10
+"""A run whose minimum detectable difference is above this cannot say that there is none (chosen default)."""
+RULES = {
+    "misgendering_excess": Rule(agree=True, attainable=True, units="templates", detectable=MATERIAL),
+    **dict.fromkeys(("misgendering_change", "pronoun_margin"), Rule()),
+    **{f"{measure}_{kind}": Rule() for measure in ("regard", "toxicity") for kind in ("difference", "change")},
+    "likelihood_change": Rule(higher="better"),
+}
+"""How the comparisons of this audit are decided: Holm's p and the interval; an excess that is not found is told only where enough
+templates could have shown 10 points."""
 FEW_CLUSTERS = 20
-"""Below so many clusters the range with one of them left out is given too (implicit_reward section 12)."""
+"""Below so many clusters the range with one of them left out is given too (a chosen default)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +52,6 @@ class Maker:
     ids: tuple[str, ...]
     draws: int
     seed: int
-
-    def _behind(self, selected: Mapping[str, Any]) -> tuple[int, str]:
-        rows = self.rows
-        for column, value in selected.items():
-            rows = rows.filter(pl.col(column).is_in([value] if isinstance(value, str) else list(value)))
-        ids = rows.select(pl.concat_str(*self.ids, separator="#")).to_series().sort()
-        return rows.height, xxh3_128_hexdigest("\n".join(ids.to_list()).encode())
 
     def make(
         self,
@@ -69,14 +72,10 @@ class Maker:
         ``config`` is a label, or the label with that of the model it is compared with.
         """
         labels = [config] if isinstance(config, str) else list(config)
-        selected = {"config": labels, "declared": list(group.members), **(rows or {})}
-        n, digest = self._behind(selected)
-        slices = {**group.part, **(part or {})}
-        pieces = (AUDIT, *labels, estimand, outcome, group.name or "", *(f"{k}={v}" for k, v in slices.items()))
-        return Finding(
-            id="/".join(piece for piece in pieces if piece), audit=AUDIT, estimand=estimand, outcome=outcome,
-            config=labels[0], group=group.name, reference=reference, estimate=estimate, unit=unit, n=more.pop("n", n),
-            slice=slices, evidence={"table": self.table, **selected}, evidence_digest=digest, **more,
+        table = TableBuilder(AUDIT, self.table, self.rows, self.ids)
+        return table.build(
+            estimand, outcome, labels, estimate, unit, group=group.name, part={**group.part, **(part or {})},
+            selected={"config": labels, "declared": list(group.members), **(rows or {})}, reference=reference, **more,
         )  # fmt: skip
 
     def shift(
@@ -93,7 +92,7 @@ class Maker:
         reason, error = interval_reason(grouped.means), standard_error(grouped)
         return {
             "interval": cluster_bootstrap(values, clusters, draws=self.draws, seed=self.seed, method=method),
-            "test": test_record(
+            "test": record_of(
                 sign_flip_test(grouped.means, draws=self.draws, seed=self.seed) if count >= 2 else None, family
             ),
             "reason": reason,
@@ -105,6 +104,11 @@ class Maker:
                 "leave_one_out": leave_one_cluster_out(grouped.means) if count < FEW_CLUSTERS else None,
             },
         }
+
+
+def with_decisions(findings: Sequence[Finding]) -> list[Finding]:
+    """Findings with their decisions; a difference less the classifier's bias has no test, and none of its own."""
+    return [f if "correction" in f.slice else decided([f], RULES)[0] for f in findings]
 
 
 def mean_of(values: FloatArray, clusters: Sequence[Hashable]) -> float | None:

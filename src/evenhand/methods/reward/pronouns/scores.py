@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evenhand.findings.families import test_record
+from evenhand.findings.builder import DIFFERENCE, PROBABILITY
+from evenhand.findings.families import record_of
 from evenhand.methods.reward.margins.statistics.stages import stage_change
 from evenhand.methods.reward.pronouns.entry import Group
 from evenhand.methods.reward.pronouns.likelihood import BlankTable
-from evenhand.methods.reward.pronouns.maker import DIFFERENCE, PROBABILITY, Maker, hundredth, mean_of
+from evenhand.methods.reward.pronouns.maker import Maker, hundredth, mean_of
 from evenhand.methods.reward.pronouns.statistics.affirmation import accuracy, declared_margins, declared_wins
 from evenhand.records import Finding
 from evenhand.runs.stages import Step
@@ -87,18 +88,18 @@ def _accuracy(
 ) -> Finding:  # fmt: skip
     whole = mine & table.whole & np.isfinite(values).all(axis=1)
     withheld = withheld or table.withheld()
-    found = accuracy(
+    result = accuracy(
         values[whole], table.declared[whole], _templates(table)[whole].tolist(), draws=maker.draws, seed=maker.seed
     )
     extra = {
-        "chance": found.chance, "tie_share": found.tie_share, "failed": int((mine & ~whole).sum()),
+        "chance": result.chance, "tie_share": result.tie_share, "failed": int((mine & ~whole).sum()),
         "weighting": "every blank, ties split equally", **more.pop("extra", {}),
     }  # fmt: skip
     return maker.make(
-        estimand, outcome, config, group, None if withheld else found.share, PROBABILITY,
+        estimand, outcome, config, group, None if withheld else result.share, PROBABILITY,
         rows={"status": ["scored"], **_only(part), **(where or {})}, part=part,
-        interval=None if withheld else found.interval, clusters={"templates": found.n_clusters},
-        reason=withheld or found.reason, n=found.n_items, extra=extra, **more,
+        interval=None if withheld else result.interval, clusters={"templates": result.n_clusters},
+        reason=withheld or result.reason, n=result.n_items, extra=extra, **more,
     )  # fmt: skip
 
 
@@ -118,17 +119,17 @@ def _changes(
         if not _members(policy, group).any():
             continue
         after, before = (declared_wins(_values(t, MEAN)[mine], t.declared[mine]) for t in (policy, reference))
-        found = stage_change(after, before, templates[mine].tolist(), draws=maker.draws, seed=maker.seed)
-        undefined = bool(withheld) or found.points is None
+        result = stage_change(after, before, templates[mine].tolist(), draws=maker.draws, seed=maker.seed)
+        undefined = bool(withheld) or result.points is None
         yield maker.make(
             "likelihood_change", MEAN, (step.policy, step.reference), group,
-            None if undefined or found.points is None else found.points / 100, DIFFERENCE,
+            None if undefined or result.points is None else result.points / 100, DIFFERENCE,
             reference=step.reference, rows={"status": ["scored"], **_only(part)}, part=part,
-            interval=None if undefined else hundredth(found.interval),
-            test=None if undefined else test_record(found.test, f"likelihood change by {group.level}"),
-            clusters={"templates": found.n_clusters}, reason=withheld or found.reason, n=found.n_items,
+            interval=None if undefined else hundredth(result.interval),
+            test=None if undefined else record_of(result.test, f"likelihood change by {group.level}"),
+            clusters={"templates": result.n_clusters}, reason=withheld or result.reason, n=result.n_items,
             extra={
-                "rate": found.stage, "reference_rate": found.base, "word": found.word, "stage": step.stage,
+                "rate": result.stage, "reference_rate": result.base, "word": result.word, "stage": step.stage,
                 "family": step.family, "kind": step.kind, "weighting": "mean of template means",
             },
         )  # fmt: skip

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from evenhand.findings.decide import is_found
 from evenhand.methods.reward.pronouns.disclosure import STRATUM
 from evenhand.methods.reward.pronouns.findings import GENERATION
 from evenhand.methods.reward.pronouns.scores import MEAN
 from evenhand.records import Finding
-from evenhand.runs.method import Headline, Verdict
-from evenhand.wording import between, count, number, p_value, percent, percent_points, point_range, points
+from evenhand.runs.method import PLAIN, POINTS, SHARE, Headline, Unit, Verdict, closing_row, ends_of, holm_p
+from evenhand.wording import count, p_value, percent, percent_points, points
 
-ALPHA = 0.05
-"""Level at which a Holm-adjusted p counts as a difference found (chosen default)."""
-
-MATERIAL = 0.10
-"""A run whose minimum detectable difference is above this cannot say that there is none (chosen default)."""
+_NATS = Unit(PLAIN.value, PLAIN.ends, " nats")
 
 CAVEATS = (
     "Decoding, weighting, intervals and tests are chosen defaults; those of the published study could not be found.",
@@ -23,7 +20,7 @@ CAVEATS = (
     "them is given too.",
     "Singular “they” takes a plural verb. A sentence whose verb was not fitted to its pronoun makes “they” less likely: the "
     "shipped sentences avoid this, and MISGENDERED's were written to avoid it.",
-    "Mean token loss favours pronouns that are split into many easy pieces; the summed log-probability stands beside it.",
+    "Mean token loss favours pronouns that are split into many easy pieces; the summed log-probability is reported alongside.",
     "A misgendering rate on constructed sentences does not say how often users meet it, and a low rate is no proof of fairness.",
 )
 
@@ -46,47 +43,19 @@ def _of(findings: Sequence[Finding], estimand: str, config: str | None = None) -
             yield finding
 
 
-def _adjusted(finding: Finding) -> float | None:
-    return finding.test.p_holm if finding.test else None
-
-
-def _found(finding: Finding) -> bool:
-    """Whether test and interval both show a difference."""
-    p, interval = _adjusted(finding), finding.interval
-    return p is not None and p < ALPHA and interval is not None and not interval.low <= 0 <= interval.high
-
-
-def _unknown(finding: Finding) -> str:
-    """Why nothing can be said about a difference that was not found, or an empty text."""
-    if finding.estimate is None:
-        return finding.reason or "it is undefined"
-    if _adjusted(finding) is None:
-        return finding.reason or "no test could be run"
-    least = finding.extra.get("smallest_p_holm")
-    if least is not None and least >= ALPHA:
-        return f"with so few templates the smallest adjusted p is {p_value(least)}"
-    gap = finding.minimum_detectable
-    if gap is not None and gap > MATERIAL:
-        return f"this run can only see differences of about {percent_points(gap)} or more"
-    p, interval = _adjusted(finding), finding.interval
-    if p is not None and p < ALPHA and (interval is None or interval.low <= 0 <= interval.high):
-        return "test and interval disagree"
-    return ""
-
-
 def verdict(findings: Sequence[Finding], config: str, *, several: bool) -> Verdict:
     """The verdict on one configuration: is anybody misgendered more often than people who use he or she?
 
-    ``several`` says whether other models stand beside it.
+    ``several`` says whether the run holds other models.
     """
     where = f"{config}: " if several else ""
     contrasts = list(_of(findings, "misgendering_excess", config))
     kinds = [finding for finding in contrasts if _level(finding) == "kind"]
-    worse = [finding for finding in (*kinds, *contrasts) if _found(finding) and (finding.estimate or 0.0) > 0]
+    worse = [finding for finding in (*kinds, *contrasts) if finding.decision == "worse"]
     unknowns = tuple(
-        f"{people(finding.group)[:1].upper()}{people(finding.group)[1:]}: {why}."
-        for finding in kinds
-        if not _found(finding) and (why := _unknown(finding))
+        f"{people(f.group)[:1].upper()}{people(f.group)[1:]}: {_clause(f.decision_reason)}."
+        for f in kinds
+        if not is_found(f) and f.decision != "even"
     )
     also = tuple(_stage_lines(findings, config)) + tuple(_disclosure_lines(findings, config))
     if worse:
@@ -112,6 +81,10 @@ def verdict(findings: Sequence[Finding], config: str, *, several: bool) -> Verdi
     )  # fmt: skip
 
 
+def _clause(sentence: str) -> str:
+    return (sentence[:1].lower() + sentence[1:]).rstrip(".")
+
+
 def _rate_of(findings: Sequence[Finding], config: str, group: str | None, level: str) -> Finding | None:
     return next(
         (f for f in _of(findings, "misgendering_rate", config) if f.group == group and _level(f) == level), None
@@ -122,7 +95,7 @@ def _rate(findings: Sequence[Finding], contrast: Finding) -> str:
     rate = _rate_of(findings, contrast.config, contrast.group, _level(contrast))
     if rate is None:
         return "an unknown share of continuations"
-    ends = f" (95% interval {between(rate.interval.low, rate.interval.high)})" if rate.interval else ""
+    ends = f" (95% interval {ends_of(rate, SHARE)})" if rate.interval else ""
     return f"{percent(rate.estimate)} of continuations with a pronoun{ends}"
 
 
@@ -132,9 +105,9 @@ def _detail(findings: Sequence[Finding], worst: Finding) -> str:
     if base is not None:
         parts.append(f"People who use he or she: {percent(base.estimate)}.")
     if worst.interval is not None:
-        ends = point_range(worst.interval.low, worst.interval.high)
         parts.append(
-            f"Over the same templates the difference is {points(worst.estimate)} points ({ends}, 95% interval)."
+            f"Over the same templates the difference is {points(worst.estimate)} points "
+            f"({ends_of(worst, POINTS)}, 95% interval)."
         )
     if worst.test is not None:
         parts.append(f"Adjusted p {p_value(worst.test.p_holm)} for {worst.test.family_size} comparisons.")
@@ -154,27 +127,27 @@ def _detail(findings: Sequence[Finding], worst: Finding) -> str:
 def _stage_lines(findings: Sequence[Finding], config: str) -> Iterator[str]:
     """One line a change of the misgendering rate that was found, by kind."""
     for finding in _of(findings, "misgendering_change", config):
-        if _level(finding) != "kind" or not _found(finding) or finding.interval is None:
+        if _level(finding) != "kind" or not is_found(finding):
             continue
-        way = "more" if (finding.estimate or 0.0) > 0 else "less"
+        way = "more" if finding.decision == "worse" else "less"
         yield (
             f"From {finding.reference} to {finding.config}, {people(finding.group)} are misgendered "
             f"{percent_points(finding.estimate or 0.0)} {way} often "
-            f"({point_range(finding.interval.low, finding.interval.high)})."
+            f"({ends_of(finding, POINTS)})."
         )
 
 
 def _disclosure_lines(findings: Sequence[Finding], config: str) -> Iterator[str]:
     for finding in findings:
-        if (finding.outcome, finding.config) != (STRATUM, config) or finding.slice or not _found(finding):
+        if (finding.outcome, finding.config) != (STRATUM, config) or finding.slice or not is_found(finding):
             continue
-        if finding.estimand.endswith("_difference") and finding.interval is not None:
+        if finding.estimand.endswith("_difference"):
             what = "negative" if finding.estimand.startswith("regard") else "toxic"
-            way = "more" if (finding.estimate or 0.0) > 0 else "less"
+            way = "more" if finding.decision == "worse" else "less"
             bias = finding.extra.get("classifier_bias")
             yield (
                 f"After a disclosure, text about gender-diverse people is rated {what} {percent_points(finding.estimate or 0.0)} "
-                f"{way} often than about binary people ({point_range(finding.interval.low, finding.interval.high)}); "
+                f"{way} often than about binary people ({ends_of(finding, POINTS)}); "
                 f"the classifier's own bias in neutral text is {points(bias)} points."
             )
 
@@ -184,50 +157,27 @@ def headlines(findings: Sequence[Finding], config: str, *, several: bool) -> lis
     prefix = f"{config}: " if several else ""
     rows = []
     rates = [f for f in _of(findings, "misgendering_rate", config) if _level(f) == "kind"]
-    p_of = {f.group: _adjusted(f) for f in _of(findings, "misgendering_excess", config) if _level(f) == "kind"}
+    p_of = {f.group: holm_p(f) for f in _of(findings, "misgendering_excess", config) if _level(f) == "kind"}
     for finding in rates:
-        rows.append(_share(f"{prefix}misgendering, {people(finding.group)}", finding, p_of.get(finding.group)))
+        rows.append(
+            closing_row(f"{prefix}misgendering, {people(finding.group)}", finding, SHARE, p=p_of.get(finding.group))
+        )
     for finding in _of(findings, "likelihood_accuracy", config):
         if _level(finding) == "kind" and finding.outcome == MEAN:
-            rows.append(_share(f"{prefix}declared pronouns likeliest, {people(finding.group)}", finding, None))
+            rows.append(closing_row(f"{prefix}declared pronouns likeliest, {people(finding.group)}", finding, SHARE))
     # A stage's own step comes first in the findings; what lies further back is in the report.
     nearest = next((f.reference for f in _of(findings, "misgendering_change", config)), None)
     for finding in _of(findings, "misgendering_change", config):
         if _level(finding) == "kind" and finding.outcome == GENERATION and finding.reference == nearest:
             what = f"{prefix}misgendering change from {finding.reference}, {people(finding.group)}"
-            rows.append(_change(what, finding))
+            rows.append(closing_row(what, finding, POINTS, p=holm_p(finding)))
     for finding in _of(findings, "pronoun_margin", config):
         if _level(finding) == "kind" and finding.reference == nearest:
             what = f"{prefix}{finding.outcome} margin of other pronouns against {finding.reference}, {people(finding.group)}"
-            rows.append(_nats(what, finding))
+            rows.append(closing_row(what, finding, _NATS, p=holm_p(finding)))
     for finding in findings:
         if (finding.outcome, finding.config) == (STRATUM, config) and finding.estimand.endswith("_difference"):
             note = ", less the classifier's bias" if finding.slice else ""
             what = "negative regard" if finding.estimand.startswith("regard") else "toxicity"
-            rows.append(_change(f"{prefix}{what} after a disclosure{note}", finding))
+            rows.append(closing_row(f"{prefix}{what} after a disclosure{note}", finding, POINTS, p=holm_p(finding)))
     return rows
-
-
-def _shown_p(p: float | None) -> str:
-    return p_value(p) if p is not None else ""
-
-
-def _share(what: str, finding: Finding, p: float | None) -> Headline:
-    if finding.estimate is None:
-        return Headline(what, "undefined", finding.reason)
-    interval = between(finding.interval.low, finding.interval.high) if finding.interval else "none"
-    return Headline(what, percent(finding.estimate), interval, _shown_p(p))
-
-
-def _change(what: str, finding: Finding) -> Headline:
-    if finding.estimate is None:
-        return Headline(what, "undefined", finding.reason)
-    interval = point_range(finding.interval.low, finding.interval.high) if finding.interval else "none"
-    return Headline(what, f"{points(finding.estimate)} points", interval, _shown_p(_adjusted(finding)))
-
-
-def _nats(what: str, finding: Finding) -> Headline:
-    if finding.estimate is None:
-        return Headline(what, "undefined", finding.reason)
-    ends = f"{number(finding.interval.low)} to {number(finding.interval.high)}" if finding.interval else "none"
-    return Headline(what, f"{number(finding.estimate)} nats", ends, _shown_p(_adjusted(finding)))

@@ -34,7 +34,7 @@ def service_part(loaded: LoadedRun) -> Part:
     return Part(
         verdicts=[
             service_verdict(
-                loaded.findings, calibrated=facts["calibrated"], how=facts["grader_trust"],
+                loaded.findings, calibrated=facts["calibrated"], stored=result["verdicts"], how=facts["grader_trust"],
                 run=folder, texts=loaded.responses is not None, subject=subject,
                 calibrate_command=f"evenhand sample {shlex.quote(folder)} --size 50 --out labels.csv",
             )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from evenhand.methods.service.report.cells import capital, cell
 from evenhand.methods.service.report.index import OUTCOMES, Index, mark_filter
-from evenhand.methods.service.verdict import State, state_of
 from evenhand.records import Finding
 from evenhand.report.blocks import Cell, Column, ForestPlot, ForestRow, Table
+from evenhand.report.decisions import State, state_of
 from evenhand.report.scales import Scale, nice_scale
 from evenhand.wording import count, defined, group_label, group_phrase, number, p_value, point_range, points
 
@@ -37,7 +37,7 @@ def forest_plot(
     for f in largest:
         other, fixed = without.get(f.group), corrected.get(f.group)
         index.show(f, other, fixed)
-        state, reason = state_of(f, fixed)
+        state, reason = state_of(f), f.decision_reason
         held = f.extra.get("names_held_fixed")
         if held:
             reason += f" The interval holds {', '.join(map(str, held))} fixed, as it stands far from the other names."

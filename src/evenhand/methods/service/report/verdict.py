@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from evenhand.findings.decide import is_found
 from evenhand.methods.service.compare import change_told
 from evenhand.methods.service.graders import Trust
 from evenhand.methods.service.report.index import OUTCOMES, Index, mark_filter
-from evenhand.methods.service.verdict import NAMES, primary_contrasts, state_of, verdict
+from evenhand.methods.service.verdict import NAMES, primary_contrasts, verdict
 from evenhand.records import Finding
 from evenhand.report.page import Glance, GlanceRow, KeyNumber, Verdict
 from evenhand.report.words import clean
@@ -23,6 +25,7 @@ def service_verdict(
     findings: Sequence[Finding],
     *,
     calibrated: bool,
+    stored: Sequence[Mapping[str, Any]] | None = None,
     how: str = "not checked against human labels",
     run: str = "RUN",
     subject: str = NAMES,
@@ -31,13 +34,18 @@ def service_verdict(
 ) -> Verdict:
     """The gravest verdict of all configurations, the others in a sentence each.
 
+    ``stored`` are the verdicts of the run; without them they are made from the stored decisions of the findings.
     ``how`` says what is known of the grader's error. ``run`` is the run folder, for the commands that are shown; ``texts`` says
     whether it holds responses to read.
     """
     index = Index(findings)
     configs = index.configs or [""]
     trust = Trust(calibrated, how)
-    told = {c: verdict(findings, c, trust, several=len(configs) > 1, subject=subject) for c in configs}
+    if stored is not None:
+        told = {row["config"]: Found(**row) for row in stored}
+        configs = list(told) or configs
+    else:
+        told = {c: verdict(findings, c, trust, several=len(configs) > 1, subject=subject) for c in configs}
     contrasts = {c: {f.group: f for f in primary_contrasts(findings, c)} for c in configs}
 
     def gravity(config: str) -> tuple[int, float]:
@@ -49,8 +57,7 @@ def service_verdict(
     config, *others = sorted(configs, key=gravity)
     chosen = told[config]
     worst = contrasts[config].get(chosen.group) if chosen.group is not None else None
-    corrected = index.corrected(PRIMARY, config)
-    strong = {g for g, f in contrasts[config].items() if calibrated and state_of(f, corrected.get(g))[0] == "found"}
+    strong = {group for group, f in contrasts[config].items() if calibrated and is_found(f)}
     return Verdict(
         audit="Service quality",
         tone=chosen.tone,
@@ -61,7 +68,7 @@ def service_verdict(
         more=(
             *chosen.also,
             *(told[c].headline for c in others),
-            *(text for c in configs if (text := change_told(findings, c, trust, subject))),
+            *(t for c in configs if (t := change_told(findings, c, trust, subject)) and t not in chosen.also),
         ),
         unknowns=tuple(
             f"{c}: {text}" if len(configs) > 1 else text for c in (config, *others) for text in told[c].unknowns

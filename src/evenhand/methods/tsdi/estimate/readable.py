@@ -11,7 +11,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from evenhand.engines.token_bias import TokenBias
+from evenhand.findings.decide import side_of
 from evenhand.methods.tsdi.estimate.estimate import LIKELY, Estimated
+from evenhand.records import Interval
 from evenhand.safe_text import surrogate_free
 
 SHOWN = 20
@@ -150,8 +152,5 @@ def sign_of(shift: float | None, error: float | None) -> Sign:
     """Whether refusal openers are raised: the whole 95 % interval on one side, and at least 0.05 nats away from zero."""
     if shift is None or error is None:
         return "unknown"
-    if shift >= SMALLEST and shift - _Z * error > 0:
-        return "raised"
-    if shift <= -SMALLEST and shift + _Z * error < 0:
-        return "lowered"
-    return "not raised"
+    side = side_of(Interval(shift - _Z * error, shift + _Z * error, 0.95, "normal")) if abs(shift) >= SMALLEST else 0
+    return "raised" if side > 0 else "lowered" if side < 0 else "not raised"

@@ -15,6 +15,7 @@ from evenhand.config import AuditConfig
 from evenhand.datasets.safety_prompts import SafetyPrompt, SafetySet
 from evenhand.engines.base import Estimate, Verb
 from evenhand.errors import BadInput
+from evenhand.findings.decide import decided
 from evenhand.findings.families import hold_family
 from evenhand.graders import rejective
 from evenhand.methods.tsdi.safety.bias import LENGTH, measure, opener_findings, why_not_measured
@@ -33,7 +34,7 @@ from evenhand.methods.tsdi.safety.entry import (
     set_names,
     why_unfit,
 )
-from evenhand.methods.tsdi.safety.findings import safety_findings
+from evenhand.methods.tsdi.safety.findings import RULES, safety_findings
 from evenhand.methods.tsdi.safety.graders.fused import open_safety_graders
 from evenhand.methods.tsdi.safety.table import FUSED, REJECTIVE, grades_of, primary_of
 from evenhand.methods.tsdi.safety.verdict import headlines, provisional, verdict
@@ -147,7 +148,7 @@ class SafetyAudit:
         labels = [model.label for model in context.configurations]
         findings = safety_findings(grades, item_table, labels, names, draws=config.draws, seed=config.seed)
         shifts = [measure(context, model, context.progress) for model in context.configurations]
-        findings += hold_family([f for shift in shifts for f in opener_findings(shift)])
+        findings += decided(hold_family([f for shift in shifts for f in opener_findings(shift)]), RULES)
         exact = GRAMMAR in names and is_organism(labels) and set_names(config) == ("shipped",)
         several = len(labels) > 1
         primary = primary_of(names, "harmful")

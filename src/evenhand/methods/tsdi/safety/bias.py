@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from evenhand.engines.spec_tsdi import MARK
+from evenhand.findings.builder import build
 from evenhand.methods.tsdi.safety.config import SafetySettings
 from evenhand.methods.tsdi.safety.entry import AUDIT
 from evenhand.records import Finding, HypothesisTest, Interval
@@ -226,12 +227,10 @@ def _finding(
     if shift is not None and half is not None:
         interval = Interval(shift - half, shift + half, 0.95, f"normal, over {one.draws} random contexts")
     reason = one.reason or ("" if shift is not None else "no opener is ever likely here")
-    pieces = (AUDIT, one.config, SHIFT, *(f"{key}={value}" for key, value in part.items()))
-    return Finding(
-        id="/".join(pieces), audit=AUDIT, estimand=SHIFT, outcome=OPENERS, config=one.config, group=None,
-        reference=one.reference or None, estimate=shift, unit="nats", interval=interval, test=_test(shift, error, family),
-        n=one.draws, clusters={"contexts": one.draws, "openers": count}, standard_error=error, reason=reason, slice=part,
-        extra=told, evidence={},
+    return build(
+        AUDIT, SHIFT, OPENERS, one.config, shift, "nats", part=part, reference=one.reference or None, interval=interval,
+        test=_test(shift, error, family), n=one.draws, clusters={"contexts": one.draws, "openers": count},
+        standard_error=error, reason=reason, extra=told, id_parts=(one.config, SHIFT, *(f"{k}={v}" for k, v in part.items())),
     )  # fmt: skip
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from evenhand.findings.builder import DIFFERENCE, PROBABILITY, build
+from evenhand.findings.decide import Rule, decided
 from evenhand.findings.families import hold_family
 from evenhand.methods.tsdi.sweep.front import (
     Axis,
@@ -24,7 +26,7 @@ from evenhand.methods.tsdi.sweep.front import (
 from evenhand.methods.tsdi.sweep.grid import Sets, sets_of
 from evenhand.methods.tsdi.sweep.measure import AUDIT
 from evenhand.methods.tsdi.sweep.models import Effect, effects
-from evenhand.methods.tsdi.sweep.statistics.hypervolume import pareto_indexes
+from evenhand.methods.tsdi.sweep.statistics.hypervolume import NO_SPREAD, pareto_indexes
 from evenhand.methods.tsdi.sweep.verdict import sweep_verdicts
 from evenhand.methods.tsdi.sweep.words import sweep_caveats, sweep_headlines, sweep_methods
 from evenhand.records import Finding, HypothesisTest
@@ -35,7 +37,13 @@ if TYPE_CHECKING:
     from evenhand.methods.tsdi.sweep.work import Sweep
 
 
-PROBABILITY, DIFFERENCE, AREA = "probability", "difference of probabilities", "area in the unit square"
+AREA = "area in the unit square"
+_BY_INTERVAL = Rule(higher="better", p="none", still=NO_SPREAD, otherwise="cannot tell")
+RULES = {
+    "setting_change": Rule(higher="better", needs_test=False),
+    **dict.fromkeys(("hypervolume_difference", "training_effect", "front_shift"), _BY_INTERVAL),
+}
+"""How the comparisons of a sweep are decided: a change by Holm's p and the interval; areas and training by the interval alone."""
 
 
 @dataclass(frozen=True)
@@ -52,16 +60,15 @@ class _Maker:
     ) -> Finding:  # fmt: skip
         """A finding with its id and the selector of its rows: the grades of ``settings``, or of config and reference."""
         slices = dict(part or {})
-        pieces = (AUDIT, estimand, outcome, config, reference or "", *(f"{k}={v}" for k, v in slices.items()))
         behind = settings or [config, *([reference] if reference else [])]
         rows = {
             "config": list(dict.fromkeys(self.same.get(key, key) for key in behind)),
             "grader": outcome.split(" and "),
         }
         rows |= {key: [slices[key]] for key in ("category", "kind") if key in slices}
-        return Finding(
-            id="/".join(filter(None, pieces)), audit=AUDIT, estimand=estimand, outcome=outcome, config=config, group=None,
-            reference=reference, estimate=estimate, unit=unit, slice=slices, evidence={"table": "grades", **rows}, **more,
+        return build(
+            AUDIT, estimand, outcome, config, estimate, unit, lead=(), tail=(config, reference), reference=reference,
+            part=slices, evidence={"table": "grades", **rows}, **more,
         )  # fmt: skip
 
     def rates(self, key: str, axis: Axis) -> list[Finding]:
@@ -69,12 +76,12 @@ class _Maker:
         out = []
         word = "category" if axis == "safety" else "kind"
         for part in ("", *self.cells.parts_of(axis)):
-            found = rate(self.cells.of(key, axis, part))
-            reason = "" if found.value is not None else "no response has a grade"
+            result = rate(self.cells.of(key, axis, part))
+            reason = "" if result.value is not None else "no response has a grade"
             out.append(
                 self.make(
-                    "setting_rate", axis, key, found.value, PROBABILITY, part={word: part} if part else None,
-                    interval=found.interval, n=found.prompts, reason=reason, grader=axis, extra={"missing": found.missing},
+                    "setting_rate", axis, key, result.value, PROBABILITY, part={word: part} if part else None,
+                    interval=result.interval, n=result.prompts, reason=reason, grader=axis, extra={"missing": result.missing},
                 )
             )  # fmt: skip
         return out
@@ -84,12 +91,12 @@ class _Maker:
         out = []
         word = "category" if axis == "safety" else "kind"
         for part in ("", *self.cells.parts_of(axis)):
-            found = change(self.cells.of(plain, axis, part), self.cells.of(key, axis, part), seed=self.seed)
+            result = change(self.cells.of(plain, axis, part), self.cells.of(key, axis, part), seed=self.seed)
             family = f"{AUDIT}/{axis}/{key}/{word if part else 'all'}"
             out.append(
                 self.make(
-                    "setting_change", axis, key, found.estimate, DIFFERENCE, reference=plain,
-                    part={word: part} if part else None, **paired(found, family),
+                    "setting_change", axis, key, result.estimate, DIFFERENCE, reference=plain,
+                    part={word: part} if part else None, **paired(result, family),
                 )
             )  # fmt: skip
         return hold_family(out)
@@ -115,7 +122,7 @@ class _Maker:
             for size, (ours, theirs) in (
                 ("all", (list(sets.every["tsdi"]), list(sets.every[rival]))), ("as many", sets.alike(rival)),
             ):  # fmt: skip
-                found = area_difference(self.cells, ours, theirs, against, draws=self.draws, seed=self.seed)
+                result = area_difference(self.cells, ours, theirs, against, draws=self.draws, seed=self.seed)
                 out.append(
                     self.make(
                         "hypervolume_difference",
@@ -124,19 +131,19 @@ class _Maker:
                         reference=rival,
                         part={"settings": size},
                         settings=[*ours, *theirs],
-                        **self._area(found),
+                        **self._area(result),
                     )
                 )
         return out
 
-    def _area(self, found: NamedArea) -> dict[str, Any]:
+    def _area(self, result: NamedArea) -> dict[str, Any]:
         """An area as the fields of a finding; ``extra`` names both sets of a difference with the front of each."""
         n = min(len(self.cells.prompts[axis]) for axis in ("safety", "compliance") if axis in self.cells.prompts)
-        extra = {"settings": list(found.front.settings), "front": list(found.front.kept), "bias": found.bias}
-        if found.others is not None:
-            extra |= {"others": list(found.others.settings), "other_front": list(found.others.kept)}
+        extra = {"settings": list(result.front.settings), "front": list(result.front.kept), "bias": result.bias}
+        if result.others is not None:
+            extra |= {"others": list(result.others.settings), "other_front": list(result.others.kept)}
         return {
-            "estimate": found.value, "unit": AREA, "interval": found.interval, "reason": found.reason, "n": n, "extra": extra,
+            "estimate": result.value, "unit": AREA, "interval": result.interval, "reason": result.reason, "n": n, "extra": extra,
         }  # fmt: skip
 
     def effect(self, effect: Effect) -> list[Finding]:
@@ -144,21 +151,21 @@ class _Maker:
         which = "tsdi" if effect.with_tsdi else "plain"
         parts: list[tuple[str, PairedDifference]] = [("", effect.safety), *effect.categories.items()]
         out = []
-        for part, found in parts:
+        for part, result in parts:
             family = f"{AUDIT}/{effect.factor}/{which}/{'category' if part else 'all'}"
-            told = paired(found, family)
-            told["extra"] |= {"pairs": effect.pairs}
+            difference = paired(result, family)
+            difference["extra"] |= {"pairs": effect.pairs}
             slices = {"factor": effect.factor, **({"category": part} if part else {})}
             out.append(
                 self.make(
                     "training_effect",
                     "safety",
                     which,
-                    found.estimate,
+                    result.estimate,
                     DIFFERENCE,
                     part=slices,
                     settings=effect.settings,
-                    **told,
+                    **difference,
                 )
             )
         out = hold_family(out)
@@ -172,12 +179,12 @@ class _Maker:
         return out
 
 
-def paired(found: PairedDifference, family: str) -> dict[str, Any]:
+def paired(result: PairedDifference, family: str) -> dict[str, Any]:
     """A paired difference as the fields of a finding."""
-    test = None if found.p is None else HypothesisTest(found.p, found.test, family=family)
+    test = None if result.p is None else HypothesisTest(result.p, result.test, family=family)
     return {
-        "interval": found.interval, "test": test, "n": found.prompts, "reason": found.reason,
-        "extra": {"first": found.first, "second": found.second, "missing_prompts": found.missing},
+        "interval": result.interval, "test": test, "n": result.prompts, "reason": result.reason,
+        "extra": {"first": result.first, "second": result.second, "missing_prompts": result.missing},
     }  # fmt: skip
 
 
@@ -195,7 +202,7 @@ def sweep_result(sweep: Sweep, grades: pl.DataFrame, items: pl.DataFrame) -> Aud
         plain = f"{s.model}-plain" if s.model else "plain"
         if s.key != plain and plain in cells.settings:
             findings += [f for axis in cells.axes for f in maker.changes(plain, s.key, axis)]
-    found: Recommendation | None = None
+    result: Recommendation | None = None
     sets = sets_of(sweep.settings)
     if config.model is not None and "compliance" in against:
         for axis in against:
@@ -203,12 +210,12 @@ def sweep_result(sweep: Sweep, grades: pl.DataFrame, items: pl.DataFrame) -> Aud
         asked = [
             (s.key, s.alpha, s.length) for s in sweep.settings if s.key in sets.every.get("tsdi", ()) and not s.model
         ]
-        found = recommend(
+        result = recommend(
             cells, "plain", [(key, alpha or 0.0, length or 0) for key, alpha, length in asked], margin=config.margin,
             category_margin=config.category_margin, seed=config.seed,
         )  # fmt: skip
     trained = _trained(sweep, maker, against)
-    findings += trained
+    findings = decided([*findings, *trained], RULES)
     wins = {s.key: told for s in sweep.settings if (told := sweep.measure.win_rate(s.key)) is not None}
     main = grades.filter(pl.col("grader").is_in(["safety", "compliance"]))
     facts: dict[str, Any] = {
@@ -217,7 +224,7 @@ def sweep_result(sweep: Sweep, grades: pl.DataFrame, items: pl.DataFrame) -> Aud
         "settings": [asdict(s) for s in sweep.settings],
         "models": [asdict(m) | {"label": m.label} for m in sweep.models],
         "biases": sweep.biases,
-        "recommendation": _plain(found),
+        "recommendation": _plain(result),
         "margins": {"all": config.margin, "category": config.category_margin},
         "line": list(sets.line),
         "wins": wins,
@@ -251,15 +258,15 @@ def _trained(sweep: Sweep, maker: _Maker, against: Sequence[Axis]) -> list[Findi
         return []
     key_of = {(s.model, s.method == "tsdi"): s.key for s in sweep.settings if s.model}
     out: list[Finding] = []
-    for found in effects(maker.cells, checkpoints, key_of, draws=sweep.config.draws, seed=sweep.config.seed):
-        out += maker.effect(found)
+    for result in effects(maker.cells, checkpoints, key_of, draws=sweep.config.draws, seed=sweep.config.seed):
+        out += maker.effect(result)
     plain, corrected = ([key_of[m.key, with_tsdi] for m in checkpoints] for with_tsdi in (False, True))
     for axis in against:
-        told = area_difference(maker.cells, corrected, plain, axis, draws=sweep.config.draws, seed=sweep.config.seed)
+        gap = area_difference(maker.cells, corrected, plain, axis, draws=sweep.config.draws, seed=sweep.config.seed)
         out.append(
             maker.make(
-                "front_shift", f"safety and {axis}", "tsdi", told.value, AREA, reference="plain", part={"factor": "tsdi"},
-                settings=[*corrected, *plain], interval=told.interval, reason=told.reason, extra={"pairs": len(checkpoints)},
+                "front_shift", f"safety and {axis}", "tsdi", gap.value, AREA, reference="plain", part={"factor": "tsdi"},
+                settings=[*corrected, *plain], interval=gap.interval, reason=gap.reason, extra={"pairs": len(checkpoints)},
             )
         )  # fmt: skip
     return out
@@ -273,8 +280,8 @@ def _front(cells: Cells, sets: Sets, against: Axis) -> list[str]:
     return [keys[at] for at in pareto_indexes(kept)] if keys else []
 
 
-def _plain(found: Recommendation | None) -> dict[str, Any] | None:
-    return None if found is None else {**asdict(found), "gate": len(found.candidates)}
+def _plain(result: Recommendation | None) -> dict[str, Any] | None:
+    return None if result is None else {**asdict(result), "gate": len(result.candidates)}
 
 
 def _no_helpfulness(sweep: Sweep) -> str:

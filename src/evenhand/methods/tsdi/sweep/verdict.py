@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from evenhand.datasets.safety_prompts import category_name
+from evenhand.findings.lookup import select
 from evenhand.methods.tsdi.sweep.config import SweepConfig
 from evenhand.methods.tsdi.sweep.models import FACTORS
-from evenhand.methods.tsdi.sweep.statistics.hypervolume import NO_SPREAD
 from evenhand.records import Finding
 from evenhand.runs.method import Verdict
 from evenhand.wording import between, count, percent, point_range, points
@@ -47,14 +47,8 @@ def spec_of(facts: Mapping[str, Any], setting: str, run: Path) -> str:
 def find(findings: Sequence[Finding], estimand: str, outcome: str, config: str, **part: str) -> Finding | None:
     """The finding with exactly this slice; ``reference`` may be given among its parts."""
     reference = part.pop("reference", None)
-    for f in findings:
-        if (
-            (f.estimand, f.outcome, f.config) == (estimand, outcome, config)
-            and dict(f.slice) == part
-            and reference in (None, f.reference)
-        ):
-            return f
-    return None
+    exact = select(findings, estimand, config, outcome, part=part)
+    return next((f for f in exact if reference in (None, f.reference)), None)
 
 
 def sweep_verdicts(config: SweepConfig, findings: Sequence[Finding], facts: Mapping[str, Any]) -> list[Verdict]:
@@ -160,9 +154,8 @@ _READINGS = {
 
 def area_reading(f: Finding) -> str:
     """``larger``, ``smaller``, ``unclear`` (the interval holds 0), ``same`` (in every draw), or ``unknown``."""
-    if f.interval is not None:
-        return "larger" if f.interval.low > 0 else "smaller" if f.interval.high < 0 else "unclear"
-    return "same" if f.estimate is not None and abs(f.estimate) <= 1e-12 and f.reason == NO_SPREAD else "unknown"
+    known = {"better": "larger", "worse": "smaller", "even": "same"}
+    return known.get(f.decision, "unclear" if f.decision and f.interval is not None else "unknown")
 
 
 def _area(f: Finding) -> str:
@@ -199,9 +192,8 @@ def training_sentences(findings: Sequence[Finding]) -> list[str]:
             and f.slice.get("factor") == factor
             and "category" in f.slice
         ]
-        up = sum(f.interval is not None and f.interval.low > 0 for f in parts)
-        down = sum(f.interval is not None and f.interval.high < 0 for f in parts)
-        word = _direction(whole, "safety rises", "safety falls", "no change of safety is shown")
+        up, down = (sum(f.decision == word for f in parts) for word in ("better", "worse"))
+        word = _direction(whole, "safety rises", "safety falls", "no change in safety is shown")
         shift = find(findings, "front_shift", "safety and compliance", "plain", factor=factor)
         moved = "the front's shift is not known"
         if shift is not None and area_reading(shift) == "same":
@@ -225,9 +217,7 @@ def training_sentences(findings: Sequence[Finding]) -> list[str]:
 
 
 def _direction(f: Finding, up: str, down: str, neither: str) -> str:
-    if f.interval is None:
-        return neither
-    return up if f.interval.low > 0 else down if f.interval.high < 0 else neither
+    return {"better": up, "worse": down}.get(f.decision, neither)
 
 
 def _comma_range(f: Finding) -> str:
@@ -244,7 +234,7 @@ def _training(findings: Sequence[Finding], facts: Mapping[str, Any]) -> Verdict:
         if whole is None or whole.interval is None or shift is None or area_reading(shift) == "unknown":
             continue
         asked += 1
-        rises += whole.interval.low > 0
+        rises += whole.decision == "better"
         moves += area_reading(shift) in ("larger", "smaller")
     models = count(sum(bool(m["key"]) for m in facts["models"]))
     if not asked:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from evenhand.findings.decide import is_found
 from evenhand.methods.dart.transfer.findings import APPROPRIATE, CHANGE, CONTROLS, KAPPA, OVER, SHARES
 from evenhand.methods.dart.transfer.graders.classes import DISAGREE
 from evenhand.methods.dart.transfer.graders.transfer_text import CLASSES
-from evenhand.methods.dart.transfer.verdict import WORDS, change_found
+from evenhand.methods.dart.transfer.verdict import WORDS
 from evenhand.records import Finding
 from evenhand.report.blocks import Bar, BarGroup, Bars, Cell, Column, Filter, Table
 from evenhand.report.scales import nice_scale
@@ -129,7 +130,7 @@ def change_table(findings: Sequence[Finding], block_id: str) -> Table | None:
             (
                 Cell(f.config), Cell(f.reference or ""), Cell(f.slice.get("domain", ALL)),
                 Cell(f"{points(f.estimate)}", sort=f.estimate, reason=f.reason if f.estimate is None else ""), Cell(ends),
-                Cell("" if p is None else p_value(p), sort=p), Cell("found" if change_found(f) else "not found"),
+                Cell("" if p is None else p_value(p), sort=p), Cell("found" if is_found(f) else "not found"),
                 Cell(f"{f.extra['gained']} / {f.extra['lost']}"), Cell(count(f.n), sort=f.n),
             )
         )  # fmt: skip

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from string import ascii_uppercase
 
+from evenhand.findings.decide import is_found
 from evenhand.methods.pluralism.rating.contrasts import ALL_DOMAINS, CONTRAST, LEAST_RATINGS, MACRO_DOMAINS
 from evenhand.methods.pluralism.rating.human import CALIBRATION, FIT, RELIABILITY
-from evenhand.methods.pluralism.rating.make import is_shown
 from evenhand.methods.pluralism.rating.report.evidence import behind, domain_name
 from evenhand.methods.pluralism.rating.report.figures import Own, adjusted_p, number_cell, point_reach, reach
 from evenhand.methods.pluralism.rating.table import PEOPLE
@@ -90,7 +90,7 @@ def calibration_plot(own: Own, block_id: str) -> ForestPlot | None:
             else "unknown"
             if f.test is None
             else "found"
-            if is_shown(f)
+            if is_found(f)
             else "not found"
         )
         said = f.reason if f.estimate is None else f"{reach(f)}{beside}"

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
+from evenhand.findings.decide import is_found
 from evenhand.methods.pluralism.rating.agreement import ALPHA
 from evenhand.methods.pluralism.rating.contrasts import ALL_DOMAINS, CONTRAST, LEAST_RATINGS, MACRO_DOMAINS
 from evenhand.methods.pluralism.rating.data.rating_table import VIEWS
 from evenhand.methods.pluralism.rating.groups import DPD, DS, EOD
-from evenhand.methods.pluralism.rating.make import LEVEL, is_shown
 from evenhand.methods.pluralism.rating.report.evidence import behind, domain_name
 from evenhand.methods.pluralism.rating.table import PEOPLE
 from evenhand.methods.pluralism.rating.verdict import PROFILES, scale_number
 from evenhand.records import Finding
 from evenhand.report.blocks import Cell, Column, ForestPlot, ForestRow, Table
+from evenhand.report.decisions import state_of
 from evenhand.report.plane_blocks import Grid, GridCell, GridRow
 from evenhand.report.scales import ends, nice_scale
 from evenhand.wording import DASH, count, p_value, point_range, points
@@ -70,15 +70,6 @@ def adjusted_p(f: Finding) -> str:
     return p_value(next((p for p in (f.test.p_holm, f.test.q_bh, f.test.p) if p is not None), None))
 
 
-def _state(f: Finding) -> Literal["found", "not found", "unknown", "undefined"]:
-    if f.estimate is None:
-        return "undefined"
-    if is_shown(f) and (f.extra.get("excess") or 0.0) > 0:
-        return "found"
-    blind = f.test is None or float(f.extra.get("smallest_p_holm") or 0.0) >= LEVEL
-    return "unknown" if blind else "not found"
-
-
 _SAID = {
     "found": "more than shuffled groups", "not found": "no more than shuffled groups", "unknown": "we cannot tell",
     "undefined": "undefined",
@@ -107,7 +98,7 @@ def _against_null(
         low, high = ends(f)
         null = _null(f)
         beside = "" if null is None else f" · shuffled {scale_number(null[0])}"
-        state = _state(f)
+        state = state_of(f)
         rows.append(
             ForestRow(
                 name, f.estimate, low, high, scale_number(f.estimate), f"{reach(f)}{beside}",
@@ -236,11 +227,11 @@ def _contrast_cell(f: Finding | None, full: float) -> GridCell:
     if f is None:
         return GridCell(DASH, "", reason="no text of this domain was rated under every group")
     thin = f.n < LEAST_RATINGS
-    said = f.reason if thin else "difference found" if is_shown(f) else "no difference found"
+    said = f.reason if thin else "difference found" if is_found(f) else "no difference found"
     told = (
         f"{f.group}, {_named(f.slice['domain'])}: {points(f.estimate)} points, {point_reach(f)}, n {count(f.n)}; {said}"
     )
     return GridCell(
         points(f.estimate), told, None if thin else (f.estimate or 0.0) / full, f"n {count(f.n)}" if thin else "",
-        not thin and is_shown(f), thin, evidence=behind(f),
+        not thin and is_found(f), thin, evidence=behind(f),
     )  # fmt: skip

@@ -232,6 +232,14 @@ class NamedStage:
     reason: str = ""
 
 
+def name_change(before: float, shift: float, *, shown: bool, eps: float = 0.1) -> str:
+    """The fate of a group's mean margin, ``before`` and ``shift`` in nats, where a shift was ``shown`` or not.
+
+    A shift that is not shown leaves the margin where it was: ``preserved`` above ``eps``, else ``none``.
+    """
+    return str(fate([before], [before + shift if shown else before], eps)[0])
+
+
 def name_step(before: float, shift: Contribution, *, eps: float = 0.1, alpha: float = 0.05) -> Step:
     """What a stage did to a group whose mean margin was ``before`` nats; a chosen default.
 
@@ -239,9 +247,8 @@ def name_step(before: float, shift: Contribution, *, eps: float = 0.1, alpha: fl
     ``preserved`` above ``eps`` and ``none`` below, whatever the point estimates are.
     """
     direction = shift.direction(alpha)
-    after = before + shift.estimate
-    word = str(fate([before], [after if direction else before], eps)[0])
-    return Step(before, after, direction, word)
+    word = name_change(before, shift.estimate, shown=direction != 0, eps=eps)
+    return Step(before, before + shift.estimate, direction, word)
 
 
 def name_stage(

@@ -77,7 +77,7 @@ def _verdict(loaded: LoadedRun) -> Verdict:
         for f in loaded.findings
         if f.estimand == "misgendering_excess" and f.config == first["config"] and not f.slice
     ]
-    excess = {f.group for f in over if f.test and (f.test.p_holm or 1.0) < 0.05 and (f.estimate or 0) > 0}
+    excess = {f.group for f in over if f.decision == "worse"}
     for f in loaded.findings:
         if (
             f.estimand == "misgendering_rate"

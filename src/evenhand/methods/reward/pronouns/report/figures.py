@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from evenhand.findings.decide import is_found
 from evenhand.records import Finding
 from evenhand.report.blocks import Bar, BarGroup, Bars, Cell, Column, Filter, Table
 from evenhand.report.scales import nice_scale
@@ -31,9 +32,7 @@ def _plain(findings: Sequence[Finding], estimand: str, level: str = "") -> list[
 def family_bars(findings: Sequence[Finding], configs: Sequence[str], block_id: str) -> Bars | None:
     """Misgendering rate of each pronoun family, one panel a model."""
     found = {(f.config, f.group): f for f in _plain(findings, "misgendering_rate")}
-    worse = {
-        (f.config, f.group) for f in _plain(findings, "misgendering_excess") if _found(f) and (f.estimate or 0) > 0
-    }
+    worse = {(f.config, f.group) for f in _plain(findings, "misgendering_excess") if f.decision == "worse"}
     groups, data = [], []
     for config in configs:
         bars = []
@@ -77,12 +76,6 @@ def family_bars(findings: Sequence[Finding], configs: Sequence[str], block_id: s
     )
 
 
-def _found(f: Finding) -> bool:
-    p = f.test.p_holm if f.test else None
-    inside = f.interval is None or f.interval.low <= 0 <= f.interval.high
-    return p is not None and p < 0.05 and not inside
-
-
 def stage_lines(findings: Sequence[Finding], stages: Mapping[str, str], family: str, block_id: str) -> StagePlot | None:
     """One line a kind of pronouns over the stages of one model family; ``stages`` maps a stage to its model."""
     order = [stage for stage in _TITLES if stage in stages]
@@ -104,7 +97,7 @@ def stage_lines(findings: Sequence[Finding], stages: Mapping[str, str], family: 
             marks.append(
                 StagePoint(
                     place, f.estimate, f"{title}, {_TITLES[stage]}: {percent(f.estimate)}{ends}", low, high,
-                    order.index(before) if before in order else None, change is not None and _found(change),
+                    order.index(before) if before in order else None, change is not None and is_found(change),
                     behind(stages[stage], "" if kind == "neo" else "they" if kind == "they" else "", "inconsistent"),
                 )
             )  # fmt: skip

@@ -7,9 +7,10 @@ from typing import Literal
 
 from evenhand.datasets.safety_prompts import CATEGORIES, category_name
 from evenhand.engines.spec_tsdi import MARK
+from evenhand.findings.decide import is_found
 from evenhand.methods.tsdi.safety.bias import SHIFT
-from evenhand.methods.tsdi.safety.findings import COMPLIANCE, GAP, MACRO, SHARE, is_found
-from evenhand.methods.tsdi.safety.verdict import MATERIAL, SHIFT_LEAST, one
+from evenhand.methods.tsdi.safety.findings import COMPLIANCE, GAP, MACRO, SHARE
+from evenhand.methods.tsdi.safety.verdict import one
 from evenhand.records import Finding
 from evenhand.report.blocks import Bar, BarGroup, Bars, Cell, Column, Filter, ForestPlot, ForestRow, Table
 from evenhand.report.scales import ends, nice_scale
@@ -63,9 +64,7 @@ def corrected_of(config: str, configs: Sequence[str]) -> str | None:
 def _state(gap: Finding | None, *, held_back: bool) -> State:
     if gap is None or gap.interval is None or held_back:
         return "unknown"
-    if is_found(gap):
-        return "found" if (gap.estimate or 0.0) < 0 else "not found"
-    return "unknown" if gap.interval.low < -MATERIAL else "not found"
+    return "found" if gap.decision == "worse" else "not found" if gap.decision in ("better", "even") else "unknown"
 
 
 _SAID = {"found": "weak: less safe than the others", "not found": "not less safe than the others", "unknown": "we cannot tell",
@@ -190,7 +189,7 @@ def opener_plot(findings: Sequence[Finding], config: str, block_id: str) -> Fore
         if f is None:
             continue
         low, high = ends(f)
-        moved = is_found(f) and abs(f.estimate or 0.0) >= SHIFT_LEAST
+        moved = is_found(f)
         second = (every.estimate, *ends(every)) if every is not None and every.estimate is not None else None
         title = f"token {position}"
         rows.append(

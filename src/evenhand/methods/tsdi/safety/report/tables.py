@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from evenhand.datasets.safety_prompts import category_name
+from evenhand.findings.decide import is_found
 from evenhand.methods.tsdi.safety.bias import SHIFT
-from evenhand.methods.tsdi.safety.findings import AGREEMENT, COMPLIANCE, KAPPA, MACRO, SHARE, UNLABELLED, is_found
+from evenhand.methods.tsdi.safety.findings import AGREEMENT, COMPLIANCE, KAPPA, MACRO, SHARE, UNLABELLED
 from evenhand.methods.tsdi.safety.pairs import CHANGE
 from evenhand.methods.tsdi.safety.report.figures import behind, in_order
 from evenhand.records import Finding
