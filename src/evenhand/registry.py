@@ -242,43 +242,43 @@ CLASSIFIERS = Registry(
 
 SECTIONS = Registry(
     "report section",
-    ("service", "evenhand.methods.service.report.build:service_part", "figures and verdict of the service audit"),
-    ("reward", "evenhand.methods.reward.margins.report.build:reward_part", "margins by stage, fates and extremes"),
+    ("service", "evenhand.methods.service.page:service_part", "figures and verdict of the service audit"),
+    ("reward", "evenhand.methods.reward.margins.page:reward_part", "margins by stage, fates and extremes"),
     (
         "affirmation",
-        "evenhand.methods.reward.pronouns.report.build:affirmation_part",
+        "evenhand.methods.reward.pronouns.page:affirmation_part",
         "misgendering by family and stage",
     ),
     (
         "difference",
-        "evenhand.methods.dart.difference.report.build:difference_part",
+        "evenhand.methods.dart.difference.page:difference_part",
         "decisions beside their baselines, and choices",
     ),
     (
         "transfer",
-        "evenhand.methods.dart.transfer.report.build:transfer_part",
+        "evenhand.methods.dart.transfer.page:transfer_part",
         "response classes by domain, controls apart",
     ),
     (
         "safety",
-        "evenhand.methods.tsdi.safety.report.build:safety_part",
+        "evenhand.methods.tsdi.safety.page:safety_part",
         "safety by category, compliance, the shift of the openers",
     ),
     (
         "pluralism",
-        "evenhand.methods.pluralism.rating.report.build:pluralism_part",
+        "evenhand.methods.pluralism.rating.page:pluralism_part",
         "ratings by profile and by people, beside their nulls",
     ),
-    ("drift", "evenhand.methods.dart.drift.report.build:drift_part", "harm drift under every rule, beside its null"),
-    ("dart", "evenhand.methods.dart.repair.report.build:dart_part", "a DART repair: accuracy and drift step by step"),
+    ("drift", "evenhand.methods.dart.drift.page:drift_part", "harm drift under every rule, beside its null"),
+    ("dart", "evenhand.methods.dart.repair.page:dart_part", "a DART repair: accuracy and drift step by step"),
     (
         "tsdi",
-        "evenhand.methods.tsdi.estimate.report.build:tsdi_part",
+        "evenhand.methods.tsdi.estimate.page:tsdi_part",
         "a TSDI estimate: refusal openers by position, tokens moved most",
     ),
     (
         "tsdi-sweep",
-        "evenhand.methods.tsdi.sweep.report.sweep:sweep_part",
+        "evenhand.methods.tsdi.sweep.page:sweep_part",
         "TSDI over its settings: fronts, recommendation, checkpoints",
     ),
 )

@@ -10,6 +10,6 @@ METHOD = Method(
     summary="refusals and worse service on harmless prompts, by group",
     paper="service",
     audit="evenhand.methods.service.audit:ServiceAudit",
-    section="evenhand.methods.service.report.build:service_part",
+    section="evenhand.methods.service.page:service_part",
     order=10,
 )

@@ -11,6 +11,6 @@ METHOD = Method(
     paper="dart",
     audit="evenhand.methods.dart.difference.audit:DifferenceAudit",
     shown=("config", "form", "case", "gold", "tolerant", "strict", "option", "reason", "text"),
-    section="evenhand.methods.dart.difference.report.build:difference_part",
+    section="evenhand.methods.dart.difference.page:difference_part",
     order=40,
 )

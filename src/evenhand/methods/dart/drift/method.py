@@ -10,6 +10,6 @@ METHOD = Method(
     summary="did tuning make explanations more harmful",
     paper="dart",
     shown=("case", "group", "drift", "severity", "category", "delta", "baseline_view", "candidate_view"),
-    section="evenhand.methods.dart.drift.report.build:drift_part",
+    section="evenhand.methods.dart.drift.page:drift_part",
     order=80,
 )

@@ -10,6 +10,6 @@ METHOD = Method(
     summary="distil, audit and repair explanations: accuracy and drift step by step",
     paper="dart",
     shown=("config", "case", "drift", "severity", "category", "delta", "baseline_view", "candidate_view"),
-    section="evenhand.methods.dart.repair.report.build:dart_part",
+    section="evenhand.methods.dart.repair.page:dart_part",
     order=90,
 )

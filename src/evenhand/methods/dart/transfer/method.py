@@ -10,6 +10,6 @@ METHOD = Method(
     summary="open questions that need a stated difference, controls apart",
     paper="dart",
     audit="evenhand.methods.dart.transfer.audit:TransferAudit",
-    section="evenhand.methods.dart.transfer.report.build:transfer_part",
+    section="evenhand.methods.dart.transfer.page:transfer_part",
     order=50,
 )

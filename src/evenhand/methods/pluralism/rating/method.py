@@ -11,6 +11,6 @@ METHOD = Method(
     paper="pluralism",
     audit="evenhand.methods.pluralism.rating.audit:PluralismAudit",
     shown=("config", "rater_id", "item_id", "paraphrase", "order", "status", "label", "value", "text"),
-    section="evenhand.methods.pluralism.rating.report.build:pluralism_part",
+    section="evenhand.methods.pluralism.rating.page:pluralism_part",
     order=70,
 )

@@ -11,6 +11,6 @@ METHOD = Method(
     paper="reward",
     audit="evenhand.methods.reward.margins.audit:RewardAudit",
     shown=("policy", "stage", "group", "class", "m_ref", "m_pi", "net", "context", "harmful"),
-    section="evenhand.methods.reward.margins.report.build:reward_part",
+    section="evenhand.methods.reward.margins.page:reward_part",
     order=20,
 )

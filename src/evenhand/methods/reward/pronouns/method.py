@@ -11,6 +11,6 @@ METHOD = Method(
     paper="reward",
     audit="evenhand.methods.reward.pronouns.audit:AffirmationAudit",
     shown=("config", "declared", "verdict", "pronoun", "text"),
-    section="evenhand.methods.reward.pronouns.report.build:affirmation_part",
+    section="evenhand.methods.reward.pronouns.page:affirmation_part",
     order=30,
 )

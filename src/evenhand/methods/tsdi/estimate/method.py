@@ -10,6 +10,6 @@ METHOD = Method(
     summary="the context-free shift of opening tokens, and the correction that takes it off",
     paper="tsdi",
     shown=("position", "among", "direction", "rank", "token", "opener", "bias", "standard_error"),
-    section="evenhand.methods.tsdi.estimate.report.build:tsdi_part",
+    section="evenhand.methods.tsdi.estimate.page:tsdi_part",
     order=100,
 )

@@ -10,6 +10,6 @@ METHOD = Method(
     summary="safety by category, over-refusal, the shift of refusal openers",
     paper="tsdi",
     audit="evenhand.methods.tsdi.safety.audit:SafetyAudit",
-    section="evenhand.methods.tsdi.safety.report.build:safety_part",
+    section="evenhand.methods.tsdi.safety.page:safety_part",
     order=60,
 )
