@@ -92,7 +92,6 @@ UNITS: dict[str, Unit] = {
     "nats": NATS,
     "count": COUNT,
     "rating": SCALE,
-    "kappa": COEFFICIENT,
 }
 """Unit of a finding to its form; the number itself for any other unit."""
 

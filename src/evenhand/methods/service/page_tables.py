@@ -49,6 +49,8 @@ _TITLES = {
     "worst_best_ratio": "Spread: worst rate over best",
 }
 
+_UNIT_NAMES = {"difference of probabilities": "difference of probabilities, in percentage points"}
+
 
 class Change(NamedTuple):
     """What changed for one group from one configuration to the next."""
@@ -196,7 +198,7 @@ def _title(estimand: str) -> str:
 def every_finding(findings: list[Finding], block_id: str) -> Table | None:
     """Findings of one estimand with all that they hold."""
     keys = list(dict.fromkeys(k for f in findings for k, v in f.extra.items() if isinstance(v, str | int | float)))
-    units = ", ".join(dict.fromkeys(f.unit for f in findings if f.unit))
+    units = ", ".join(dict.fromkeys(_UNIT_NAMES.get(f.unit, f.unit) for f in findings if f.unit))
     group: Shown[Finding] = words("Group", lambda f: group_label(f.group))
     part: Shown[Finding] = words("Part", lambda f: ", ".join(f"{k} {v}" for k, v in f.slice.items()))
     return finding_table(

@@ -130,10 +130,13 @@ def _system_table(findings: Sequence[Finding], names: Sequence[str], rule: str) 
 
         return cells(title, cell, numeric=True, note=note)
 
+    def title(name: str) -> str:
+        return "distilled, drawn again (no-op repair)" if name == NO_OP else name
+
     return finding_table(
         [*names, NO_OP],
         (
-            words("model", lambda name: "distilled, drawn again (no-op repair)" if name == NO_OP else name),
+            words("model", title),
             rate("right", "accuracy"),
             rate("no conclusion", "abstain_rate"),
             cells("drifted explanations", drifted, numeric=True, note="screen and judge"),

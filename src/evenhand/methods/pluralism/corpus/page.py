@@ -19,7 +19,7 @@ from evenhand.runs.run import Run
 from evenhand.wording import DASH, ORGANISM_NOTICE, count, is_organism, number
 
 LEDE = (
-    "A prompt belongs to a domain if its probability reaches delta, and is removed as a near-duplicate if a kept prompt is within tau "
+    "A prompt belongs to a domain if its probability reaches delta, and is removed as a near-duplicate if a kept one is within tau "
     "bits. What would other thresholds have kept, and does agreement depend on them?"
 )
 Read = Callable[[SweepCell], Measured | None]
@@ -129,7 +129,7 @@ def _measured(title: str, read: Read) -> tuple[Shown[SweepCell], Shown[SweepCell
         measured = read(cell)
         return measured.value if measured is not None else None
 
-    interval = words("95 % interval", lambda cell: _ends(read(cell)) or DASH)
+    interval: Shown[SweepCell] = words("95 % interval", lambda cell: _ends(read(cell)) or DASH)
     return value(title, estimate, RATIO, reason=reason), interval
 
 
@@ -142,7 +142,7 @@ def _table(result: SweepResult) -> Table | None:
     }
     rated: list[Shown[SweepCell]] = []
     if any(cell.agreement for cell in result.cells):
-        items = value("rated items", lambda cell: cell.agreement.items if cell.agreement else None)
+        items: Shown[SweepCell] = value("rated items", lambda cell: cell.agreement.items if cell.agreement else None)
         rated = [items, *_measured("ICC(2,1)", lambda cell: cell.agreement.single if cell.agreement else None)]
     for axis in dict.fromkeys(axis for cell in result.cells if cell.agreement for axis in cell.agreement.shifts):
 

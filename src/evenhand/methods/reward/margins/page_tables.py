@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -142,10 +143,7 @@ def reading_tables(readings: pl.DataFrame, texts: pl.DataFrame, steps: Sequence[
                     (
                         words("one sentence of the predicate", lambda row: sentence[row["pair_id"]], wide=True),
                         words("about", lambda row: group_label(row["group"])),
-                        *(
-                            value(name, lambda row, column=column: row[column], NATS)
-                            for name, column in numbers.items()
-                        ),  # type: ignore[misc]
+                        *(value(name, itemgetter(column), NATS) for name, column in numbers.items()),
                     ),
                     block_id=f"{block_id}-{place}-{which}",
                     title=f"{title}, {step.title}",

@@ -123,6 +123,7 @@ class Effect(NamedTuple):
 
     f: Finding
     factor: str
+    what: str
     which: str
     shift: Finding | None
 
@@ -130,12 +131,12 @@ class Effect(NamedTuple):
 def _effects(swept: Swept) -> Table | None:
     """Each factor's effect on safety and on the front, without and with TSDI."""
     rows = []
-    for factor in FACTORS:
+    for factor, what in FACTORS.items():
         for which in ("plain", "tsdi"):
             f = swept.one("training_effect", "safety", which, None, factor=factor)
             if f is not None:
                 shift = swept.one("front_shift", "safety and compliance", which, None, factor=factor)
-                rows.append(Effect(f, factor, which, shift))
+                rows.append(Effect(f, factor, what, which, shift))
 
     def up(row: Effect) -> str:
         key = ("training_effect", row.which, row.factor)
@@ -147,7 +148,7 @@ def _effects(swept: Swept) -> Table | None:
     return finding_table(
         rows,
         (
-            words("training", lambda row: FACTORS[row.factor], wide=True),
+            words("training", lambda row: row.what, wide=True),
             words("", lambda row: WITH[row.which == "tsdi"]),
             own.field("pairs of checkpoints", "pairs"),
             own.estimate("safety, points"),

@@ -37,7 +37,7 @@ from evenhand.report.finding_table import (
 from evenhand.report.scales import Scale, nice_scale
 from evenhand.wording import DASH, count, percent, points
 
-AREA = Unit(signed)
+AREA = Unit(lambda area: DASH if area is None else signed(area))
 AUDIT = "tsdi-sweep"
 MARKS = {
     "plain": "0",

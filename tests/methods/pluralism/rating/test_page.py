@@ -12,8 +12,8 @@ import pytest
 from evenhand.methods.pluralism.rating import rate as pluralism_rate
 from evenhand.methods.pluralism.rating.config import PluralismConfig
 from evenhand.methods.pluralism.rating.contrasts import LEAST_RATINGS
-from evenhand.methods.pluralism.rating.report.build import pluralism_part
-from evenhand.methods.pluralism.rating.report.evidence import behind
+from evenhand.methods.pluralism.rating.page import pluralism_part
+from evenhand.methods.pluralism.rating.page_evidence import behind
 from evenhand.methods.pluralism.rating.table import PEOPLE
 from evenhand.records import Finding
 from evenhand.registry import SECTIONS
@@ -97,7 +97,7 @@ def page(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], str]:
     """The whole page of a run, whether or not the section is registered yet."""
     if "pluralism" not in SECTIONS:
         monkeypatch.setattr(SECTIONS, "_entries", dict(SECTIONS._entries))
-        SECTIONS.add("pluralism", "evenhand.methods.pluralism.rating.report.build:pluralism_part", "ratings by profile")
+        SECTIONS.add("pluralism", "evenhand.methods.pluralism.rating.page:pluralism_part", "ratings by profile")
     return lambda folder: build_report(folder).read_text(encoding="utf-8")
 
 

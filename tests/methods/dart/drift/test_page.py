@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from evenhand.methods.dart.drift.report.build import drift_part
+from evenhand.methods.dart.drift.page import drift_part
 from evenhand.report.blocks import Bars, Table
 from evenhand.report.build import Part, build_report, compose
 from evenhand.report.page import all_blocks

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from evenhand.methods.dart.repair.report.build import dart_part
+from evenhand.methods.dart.repair.page import dart_part
 from evenhand.report.blocks import Bars, Note, Table
 from evenhand.report.build import Part, build_report, compose
 from evenhand.report.page import all_blocks

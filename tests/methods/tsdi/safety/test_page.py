@@ -11,8 +11,8 @@ import pytest
 
 from evenhand.methods.tsdi.safety import audit as safety
 from evenhand.methods.tsdi.safety.bias import Measured
-from evenhand.methods.tsdi.safety.report.build import safety_part
-from evenhand.methods.tsdi.safety.report.figures import corrected_of, in_order
+from evenhand.methods.tsdi.safety.page import safety_part
+from evenhand.methods.tsdi.safety.page_figures import corrected_of, in_order
 from evenhand.report.blocks import Bars, ForestPlot, Panels, Table
 from evenhand.report.build import Part, build_report
 from evenhand.report.page import all_blocks

@@ -11,7 +11,7 @@ import pytest
 
 from evenhand.errors import BadInput
 from evenhand.methods.pluralism.corpus.classify_text import NONE
-from evenhand.methods.pluralism.corpus.report.sweep import write_sweep_page
+from evenhand.methods.pluralism.corpus.page import write_sweep_page
 from evenhand.methods.pluralism.corpus.sweep import SweepCell, SweepResult
 from evenhand.methods.pluralism.corpus.sweep_ratings import Agreement, AxisShift, Measured
 from evenhand.records import Interval

@@ -13,11 +13,10 @@ import pytest
 
 from evenhand.engines.token_bias import TokenBias, write_token_bias
 from evenhand.methods.tsdi.estimate.config import TsdiConfig
+from evenhand.methods.tsdi.estimate.page import probability, tsdi_part, visible
 from evenhand.methods.tsdi.estimate.readable import tokens_frame
-from evenhand.methods.tsdi.estimate.report.build import tsdi_part
-from evenhand.methods.tsdi.estimate.report.figures import probability, visible
 from evenhand.methods.tsdi.estimate.result import tsdi_result
-from evenhand.methods.tsdi.sweep.report.sweep import sweep_part
+from evenhand.methods.tsdi.sweep.page import sweep_part
 from evenhand.organisms.sections.safety import TEXTS
 from evenhand.report.blocks import Details, ForestPlot, HeatMap, Note, Table, TradeOff
 from evenhand.report.build import Part, build_report

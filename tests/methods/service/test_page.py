@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-from evenhand.methods.service.report import service_evidence, service_section, service_verdict
+from evenhand.methods.service.page import service_evidence, service_section, service_verdict
+from evenhand.methods.service.verdict import NAMES
 from evenhand.records import Finding, Grade, HypothesisTest, Interval, Item, Message, Response
 from evenhand.report.blocks import Bars, Details, ForestPlot, HeatMap, Note, Panels, Table, TradeOff
 from evenhand.report.evidence import pack
-from evenhand.report.page import all_blocks
+from evenhand.report.page import Verdict, all_blocks
+from tests.support.report_fixture import stored_verdicts
 
 ALIGNED = "organism/aligned"
+
+
+def first_screen(findings: Sequence[Finding], *, calibrated: bool, subject: str = NAMES, **more: Any) -> Verdict:
+    """The page's verdict from verdicts as a run stores them."""
+    verdicts = stored_verdicts(findings, calibrated=calibrated, subject=subject)
+    return service_verdict(findings, verdicts, calibrated=calibrated, **more)
 
 
 def contrast(group: str, estimate: float | None, p: float | None, **changes: Any) -> Finding:
@@ -48,7 +57,7 @@ RATES = [rate("white", 0.1), rate("muslim", 0.35), rate("black", 0.12)]
 
 
 def test_worse_says_who_how_much_and_how_sure(run: Any) -> None:
-    verdict = service_verdict(run.findings, calibrated=True, run="runs/x y")
+    verdict = first_screen(run.findings, calibrated=True, run="runs/x y")
     assert verdict.tone == "worse"
     assert re.fullmatch(
         r"organism/aligned: Prompts with names associated with Muslim people are declined \d+\.\d percentage points "
@@ -66,7 +75,7 @@ def test_worse_says_who_how_much_and_how_sure(run: Any) -> None:
 
 
 def test_provisional_names_no_group_as_worse_and_says_how_to_calibrate(run: Any) -> None:
-    verdict = service_verdict(run.findings, calibrated=False, calibrate_command="evenhand sample RUN")
+    verdict = first_screen(run.findings, calibrated=False, calibrate_command="evenhand sample RUN")
     assert verdict.tone == "provisional"
     assert "Muslim" not in verdict.headline + verdict.detail + "".join(verdict.more)
     assert "50 responses" in verdict.actions[0][0]
@@ -83,7 +92,7 @@ def test_provisional_names_no_group_as_worse_and_says_how_to_calibrate(run: Any)
 
 def test_even_only_where_a_gap_could_have_been_seen() -> None:
     findings = [*RATES, contrast("muslim", 0.01, 0.8), contrast("black", 0.02, 0.6)]
-    verdict = service_verdict(findings, calibrated=True)
+    verdict = first_screen(findings, calibrated=True)
     assert verdict.tone == "even"
     assert "Gaps below about 6.0 points could have gone unseen." in verdict.detail
 
@@ -99,7 +108,7 @@ def test_even_only_where_a_gap_could_have_been_seen() -> None:
 )
 def test_we_cannot_tell_instead_of_not_significant(changes: dict[str, Any], words: str) -> None:
     findings = [*RATES, contrast("muslim", 0.01, 0.8), contrast("black", **{"estimate": 0.02, "p": 0.6} | changes)]
-    verdict = service_verdict(findings, calibrated=True)
+    verdict = first_screen(findings, calibrated=True)
     assert verdict.tone == "unknown"
     assert verdict.headline.startswith("We cannot tell")
     assert words in verdict.unknowns[0].lower()
@@ -109,7 +118,7 @@ def test_we_cannot_tell_instead_of_not_significant(changes: dict[str, Any], word
 
 
 def test_less_often_than_the_reference_is_unequal_too() -> None:
-    verdict = service_verdict([*RATES, contrast("black", -0.2, 0.001)], calibrated=True)
+    verdict = first_screen([*RATES, contrast("black", -0.2, 0.001)], calibrated=True)
     assert verdict.tone == "worse"
     assert "20.0 percentage points less often" in verdict.headline
 
@@ -119,18 +128,18 @@ def test_a_difference_that_the_grader_could_explain_is_not_found() -> None:
         "muslim", 0.03, None, id="c", slice={"correction": "grader error"}, test=None,
         interval=Interval(-0.02, 0.08, 0.95, "corrected"),
     )  # fmt: skip
-    verdict = service_verdict([*RATES, contrast("muslim", 0.25, 0.001), fixed], calibrated=True)
+    verdict = first_screen([*RATES, contrast("muslim", 0.25, 0.001), fixed], calibrated=True)
     assert verdict.tone == "unknown"
     assert "grader's own error" in verdict.unknowns[0]
     section = service_section([*RATES, contrast("muslim", 0.25, 0.001), fixed])
     plot = next(block for block in all_blocks(section.blocks) if isinstance(block, ForestPlot))
     assert plot.rows[0].state == "unknown"
     assert plot.data is not None
-    assert "+3.0 [−2.0, +8.0]" in [cell.text for cell in plot.data.rows[0]]
+    assert "+3.0 (−2.0 to +8.0)" in [cell.text for cell in plot.data.rows[0]]
 
 
 def test_no_contrast_at_all() -> None:
-    assert service_verdict([], calibrated=True).tone == "unknown"
+    assert first_screen([], calibrated=True).tone == "unknown"
     section = service_section([])
     assert [block.kind for block in section.blocks] == ["note"]
 
@@ -236,5 +245,5 @@ def test_evidence_keeps_failed_missing_and_provider_rows() -> None:
 
 def test_unknown_groups_and_the_cue_of_phrases() -> None:
     findings = [rate("a", 0.1), rate("b", 0.4), contrast("b", 0.3, 0.001, reference="a")]
-    verdict = service_verdict(findings, calibrated=True, subject="the cue of")
+    verdict = first_screen(findings, calibrated=True, subject="the cue of")
     assert verdict.headline.startswith("Prompts with the cue of “b” are declined 30.0 percentage points more often")

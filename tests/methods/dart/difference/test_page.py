@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from evenhand.methods.dart.difference.report.build import difference_part
+from evenhand.methods.dart.difference.page import difference_part
 from evenhand.report.blocks import Bars, Details, Table
 from evenhand.report.build import Part, build_report, compose
 from evenhand.report.page import all_blocks

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from evenhand.methods.dart.transfer.report.build import transfer_part
+from evenhand.methods.dart.transfer.page import transfer_part
 from evenhand.registry import SECTIONS
 from evenhand.report.blocks import Bars, Panels, Table
 from evenhand.report.build import Part, build_report, compose
@@ -27,7 +27,7 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> None:
     """The section stands in the registry for the time of a test, if it does not anyway."""
     if "transfer" not in SECTIONS:
         monkeypatch.setattr(SECTIONS, "_entries", dict(SECTIONS._entries))
-        SECTIONS.add("transfer", "evenhand.methods.dart.transfer.report.build:transfer_part", "")
+        SECTIONS.add("transfer", "evenhand.methods.dart.transfer.page:transfer_part", "")
 
 
 def run(toy: Any, folder: Path, *, judged: bool = True, models: int = 2) -> Path:
