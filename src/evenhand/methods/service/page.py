@@ -261,9 +261,7 @@ def _glance(index: Index, config: str, strong: set[str | None]) -> Glance | None
 
 
 def service_facets(
-    groups: Iterable[str] = (),
-    stems: Mapping[str, str] | None = None,
-    labels: Iterable[str] = LABELS,
+    groups: Iterable[str] = (), stems: Mapping[str, str] | None = None, labels: Iterable[str] = LABELS
 ) -> tuple[Facet, ...]:
     """The columns by which service responses are filtered: configuration, group, name, stem, label.
 

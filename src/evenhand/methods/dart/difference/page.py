@@ -9,16 +9,7 @@ from evenhand.records import Finding
 from evenhand.report.blocks import BarGroup, Bars, Block, Cell, Filter, Table
 from evenhand.report.build import Part
 from evenhand.report.evidence import Evidence, EvidenceRow, Facet
-from evenhand.report.finding_table import (
-    FINDING,
-    SHARE,
-    FindingColumns,
-    Unit,
-    cells,
-    finding_table,
-    value,
-    words,
-)
+from evenhand.report.finding_table import FINDING, SHARE, FindingColumns, Unit, cells, finding_table, value, words
 from evenhand.report.marks import finding_bar, glance_row
 from evenhand.report.page import Glance, Verdict
 from evenhand.report.scales import nice_scale
@@ -226,9 +217,7 @@ def benchmark_table(findings: Sequence[Finding], configs: Sequence[str], block_i
             right.estimate("right"),
             right.interval(),
             diff.estimate(
-                "DiffAware",
-                unit=_AWARENESS,
-                note="right group among answers where groups differ; guessing gives 0.33",
+                "DiffAware", unit=_AWARENESS, note="right group among answers where groups differ; guessing gives 0.33"
             ),
             diff.interval(unit=_AWARENESS),
             context.estimate(
@@ -248,11 +237,7 @@ def reason_table(findings: Sequence[Finding], configs: Sequence[str], block_id: 
         [f for config in configs for f in findings if (f.estimand, f.config) == ("unparseable", config)],
         (
             words("model", lambda f: f.config),
-            words(
-                "reason",
-                lambda f: REASONS[f.outcome],
-                evidence=lambda f: behind(f.config, said=REASONS[f.outcome]),
-            ),
+            words("reason", lambda f: REASONS[f.outcome], evidence=lambda f: behind(f.config, said=REASONS[f.outcome])),
             FINDING.estimate("share of answers"),
             FINDING.interval(),
         ),

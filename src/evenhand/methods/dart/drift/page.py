@@ -124,10 +124,7 @@ def kind_bars(findings: Sequence[Finding], block_id: str) -> Bars | None:
     """Share of pairs by severity and by kind of drift."""
     groups: list[BarGroup] = []
     shown: list[Kind] = []
-    for estimand, facet, names in (
-        ("drift_severity", "severity", SEVERITIES),
-        ("drift_category", "kind", CATEGORIES),
-    ):
+    for estimand, facet, names in (("drift_severity", "severity", SEVERITIES), ("drift_category", "kind", CATEGORIES)):
         bars = []
         for name in names:
             f = next((f for f in findings if f.estimand == estimand and f.outcome == name), None)

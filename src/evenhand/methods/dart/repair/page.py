@@ -57,9 +57,7 @@ def dart_part(loaded: LoadedRun) -> Part:
         linked=False,
     )
     blocks: list[Block] = present(
-        bars,
-        _system_table(findings, names, rule),
-        _reduction_table(findings, loaded.manifest["audits"]["dart"]),
+        bars, _system_table(findings, names, rule), _reduction_table(findings, loaded.manifest["audits"]["dart"])
     )
     for name in names[1:]:
         own = [f for f in findings if f.config == name]

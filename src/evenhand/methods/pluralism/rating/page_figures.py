@@ -15,15 +15,7 @@ from evenhand.methods.pluralism.rating.table import PEOPLE
 from evenhand.methods.pluralism.rating.verdict import PROFILES
 from evenhand.records import Finding
 from evenhand.report.blocks import ForestPlot
-from evenhand.report.finding_table import (
-    FINDING,
-    POINTS,
-    SCALE,
-    WHOLE_SHARE,
-    finding_table,
-    range_text,
-    words,
-)
+from evenhand.report.finding_table import FINDING, POINTS, SCALE, WHOLE_SHARE, finding_table, range_text, words
 from evenhand.report.marks import State, forest_row
 from evenhand.report.plane_blocks import Grid, GridCell, GridRow
 from evenhand.report.scales import nice_scale

@@ -14,16 +14,7 @@ from evenhand.report.blocks import Filter
 from evenhand.report.finding_table import NATS, SHARE, FindingColumns, finding_table, range_text, value, words
 from evenhand.report.scales import ends, nice_scale
 from evenhand.report.sections import mark_filter
-from evenhand.report.stage_blocks import (
-    Distribution,
-    Segment,
-    Spread,
-    Stack,
-    Stacks,
-    StageLine,
-    StagePlot,
-    StagePoint,
-)
+from evenhand.report.stage_blocks import Distribution, Segment, Spread, Stack, Stacks, StageLine, StagePlot, StagePoint
 from evenhand.wording import count, group_label, nats, percent
 
 Key = tuple[Step, str, str]
@@ -46,12 +37,7 @@ class Level(NamedTuple):
 
 
 def stage_plot(
-    rows: PairRows,
-    family: str,
-    shift: Shift,
-    found: Mapping[Key, bool],
-    summaries: Mapping[str, str],
-    block_id: str,
+    rows: PairRows, family: str, shift: Shift, found: Mapping[Key, bool], summaries: Mapping[str, str], block_id: str
 ) -> StagePlot | None:
     """One line a group over the stages of a family: the mean likelihood margin of each model."""
     steps = [step for step in rows.steps if step.family == family and not step.is_total]
