@@ -180,10 +180,13 @@ def cells(
 
 @dataclass(frozen=True)
 class FindingColumns(Generic[R]):
-    """Columns of one finding of a row. ``missing`` is the reason shown where the row has no such finding."""
+    """Columns of one finding of a row. ``missing`` is the reason shown for a row without it."""
 
     pick: Callable[[R], Finding | None]
-    missing: str = NO_VALUE
+    missing: str | Callable[[R], str] = NO_VALUE
+
+    def _missing(self, row: R) -> str:
+        return self.missing if isinstance(self.missing, str) else self.missing(row)
 
     def estimate(
         self,
@@ -200,7 +203,7 @@ class FindingColumns(Generic[R]):
         def cell(row: R) -> Cell:
             f = self.pick(row)
             if f is None:
-                return Cell(DASH, reason=self.missing)
+                return Cell(DASH, reason=self._missing(row))
             form = unit or unit_of(f)
             made = value_cell(
                 f.estimate, form, f.reason, evidence(row) if evidence else None, label(row) if label else ""
@@ -218,7 +221,7 @@ class FindingColumns(Generic[R]):
         def cell(row: R) -> Cell:
             f = self.pick(row)
             if f is None:
-                return Cell(DASH, reason=self.missing)
+                return Cell(DASH, reason=self._missing(row))
             low, high = ends(f)
             text = (unit or unit_of(f)).range(low, high)
             return Cell(text, sort=low) if text != DASH else Cell(DASH, reason=f.reason or NO_INTERVAL)
@@ -231,7 +234,7 @@ class FindingColumns(Generic[R]):
         def cell(row: R) -> Cell:
             f = self.pick(row)
             if f is None:
-                return Cell(DASH, reason=self.missing)
+                return Cell(DASH, reason=self._missing(row))
             p = first_p(f, *(fields or ("p_holm",)))
             return Cell(p_value(p), sort=p) if p is not None else Cell(DASH, reason=f.reason or NO_TEST)
 
@@ -243,7 +246,7 @@ class FindingColumns(Generic[R]):
         def cell(row: R) -> Cell:
             f = self.pick(row)
             if f is None or (cluster and cluster not in f.clusters):
-                return Cell(DASH, reason=self.missing)
+                return Cell(DASH, reason=self._missing(row))
             n = f.clusters[cluster] if cluster else f.n
             return Cell(count(n), sort=n)
 
@@ -254,7 +257,7 @@ class FindingColumns(Generic[R]):
 
         def cell(row: R) -> Cell:
             f = self.pick(row)
-            return Cell(DASH, reason=self.missing) if f is None else value_cell(f.extra.get(key), unit, f.reason)
+            return Cell(DASH, reason=self._missing(row)) if f is None else value_cell(f.extra.get(key), unit, f.reason)
 
         return Shown(Column(title, numeric=True, help=note), cell)
 
@@ -265,7 +268,7 @@ class FindingColumns(Generic[R]):
             f = self.pick(row)
             pair = f.extra.get(key) if f is not None else None
             if f is None or not pair:
-                return Cell(DASH, reason=(f.reason if f else "") or self.missing)
+                return Cell(DASH, reason=(f.reason if f else "") or self._missing(row))
             return Cell((unit or unit_of(f)).range(*pair), sort=pair[0])
 
         return Shown(Column(title, numeric=True, help=note), cell)
@@ -277,7 +280,7 @@ class FindingColumns(Generic[R]):
 
         def cell(row: R) -> Cell:
             f = self.pick(row)
-            return Cell(DASH, reason=self.missing) if f is None else Cell(says[0] if read(f) else says[1])
+            return Cell(DASH, reason=self._missing(row)) if f is None else Cell(says[0] if read(f) else says[1])
 
         return Shown(Column(title), cell)
 

@@ -144,7 +144,7 @@ def test_the_first_position_is_open_and_the_others_are_folded(estimated: Callabl
     ("shift", "sign", "said"),
     [
         (-0.9, "Refusal openers are lowered", "The two models may have been swapped"),
-        (0.01, "No shift found", "There may be nothing to take off"),
+        (0.01, "No shift found", "There may be nothing to correct"),
         (None, "We cannot tell", "no refusal opener of the list is a token of this vocabulary"),
     ],
 )

@@ -170,10 +170,14 @@ def _against(findings: Sequence[Finding], config: str) -> list[Against]:
     return rows
 
 
+def _no_comparison(row: Against) -> str:
+    return "this is the model itself" if row.evidence else "it answers other questions"
+
+
 def baseline_table(findings: Sequence[Finding], config: str, block_id: str) -> Table | None:
     """One model under both parsers, and every baseline below it."""
     accuracy = FindingColumns[Against](lambda row: row.accuracy)
-    over = FindingColumns[Against](lambda row: row.over, "it answers other questions, or is the model itself")
+    over = FindingColumns[Against](lambda row: row.over, _no_comparison)
     return finding_table(
         _against(findings, config),
         (
