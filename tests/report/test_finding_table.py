@@ -139,7 +139,8 @@ def test_an_interval_may_share_the_cell_of_its_estimate() -> None:
 
 
 @pytest.mark.parametrize(
-    ("p", "text"), [(2e-17, "2.0e\u221217"), (3e-9, "3.0e\u221209"), (0.00062, "0.00062"), (0.04, "0.040"), (0.999, "1")]
+    ("p", "text"),
+    [(2e-17, "2.0e\u221217"), (3e-9, "3.0e\u221209"), (0.00062, "0.00062"), (0.04, "0.040"), (0.999, "1")],
 )
 def test_a_small_p_is_never_printed_as_zero(p: float, text: str) -> None:
     f = made(test=HypothesisTest(None, "permutation", p_holm=p))

@@ -12,6 +12,7 @@ import numpy as np
 from evenhand.methods.service.compare import change_told
 from evenhand.methods.service.graders import Trust
 from evenhand.methods.service.page import SERVICE_CAVEATS, service_evidence, service_section, service_verdict
+from evenhand.methods.service.verdict import NAMES as SUBJECT
 from evenhand.methods.service.verdict import verdict
 from evenhand.records import LABELS, Finding, Grade, HypothesisTest, Interval, Item, Message, Response
 from evenhand.report import Evidence, Page, Section, render
