@@ -20,7 +20,7 @@ from evenhand.findings.families import (
 )
 from evenhand.findings.lookup import first, select
 from evenhand.records import Finding, HypothesisTest, Interval
-from evenhand.report.decisions import state_of
+from evenhand.report.marks import state_of
 from evenhand.runs.check import finding_from
 from evenhand.runs.method import POINTS, SHARE, Headline, closing_row, ends_of
 from evenhand.statistics.permutation import PermutationTest

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from evenhand.methods.service.compare import change_told
 from evenhand.methods.service.findings import with_decisions
-from evenhand.methods.service.report import SERVICE_CAVEATS, service_evidence, service_section, service_verdict
+from evenhand.methods.service.graders import Trust
+from evenhand.methods.service.page import SERVICE_CAVEATS, service_evidence, service_section, service_verdict
+from evenhand.methods.service.verdict import NAMES as SUBJECT
+from evenhand.methods.service.verdict import verdict
 from evenhand.records import LABELS, Finding, Grade, HypothesisTest, Interval, Item, Message, Response
 from evenhand.report import Evidence, Page, Section, render
 from evenhand.wording import ORGANISM_NOTICE
@@ -288,6 +293,24 @@ def _contrasts(add: Any, y: np.ndarray, config: str, outcome: str, loaded: np.nd
         add("flip_rate", outcome, config, group, difference, reference="white", extra={"f_plus": 0.2, "f_minus": 0.05})
 
 
+def stored_verdicts(
+    findings: Sequence[Finding],
+    *,
+    calibrated: bool,
+    how: str = "not checked against human labels",
+    subject: str = SUBJECT,
+) -> list[dict[str, Any]]:
+    """The verdicts of every configuration as findings.json holds them."""
+    configs = list(dict.fromkeys(f.config for f in findings if f.audit == "service")) or [""]
+    trust = Trust(calibrated, how)
+    stored = []
+    for config in configs:
+        found = verdict(findings, config, trust, several=len(configs) > 1, subject=subject)
+        change = change_told(findings, config, trust, subject)
+        stored.append(asdict(replace(found, also=(*found.also, change) if change else found.also)))
+    return stored
+
+
 def make_page(run: Run, *, calibrated: bool = True, **changes: Any) -> Page:
     """The page of a run, with everything that a page can hold."""
     page = Page(
@@ -297,8 +320,8 @@ def make_page(run: Run, *, calibrated: bool = True, **changes: Any) -> Page:
         verdicts=(
             service_verdict(
                 run.findings,
+                stored_verdicts(run.findings, calibrated=calibrated, how="grammar"),
                 calibrated=calibrated,
-                how="grammar",
                 run="runs/example",
                 calibrate_command="evenhand audit --only service --labels labels.csv",
             ),

@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from evenhand.methods.service.findings import Maker
-from evenhand.methods.service.report.index import Index
-from evenhand.methods.service.report.tables import trade_off
+from evenhand.methods.service.page_figures import trade_off
+from evenhand.methods.service.page_index import Index
 from evenhand.methods.service.statistics.contrasts import contrast_family
 from evenhand.methods.service.table import COLLAPSES, ServiceTable, find_units
 from evenhand.methods.service.tradeoff import NO_UNSAFE_LABEL, Point, tradeoff_findings

@@ -14,7 +14,7 @@ METHOD = Method(
     labels=LABELS,
     sample="evenhand.methods.service.calibration:write_sample",
     settings="evenhand.methods.service.config:ServiceSettings",
-    section="evenhand.methods.service.report.build:service_part",
+    section="evenhand.methods.service.page:service_part",
     datasets=(
         Entry(
             "llama2-qos",

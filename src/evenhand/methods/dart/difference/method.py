@@ -23,7 +23,7 @@ METHOD = Method(
     settings="evenhand.methods.dart.difference.config:DifferenceSettings",
     shown=("config", "form", "case", "gold", "tolerant", "strict", "option", "reason", "text"),
     filters={"group": "benchmark"},
-    section="evenhand.methods.dart.difference.report.build:difference_part",
+    section="evenhand.methods.dart.difference.page:difference_part",
     sets={
         "difference-sets": (
             Entry("shipped", f"{_CASES}:shipped", "768 questions about made-up groups, shipped"),

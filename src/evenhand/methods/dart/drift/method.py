@@ -12,7 +12,7 @@ METHOD = Method(
     rows="pairs",
     shown=("case", "group", "drift", "severity", "category", "delta", "baseline_view", "candidate_view"),
     filters={"config": "case"},
-    section="evenhand.methods.dart.drift.report.build:drift_part",
+    section="evenhand.methods.dart.drift.page:drift_part",
     classifiers=(
         Entry(
             "harm-lexicon",

@@ -18,7 +18,7 @@ METHOD = Method(
     paper="dart",
     rows="evenhand.methods.dart.repair.method:rows",
     shown=("config", "case", "drift", "severity", "category", "delta", "baseline_view", "candidate_view"),
-    section="evenhand.methods.dart.repair.report.build:dart_part",
+    section="evenhand.methods.dart.repair.page:dart_part",
     commands="evenhand.methods.dart.repair.commands:add_commands",
     order=90,
 )

@@ -82,7 +82,7 @@ def sweep(
 ) -> None:
     """Rows, domains, ICC and DS over a grid of thresholds, from what a build has stored; no model is asked."""
     from evenhand.config import checked
-    from evenhand.methods.pluralism.corpus.report.sweep import write_sweep_page
+    from evenhand.methods.pluralism.corpus.page import write_sweep_page
     from evenhand.methods.pluralism.corpus.sweep import run_sweep, sweep_frame, write_sweep
     from evenhand.wording import count, number
 

@@ -22,7 +22,7 @@ METHOD = Method(
     rows="evenhand.methods.pluralism.rating.method:rows",
     settings="evenhand.methods.pluralism.rating.config:PluralismSettings",
     shown=("config", "rater_id", "item_id", "paraphrase", "order", "status", "label", "value", "text"),
-    section="evenhand.methods.pluralism.rating.report.build:pluralism_part",
+    section="evenhand.methods.pluralism.rating.page:pluralism_part",
     sets={
         "rating-sets": (
             Entry("shipped", f"{_DATA}.rating_items:shipped_items", "140 placeholder texts in 14 domains (organisms)"),

@@ -218,7 +218,7 @@ def _findings(maker: Maker, config: AuditConfig, steps: Sequence[Step]) -> tuple
             found += bias_findings(maker, cut, steps, base)
         for family in dict.fromkeys(step.family for step in steps):
             found += spread_findings(maker, cut, steps, family)
-    return with_decisions(hold_family(found), config.tau), parts
+    return with_decisions(hold_family(found), config.of(RewardSettings).tau), parts
 
 
 def _base(config: AuditConfig, steps: Sequence[Step]) -> str:

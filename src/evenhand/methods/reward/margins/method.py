@@ -23,7 +23,7 @@ METHOD = Method(
     settings="evenhand.methods.reward.margins.config:RewardSettings",
     shown=("policy", "stage", "group", "class", "m_ref", "m_pi", "net", "context", "harmful"),
     filters={"config": "policy"},
-    section="evenhand.methods.reward.margins.report.build:reward_part",
+    section="evenhand.methods.reward.margins.page:reward_part",
     datasets=(
         Entry(
             "winoqueer", f"{_DATA}.winoqueer:WinoQueer", "WinoQueer: 45,540 pairs about queer identities (texts folded)"

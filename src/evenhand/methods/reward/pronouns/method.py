@@ -23,7 +23,7 @@ METHOD = Method(
     settings="evenhand.methods.reward.pronouns.config:AffirmationSettings",
     shown=("config", "declared", "verdict", "pronoun", "text"),
     filters={"group": "declared"},
-    section="evenhand.methods.reward.pronouns.report.build:affirmation_part",
+    section="evenhand.methods.reward.pronouns.page:affirmation_part",
     datasets=(
         Entry("tango", f"{_DATA}.tango:Tango", "TANGO: 2,880 misgendering prompts, six pronoun families"),
         Entry(

@@ -11,7 +11,7 @@ METHOD = Method(
     paper="tsdi",
     rows="tokens",
     shown=("position", "among", "direction", "rank", "token", "opener", "bias", "standard_error"),
-    section="evenhand.methods.tsdi.estimate.report.build:tsdi_part",
+    section="evenhand.methods.tsdi.estimate.page:tsdi_part",
     commands="evenhand.methods.tsdi.estimate.commands:add_commands",
     order=100,
 )

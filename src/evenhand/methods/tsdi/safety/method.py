@@ -13,7 +13,7 @@ METHOD = Method(
     paper="tsdi",
     audit="evenhand.methods.tsdi.safety.audit:SafetyAudit",
     settings="evenhand.methods.tsdi.safety.config:SafetySettings",
-    section="evenhand.methods.tsdi.safety.report.build:safety_part",
+    section="evenhand.methods.tsdi.safety.page:safety_part",
     sets={
         "safety-sets": (
             Entry("shipped", f"{_SETS}:shipped", "shipped: placeholder requests for the organisms"),

@@ -9,7 +9,7 @@ METHOD = Method(
     title="TSDI sweep",
     summary="TSDI over its settings: fronts, recommendation, checkpoints",
     paper="tsdi",
-    section="evenhand.methods.tsdi.sweep.report.sweep:sweep_part",
+    section="evenhand.methods.tsdi.sweep.page:sweep_part",
     commands="evenhand.methods.tsdi.sweep.commands:add_commands",
     order=110,
 )

@@ -1,1 +1,0 @@
-"""The difference audit's part of the report."""

@@ -1,1 +1,0 @@
-"""The drift audit's part of the report."""

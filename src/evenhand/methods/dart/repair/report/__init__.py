@@ -1,1 +1,0 @@
-"""A DART repair's part of the report."""

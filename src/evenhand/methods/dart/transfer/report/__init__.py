@@ -1,1 +1,0 @@
-"""The transfer audit's part of the report."""

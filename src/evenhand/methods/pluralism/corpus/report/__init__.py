@@ -1,1 +1,0 @@
-"""Page section of the prompt-set builder."""

@@ -1,1 +1,0 @@
-"""The pluralism audit's part of the report."""

@@ -1,0 +1,206 @@
+"""The reward audit's part of the page: verdict, section, and the pairs behind its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from evenhand.methods.reward.margins.page_figures import Key, behind, distribution_plot, fate_bars, stage_plot
+from evenhand.methods.reward.margins.page_rows import PairRows, Step
+from evenhand.methods.reward.margins.page_tables import bias_table, reading_tables, shift_table
+from evenhand.methods.reward.margins.statistics.reward import FATES
+from evenhand.records import Finding
+from evenhand.report.blocks import Block, Panel, Panels, Paragraph
+from evenhand.report.build import Part
+from evenhand.report.evidence import Evidence, EvidenceRow, Facet
+from evenhand.report.finding_table import range_text
+from evenhand.report.marks import glance_row
+from evenhand.report.page import Glance, KeyNumber, Verdict
+from evenhand.report.sections import by_gravity, evidence_of, folded, method_part, present, stored_verdict
+from evenhand.runs.load import LoadedRun
+from evenhand.runs.tables import read_table
+from evenhand.wording import group_label, nats, p_value, percent
+
+LEDE = (
+    "Preference tuning leaves a trace: how much likelier each stage made a harmful sentence about a group, compared with the "
+    "same sentence about a comparison group. Zero is indifference."
+)
+_STAGE = {"sft": "SFT", "dpo": "DPO", "sft-dpo": "DPO after SFT", "": "tuning"}
+
+
+def reward_part(loaded: LoadedRun) -> Part:
+    """Verdict, section, methods and the pairs behind them."""
+    pairs, texts, readings = (read_table(loaded.run.table("reward", name)) for name in ("pairs", "texts", "readings"))
+    rows = PairRows(pairs)
+    findings = {f.id: f for f in loaded.findings}
+    return method_part(
+        loaded,
+        section_id="reward",
+        title="Implicit reward",
+        lede=LEDE,
+        blocks=_blocks(loaded.result["facts"], rows, list(findings.values()), texts, readings),
+        verdicts=[_verdict(loaded, findings, rows)],
+        evidence=_evidence(loaded, rows, texts),
+    )
+
+
+def _blocks(
+    facts: Mapping[str, Any], rows: PairRows, findings: list[Finding], texts: pl.DataFrame, readings: pl.DataFrame
+) -> list[Block]:
+    shifts = _shifts(findings)
+
+    def shift(step: Step, pair_set: str, group: str) -> Finding | None:
+        key = (step.policy, step.reference, step.stage, step.ratio, pair_set, group)
+        return shifts.get(("net_shift", *key)) or shifts.get(("margin_shift", *key))
+
+    named = [n for n in facts["named"] if n["group"] and not n["total"]]
+    found: dict[Key, bool] = {
+        (step, n["pair_set"], n["group"]): n["found"]
+        for step in rows.steps
+        for n in named
+        if (n["family"], n["policy"], n["stage"]) == (step.family, step.policy, step.stage)
+    }
+    blocks: list[Block] = []
+    for number, family in enumerate(rows.families):
+        summaries = {
+            n["group"]: f"{n['fate']} by {_STAGE[n['stage']]}"
+            for n in named
+            if n["family"] == family and n["found"] and n["stage"]
+        }
+        blocks += present(stage_plot(rows, family, shift, found, summaries, f"reward-stages-{number}"))
+    blocks += _only(facts["only_found_in"])
+    panels = []
+    for number, step in enumerate(rows.steps):
+        if not step.is_total:
+            figures = present(
+                distribution_plot(rows, step, found, f"reward-spread-{number}"),
+                fate_bars(rows, step, f"reward-fates-{number}"),
+            )
+            panels.append(Panel(step.title, tuple(figures)))
+    if panels:
+        blocks.append(Panels(id="reward-steps", title="Stage by stage", panels=tuple(panels), opened=len(panels) - 1))
+    blocks += present(shift_table(rows, findings, facts["named"], "reward-shifts"))
+    blocks += folded("WinoQueer's metric, model by model", bias_table(findings, "reward-bias"))
+    return [*blocks, *reading_tables(readings, texts, rows.steps, "reward-readings")]
+
+
+def _shifts(findings: list[Finding]) -> dict[tuple[str | None, ...], Finding]:
+    return {
+        (
+            f.estimand,
+            f.config,
+            f.reference,
+            f.slice.get("stage"),
+            f.slice.get("ratio"),
+            f.slice.get("pair_set"),
+            f.group,
+        ): f
+        for f in findings
+        if f.estimand in ("net_shift", "margin_shift")
+        and f.slice.get("scope") == "sentence"
+        and "subset" not in f.slice
+    }
+
+
+def _only(groups: Sequence[str]) -> list[Block]:
+    if not groups:
+        return []
+    who = ", ".join(group_label(group) for group in groups)
+    text = "Found only by the gender-diverse pairs, with nothing found about women at the same stage: harm about"
+    return [Paragraph(text=f"{text} {who}.")]
+
+
+def _verdict(loaded: LoadedRun, findings: Mapping[str, Finding], rows: PairRows) -> Verdict:
+    """The gravest verdict of all families, the others in a sentence each."""
+    verdicts, facts = by_gravity(loaded), loaded.result["facts"]
+    named = [n for n in facts["named"] if not n["total"] and n["group"] is not None]
+    worse = [n for n in named if n["found"] and n["fate"] in ("introduced", "amplified")]
+    shown = next((n for n in worse if n["group"] == verdicts[0]["group"]), None)
+    return stored_verdict(
+        verdicts,
+        "Implicit reward",
+        numbers=_numbers(findings[shown["finding"]]) if shown else (),
+        glance=_glance(rows, findings, named, shown),
+        actions=[(rec["text"], "") for rec in facts["recommendations"][:2]],
+    )
+
+
+def _numbers(f: Finding) -> tuple[KeyNumber, ...]:
+    interval = f"nats, {f.interval.level:.0%}: {range_text(f)}" if f.interval else "nats"
+    size = f"Holm, {f.test.family_size} comparisons" if f.test and f.test.family_size else ""
+    return (
+        KeyNumber(nats(f.estimate), "Added to the margin", interval),
+        KeyNumber(p_value(f.test.p_holm if f.test else None), "Adjusted p", size),
+        KeyNumber(str(f.clusters.get("predicate", "")), "Predicates", f"{f.n} pairs"),
+    )
+
+
+def _glance(
+    rows: PairRows, findings: Mapping[str, Finding], named: Sequence[Mapping[str, Any]], shown: Mapping[str, Any] | None
+) -> Glance | None:
+    """Share of pairs whose harmful text the shown (else the last) stage favoured, by group."""
+    steps = [step for step in rows.steps if not step.is_total]
+    if not steps:
+        return None
+    step = next((s for s in steps if shown and (s.family, s.stage) == (shown["family"], shown["stage"])), steps[-1])
+    strong = {n["group"] for n in named if n["found"] and (n["family"], n["stage"]) == (step.family, step.stage)}
+    rates = [f for f in findings.values() if f.estimand == "selection_rate" and f.group is not None and _is(f, step)]
+    rates = sorted((f for f in rates if f.estimate is not None), key=lambda f: -(f.estimate or 0))
+    bars = [
+        glance_row(
+            f,
+            group_label(f.group),
+            f"{group_label(f.group)}: harmful text favoured in {percent(f.estimate, 0)} of {f.n} pairs, 50% is indifference",
+            strong=f.group in strong,
+            evidence=behind(step, str(f.group)),
+        )
+        for f in rates
+    ]
+    return Glance(f"Harmful text favoured, {step.title}", tuple(bars))
+
+
+def _is(f: Finding, step: Step) -> bool:
+    part = (f.slice.get("family", ""), f.slice.get("stage"), f.slice.get("ratio"), f.slice.get("scope"))
+    models = (f.config, f.reference) == (step.policy, step.reference)
+    return models and part == (step.family, step.stage, step.ratio, "sentence")
+
+
+def _evidence(loaded: LoadedRun, rows: PairRows, texts: pl.DataFrame) -> Evidence:
+    """One row a (comparison, pair) of the shown scope. Every text stays closed until it is opened: one member is harmful.
+
+    ``texts`` has the columns pair_id, context, harmful, comparison.
+    """
+    text = {row["pair_id"]: row for row in texts.iter_rows(named=True)}
+    title = {(s.family, s.stage, s.policy, s.reference): s.title for s in rows.steps}
+    pairs = []
+    for row in rows.harm.iter_rows(named=True):
+        pair = text[row["pair_id"]]
+        step = title[row["family"], row["stage"], row["policy"], row["reference"]]
+        shift = row["m_pi"] - row["m_ref"]
+        pairs.append(
+            EvidenceRow(
+                id=row["pair_id"],
+                facets={
+                    "audit": "reward",
+                    "step": step,
+                    "about": row["group"],
+                    "theme": row["theme"],
+                    "fate": row["class"],
+                },
+                prompt=pair["context"],
+                text=f"{pair['harmful'].strip()}\n{pair['comparison'].strip()}\n\n"
+                f"margin before {nats(row['m_ref'])}, after {nats(row['m_pi'])}, changed by {nats(shift)} nats",
+                flags=(row["class"],),
+                fold="a harmful sentence, and the same about the comparison group",
+            )
+        )
+    groups = dict.fromkeys(row.facets["about"] for row in pairs)
+    facets = (
+        Facet("step", "Stage", {}, strata=True),
+        Facet("about", "About", {group: group_label(group) for group in groups}, strata=True),
+        Facet("theme", "Theme", {}),
+        Facet("fate", "What became of it", {word: word for word in FATES}, strata=True),
+    )
+    return evidence_of(loaded, "reward", "Implicit reward", facets, pairs)

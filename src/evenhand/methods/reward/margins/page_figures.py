@@ -1,0 +1,184 @@
+"""Figures of the reward audit: margins by stage, distributions of reward margins, fates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from evenhand.methods.reward.margins.page_rows import STAGE_ORDER, STAGE_TITLES, PairRows, Step
+from evenhand.methods.reward.margins.statistics.reward import FATES
+from evenhand.records import Finding
+from evenhand.report.blocks import Filter
+from evenhand.report.finding_table import NATS, SHARE, FindingColumns, finding_table, range_text, value, words
+from evenhand.report.scales import ends, nice_scale
+from evenhand.report.sections import mark_filter
+from evenhand.report.stage_blocks import Distribution, Segment, Spread, Stack, Stacks, StageLine, StagePlot, StagePoint
+from evenhand.wording import count, group_label, nats, percent
+
+Key = tuple[Step, str, str]
+Shift = Callable[[Step, str, str], Finding | None]
+"""The finding of the mean net (else mean) shift of a comparison, a pair set and a group."""
+
+
+def behind(step: Step | None = None, group: str = "", fate: str = "") -> Filter:
+    """The pairs behind a mark."""
+    return mark_filter("reward", step=step.title if step else "", about=group, fate=fate)
+
+
+class Level(NamedTuple):
+    """The mean margin of one model about one group, and the change from the stage before."""
+
+    group: str
+    model: str
+    margin: float
+    change: Finding | None
+
+
+def stage_plot(
+    rows: PairRows, family: str, shift: Shift, found: Mapping[Key, bool], summaries: Mapping[str, str], block_id: str
+) -> StagePlot | None:
+    """One line a group over the stages of a family: the mean likelihood margin of each model."""
+    steps = [step for step in rows.steps if step.family == family and not step.is_total]
+    steps = [step for step in steps if step.stage in STAGE_ORDER[1:]]
+    if not steps:
+        return None
+    stages = ["base", *(step.stage for step in steps)]
+    lines: list[StageLine] = []
+    levels: list[Level] = []
+    for pair_set, group in rows.groups:
+        name = group_label(group)
+        start = rows.level(steps[0], pair_set, group, "m_ref") if steps[0].stage != "sft-dpo" else None
+        marks = []
+        if start is not None:
+            marks.append(StagePoint(0, start, f"{name}, base: {nats(start)} nats", evidence=behind(None, group)))
+            levels.append(Level(name, "base", start, None))
+        for place, step in enumerate(steps, start=1):
+            margin = rows.level(step, pair_set, group, "m_pi")
+            if margin is None:
+                continue
+            f = shift(step, pair_set, group)
+            low, high = ends(f)
+            before = margin - f.estimate if f and f.estimate is not None else margin
+            change = f", changed by {nats(f.estimate)} ({range_text(f)})" if f and f.estimate is not None else ""
+            marks.append(
+                StagePoint(
+                    place,
+                    margin,
+                    f"{name}, {STAGE_TITLES[step.stage]}: {nats(margin)} nats{change}",
+                    low=before + low if low is not None else None,
+                    high=before + high if high is not None else None,
+                    after=stages.index("sft") if step.stage == "sft-dpo" and "sft" in stages else 0,
+                    strong=found.get((step, pair_set, group), False),
+                    evidence=behind(step, group),
+                )
+            )
+            levels.append(Level(name, STAGE_TITLES[step.stage], margin, f))
+        lines.append(StageLine(name, tuple(marks), summaries.get(group, "")))
+    where = f", {family}" if family else ""
+    change_of = FindingColumns[Level](lambda row: row.change, "no stage before it")
+    return StagePlot(
+        id=block_id,
+        title=f"From base to the aligned model{where}",
+        caption="How much likelier each model finds the harmful text than the same text about the comparison group, in nats, "
+        "averaged over predicates. Above zero the harmful text is likelier. A filled mark is a change that was found; the bar "
+        "at a mark is the 95 % interval of the change from the stage before. The other groups are in grey behind.",
+        stages=tuple(STAGE_TITLES[stage] for stage in stages),
+        y=nice_scale([v for line in lines for p in line.points for v in (p.value, p.low, p.high)], target=4, least=0.5),
+        y_title="mean margin, nats",
+        lines=tuple(lines),
+        data=finding_table(
+            levels,
+            (
+                words("about", lambda row: row.group),
+                words("model", lambda row: row.model),
+                value("mean margin, nats", lambda row: row.margin, NATS),
+                change_of.estimate("changed by"),
+                change_of.interval(),
+            ),
+            block_id=f"{block_id}-data",
+        ),
+    )
+
+
+_QUANTILES = {"5 %": 0.05, "25 %": 0.25, "median": 0.5, "75 %": 0.75, "95 %": 0.95}
+
+
+def distribution_plot(rows: PairRows, step: Step, found: Mapping[Key, bool], block_id: str) -> Distribution | None:
+    """How the reward margins of a comparison's pairs are spread, by group."""
+    spreads: list[Spread] = []
+    table: list[tuple[str, float, dict[str, float]]] = []
+    for pair_set, group, part in rows.panels(step):
+        shifts = (part["m_pi"] - part["m_ref"]).to_numpy()
+        q = tuple(float(x) for x in np.quantile(shifts, tuple(_QUANTILES.values())))
+        share = float((shifts > 0).mean() + 0.5 * (shifts == 0).mean())
+        text = f"median {nats(q[2])}, {percent(share, 0)} of {count(part.height)} above 0"
+        label = f"{group_label(group)}: {text}; middle half {NATS.range(q[1], q[3])}"
+        strong = found.get((step, pair_set, group), False)
+        spreads.append(Spread(group_label(group), q, text, label, strong, behind(step, group)))  # type: ignore[arg-type]
+        table.append((group_label(group), share, dict(zip(_QUANTILES, q, strict=True))))
+    if not spreads:
+        return None
+    return Distribution(
+        id=block_id,
+        title=f"Reward margins, {step.title}",
+        caption="One value a pair: what the stage added to the margin (reward margin divided by beta), in nats. "
+        "The line spans 5 to 95 % of the pairs, the box holds the middle half, the bar is the median.",
+        scale=nice_scale([end for spread in spreads for end in (spread.quantiles[0], spread.quantiles[4])], least=0.5),
+        rows=tuple(spreads),
+        row_head="about",
+        text_head="pairs",
+        less="favoured the comparison",
+        more="favoured the harmful text",
+        data=finding_table(
+            table,
+            (
+                words("about", lambda row: row[0]),
+                *(value(name, lambda row, name=name: row[2][name], NATS) for name in _QUANTILES),  # type: ignore[misc]
+                value("share above 0", lambda row: row[1], SHARE),
+            ),
+            block_id=f"{block_id}-data",
+        ),
+    )
+
+
+def fate_bars(rows: PairRows, step: Step, block_id: str) -> Stacks | None:
+    """What became of each pair under one comparison."""
+    stacks: list[Stack] = []
+    table: list[tuple[str, dict[str, float]]] = []
+    for pair_set, group, part in rows.panels(step):
+        shares, name = rows.fates(step, pair_set, group), group_label(group)
+        worse = shares["amplified"] + shares["introduced"]
+        label = ", ".join(f"{word} {percent(share, 0)}" for word, share in shares.items() if share)
+        segments = tuple(
+            Segment(shares[word], tone, f"{word}: {percent(shares[word])}") for tone, word in enumerate(_ORDER, start=1)
+        )
+        text = f"{percent(worse, 0)} of {count(part.height)} made worse"
+        stacks.append(Stack(name, segments, text, f"{name}: {label}", behind(step, group)))
+        table.append((name, shares))
+    if not stacks:
+        return None
+    return Stacks(
+        id=block_id,
+        title=f"What became of each pair, {step.title}",
+        caption="Introduced: there was no harm before and there is now. Amplified, preserved, attenuated, reversed: there was "
+        "harm, and the stage increased it, left it, reduced it, or turned it round. Cut-off: tau, the smallest change that "
+        "counts.",
+        legend=_ORDER,
+        rows=tuple(stacks),
+        row_head="about",
+        text_head="introduced or amplified",
+        data=finding_table(
+            table,
+            (
+                words("about", lambda row: row[0]),
+                *(value(word, lambda row, word=word: row[1][word], SHARE) for word in _ORDER),  # type: ignore[misc]
+            ),
+            block_id=f"{block_id}-data",
+        ),
+    )
+
+
+_ORDER = ("introduced", "amplified", "preserved", "attenuated", "reversed", "none")
+assert set(_ORDER) == set(FATES)

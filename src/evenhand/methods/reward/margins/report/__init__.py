@@ -1,1 +1,0 @@
-"""The reward audit's part of the report."""

@@ -1,1 +1,0 @@
-"""The affirmation audit's part of the report."""

@@ -1,0 +1,231 @@
+"""Tables of the service audit: rates, stems, changes between configurations, and every finding that no figure shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from evenhand.methods.service.compare import CHANGE, GAP_CHANGE
+from evenhand.methods.service.page_index import OUTCOMES, Index, behind, extra
+from evenhand.records import Finding
+from evenhand.report.blocks import Block, Cell, Details, Table
+from evenhand.report.finding_table import (
+    COUNT,
+    FINDING,
+    RATIO,
+    SHARE,
+    FindingColumns,
+    Shown,
+    cells,
+    finding_table,
+    value_cell,
+    words,
+)
+from evenhand.wording import DASH, count, defined, group_label, percent
+
+_TITLES = {
+    "between_group_sd": "Spread: standard deviation between groups",
+    "common_minus_rare": "Common names minus rare names",
+    "flip_rate": "Counterfactual flips",
+    "gap": "Spread: largest minus smallest rate",
+    "grader_sensitivity": "Grader: sensitivity",
+    "grader_specificity": "Grader: specificity",
+    "leave_one_name_out": "Difference without the most influential name",
+    "missing_rate": "Missing or failed responses",
+    "omnibus": "All groups at once",
+    "grader_kappa": "Grader: agreement with the first grader",
+    "men_minus_women": "Names of men minus names of women",
+    "pareto": "Trade-off: configurations on the Pareto front",
+    "price_disparity": "Price of safety: dearest minus cheapest group",
+    "price_of_safety": "Price of safety",
+    "rank_correlation": "Trade-off: correlation of over-refusal and safety",
+    "rate": "Rates with the grader's error taken out",
+    "risk_difference": "Differences of parts of the data",
+    "risk_ratio": "Ratio of rates",
+    "share_over_threshold": "Groups over the service threshold",
+    "toxicity": "Toxicity of all outputs (a control, never a label)",
+    "stability": "Stability over repetitions",
+    "words": "Words per response, served stems only",
+    "worst_best_ratio": "Spread: worst rate over best",
+}
+
+_UNIT_NAMES = {"difference of probabilities": "difference of probabilities, in percentage points"}
+
+
+class Change(NamedTuple):
+    """What changed for one group from one configuration to the next."""
+
+    f: Finding
+    gap: Finding | None
+
+
+def change_table(index: Index, groups: list[str], block_id: str) -> Table | None:
+    """Change of the declined rate and of each difference to the reference, one row a group and pair of configurations."""
+    changes, gaps = index.all(CHANGE), index.all(GAP_CHANGE)
+    index.show(*changes, *gaps)
+    gap_of = {(f.config, f.group): f for f in gaps}
+    group_order = {group: at for at, group in enumerate(groups)}
+    steps = list(dict.fromkeys((f.slice["from"], f.slice["to"]) for f in changes))
+
+    def place(f: Finding) -> tuple[int, int]:
+        return steps.index((f.slice["from"], f.slice["to"])), group_order.get(f.group or "", len(group_order))
+
+    rows = [Change(f, gap_of.get((f.config, f.group))) for f in sorted(changes, key=place)]
+    own = FindingColumns[Change](lambda row: row.f)
+    gap = FindingColumns[Change](lambda row: row.gap, "the reference group")
+    step: Shown[Change] = words("Configurations", lambda row: f"{row.f.slice['from']} to {row.f.slice['to']}")
+    single = f": {steps[0][0]} to {steps[0][1]}" if len(steps) == 1 else ""
+    return finding_table(
+        rows,
+        (
+            words("Group", lambda row: group_label(row.f.group)),
+            *((step,) if len(steps) > 1 else ()),
+            own.field("Before", "rate_from", SHARE, note="share declined"),
+            own.field("After", "rate_to", SHARE, note="share declined"),
+            own.estimate("Change", note="percentage points"),
+            own.interval("Interval", note="95 %, for new names and stems"),
+            own.p("Holm", note="signs of names flipped, adjusted over groups"),
+            gap.estimate(
+                f"Change against {group_label(index.reference())}", note="change of the difference, percentage points"
+            ),
+            gap.interval("Interval of that", note="95 %, for new names and stems"),
+            gap.p("Holm of that", note="changes permuted over names, adjusted over groups"),
+        ),
+        block_id=block_id,
+        title=f"What changed between configurations{single}",
+        caption="Harmless prompts declined, on the names and stems that both configurations answered, paired by name "
+        "and stem. As graded: these changes are not corrected for the grader's error.",
+        sortable=True,
+    )
+
+
+def stem_table(
+    index: Index, outcome: str, block_id: str, stems: Mapping[str, str], classes: Mapping[str, str]
+) -> Table | None:
+    """Rate of each stem over all names, one column a configuration."""
+    rates: dict[str, dict[str, Finding]] = {}
+    for config in index.configs:
+        for stem, f in index.sliced("stem_rate", outcome, config, "stem"):
+            if not f.group:
+                rates.setdefault(stem, {})[config] = f
+                index.show(f)
+    if not rates:
+        return None
+    used = [c for c in index.configs if any(c in by_config for by_config in rates.values())]
+    verb = OUTCOMES.get(outcome, (outcome, outcome))[0]
+    leading = index.leading(outcome) if index.leading(outcome) in used else used[0]
+
+    def height(stem: str) -> float:
+        f = rates[stem].get(leading)
+        return f.estimate if f is not None and f.estimate is not None else -1.0
+
+    def about(stem: str, given: Mapping[str, str], *keys: str) -> str:
+        return str(given.get(stem) or extra(next(iter(rates[stem].values())), *keys) or "")
+
+    def rate(config: str) -> Shown[str]:
+        def cell(stem: str) -> Cell:
+            f = rates[stem].get(config)
+            if f is None or f.estimate is None or not defined(f.estimate):
+                return Cell(DASH, reason=(f.reason if f else "") or "not run in this configuration")
+            return Cell(
+                percent(f.estimate),
+                sort=f.estimate,
+                evidence=behind(config, stem=stem, outcome=outcome),
+                label=f"Stem {stem}, {config}: {verb} {percent(f.estimate)} of {count(f.n)}",
+                bar=min(1.0, max(0.0, f.estimate)),
+            )
+
+        return cells(f"{verb.capitalize()}: {config}" if len(used) > 1 else verb.capitalize(), cell, numeric=True)
+
+    return finding_table(
+        sorted(rates, key=lambda stem: (-height(stem), stem)),
+        (
+            cells("Stem", lambda stem: Cell(f"{stem} {about(stem, stems, 'text', 'stem_text')}".strip(), sort=stem)),
+            words(
+                "Class",
+                lambda stem: about(stem, classes, "class", "stem_class").replace("_", " "),
+                note="neutral, stereotype probe, or loaded",
+            ),
+            *(rate(config) for config in used),
+        ),
+        block_id=block_id,
+        title=f"Each stem: how often it was {verb}",
+        caption="Over all names. A stem that is declined whatever the name says something about the stem, not about "
+        "a group. Choose a rate to read the responses behind it.",
+        sortable=True,
+    )
+
+
+def rate_table(index: Index, config: str, groups: list[str], block_id: str) -> Table | None:
+    """Group rates of every outcome with their within-sample intervals."""
+    rates = {o: index.plain("rate", o, config) for o in index.outcomes("rate")}
+    rates = {outcome: by_group for outcome, by_group in rates.items() if by_group}
+    if not rates:
+        return None
+    index.show(*(by_group.get(group) for by_group in rates.values() for group in groups))
+
+    def column(outcome: str) -> Shown[str]:
+        title = OUTCOMES[outcome][1].split(":")[0] if outcome in OUTCOMES else outcome
+        return FindingColumns[str](lambda group: rates[outcome].get(group)).estimate(title, interval=True)
+
+    return finding_table(
+        groups,
+        (words("Group", group_label), *(column(outcome) for outcome in rates)),
+        block_id=block_id,
+        caption="Rates with Wilson intervals. These are within-sample: they ignore that responses share names and "
+        "stems, so they describe this sample and must not be compared with each other; the differences above carry "
+        "the test.",
+        sortable=True,
+    )
+
+
+def rest_tables(index: Index, block_id: str) -> list[Block]:
+    """Every finding that no figure has shown, one table an estimand: the page leaves no finding out."""
+    kinds: dict[str, list[Finding]] = {}
+    for f in index.rest:
+        kinds.setdefault(f.estimand, []).append(f)
+    tables = [
+        (_title(kind), every_finding(kinds[kind], f"{block_id}-{i}"))
+        for i, kind in enumerate(sorted(kinds, key=_title), start=1)
+    ]
+    return [Details(summary=title, blocks=(table,)) for title, table in tables if table is not None]
+
+
+def _title(estimand: str) -> str:
+    return _TITLES.get(estimand, estimand.replace("_", " ").capitalize())
+
+
+def every_finding(findings: list[Finding], block_id: str) -> Table | None:
+    """Findings of one estimand with all that they hold."""
+    keys = list(dict.fromkeys(k for f in findings for k, v in f.extra.items() if isinstance(v, str | int | float)))
+    units = ", ".join(dict.fromkeys(_UNIT_NAMES.get(f.unit, f.unit) for f in findings if f.unit))
+    group: Shown[Finding] = words("Group", lambda f: group_label(f.group))
+    part: Shown[Finding] = words("Part", lambda f: ", ".join(f"{k} {v}" for k, v in f.slice.items()))
+    return finding_table(
+        findings,
+        (
+            words("Configuration", lambda f: f.config),
+            words("Outcome", lambda f: f.outcome),
+            *((group,) if any(f.group is not None for f in findings) else ()),
+            *((part,) if any(f.slice for f in findings) else ()),
+            FINDING.estimate("Estimate"),
+            FINDING.interval("Interval"),
+            FINDING.p("p", "p"),
+            FINDING.size(),
+            words("Grader", lambda f: f.grader),
+            *(_extra(key) for key in keys),
+        ),
+        block_id=block_id,
+        caption=f"Unit: {units}." if units else "",
+        sortable=True,
+    )
+
+
+def _extra(key: str) -> Shown[Finding]:
+    def cell(f: Finding) -> Cell:
+        held = f.extra.get(key)
+        if isinstance(held, bool) or not isinstance(held, int | float):
+            return Cell("" if held is None else str(held))
+        return value_cell(held, COUNT if isinstance(held, int) else RATIO, f.reason)
+
+    return cells(key.replace("_", " "), cell, numeric=True)

@@ -1,1 +1,0 @@
-"""What the report says of TSDI: the estimated bias, and the sweep over its settings."""

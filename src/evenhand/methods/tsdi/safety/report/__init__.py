@@ -1,1 +1,0 @@
-"""The safety audit's part of the report."""
