@@ -112,8 +112,9 @@ def audit(
     >>> run.discard()
     """
     from evenhand.config import make_config
+    from evenhand.frames import checked_library, library_of
     from evenhand.results import load
-    from evenhand.results.frames import checked_library, input_file, library_of
+    from evenhand.results.inputs import input_file
     from evenhand.runs.runner import default_folder, run_audits
 
     given = {"labels": labels, "responses": responses, "data": data}
@@ -129,9 +130,8 @@ def audit(
     for kind, source in given.items():
         if source is not None:
             settings[kind] = Path(source) if isinstance(source, str | Path) else Path(f"{kind}.parquet")
-    for name, value in {"reference": reference_model, "reference_group": reference_group, "judge": judge}.items():
-        if value is not None:
-            settings[name] = value
+    named = {"reference": reference_model, "reference_group": reference_group, "judge": judge}
+    settings |= {name: value for name, value in named.items() if value is not None}
     if models:
         settings["models"] = models
     if methods:
@@ -206,7 +206,7 @@ def _new_folder(wanted: Path) -> Path:
 
 def _clear(folder: Path, is_new: bool) -> None:
     """Remove the inputs of a run that never started, and its folder if it was made for them."""
-    from evenhand.results.frames import INPUTS
+    from evenhand.results.inputs import INPUTS
 
     if (folder / "manifest.json").exists():
         return
@@ -219,7 +219,7 @@ def _clear(folder: Path, is_new: bool) -> None:
 
 def _about_frame(error: BadInput, folder: Path) -> BadInput:
     """The error with the frame named in place of the file that was written from it."""
-    from evenhand.results.frames import INPUTS
+    from evenhand.results.inputs import INPUTS
 
     if error.file is None or Path(error.file).parent != folder / INPUTS or error.row is None:
         return error

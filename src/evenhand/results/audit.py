@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from evenhand.frames import Library, in_library
 from evenhand.results import summary
 from evenhand.results.findings import ANY, Unset, findings_frame, rows_of, select_findings
-from evenhand.results.frames import Library, in_library
 from evenhand.runs.load import LoadedRun
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, overload
 import polars as pl
 
 from evenhand.errors import BadInput
+from evenhand.frames import Library, checked_library, in_library
 from evenhand.results import summary
 from evenhand.results.audit import AuditView
 from evenhand.results.findings import findings_frame
-from evenhand.results.frames import Library, checked_library, in_library
 from evenhand.runs.check import readable
 from evenhand.runs.load import load as load_audit
 from evenhand.runs.lock import hold

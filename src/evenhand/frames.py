@@ -1,4 +1,4 @@
-"""Frames of the caller's own library: which one it is, tables handed back in it, and frames taken as input."""
+"""Frames of the caller's own library (polars, pandas or pyarrow): which one it is, and tables handed back in it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,8 @@ import polars as pl
 
 from evenhand.errors import BadInput
 from evenhand.extras import installed
-from evenhand.runs.tables import write_table
 
 Library = Literal["polars", "pandas", "pyarrow"]
-INPUTS = "inputs"
-"""Folder of a run that holds the frames it was made from."""
 
 
 def library_of(*sources: Any) -> Library:
@@ -57,31 +54,6 @@ def polars_frame(frame: Any, what: str) -> pl.DataFrame:
         raise
     except Exception as error:  # whatever the frame library raises on mixed or duplicate columns
         raise BadInput(f"It cannot be read as a table: {error}", file=what) from error
-
-
-def input_file(frame: Any, folder: Path, kind: str, outcome: str | None) -> Path:
-    """Write a frame into the run folder as its input and return the path; an equal file is left as it is.
-
-    A yes/no outcome of labels (True or 1: declined) becomes the words ``refusal`` and ``answer``. Raises BadInput if ``frame``
-    is not a frame, and if the folder holds an input that differs.
-    """
-    rows = polars_frame(frame, f"the frame '{kind}'")
-    if kind == "labels" and outcome is not None and outcome in rows.columns:
-        # Missing values of every kind (None, NaN, NA) are None here, or a NaN, which differs from itself.
-        values = [None if value is None or value != value else value for value in rows[outcome].to_list()]
-        if {value for value in values if value is not None} <= {0, 1}:
-            words = [None if value is None else "refusal" if value else "answer" for value in values]
-            rows = rows.with_columns(pl.Series(outcome, words, dtype=pl.String))
-    path = folder / INPUTS / f"{kind}.parquet"
-    if not path.exists():
-        write_table(path, rows)
-    elif not pl.read_parquet(path).equals(rows):
-        raise BadInput(
-            f"The frame '{kind}' differs from the one that this run was started with.",
-            file=path,
-            do="Pass the same frame, or choose another out=.",
-        )
-    return path
 
 
 def _eager(frame: Any, what: str) -> nw.DataFrame[Any]:
