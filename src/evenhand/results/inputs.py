@@ -9,7 +9,7 @@ import polars as pl
 
 from evenhand.errors import BadInput
 from evenhand.frames import polars_frame
-from evenhand.runs.tables import write_table
+from evenhand.runs.tables import read_table, write_table
 
 INPUTS = "inputs"
 """Folder of a run that holds the frames it was made from."""
@@ -31,7 +31,7 @@ def input_file(frame: Any, folder: Path, kind: str, outcome: str | None) -> Path
     path = folder / INPUTS / f"{kind}.parquet"
     if not path.exists():
         write_table(path, rows)
-    elif not pl.read_parquet(path).equals(rows):
+    elif not read_table(path).equals(rows):
         raise BadInput(
             f"The frame '{kind}' differs from the one that this run was started with.",
             file=path,
