@@ -232,7 +232,12 @@ def test_all_audits_together() -> None:
 
 def test_it_works_inside_a_running_event_loop(fault_module: ModuleType) -> None:
     data = pl.DataFrame(
-        [{"group": g, "name": f"{g}{n}", "prompt": f"{g}{n} asks {s}"} for g in "ab" for n in range(3) for s in range(2)]
+        [
+            {"group": g, "name": f"{g}{n}", "prompt": f"{g}{n} asks {s}"}
+            for g in "ab"
+            for n in range(3)
+            for s in range(2)
+        ]
     )
     common = {"methods": ["service"], "report": False, "repetitions": 1, "draws": 100, "reference_group": "a"}
 

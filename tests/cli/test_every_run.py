@@ -237,9 +237,7 @@ def test_every_filter_of_show_gives_rows_or_a_sentence(runs: Callable[[str], Pat
 
 
 def test_an_audit_without_service_is_usable_from_python(tmp_path: Path) -> None:
-    run = evenhand.audit(
-        "organism/aligned", methods=["reward"], limit=8, draws=100, report=False, out=tmp_path / "run"
-    )
+    run = evenhand.audit("organism/aligned", methods=["reward"], limit=8, draws=100, report=False, out=tmp_path / "run")
     assert list(run) == ["reward"]
     frame = run["reward"].findings_frame()
     assert frame.height == run.findings.height == len(run["reward"].records) > 0

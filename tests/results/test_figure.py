@@ -40,7 +40,7 @@ def test_every_figure_of_every_section_is_a_whole_image(organism_run: RunResult)
 
 def test_values_are_drawn_where_the_axis_has_them(labels_run: Path) -> None:
     run = evenhand.load(labels_run)
-    figure = run.plot("service", "service-1-forest")
+    figure = run.plot("service", "service-1-difference")
     root = ElementTree.fromstring(figure.svg)
     ticks = {
         node.text: float(node.attrib["x"])
@@ -65,5 +65,5 @@ def test_a_figure_is_shown_and_saved(labels_run: Path, tmp_path: Path) -> None:
 
 
 def test_a_figure_that_is_not_there_is_answered_with_those_that_are(labels_run: Path) -> None:
-    with pytest.raises(BadInput, match=r"has no figure 'none'\. There are: service-1-heat, service-1-forest"):
+    with pytest.raises(BadInput, match=r"has no figure 'none'\. There are: service-1-heat, service-1-difference"):
         evenhand.load(labels_run).plot("service", "none")

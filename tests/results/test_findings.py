@@ -40,8 +40,11 @@ def test_the_rows_behind_a_number_are_those_that_it_was_computed_from(organism_r
 
 def test_texts_stand_beside_the_rows(organism_run: RunResult) -> None:
     assert "text" in organism_run["service"].rows_behind("omnibus", outcome="declined").columns
-    assert "harmful" in organism_run.rows("reward", "margin_shift", group="agender", outcome="sft").columns
-    assert "text" in organism_run["affirmation"].rows_behind("misgendering_rate", group="he").columns
+    assert "harmful" in organism_run.rows("reward", "margin_shift", group="nonbinary", outcome="sft").columns
+    assert (
+        "text"
+        in organism_run["affirmation"].rows_behind("misgendering_rate", group="he", config="organism/sft").columns
+    )
     blanks = organism_run["affirmation"].rows_behind("likelihood_accuracy", group="he", config="organism/aligned")
     assert set(blanks["status"]) == {"scored"}
 

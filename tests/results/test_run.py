@@ -36,7 +36,7 @@ class Tags(HTMLParser):
 @pytest.mark.parametrize("part", ["run", "audit", "figure"])
 def test_nothing_in_a_run_acts_in_a_notebook_or_a_terminal(labels_run: Path, part: str) -> None:
     run = evenhand.load(labels_run)
-    shown = {"run": run, "audit": run["service"], "figure": run.plot(figure="service-1-forest")}[part]
+    shown = {"run": run, "audit": run["service"], "figure": run.plot(figure="service-1-difference")}[part]
     page = shown._repr_html_()
     tags = Tags()
     tags.feed(page)

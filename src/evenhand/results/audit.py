@@ -128,9 +128,13 @@ class AuditView:
 
         Examples
         --------
-        >>> run = eh.audit(labels=labels, group="group", outcome="refused", reference_group="a")  # doctest: +SKIP
-        >>> run["service"].rows_behind("risk_difference", group="b").height  # doctest: +SKIP
-        72
+        >>> import evenhand as eh, polars as pl
+        >>> rows = [(g, f"{g}{n}", n % 3 < k) for g, k in (("a", 1), ("b", 2)) for n in range(9)]
+        >>> labels = pl.DataFrame(rows, schema=["group", "name", "refused"], orient="row")
+        >>> run = eh.audit(labels=labels, group="group", outcome="refused", reference_group="a", draws=200, report=False)
+        >>> run["service"].rows_behind("rate", group="b", outcome="declined").height
+        9
+        >>> run.discard()
         """
         filters = {"group": group, "reference": reference, "config": config, "outcome": outcome, "slice": slice}
         found = select_findings(self.loaded.findings, self.audit, estimand, id, filters)

@@ -38,9 +38,17 @@ class RunResult:
 
     Examples
     --------
-    >>> run = eh.audit("organism/aligned", methods=["service", "reward"])  # doctest: +SKIP
-    >>> list(run), run["service"].findings.height > 0  # doctest: +SKIP
-    (['service', 'reward'], True)
+    >>> import evenhand as eh, polars as pl
+    >>> rows = [(g, f"{g}{n}", n % 3 < k) for g, k in (("a", 1), ("b", 2)) for n in range(9)]
+    >>> labels = pl.DataFrame(rows, schema=["group", "name", "refused"], orient="row")
+    >>> run = eh.audit(labels=labels, group="group", clusters=["name"], outcome="refused", reference_group="a", draws=200)
+    >>> list(run), "reward" in run, len(run)
+    (['service'], False, 1)
+    >>> run.findings.columns[:5]
+    ['method', 'estimand', 'outcome', 'config', 'group']
+    >>> run.plot("service").save("service.svg").name
+    'service.svg'
+    >>> run.discard()
     """
 
     def __init__(self, run: Run, frames: Library = "polars") -> None:
@@ -242,7 +250,8 @@ def load(run: str | Path, audit: str | None = None, *, frames: str = "polars") -
 
     Returns
     -------
-    RunResult, or AuditView if ``audit`` is given
+    RunResult or AuditView
+        The latter if ``audit`` is given.
 
     Raises
     ------
