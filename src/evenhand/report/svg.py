@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
+from itertools import pairwise
 from unicodedata import east_asian_width
 
-from evenhand.report.blocks import Bars, Block, ForestPlot, ForestRow, HeatMap, TradeOff
+from evenhand.report.blocks import Bars, Block, ForestPlot, ForestRow, HeatCell, HeatMap, TradeOff
 from evenhand.report.plane_blocks import Grid, GridCell, Scatter
 from evenhand.report.scales import Scale
 from evenhand.report.stage_blocks import Distribution, Stacks, StagePlot
@@ -275,19 +276,19 @@ def _cells(canvas: _Canvas, block: HeatMap | Grid) -> None:
             canvas.text(x + wide * size / 2, canvas.y + 12, title, size=11, weight=600, anchor="middle")
             x += wide * size
         canvas.y += 18
-    folded = [_wrap(title, wide - 6, 11) for title in (*heads,)]
+    folded = [_wrap(title, wide - 6, 11) for title in heads]
     for place, lines in enumerate(folded):
-        for row, line in enumerate(lines):
-            canvas.text(
-                _LEFT + wide * (place + 0.5), canvas.y + 12 + 14 * row, line, size=11, fill=_SOFT, anchor="middle"
-            )
+        for depth, line in enumerate(lines):
+            across, down = _LEFT + wide * (place + 0.5), canvas.y + 12 + 14 * depth
+            canvas.text(across, down, line, size=11, fill=_SOFT, anchor="middle")
     canvas.text(_EDGE, canvas.y + 12, block.corner, size=11, fill=_SOFT)
     canvas.y += 8 + 14 * max((len(lines) for lines in folded), default=1)
     for row in block.rows:
         words = _wrap(" ".join(filter(None, (row.title, row.note))), _LEFT - _EDGE - 10, 13)
         height = max(30.0, 17.0 * len(words) + 10)
         canvas.lines(_EDGE, canvas.y + 19, words)
-        for place, cell in enumerate(row.cells):
+        cells: tuple[GridCell | HeatCell, ...] = row.cells
+        for place, cell in enumerate(cells):
             x = _LEFT + wide * place
             stroke = "none"
             if isinstance(cell, GridCell):
@@ -375,8 +376,8 @@ def _plane(canvas: _Canvas, block: Scatter | StagePlot | TradeOff, at: int, x: f
     if isinstance(block, TradeOff):
         for series in sorted(block.series, key=lambda one: one is block.series[at]):
             own = series is block.series[at]
-            for before, after in zip(series.points, series.points[1:], strict=False):
-                ends = right(before.x), down(before.y), right(after.x), down(after.y)
+            for start, end in pairwise(series.points):
+                ends = right(start.x), down(start.y), right(end.x), down(end.y)
                 canvas.line(*ends, _INK if own else _LINE, 2 if own else 1)
     else:
         canvas.line(x, y + _SIDE, x + _SIDE, y, _SOFT, 1, "3 3")

@@ -22,32 +22,32 @@ from evenhand.statistics.permutation import permutation_test as _permutation_tes
 from evenhand.statistics.resampling import DRAWS
 
 
-def _cells(frame: Any, group: str, outcome: str, units: Sequence[str]) -> tuple[Cells, list[str], pl.DataFrame]:
+def _cells(frame: Any, group: str, outcome: str, units: Sequence[str]) -> tuple[Cells, list[str]]:
     """Cells of a frame (names by stems) with the names of the group codes."""
     rows = polars_frame(frame, "the frame")
+    if isinstance(units, str) or not 1 <= len(units) <= 2:
+        raise BadInput("Give one or two columns of randomised units, for example units=['name', 'stem'].")
     for column in (group, outcome, *units):
         if column not in rows.columns:
             raise BadInput(f"The frame has no column '{column}'.", do=f"It has: {', '.join(rows.columns)}.")
-    if isinstance(units, str) or not 1 <= len(units) <= 2:
-        raise BadInput("Give one or two columns of randomised units, for example units=['name', 'stem'].")
     rows = rows.filter(pl.col(group).is_not_null() & pl.all_horizontal(pl.col(*units).is_not_null()))
     if rows.is_empty():
         raise BadInput("No row has a group and its units.")
-    groups = sorted(map(str, rows[group].unique().to_list()))
+    groups: list[str] = sorted(rows[group].cast(pl.String).unique().to_list())
     labels = rows.select(
         g=pl.col(group).cast(pl.String), u=pl.concat_str(pl.col(group, units[0]).cast(pl.String), separator="\x1f")
     )
     names = labels.unique("u", maintain_order=True)
     place = {name: code for code, name in enumerate(names["u"].to_list())}
-    stems = rows[units[1]].cast(pl.String).to_list() if len(units) == 2 else ["" for _ in range(rows.height)]
-    column = {stem: code for code, stem in enumerate(dict.fromkeys(stems))}
+    stems: list[str] = rows[units[1]].cast(pl.String).to_list() if len(units) == 2 else [""] * rows.height
+    stem_code = {stem: code for code, stem in enumerate(dict.fromkeys(stems))}
     cells = cells_from_rows(
         [place[name] for name in labels["u"].to_list()],
-        [column[stem] for stem in stems],
+        [stem_code[stem] for stem in stems],
         rows[outcome].cast(pl.Float64).to_numpy(),
         [groups.index(name) for name in names["g"].to_list()],
     )
-    return cells, groups, rows
+    return cells, groups
 
 
 def rates(frame: Any, *, group: str, outcome: str, units: Sequence[str], level: float = 0.95) -> Any:
@@ -81,7 +81,7 @@ def rates(frame: Any, *, group: str, outcome: str, units: Sequence[str], level: 
     >>> eh.service.rates(frame, group="group", outcome="refused", units=["name"])["rate"].to_list()
     [0.0, 0.5]
     """
-    cells, groups, _ = _cells(frame, group, outcome, units)
+    cells, groups = _cells(frame, group, outcome, units)
     rows = [
         {"group": groups[one.group], "rate": one.rate, **_ends(one.interval), "n": one.responses}
         for one in group_rates(cells, level=level)
@@ -141,7 +141,7 @@ def contrasts(
     >>> found.select("group", "reference", "risk_difference").row(0)
     ('b', 'a', 0.5)
     """
-    cells, groups, _ = _cells(frame, group, outcome, units)
+    cells, groups = _cells(frame, group, outcome, units)
     base = groups[0] if reference is None else str(reference)
     if base not in groups:
         raise BadInput(f"There is no group '{base}'.", do=f"The groups are: {', '.join(groups)}.")
@@ -172,7 +172,7 @@ def contrasts(
     return in_library(pl.DataFrame(rows, schema=schema), library_of(frame))
 
 
-def permutation_test(first: ArrayLike, second: ArrayLike, *, seed: int = 0) -> PermutationTest:
+def permutation_test(first: ArrayLike, second: ArrayLike, *, seed: int = 0) -> PermutationTest | None:
     """Two-sided permutation test of the difference of two means; every split is counted if there are few enough.
 
     Parameters
@@ -184,13 +184,14 @@ def permutation_test(first: ArrayLike, second: ArrayLike, *, seed: int = 0) -> P
 
     Returns
     -------
-    PermutationTest
+    PermutationTest or None
+        None if a sample has fewer than two units.
         ``p``, ``smallest_p`` (the least that the sample could give), ``count`` of ``total`` splits, ``exact``, ``method``.
 
     Raises
     ------
     BadInput
-        A value is not finite, or a sample is empty.
+        A value is not finite.
 
     Examples
     --------
