@@ -135,7 +135,7 @@ def _build(folder: Path, support: Any, patch: pytest.MonkeyPatch) -> Path:
     from evenhand.methods.pluralism.corpus.build import run_build
     from evenhand.methods.pluralism.corpus.build_config import BuildConfig
 
-    scripted = support("../corpus/scripted")
+    scripted = support("../methods/pluralism/corpus/scripted")
     scripted.write_prompts(folder / "in.csv", {3: 6, 4: 2}, none=1)
     config = checked(
         BuildConfig, items=str(folder / "in.csv"), classifier="scripted/c", generator="scripted/g", attempts=0
@@ -209,7 +209,7 @@ def test_every_kind_of_run_can_be_read_or_says_what_it_holds(
                 told(*words)
         with pytest.raises(BadInput, match="corpus build"):
             _ = run.findings
-        with pytest.raises(BadInput, match="corpus audit has no figures"):
+        with pytest.raises(BadInput, match="corpus build"):
             run.plot("corpus")
         return
     assert first.findings_frame().height == first.findings.height == len(first.records) > 0

@@ -10,10 +10,8 @@ import pytest
 
 import evenhand
 from evenhand.errors import BadInput
-from evenhand.registry import SECTIONS
-from evenhand.report.page import all_blocks
-from evenhand.report.svg import drawable
 from evenhand.results import RunResult
+from evenhand.results.figure import figure_blocks
 
 NAMESPACE = "{http://www.w3.org/2000/svg}"
 
@@ -21,8 +19,7 @@ NAMESPACE = "{http://www.w3.org/2000/svg}"
 def test_every_figure_of_every_section_is_a_whole_image(organism_run: RunResult) -> None:
     kinds = set()
     for audit in organism_run:
-        blocks = SECTIONS.get(audit)(organism_run[audit].loaded).section.blocks
-        for block in filter(None, map(drawable, all_blocks(blocks))):
+        for block in figure_blocks(organism_run[audit].loaded).values():
             figure = organism_run.plot(audit, block.id)
             root = ElementTree.fromstring(figure.svg)
             assert root.tag == f"{NAMESPACE}svg"

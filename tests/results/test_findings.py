@@ -70,7 +70,7 @@ def test_decisions_are_read_and_null_in_a_run_without_them() -> None:
     rows = [
         plain,
         {**plain, "decision": "found", "decision_reason": "the interval excludes 0"},
-        {**plain, "decision": {"decision": "unknown", "reason": "too few names"}},
+        {**plain, "decision": "unknown", "decision_reason": "", "reason": "too few names"},
         {**plain, "decision": "", "reason": "no rows"},
     ]
     frame = findings_frame({"service": rows})

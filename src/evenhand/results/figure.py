@@ -11,7 +11,7 @@ from evenhand.files import write_atomically
 from evenhand.redact import redact
 from evenhand.registry import SECTIONS
 from evenhand.report.page import all_blocks
-from evenhand.report.svg import drawable, figure_svg
+from evenhand.report.svg import FigureBlock, drawable, figure_svg
 from evenhand.runs.check import readable
 from evenhand.runs.load import LoadedRun
 
@@ -51,14 +51,19 @@ class Figure:
         return target
 
 
-def figure_of(loaded: LoadedRun, wanted: str | None = None) -> Figure:
-    """A figure of an audit by its id on the page, by default the first. Raises BadInput, naming what there is."""
-    if loaded.audit not in SECTIONS:
-        raise BadInput(f"The {loaded.audit} audit has no figures.", do="Read its findings or its rows.")
+def figure_blocks(loaded: LoadedRun) -> dict[str, FigureBlock]:
+    """The figures of an audit's section of the page by their ids, in the order of the page."""
     loaded.result  # noqa: B018 - raises for a run without findings
+    if loaded.audit not in SECTIONS:
+        return {}
     with readable(loaded.run.folder, loaded.manifest):
         blocks = SECTIONS.get(loaded.audit)(loaded).section.blocks
-    figures = {block.id: block for block in map(drawable, all_blocks(blocks)) if block is not None}
+    return {block.id: block for block in map(drawable, all_blocks(blocks)) if block is not None}
+
+
+def figure_of(loaded: LoadedRun, wanted: str | None = None) -> Figure:
+    """A figure of an audit by its id on the page, by default the first. Raises BadInput, naming what there is."""
+    figures = figure_blocks(loaded)
     if not figures:
         raise BadInput(f"The section of the {loaded.audit} audit has no figure.", do="Read its findings or its rows.")
     block = next(iter(figures.values())) if wanted is None else figures.get(wanted)

@@ -49,7 +49,6 @@ def findings_frame(audits: Mapping[str, Sequence[Mapping[str, Any]]]) -> pl.Data
 def _row(method: str, row: Mapping[str, Any]) -> dict[str, Any]:
     interval, test = row.get("interval") or {}, row.get("test") or {}
     holm = test.get("p_holm")
-    decision, why = _decision(row)
     return {
         "method": method,
         **{name: row.get(name) for name in ("estimand", "outcome", "config", "group", "reference", "estimate", "unit")},
@@ -59,18 +58,10 @@ def _row(method: str, row: Mapping[str, Any]) -> dict[str, Any]:
         "p": test.get("p"),
         "p_adjusted": test.get("q_bh") if holm is None else holm,
         "n": row.get("n"),
-        "decision": decision,
-        "reason": why or row.get("reason") or None,
+        "decision": row.get("decision") or None,
+        "reason": row.get("decision_reason") or row.get("reason") or None,
         "id": row["id"],
     }
-
-
-def _decision(row: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    """The decision that is stored with a finding and why, as texts; nulls if there is none."""
-    decision = row.get("decision")
-    if isinstance(decision, Mapping):
-        return decision.get("decision") or decision.get("word") or None, decision.get("reason") or None
-    return decision or None, row.get("decision_reason") or None
 
 
 def slice_text(values: Mapping[str, Any]) -> str:
