@@ -7,7 +7,11 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import math
+import shutil
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -19,12 +23,17 @@ from evenhand.records import DECLINED
 from evenhand.runs.load import LoadedRun
 from evenhand.statistics.cells import cells_from_rows
 
+_RUNS = tempfile.mkdtemp(prefix="evenhand-")
+atexit.register(shutil.rmtree, _RUNS, ignore_errors=True)
+
 
 def audited(model: str, seed: int) -> LoadedRun:
     """One run of the default audit."""
-    return evenhand.audit(
-        model, only=("service",), seed=seed, max_tokens=48, draws=100, grader=("grammar",), report=False
-    )
+    run = evenhand.audit(
+        model, methods=("service",), seed=seed, max_tokens=48, draws=100, grader=("grammar",), report=False,
+        out=Path(tempfile.mkdtemp(dir=_RUNS)) / "run",
+    )  # fmt: skip
+    return run["service"].loaded
 
 
 def truth_by(model: str, column: str) -> dict[str, float]:

@@ -1,22 +1,52 @@
-"""Evenhand measures how a safety-aligned language model treats groups of people, and shows the evidence."""
+"""Evenhand measures how a safety-aligned language model treats groups of people, and shows the evidence.
+
+Everything below is imported on first use, so that ``import evenhand`` stays light.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from evenhand.version import __version__
 
 if TYPE_CHECKING:
     from evenhand.api import audit
-    from evenhand.runs.load import load
+    from evenhand.errors import BadInput, EngineError, EvenhandError
+    from evenhand.methods import dart, pluralism, reward, service, tsdi
+    from evenhand.results import AuditView, Figure, RunResult, load
 
-__all__ = ["__version__", "audit", "load"]
+__all__ = [
+    "AuditView",
+    "BadInput",
+    "EngineError",
+    "EvenhandError",
+    "Figure",
+    "RunResult",
+    "__version__",
+    "audit",
+    "dart",
+    "load",
+    "pluralism",
+    "reward",
+    "service",
+    "tsdi",
+]
+_PLACES = {
+    "audit": "evenhand.api",
+    **dict.fromkeys(("BadInput", "EngineError", "EvenhandError"), "evenhand.errors"),
+    **dict.fromkeys(("AuditView", "Figure", "RunResult", "load"), "evenhand.results"),
+}
+_METHODS = frozenset({"dart", "pluralism", "reward", "service", "tsdi"})
 
 
 def __getattr__(name: str) -> Any:
-    """Import `audit` and `load` on first use, so that ``import evenhand`` stays light."""
-    if name in {"audit", "load"}:
-        from evenhand import api
-
-        return getattr(api, name)
+    if name in _METHODS:
+        return import_module(f"evenhand.methods.{name}")
+    if name in _PLACES:
+        return getattr(import_module(_PLACES[name]), name)
     raise AttributeError(f"module 'evenhand' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -58,8 +58,8 @@ def _service(folder: Path, support: Any, patch: pytest.MonkeyPatch) -> Path:
         for s in range(3)
     ]
     frame = pl.DataFrame(rows)
-    columns: dict[str, Any] = {"group": "group", "clusters": ["name", "stem"], "outcome": "response", "reference": "a"}
-    evenhand.audit(responses=frame, out=folder / "run", draws=100, **columns)
+    columns: dict[str, Any] = {"group": "group", "clusters": ["name", "stem"], "outcome": "response"}
+    evenhand.audit(responses=frame, out=folder / "run", draws=100, reference_group="a", **columns)
     return folder / "run"
 
 
@@ -208,15 +208,22 @@ def test_every_kind_of_run_can_be_read_or_says_what_it_holds(
                 go()
         return
     run = evenhand.load(folder)
-    assert run.rows.height
+    first = run[run.audits[0]]
+    assert first.rows.height
+    assert all(audit in repr(run) for audit in run)
+    assert "<script" not in run._repr_html_()
     if name == "corpus build":
         for words in (("report", str(folder)), ("show", str(folder)), sample):
             with pytest.raises(BadInput, match=r"a corpus build, which has no findings\. Open corpus/card\.md"):
                 told(*words)
         with pytest.raises(BadInput, match="corpus build"):
-            run.findings_frame()
+            _ = run.findings
+        with pytest.raises(BadInput, match="corpus build"):
+            run.plot("corpus")
         return
-    assert run.findings_frame().height == len(run.findings) > 0
+    assert first.findings_frame().height == first.findings.height == len(first.records) > 0
+    assert run.findings.height >= first.findings.height
+    assert run.plot(first.audit).svg.startswith("<svg ")
     assert told("report", str(folder)).strip().endswith("report.html")
     assert SHOWN[name] in told("show", str(folder), "--limit", "2")
     assert told("show", str(folder), "--limit", "1", "--csv").count("\n") >= 2
@@ -239,13 +246,13 @@ def test_every_filter_of_show_gives_rows_or_a_sentence(runs: Callable[[str], Pat
 
 
 def test_an_audit_without_service_is_usable_from_python(tmp_path: Path) -> None:
-    run = evenhand.audit("organism/aligned", only=["reward"], limit=8, draws=100, report=False)
-    assert run.audit == "reward"
-    frame = run.findings_frame()
-    assert frame.height == len(run.findings) > 0
+    run = evenhand.audit("organism/aligned", methods=["reward"], limit=8, draws=100, report=False, out=tmp_path / "run")
+    assert list(run) == ["reward"]
+    frame = run["reward"].findings_frame()
+    assert frame.height == run.findings.height == len(run["reward"].records) > 0
     assert frame.schema["estimate"] == pl.Float64
-    assert run.rows.height
-    assert run.result["audit"] == "reward"
+    assert run.rows().height
+    assert evenhand.load(run.folder, "reward").result["audit"] == "reward"
 
 
 def test_a_run_without_any_finding_has_a_frame_with_columns(runs: Callable[[str], Path], tmp_path: Path) -> None:
@@ -258,7 +265,8 @@ def test_a_run_without_any_finding_has_a_frame_with_columns(runs: Callable[[str]
     found = read_json(folder / "findings.json")
     found["audits"]["service"]["findings"] = []
     write_json(folder / "findings.json", found)
-    assert evenhand.load(folder).findings_frame().schema["estimate"] == pl.Float64
+    assert evenhand.load(folder, "service").findings_frame().schema["estimate"] == pl.Float64
+    assert evenhand.load(folder).findings.schema["estimate"] == pl.Float64
 
 
 CHECKED = ("service", "safety")

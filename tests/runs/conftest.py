@@ -29,7 +29,7 @@ def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]  # fmt: skip
     evenhand.audit(
         responses=pl.DataFrame(rows), group="group", clusters=["name", "stem"], outcome="response", out=folder, draws=100,
-        reference="a",
+        reference_group="a",
     )  # fmt: skip
     return folder
 

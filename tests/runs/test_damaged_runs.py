@@ -93,7 +93,7 @@ def table_changed(frame: pl.DataFrame, draw: random.Random) -> pl.DataFrame:
 
 def damage(folder: Path, draw: random.Random, *, old: bool) -> str:
     """One change to a run folder; returns what it was."""
-    tables = sorted(folder.rglob("*.parquet"))
+    tables = sorted((folder / "service").rglob("*.parquet"))  # inputs/ is read by a resumed run alone
     path = draw.choice([folder / "manifest.json", folder / "findings.json", draw.choice(tables), draw.choice(tables)])
     how = draw.choice(["bytes", "bytes", "gone", "folder", "contents", "contents", "contents"])
     if how == "bytes":

@@ -12,7 +12,7 @@ from evenhand.report.evidence import Evidence, Facet
 from evenhand.report.page import Page, Section, Verdict
 from evenhand.report.render import write
 from evenhand.runs.check import readable
-from evenhand.runs.load import load
+from evenhand.runs.load import LoadedRun, load
 from evenhand.runs.run import Run
 from evenhand.wording import ORGANISM_NOTICE, count, is_organism
 
@@ -31,6 +31,12 @@ class Part:
     caveats: Sequence[str] = ()
 
 
+def part_of(loaded: LoadedRun) -> Part:
+    """What one audit of a run gives to the page: by its method's section, or by the generic one."""
+    part: Part = load_target(METHODS.of_run(loaded.audit).section or GENERIC)(loaded)
+    return part
+
+
 def build_report(folder: Path) -> Path:
     """Write ``report.html`` of a finished run and return its path. Raises BadInput where the run is not finished."""
     return write(compose(folder), folder / "report.html")
@@ -47,7 +53,7 @@ def _composed(run: Run, folder: Path) -> Page:
     found = run.read_findings()
     declared = [method.name for method in METHODS if method.name in found]
     names = [*declared, *(name for name in run.audits if name in found and name not in declared)]
-    parts: list[Part] = [load_target(METHODS.of_run(name).section or GENERIC)(load(folder, name)) for name in names]
+    parts = [part_of(load(folder, name)) for name in names]
     manifest = run.manifest
     plan = manifest["plan"]
     return Page(

@@ -254,8 +254,8 @@ class Run:
 
 
 def _is_fresh(folder: Path) -> bool:
-    """Whether a folder holds nothing but what a process leaves that is killed before it has written its manifest."""
-    return all(path.name == LOCK_NAME or is_leftover(path) for path in folder.iterdir())
+    """Whether a folder holds nothing but the inputs of a run (``inputs/``, written first) and what a killed process leaves."""
+    return all(path.name in (LOCK_NAME, "inputs") or is_leftover(path) for path in folder.iterdir())
 
 
 def _written(value: Any) -> Any:

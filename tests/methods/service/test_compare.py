@@ -44,9 +44,10 @@ def worse_for_b(config: str, group: str) -> float:
 
 
 def audit(*frames: pl.DataFrame, **settings: Any) -> LoadedRun:
-    return evenhand.audit(
-        labels=pl.concat(frames), reference="a", draws=500, report=False, only=("service",), **settings
+    run = evenhand.audit(
+        labels=pl.concat(frames), reference_group="a", draws=500, report=False, methods=("service",), **settings
     )
+    return run["service"].loaded
 
 
 def of(run: LoadedRun, estimand: str) -> dict[str | None, Finding]:

@@ -34,8 +34,8 @@ def table(names: dict[str, int], stems: int, repetitions: int, declined: Rate, *
 
 
 def audit(frame: pl.DataFrame, **settings: Any) -> LoadedRun:
-    settings.setdefault("reference", "a")
-    return evenhand.audit(labels=frame, draws=500, report=False, **settings)
+    settings.setdefault("reference_group", "a")
+    return evenhand.audit(labels=frame, draws=500, report=False, **settings)["service"].loaded
 
 
 def one(run: LoadedRun, estimand: str, group: str | None, outcome: str = "declined") -> Finding:
@@ -101,9 +101,9 @@ def test_a_ratio_to_zero_is_undefined_not_infinite() -> None:
 def test_the_reference_group_must_be_there() -> None:
     frame = table({"a": 3, "b": 3}, 4, 1, thirds)
     with pytest.raises(BadInput, match=r"There is no group 'z'\. Choose one with --reference-group: a, b\."):
-        audit(frame, reference="z")
+        audit(frame, reference_group="z")
     with pytest.raises(BadInput, match="No reference group is known"):
-        audit(frame, reference=None)
+        audit(frame, reference_group=None)
 
 
 def test_unbalanced_stems_are_intersected_and_counted() -> None:

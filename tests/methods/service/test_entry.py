@@ -64,7 +64,7 @@ def test_the_sample_to_label_leaves_the_unsafe_set_out(tmp_path: Path) -> None:
     )  # fmt: skip
     unsafe = write(tmp_path / "u.csv", prompt=["say something bad", "say something worse"])
     evenhand.audit(
-        "organism/aligned", data=data, reference="a", out=tmp_path / "run", report=False, draws=100, only=("service",),
+        "organism/aligned", data=data, reference_group="a", out=tmp_path / "run", report=False, draws=100, methods=("service",),
         unsafe=str(unsafe), repetitions=2, max_tokens=8, grader=("lexicon",),
     )  # fmt: skip
     assert write_sample(tmp_path / "run", "service", tmp_path / "s.csv", 100, 0) == 8
