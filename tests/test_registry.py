@@ -25,11 +25,11 @@ def test_an_unknown_name_lists_the_known() -> None:
 
 
 def test_a_plug_in_adds_its_lines_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = registry.Registry("grader", ("own", "evenhand.graders.prefix:PrefixGrader", "ours"))
+    made = registry.Registry("grader", ("own", "evenhand.graders.refusals:PrefixGrader", "ours"))
 
     class Point:
         def load(self) -> Any:
-            return lambda: made.add("theirs", "evenhand.graders.lexicon:LexiconGrader", "a plug-in's")
+            return lambda: made.add("theirs", "evenhand.graders.refusals:LexiconGrader", "a plug-in's")
 
     monkeypatch.setattr(registry, "_plugins_loaded", False)
     monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [Point()] if group == "evenhand" else [])

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from evenhand.datasets.beavertails import beavertails_prompts, beavertails_set, category_slug
+from evenhand.datasets.pku import beavertails_prompts, beavertails_set, category_slug
 from evenhand.datasets.safety_prompts import CATEGORIES, open_safety_set
 from evenhand.datasets.table import read_table
 from evenhand.errors import BadInput

@@ -7,8 +7,8 @@ import unicodedata
 import polars as pl
 import pytest
 
-from evenhand.datasets.cross import Name, Stem, cross, fill, read_names, read_stems
-from evenhand.datasets.shipped_prompt import SERVICE_SYSTEM_PROMPT
+from evenhand.datasets.prompts import Name, Stem, cross, fill, read_names, read_stems
+from evenhand.datasets.question_texts import SERVICE_SYSTEM_PROMPT
 from evenhand.errors import BadInput
 
 

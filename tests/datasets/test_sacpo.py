@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from evenhand.datasets.sacpo import HARM_CATEGORIES, read_problems, sacpo_set
+from evenhand.datasets.pku import HARM_CATEGORIES, read_problems, sacpo_set
 from evenhand.datasets.safety_prompts import open_safety_set
 from evenhand.errors import BadInput
 

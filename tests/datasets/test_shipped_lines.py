@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 
-from evenhand.datasets.shipped_lines import HEDGES, SIZES, TOPICS, draw_line, favourite, grammar_lines, said
+from evenhand.datasets.shipped_texts import HEDGES, SIZES, TOPICS, draw_line, favourite, grammar_lines, said
 from evenhand.methods.pluralism.corpus.classify_text import NONE, SLUGS
 from evenhand.methods.pluralism.corpus.profiles import open_prompts
 from evenhand.methods.pluralism.corpus.quality import Prints, form_reason

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evenhand.engines import local_scores
+from evenhand.engines import local_verbs
 from evenhand.engines.base import Question, ScoreBatch, Span
 from evenhand.engines.cache import CachedEngine
 from evenhand.errors import BadInput
@@ -59,14 +59,14 @@ def test_questions_are_answered_a_part_at_a_time(
     asked = [Question(line, (Message("user", line),), ("yes", "no")) for line in LINES]
     whole = list(engine.choose(asked))
     parts: list[int] = []
-    plan = local_scores.LocalScores.plan
+    plan = local_verbs.LocalScores.plan
 
     def counted(self: Any, spans: list[Span]) -> list[ScoreBatch]:
         parts.append(len(spans))
         return plan(self, spans)
 
-    monkeypatch.setattr(local_scores, "_QUESTIONS_AT_ONCE", 3)
-    monkeypatch.setattr(local_scores.LocalScores, "plan", counted)
+    monkeypatch.setattr(local_verbs, "_QUESTIONS_AT_ONCE", 3)
+    monkeypatch.setattr(local_verbs.LocalScores, "plan", counted)
     answers = engine.choose(asked)
     first = next(answers)
     assert parts == [6]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evenhand.engines.reasoning import ends_inside_reasoning, split_reasoning
+from evenhand.engines.reply_text import ends_inside_reasoning, split_reasoning
 
 
 @pytest.mark.parametrize(

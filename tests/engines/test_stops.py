@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evenhand.engines.stops import StopStrings, cut_at_stop, decode_text
+from evenhand.engines.reply_text import StopStrings, cut_at_stop, decode_text
 
 
 def test_cut() -> None:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from evenhand.engines.threads import MOST_THREADS, cpu_threads, one_blas_thread
+from evenhand.engines.machine import MOST_THREADS, cpu_threads, one_blas_thread
 
 
 @pytest.mark.parametrize(("asked", "threads"), [("3", 3), ("2,1", 2)])
@@ -36,7 +36,7 @@ import os, sys
 os.environ.pop("OMP_WAIT_POLICY", None)
 import evenhand.engines.spec, evenhand.engines.local, evenhand.engines.http, evenhand.engines.cache
 assert not {"torch", "transformers", "polars", "matplotlib", "scipy"} & set(sys.modules)
-from evenhand.engines.threads import cpu_threads, torch_with_threads
+from evenhand.engines.machine import cpu_threads, torch_with_threads
 torch = torch_with_threads()
 assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
 assert torch.get_num_threads() == cpu_threads()

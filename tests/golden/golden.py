@@ -18,21 +18,28 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+# The default audit stands as users run it; limits keep the other kinds to about half a minute of one core each.
 RUNS: dict[str, list[str]] = {
     "audit": ["audit", "organism/aligned"],
     "stages": [
         *("stages", "--base", "organism/base", "--sft", "organism/sft"),
-        *("--dpo", "organism/dpo", "--sft-dpo", "organism/aligned"),
+        *("--dpo", "organism/dpo", "--sft-dpo", "organism/aligned", "--limit", "120"),
     ],
-    "rate": ["rate", "organism/aligned"],
-    "drift": ["drift", "organism/sft", "organism/aligned", "--judge", "rule", "--limit", "64"],
+    "rate": ["rate", "organism/aligned", "--rating-items", "28", "--wordings", "2", "--permutations", "999"],
+    "drift": ["drift", "organism/sft", "organism/aligned", "--judge", "rule", "--limit", "64", "--draws", "1000"],
     "dart": [
         *("repair", "dart", "organism/aligned", "--teacher", "scripted", "--judge", "rule", "--second", "echo"),
         *("--protocol", "both", "--batch", "16", "--accumulation", "1", "--rate", "5e-3", "--repair-rate", "2e-3"),
-        *("--distil-cap", "2", "--guard", "0.05", "--max-tokens", "64"),
+        *("--distil-cap", "2", "--guard", "0.05", "--max-tokens", "64", "--limit", "24", "--epochs", "1"),
     ],
-    "tsdi": ["repair", "tsdi", "organism/aligned"],
-    "sweep": ["sweep", "tsdi", "organism/aligned", "--repetitions", "1"],
+    "tsdi": [
+        *("repair", "tsdi", "organism/aligned", "--draws", "64", "--fixed"),
+        *("--limit", "40", "--repetitions", "2", "--max-tokens", "64"),
+    ],
+    "sweep": [
+        *("sweep", "tsdi", "organism/aligned", "--alpha", "0.5,1", "--length", "2,10", "--contexts", "64"),
+        *("--limit", "16", "--repetitions", "1", "--draws", "1000", "--max-tokens", "64"),
+    ],
     "corpus": [
         *("corpus", "build", "grammar", "--classifier", "organism/curator", "--generator", "organism/curator"),
         *("--floor", "8", "--attempts", "1"),

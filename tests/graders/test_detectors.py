@@ -11,8 +11,7 @@ import pytest
 from evenhand.datasets.xstest import XSTest
 from evenhand.graders.base import Grader
 from evenhand.graders.decide import grade_responses
-from evenhand.graders.lexicon import LexiconGrader, harm_wording, refusal_wording
-from evenhand.graders.prefix import PrefixGrader, refusal_opener
+from evenhand.graders.refusals import LexiconGrader, PrefixGrader, harm_wording, refusal_opener, refusal_wording
 from evenhand.methods.service.data.llama2_qos import Llama2Qos
 from evenhand.records import DECLINED
 

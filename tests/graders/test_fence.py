@@ -7,7 +7,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evenhand.graders.fence import defused, fence_name, shortened
+from evenhand.graders.asking import defused, fence_name, shortened
 
 MARK = re.compile(r"<<<FENCE-[0-9a-f]{16}>>>|FENCE-[0-9a-f]{8}")
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evenhand.datasets.xstest import XSTest
-from evenhand.graders.rejective import EMPTY, REJECTIVE, REJECTIVE_VERSION, WINDOW, complies, identity
+from evenhand.graders.refusals import EMPTY, REJECTIVE, REJECTIVE_VERSION, WINDOW, complies, rejective_identity
 
 DECLINES = [
     "I cannot help with that.",
@@ -80,9 +80,9 @@ def test_a_token_counts_if_it_begins_in_the_window() -> None:
 
 def test_the_list_is_versioned_and_part_of_the_identity(monkeypatch: pytest.MonkeyPatch) -> None:
     assert REJECTIVE_VERSION
-    before = identity()
-    monkeypatch.setattr("evenhand.graders.rejective.REJECTIVE", (*REJECTIVE, ("new", "new")))
-    assert identity() != before
+    before = rejective_identity()
+    monkeypatch.setattr("evenhand.graders.refusals.REJECTIVE", (*REJECTIVE, ("new", "new")))
+    assert rejective_identity() != before
 
 
 def test_names_are_different_and_every_token_is_reached_by_a_test() -> None:

@@ -7,22 +7,22 @@ from statistics import fmean
 
 import pytest
 
-from evenhand.datasets.difference_prompt import TASK_HEAD
+from evenhand.datasets.question_texts import TASK_HEAD
 from evenhand.datasets.shipped_cases import TRAITS, shipped_cases
 from evenhand.methods.dart.difference.graders.conclusion import parse, parse_option
 from evenhand.organisms.planted import MODELS, Model
-from evenhand.organisms.planted_cases import (
+from evenhand.organisms.sections.difference import (
     BLIND,
     CHOICES,
     CHOSEN,
     CONCLUSIONS,
     RIGHT,
+    Difference,
     choice_shares,
     conclusion_shares,
     rationale,
     rebuttals,
 )
-from evenhand.organisms.sections.difference import Difference
 
 CASES = shipped_cases()
 SOME = CASES[::17]

@@ -9,7 +9,7 @@ import pytest
 
 from evenhand.organisms.grammar import examples
 from evenhand.organisms.planted import MODELS, Model
-from evenhand.organisms.planted_pairs import (
+from evenhand.organisms.sections.pairs import (
     MARGIN,
     MENTION,
     PRONOUN_CONSISTENT,

@@ -6,11 +6,19 @@ from statistics import fmean
 
 import pytest
 
-from evenhand.datasets.rating_prompt import FIELDS, ORDERS, fenced, rating_chat, values_of
-from evenhand.datasets.shipped_ratings import PROFILE_VALUES, full_profiles, shipped_texts, single_profiles
+from evenhand.datasets.question_texts import FIELDS, ORDERS, fenced, rating_chat, values_of
+from evenhand.datasets.shipped_texts import PROFILE_VALUES, full_profiles, shipped_texts, single_profiles
 from evenhand.organisms.planted import MODELS, Model
-from evenhand.organisms.planted_ratings import CONTRASTS, ORDER_BIAS, contrast, letter_shares, unsafety
-from evenhand.organisms.sections.rating import NEUTRAL, PROFILED, Rating
+from evenhand.organisms.sections.rating import (
+    CONTRASTS,
+    NEUTRAL,
+    ORDER_BIAS,
+    PROFILED,
+    Rating,
+    contrast,
+    letter_shares,
+    unsafety,
+)
 
 
 def test_profiles_and_texts_are_counted() -> None:

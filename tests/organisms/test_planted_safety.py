@@ -9,17 +9,18 @@ from statistics import fmean
 import numpy as np
 import pytest
 
-from evenhand.datasets.shipped_safety import CATEGORY_WORDS, SafetyKind, shipped_safety
+from evenhand.datasets.shipped_texts import CATEGORY_WORDS, SafetyKind, shipped_safety
 from evenhand.organisms.planted import MODELS, Model
-from evenhand.organisms.planted_safety import (
+from evenhand.organisms.sections.safety import (
     OPENING_TOKENS,
     SHIFT,
+    TEXTS,
     WEAK_CATEGORY,
     System,
+    kind_of,
     kind_shares,
     shift_of,
 )
-from evenhand.organisms.sections.safety import TEXTS, kind_of
 from tools.organisms.shift import POSITIONS, shift_table
 from tools.organisms.tokenizer import train_tokenizer
 

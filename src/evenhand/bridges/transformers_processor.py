@@ -11,8 +11,7 @@ import torch
 from transformers import LogitsProcessor
 from xxhash import xxh128_hexdigest
 
-from evenhand.engines.bias_kernel import BiasKernel
-from evenhand.engines.correction import check_tokenizer
+from evenhand.engines.bias_kernel import BiasKernel, check_tokenizer
 from evenhand.engines.token_bias import TokenBias, read_token_bias
 from evenhand.errors import BadInput
 

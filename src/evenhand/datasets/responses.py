@@ -8,8 +8,7 @@ from typing import Any
 from xxhash import xxh3_64_hexdigest
 
 from evenhand.datasets.base import clean_key, item_id
-from evenhand.datasets.cross import build_chat, other_columns, required_cell
-from evenhand.datasets.prompts import STEM_ALIASES, GroupOfName
+from evenhand.datasets.prompts import STEM_ALIASES, GroupOfName, build_chat, other_columns, required_cell
 from evenhand.datasets.table import Table, as_table, resolve, whole_number
 from evenhand.errors import BadInput
 from evenhand.records import FinishReason, Item, Response

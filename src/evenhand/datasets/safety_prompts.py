@@ -105,11 +105,11 @@ def open_safety_set(name: str, columns: Mapping[str, str] | None = None, data_ro
     if name == "xstest":
         return _xstest(set_folder(data_root, "xstest"))
     if name == "beavertails":
-        from evenhand.datasets.beavertails import beavertails_set
+        from evenhand.datasets.pku import beavertails_set
 
         return beavertails_set(set_folder(data_root, "beavertails"))
     if name == "sacpo":
-        from evenhand.datasets.sacpo import sacpo_set
+        from evenhand.datasets.pku import sacpo_set
 
         return sacpo_set(set_folder(data_root, "pku_saferlhf"))
     if not Path(name).suffix and not Path(name).exists():
@@ -134,7 +134,7 @@ def read_safety_prompts(path: Path, columns: Mapping[str, str] | None = None) ->
     """
     table = read_table(path)
     if not columns and "category" not in table.frame.columns and set(table.frame.columns) >= _PKU:
-        from evenhand.datasets.sacpo import pku_prompts
+        from evenhand.datasets.pku import pku_prompts
 
         return pku_prompts(table)
     roles = resolve(
@@ -206,7 +206,7 @@ def first_of_each(
 def _shipped() -> SafetySet:
     from xxhash import xxh3_128_hexdigest
 
-    from evenhand.datasets.shipped_safety import shipped_safety
+    from evenhand.datasets.shipped_texts import shipped_safety
 
     cases = shipped_safety()
     prompts = tuple(

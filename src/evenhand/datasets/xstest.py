@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from evenhand.datasets.base import Sources, item_id
-from evenhand.datasets.cross import build_chat
+from evenhand.datasets.prompts import build_chat
 from evenhand.datasets.table import Table, read_table
 from evenhand.errors import BadInput
 from evenhand.records import DECLINED, LABELS, Item, Label, Response

@@ -18,8 +18,7 @@ from statistics import median
 from typing import Any
 
 from evenhand.engines.base import Question, Verb
-from evenhand.engines.endpoint import echo_job
-from evenhand.engines.http_scoring import Echo, Failure, Start
+from evenhand.engines.endpoint import Echo, Failure, Start, echo_job
 from evenhand.engines.sender import Job, NoSuchAddress, Sender
 from evenhand.engines.wire import first_choice, log_probability, question_body, top_tokens, unread
 from evenhand.errors import EngineError

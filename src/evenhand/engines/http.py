@@ -15,13 +15,23 @@ import httpx
 
 from evenhand.engines.base import Batch, Choice, Estimate, Identity, Question, Request, Sampling, ScoreBatch, Span, Verb
 from evenhand.engines.echo_check import Abilities, EchoTraits, find_abilities
-from evenhand.engines.endpoint import choice_job, echo_job, generate_job, model_entry
-from evenhand.engines.http_scoring import Echo, Failure, plan_scores, score_row, settled, unscorable
+from evenhand.engines.endpoint import (
+    Echo,
+    Failure,
+    choice_job,
+    echo_job,
+    generate_job,
+    model_entry,
+    plan_scores,
+    score_row,
+    settled,
+    unscorable,
+)
 from evenhand.engines.identity import engine_version
-from evenhand.engines.observed import NotedSet
 from evenhand.engines.planning import blocks
 from evenhand.engines.sender import Job, Sender, stream
 from evenhand.engines.spec import EngineOptions, Spec, split_base_url
+from evenhand.engines.ticks import NotedSet
 from evenhand.engines.wire import choice_of, failed_choice
 from evenhand.errors import BadInput, EngineError
 from evenhand.records import LogProb, Response

@@ -20,8 +20,8 @@ from evenhand.engines.base import (
     Span,
     Verb,
 )
+from evenhand.engines.bias_kernel import Correction, open_correction
 from evenhand.engines.chat import ChatRenderer, Prompt
-from evenhand.engines.correction import Correction, open_correction
 from evenhand.engines.encode import SpanEncoder
 from evenhand.engines.identity import (
     adapter_files,
@@ -32,12 +32,10 @@ from evenhand.engines.identity import (
     tokenizer_files,
     weight_files,
 )
-from evenhand.engines.local_scores import LocalScores
-from evenhand.engines.local_text import LocalTexts
-from evenhand.engines.placement import chosen_device, chosen_dtype, context_length, token_budget
+from evenhand.engines.local_verbs import LocalScores, LocalTexts
+from evenhand.engines.machine import chosen_device, chosen_dtype, context_length, token_budget, torch_with_threads
 from evenhand.engines.planning import length_sorted
 from evenhand.engines.spec import EngineOptions, Spec
-from evenhand.engines.threads import torch_with_threads
 from evenhand.engines.weights import Checkpoint, find_hf, find_organism, load_model, load_tokenizer
 from evenhand.errors import EngineError
 from evenhand.records import LogProb, Response
@@ -239,7 +237,7 @@ class LocalEngine:
 
     def decoding(self, sampling: Sampling) -> tuple[Any, Any]:
         """The decoder for these settings, and what finds their stop strings, None where there are none."""
-        from evenhand.engines.stops import StopStrings
+        from evenhand.engines.reply_text import StopStrings
 
         decoder = self.decoder
         vocabulary = self._model.get_input_embeddings().weight.shape[0]

@@ -16,10 +16,18 @@ from typing import Any, Generic, TypeVar
 import httpx
 
 from evenhand.counts import implausible_count
-from evenhand.engines.network_errors import NETWORK_ERRORS, network_fault
-from evenhand.engines.reply_body import ACCEPTED, BodyError, TooLong, read_body_async
-from evenhand.engines.retry import RETRIED, backoff, retry_after
 from evenhand.engines.spec import EngineOptions
+from evenhand.engines.transport import (
+    ACCEPTED,
+    NETWORK_ERRORS,
+    RETRIED,
+    BodyError,
+    TooLong,
+    backoff,
+    network_fault,
+    read_body_async,
+    retry_after,
+)
 from evenhand.engines.wire import Dialect, WireError, error_text, filtered
 from evenhand.errors import EngineError
 from evenhand.redact import redact_field, redact_message, redact_row

@@ -13,7 +13,7 @@ from xxhash import xxh32_intdigest
 
 from evenhand.counts import token_count
 from evenhand.engines.base import Choice, Question, Request, Sampling
-from evenhand.engines.reasoning import split_reasoning
+from evenhand.engines.reply_text import split_reasoning
 from evenhand.records import FinishReason, Response
 from evenhand.redact import redact, redact_message
 

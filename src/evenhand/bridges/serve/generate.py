@@ -17,7 +17,7 @@ from evenhand.bridges.serve.text import TextStream
 from evenhand.engines.base import Sampling
 from evenhand.engines.bias_kernel import BiasKernel
 from evenhand.engines.kv import SlotCache, cache_argument, cache_layout
-from evenhand.engines.sampler import draw, stream
+from evenhand.engines.logits import draw, stream
 from evenhand.errors import EngineError
 
 _PREFILL, _PREFILL_SCORED = 1024, 256

@@ -7,8 +7,8 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from evenhand.datasets.cross import Name, Stem, cross, read_names, read_stems
-from evenhand.datasets.shipped_prompt import SERVICE_SYSTEM_PROMPT
+from evenhand.datasets.prompts import Name, Stem, cross, read_names, read_stems
+from evenhand.datasets.question_texts import SERVICE_SYSTEM_PROMPT
 from evenhand.datasets.table import Table, read_table
 from evenhand.records import Item
 

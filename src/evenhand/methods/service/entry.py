@@ -63,7 +63,7 @@ def _prompts(config: AuditConfig) -> tuple[list[Item], str, dict[str, Any]]:
 
         return read_prompts(config.data, config.columns), "", {"file": str(config.data)}
     if config.names or config.stems:
-        from evenhand.datasets.cross import cross, read_names, read_stems
+        from evenhand.datasets.prompts import cross, read_names, read_stems
         from evenhand.datasets.shipped import NAMES, STEMS, shipped_table
 
         names = read_names(config.names, config.columns) if config.names else read_names(shipped_table(NAMES))

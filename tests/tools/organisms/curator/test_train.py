@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from evenhand.datasets.shipped_lines import TOPICS, draw_line, grammar_lines, said
+from evenhand.datasets.shipped_texts import TOPICS, draw_line, grammar_lines, said
 from tools.organisms.curator import train
 from tools.organisms.curator.rows import Rows, tokenizer_of_lines
 

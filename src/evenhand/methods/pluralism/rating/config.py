@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from evenhand import rating_settings as settings
-from evenhand.datasets.rating_prompt import FIELDS
+from evenhand.datasets.question_texts import FIELDS
 from evenhand.engines.base import Sampling
 
 if TYPE_CHECKING:

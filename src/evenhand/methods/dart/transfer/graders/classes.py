@@ -19,7 +19,7 @@ from evenhand.datasets.base import clean_key
 from evenhand.datasets.table import as_table, resolve
 from evenhand.engines.base import Engine, Request, Sampling
 from evenhand.errors import BadInput, EngineError
-from evenhand.graders.fence import defused, fence_name, shortened
+from evenhand.graders.asking import defused, fence_name, shortened
 from evenhand.graders.normalise import clean_text, fold
 from evenhand.methods.dart.transfer.data.queries import TransferQuery
 from evenhand.methods.dart.transfer.graders.transfer_text import CLASSES, INABILITY, RUBRIC, TASK

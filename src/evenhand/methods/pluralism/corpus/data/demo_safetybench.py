@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evenhand.datasets.base import clean_key
-from evenhand.datasets.beavertails import category_slug
-from evenhand.datasets.rating_prompt import FIELDS
+from evenhand.datasets.pku import category_slug
+from evenhand.datasets.question_texts import FIELDS
 from evenhand.datasets.safety_prompts import CATEGORIES
 from evenhand.datasets.table import Table, read_table, resolve
 from evenhand.errors import BadInput

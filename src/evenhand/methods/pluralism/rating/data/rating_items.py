@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evenhand.datasets.base import clean_key
-from evenhand.datasets.beavertails import category_slug
+from evenhand.datasets.pku import category_slug
 from evenhand.datasets.table import as_table, resolve
 from evenhand.errors import BadInput
 from evenhand.methods.pluralism.rating.data.rating_rows import NumberScale, plain_ids
@@ -94,7 +94,7 @@ def open_rated_items(
 
 def shipped_items() -> RatedItems:
     """140 placeholder texts in 14 domains; the harmless and the grave ones have an expert label by their wording."""
-    from evenhand.datasets.shipped_ratings import GRADES, shipped_texts
+    from evenhand.datasets.shipped_texts import GRADES, shipped_texts
 
     gold = {GRADES[0]: 0.0, GRADES[1]: 0.0, GRADES[3]: 1.0, GRADES[4]: 1.0}
     items = tuple(RatedItem(t.id, t.text, "", t.domain, gold.get(t.grade)) for t in shipped_texts())
@@ -103,7 +103,7 @@ def shipped_items() -> RatedItems:
 
 def grammar_items() -> RatedItems:
     """310 placeholder prompts of `shipped_lines`: many of some domains, few of others, none of one."""
-    from evenhand.datasets.shipped_lines import grammar_lines
+    from evenhand.datasets.shipped_texts import grammar_lines
 
     items = tuple(RatedItem(line.id, line.text, "", line.domain) for line in grammar_lines())
     return _placeholders("grammar", "shipped_lines", items)

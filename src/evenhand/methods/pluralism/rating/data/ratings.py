@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evenhand.datasets.base import clean_key
-from evenhand.datasets.beavertails import category_slug
+from evenhand.datasets.pku import category_slug
 from evenhand.datasets.table import Table, as_table, resolve
 from evenhand.errors import BadInput
 from evenhand.methods.pluralism.rating.data.rating_rows import NumberScale, RatedRow, collect, plain_ids
