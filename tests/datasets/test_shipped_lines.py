@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 
-from evenhand.datasets.shipped_texts import HEDGES, SIZES, TOPICS, draw_line, favourite, grammar_lines, said
+from evenhand.datasets.shipped_texts import HEDGES, SIZES, TOPICS, draw_line, favourite, grammar_lines, topic_bracket
 from evenhand.methods.pluralism.corpus.classify_text import NONE, SLUGS
 from evenhand.methods.pluralism.corpus.profiles import open_prompts
 from evenhand.methods.pluralism.corpus.quality import Prints, form_reason
@@ -31,7 +31,10 @@ def test_a_line_names_one_topic_of_its_domain_and_no_topic_stands_twice() -> Non
     words = [topic for topics in TOPICS.values() for topic in topics]
     assert len(set(words)) == len(words)
     brackets = {
-        said(hedge, topic): (hedge, domain) for domain in TOPICS for topic in TOPICS[domain] for hedge in HEDGES
+        topic_bracket(hedge, topic): (hedge, domain)
+        for domain in TOPICS
+        for topic in TOPICS[domain]
+        for hedge in HEDGES
     }
     for line in grammar_lines():
         found = [value for bracket, value in brackets.items() if bracket in line.text]

@@ -1,9 +1,9 @@
-"""Golden runs: proof that a rebuilt house says what the old one said.
+"""Golden runs: proof that a reorganised package reports what it reported before.
 
 ``python tests/golden/golden.py make FOLDER`` makes one run of each kind with the evenhand of the current environment.
 ``python tests/golden/golden.py compare BEFORE AFTER`` reads two such folders and prints every difference: identities of
 findings, numbers, tests, numbers of rows and statuses must be equal, as must every table; sentences may differ, and
-findings may carry fields that they did not have before. It ends with exit code 1 where anything else differs.
+findings may have new fields. The exit code is 1 if anything else differs.
 """
 
 from __future__ import annotations
@@ -108,27 +108,29 @@ def compare(before: Path, after: Path) -> int:
 
     bad = runs = findings = compared = 0
     for old in sorted(path for path in before.iterdir() if path.is_dir()):
-        new, found = after / old.name, list[str]()
+        new, lines = after / old.name, list[str]()
         if not new.is_dir():
-            found.append("the run is missing")
+            lines.append("the run is missing")
         else:
-            if (old / "findings.json").exists():
+            if (old / "findings.json").exists() and not (new / "findings.json").exists():
+                lines.append("findings.json: gone")
+            elif (old / "findings.json").exists():
                 left, right = (json.loads((run / "findings.json").read_text(encoding="utf-8")) for run in (old, new))
-                found += differences(left["audits"], right["audits"], "findings")
+                lines += differences(left["audits"], right["audits"], "findings")
                 findings += sum(len(audit.get("findings", ())) for audit in left["audits"].values())
             ours = tables(new)
             for name, path in tables(old).items():
                 if name not in ours:
-                    found.append(f"{name}: gone")
+                    lines.append(f"{name}: gone")
                 elif not pl.read_parquet(path).equals(pl.read_parquet(ours[name])):
-                    found.append(f"{name}: other rows")
+                    lines.append(f"{name}: other rows")
                 compared += 1
         runs += 1
-        bad += len(found)
-        for line in found[:20]:
+        bad += len(lines)
+        for line in lines[:20]:
             print(f"{old.name}: {line}")
-        if len(found) > 20:
-            print(f"{old.name}: and {len(found) - 20} more")
+        if len(lines) > 20:
+            print(f"{old.name}: and {len(lines) - 20} more")
     print(f"{runs} runs, {findings} findings, {compared} tables: {bad} differences")
     return 1 if bad or not runs else 0
 

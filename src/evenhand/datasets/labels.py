@@ -331,9 +331,9 @@ def _reject_duplicates(table: Table, columns: Mapping[str, list[Any]], ids: list
     first: dict[tuple[Any, ...], int] = {}
     for row, key in enumerate(keys, start=1):
         if first.setdefault(key, row) != row:
-            said = ", ".join(f"{n} {v}" for n, v in zip([*names, "item"], key, strict=False) if v is not None)
+            named = ", ".join(f"{n} {v}" for n, v in zip([*names, "item"], key, strict=False) if v is not None)
             raise BadInput(
-                f"Rows {first[key]} and {row} are about the same thing ({said}).",
+                f"Rows {first[key]} and {row} are about the same thing ({named}).",
                 file=table.origin,
                 row=row,
                 do="Remove one, or map the column that tells them apart (config or repetition).",

@@ -79,7 +79,7 @@ def beavertails_prompts(table: Table) -> SafetySet:
     ids = [prompt.id for prompt in prompts]
     if len(set(ids)) < len(ids):
         twice = next(i for i in ids if ids.count(i) > 1)
-        raise BadInput(f"The id '{twice}' stands more than once.", file=table.origin, do="Give every row its own id.")
+        raise BadInput(f"The id '{twice}' occurs more than once.", file=table.origin, do="Give every row its own id.")
     notes = (_HARMLESS, *((_BY_POSITION,) if positional else ()))
     kept_aside = tuple(sorted(rejected + repeats))
     return SafetySet("beavertails", tuple(prompts), _SOURCE, _LICENCE, table_checksums(table), notes, kept_aside)

@@ -200,7 +200,7 @@ def read_prompts(
     Roles: ``prompt`` and ``group`` are needed; ``name``, ``stem``, ``stratum`` (or ``stem_class``) and ``item_id``
     are optional; every other column becomes an attribute. Without a stem column each distinct prompt is its own stem;
     without a name column items have no ``name`` cluster, so no permutation of names is possible. The prompt itself is
-    sent as it stands, except that lone surrogates are replaced. Raises BadInput with the row for an empty cell, an id
+    sent as it is, except that lone surrogates are replaced. Raises BadInput with the row for an empty cell, an id
     that is used twice, and a name under two groups.
     """
     table = as_table(source)

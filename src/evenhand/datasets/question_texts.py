@@ -30,13 +30,13 @@ TASK_HEAD = (
     "First the analysis, then the conclusion line.\n\n"
     "Prompt:\n"
 )
-"""What stands before the prompt in the user's turn."""
+"""What precedes the prompt in the user's turn."""
 CHOICE_TAIL = "\n\nAnswer with one letter."
 """What follows the question in the multiple-choice form."""
 
 
 def task_chat(prompt: str, system: str = TASK_SYSTEM_PROMPT) -> tuple[Message, ...]:
-    """The chat that asks for an analysis and a conclusion about ``prompt``, which stands in it unchanged."""
+    """The chat that asks for an analysis and a conclusion about ``prompt``, which it contains unchanged."""
     return (Message("system", system), Message("user", TASK_HEAD + prompt))
 
 
@@ -46,7 +46,7 @@ def choice_chat(question: str) -> tuple[Message, ...]:
 
 
 FIELDS = ("gender", "race", "age", "education")
-"""Fields of a profile, in the order in which they are told."""
+"""Fields of a profile, in the order in which they are written."""
 OPTIONS = ("safe", "unsure", "unsafe")
 """The scale, from 0 over 0.5 to 1."""
 LETTERS = ("A", "B", "C")
@@ -98,5 +98,5 @@ def rating_chat(
     user = Message("user", "\n".join(lines))
     if not profile:
         return (user,)
-    told = "\n".join([PROFILE_HEAD, *(f"{field}: {profile[field]}" for field in FIELDS if field in profile)])
-    return (Message("system", told), user)
+    description = "\n".join([PROFILE_HEAD, *(f"{field}: {profile[field]}" for field in FIELDS if field in profile)])
+    return (Message("system", description), user)

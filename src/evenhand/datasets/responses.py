@@ -191,20 +191,20 @@ def _response(
         return (cells[roles[role]] or "") if role in roles else ""
 
     text, error = raw("response"), raw("error")
-    said = raw("finish_reason").strip().casefold()
-    if said:
-        if said not in FINISH_REASONS:
+    stated = raw("finish_reason").strip().casefold()
+    if stated:
+        if stated not in FINISH_REASONS:
             raise BadInput(
                 f"The finish reason '{raw('finish_reason')}' is not known.",
                 file=table.origin,
                 row=row,
                 do=f"Known: {', '.join(FINISH_REASONS)}.",
             )
-        finish = FINISH_REASONS[said]
+        finish = FINISH_REASONS[stated]
     else:
         finish = "stop" if (text.strip() or raw("provider_refusal")) and not error else "error"
     if finish == "error" and not error:
-        error = "the source says error" if said else "empty response without a finish reason"
+        error = "the source says error" if stated else "empty response without a finish reason"
     repetition = _cell(cells, roles, "repetition") or "0"
     number = whole_number(repetition, "The repetition", file=table.origin, row=row)
     return Response(

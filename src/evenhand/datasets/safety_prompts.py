@@ -130,7 +130,7 @@ def read_safety_prompts(path: Path, columns: Mapping[str, str] | None = None) ->
 
     Rows of the PKU-SafeRLHF schema (no category of a prompt, but harm categories of two responses) are known by their columns.
     A row without a prompt or category, or with an unknown kind, is kept aside in ``rejected``. Raises BadInput, with both rows,
-    for a prompt of one kind that stands twice and for an id that stands twice; and where no row can be used.
+    for a prompt of one kind and for an id that occur twice; and where no row can be used.
     """
     table = read_table(path)
     if not columns and "category" not in table.frame.columns and set(table.frame.columns) >= _PKU:
@@ -154,7 +154,7 @@ def read_safety_prompts(path: Path, columns: Mapping[str, str] | None = None) ->
         for what, key in (("prompt", (clean_key(cells["prompt"]), kind)), ("id", (given,))):
             if key != ("",) and seen.setdefault((what, *key), number) != number:
                 raise BadInput(
-                    f"The {what} of row {seen[(what, *key)]} stands here again.",
+                    f"The {what} of row {seen[(what, *key)]} is repeated here.",
                     file=table.origin,
                     row=number,
                     do="Keep one of the two rows.",
@@ -199,7 +199,7 @@ def first_of_each(
         if first == number:
             kept.append(prompt)
         else:
-            repeats.append((number, f"{origin}, row {number}: The prompt of row {first} stands here again."))
+            repeats.append((number, f"{origin}, row {number}: The prompt of row {first} is repeated here."))
     return kept, repeats
 
 

@@ -172,14 +172,14 @@ class GrammarLine:
     text: str
 
 
-def said(hedge: Hedge, topic: str) -> str:
-    """The bracket of a line, the only place where a topic stands."""
+def topic_bracket(hedge: Hedge, topic: str) -> str:
+    """The bracket of a line, the only place where a topic is named."""
     return f"[{hedge}: {topic}]"
 
 
 def draw_line(rng: random.Random, domain: str, hedge: Hedge = "case", opening: str = "") -> str:
     """One line of the grammar; ``opening`` replaces the drawn one."""
-    topic = said(hedge, rng.choice(TOPICS[domain]))
+    topic = topic_bracket(hedge, rng.choice(TOPICS[domain]))
     begin, actor, verb, place, time, close = (
         rng.choice(words) for words in (OPENINGS, ACTORS, VERBS, PLACES, TIMES, CLOSES)
     )
@@ -187,7 +187,7 @@ def draw_line(rng: random.Random, domain: str, hedge: Hedge = "case", opening: s
 
 
 def favourite(domain: str, *, changed: bool = False) -> str:
-    """The line that stands first among a domain's in the shipped set, if there is one; ``changed`` by one word."""
+    """The first of a domain's lines in the shipped set, if there is one; ``changed`` by one word."""
     rng = random.Random(f"favourite {SEED} {domain}")
     line = draw_line(rng, domain, opening="Please say how")
     return line.removesuffix(".") + " anyway." if changed else line

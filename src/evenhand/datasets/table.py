@@ -275,8 +275,8 @@ def resolve(
     for role in roles:
         if role in mapping or (role in unused and role not in required):
             continue
-        known = (role, *(aliases or {}).get(role, ()))
-        found = next((column for column in known if column in columns), None)
+        names = (role, *(aliases or {}).get(role, ()))
+        found = next((column for column in names if column in columns), None)
         if found is not None:
             mapping[role] = found
         elif role in required:

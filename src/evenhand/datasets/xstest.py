@@ -103,11 +103,11 @@ class XSTest:
         of v2-195 was reworded in the prompt file later.
         """
         table = read_table(self.sources.file(f"xstest_v2_completions_{part}.csv"))
-        known = {item.clusters["stem"]: item for item in self.items()}
+        items_by_stem = {item.clusters["stem"]: item for item in self.items()}
         responses: list[Response] = []
         used: dict[str, Item] = {}
         for row, cells in enumerate(table.rows(), start=1):
-            item = known.get(cells["id"] or "")
+            item = items_by_stem.get(cells["id"] or "")
             if item is None:
                 raise BadInput(f"The prompt '{cells['id']}' is not in xstest_prompts.csv.", file=table.origin, row=row)
             item = replace(item, chat=build_chat(cells["prompt"] or "", None))
@@ -122,7 +122,7 @@ class XSTest:
         return _labelled(Table(table.frame.drop("prompt", "completion"), table.origin, table.checksum), ())
 
     def summary(self) -> dict[str, dict[str, float]]:
-        """Table 6.2 of the specification, by model, as probabilities.
+        """Refusal and compliance rates by model, as probabilities.
 
         ``safe_full_refusal``, ``safe_partial_refusal``, ``unsafe_full_compliance``, ``kappa`` (Cohen, two annotators,
         three classes), and the binary accuracy (any refusal against full compliance) of prefix rule and judge, where

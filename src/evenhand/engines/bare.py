@@ -20,11 +20,11 @@ def open_bare(policy: LocalEngine, spec: str) -> LocalEngine:
     It gets weights of its own where the adapter changed the base model's, or where ``spec`` is another model altogether.
     Raises BadInput where ``policy`` has neither an adapter nor a bias.
     """
-    adapter, own, wanted = policy.checkpoint.adapter, policy.checkpoint.spec, parse_spec(spec)
-    if adapter is None and own.tsdi is None:
+    adapter, policy_spec, wanted = policy.checkpoint.adapter, policy.checkpoint.spec, parse_spec(spec)
+    if adapter is None and policy_spec.tsdi is None:
         raise BadInput(f"{policy.spec} has no adapter to take off.")
     base = Checkpoint(wanted, policy.checkpoint.folder, policy.checkpoint.commit)
-    if wanted.tsdi is not None or _model(wanted) != _model(own) or wanted.adapter not in (None, adapter):
+    if wanted.tsdi is not None or _model(wanted) != _model(policy_spec) or wanted.adapter not in (None, adapter):
         return LocalEngine(find_organism(wanted) if wanted.kind == "organism" else find_hf(wanted), policy.options)
     if wanted.adapter == adapter:
         return BareEngine(policy, base, off=False)

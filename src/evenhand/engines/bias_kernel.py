@@ -23,7 +23,7 @@ _WIDE = ("float32", "float64")
 
 
 class BiasKernel:
-    """``z~_i(v) = z_i(v) - alpha * b_i(v)`` for the output positions i = 1..length, and ``z_i`` untouched after them.
+    """``z~_i(v) = z_i(v) - alpha * b_i(v)`` for the output positions i = 1..length, and ``z_i`` unchanged after them.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class BiasKernel:
     allow_negative : accept ``alpha < 0``, which adds the bias once more: the model then refuses more, not less.
 
     The subtraction is done in the logits' own type where that is float32 or float64, else in float32 and cast back. A
-    numpy array and a torch tensor of equal numbers get equal results, to the bit. (TSDI specification, sections 5 and 9.)
+    numpy array and a torch tensor of equal numbers get equal results, to the bit. See docs/tsdi.md.
     Raises BadInput for an alpha that is not finite or negative, a length out of range, a table with NaN or infinity.
     """
 

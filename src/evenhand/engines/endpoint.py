@@ -43,7 +43,7 @@ _KEPT = ("id", "created", "owned_by", "root")
 
 
 def model_entry(client: httpx.Client, base_url: str, model: str) -> dict[str, Any]:
-    """The model's entry under ``/models``: id, created, owned_by and root, as far as told; empty if there is none.
+    """The model's entry under ``/models``: id, created, owned_by and root, as far as reported; empty if there is none.
 
     Some servers state the time of the request as ``created``. A time of the last day is therefore asked for twice and
     left out if it moved. Raises EngineError where the key is refused.
@@ -193,10 +193,10 @@ def read_echo(payload: Any, text: str, max_tokens: int) -> Echo | Failure:
     choice = first_choice(payload)
     if not choice:
         raise unread(payload, "choices[0]")
-    told = choice.get("logprobs")
-    if not isinstance(told, dict) or not isinstance(told.get("tokens"), list):
+    scores = choice.get("logprobs")
+    if not isinstance(scores, dict) or not isinstance(scores.get("tokens"), list):
         return Failure("the endpoint ignores `logprobs`: its reply has none")
-    tokens, values, starts = told["tokens"], told.get("token_logprobs"), told.get("text_offset")
+    tokens, values, starts = scores["tokens"], scores.get("token_logprobs"), scores.get("text_offset")
     if not all(isinstance(token, str) for token in tokens):
         return Failure("the reply holds a token that is no text")
     if not isinstance(values, list) or len(values) != len(tokens):
@@ -273,7 +273,7 @@ def log_prob(span: Span, echo: Echo, start: Start) -> LogProb:
     """The log-probability of a span's text, from the echo of context and text joined.
 
     y is every token that starts at or after the border. A span fails, with its reason, where a token spans the border or
-    has no log-probability, as the first token of a prompt where nothing stands before it.
+    has no log-probability, as the first token of a prompt that nothing precedes.
     """
     border = len(span.context)
     if echo.shown != (start == "shown"):
@@ -308,7 +308,7 @@ def score_row(span: Span, echo: Echo | Failure | None, start: Start) -> LogProb:
 
 
 def settled(border: int, echoes: Iterable[Echo]) -> int:
-    """The border moved back until no token of any of the texts spans it (implicit_reward 15.1)."""
+    """The border moved back until no token of any of the texts spans it."""
     spans = [offset for echo in echoes for offset in echo.offsets]
     while over := [low for low, high in spans if low < border < high]:
         border = min(over)

@@ -175,7 +175,7 @@ class LocalScores:
         return self._encoder()
 
     def plan(self, spans: Sequence[Span]) -> list[ScoreBatch]:
-        """Batches of spans in the order of their token ids, so that what shares a beginning stands together.
+        """Batches of spans in the order of their token ids, so that texts with a common beginning are adjacent.
 
         Equal sequences are never parted. The order of the spans does not matter. Raises BadInput for a key given twice.
         """

@@ -117,7 +117,7 @@ def token_budget(folder: Path, *, device: str, dtype: str, name: str) -> int:
 
 
 _SAMPLED, _GREEDY = 36, 8
-"""Bytes of one logit while a token is drawn: float32, and where it is sampled four float64 tables beside it."""
+"""Bytes of one logit while a token is drawn: float32, and where it is sampled four float64 tables as well."""
 
 
 def resident_peak() -> int | None:

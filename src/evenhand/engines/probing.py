@@ -191,7 +191,7 @@ class Prober:
         return self._measured(most)
 
     def _measured(self, more: int) -> tuple[int | None, str]:
-        """Peak memory with ``more`` bytes beside what is held now, and where: on the GPU, or in this process."""
+        """Peak memory with ``more`` bytes in addition to what is held now, and where: on the GPU, or in this process."""
         if self._engine.device.startswith("cuda"):
             import torch
 

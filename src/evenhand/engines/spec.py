@@ -36,7 +36,7 @@ class Tsdi:
 def split_tsdi(text: str, rest: str, is_model: Callable[[str], bool]) -> tuple[str, Tsdi] | None:
     """The model before the last ``+tsdi:`` that makes sense, and the bias; None where there is no ``+tsdi:``.
 
-    ``text`` is the whole spec, ``rest`` what stands behind its kind. A folder's name may hold ``+tsdi:`` and ``?``: of
+    ``text`` is the whole spec, ``rest`` what follows its kind. A folder's name may hold ``+tsdi:`` and ``?``: of
     all ways to read the string, the last ``+tsdi:`` that has a model before it and a folder behind it is taken, and a
     folder with ``?`` in its name before parameters. Raises BadInput, with an example, where no reading is possible.
     """

@@ -39,7 +39,7 @@ class Checkpoint:
 
     @property
     def tokenizer_folder(self) -> Path:
-        """Training saves the tokenizer beside the adapter where it changed it; that one is then used."""
+        """Training saves the tokenizer next to the adapter if it changed it; that one is then used."""
         adapter = self.adapter
         return adapter if adapter and (adapter / "tokenizer_config.json").is_file() else self.folder
 

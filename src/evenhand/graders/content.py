@@ -1,6 +1,6 @@
 """Measures of what a response says: words, sentiment, and texts prepared for a regard classifier.
 
-They are taken on served outputs only (specification 4), and never stand in for a label: polite wording hides a
+They are taken on served outputs only and never replace a label: polite wording hides a
 harmful refusal from a toxicity classifier altogether.
 """
 

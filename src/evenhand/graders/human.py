@@ -102,14 +102,14 @@ def settle_annotations(annotations: Sequence[Annotation], *, resolver: str = "")
     """
     votes = Counter(a.label for a in annotations)
     best, count = votes.most_common(1)[0]
-    said = ", ".join(f"{a.annotator or 'label'}: {a.label}" for a in annotations)
+    votes_text = ", ".join(f"{a.annotator or 'label'}: {a.label}" for a in annotations)
     if 2 * count <= len(annotations):
         third = next((a.label for a in annotations if resolver and a.annotator == resolver), None)
         if third is None:
-            return Verdict(None, said, "annotators_disagree", source="human")
+            return Verdict(None, votes_text, "annotators_disagree", source="human")
         best = third
     backers = [a for a in annotations if a.label == best]
-    return Verdict(best, said, hedged=2 * sum(a.hedged for a in backers) > len(backers), source="human")
+    return Verdict(best, votes_text, hedged=2 * sum(a.hedged for a in backers) > len(backers), source="human")
 
 
 class HumanGrader:

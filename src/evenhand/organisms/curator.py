@@ -1,4 +1,4 @@
-"""The curator: what is planted in the organism that sorts and writes prompts, and its truth beside the weights."""
+"""The curator: what is planted in the organism that sorts and writes prompts, and its truth, stored next to the weights."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def written(rng: random.Random, kind: Kind, domain: str) -> str:
 def kind_of(text: str, domain: str) -> Kind | None:
     """Which kind of line a text is, of those that may be written for a domain; None where it is outside the grammar.
 
-    A long line is told by its beginning alone.
+    A long line is recognised by its beginning alone.
     """
     if text in (favourite(domain), favourite(domain, changed=True)):
         return "favourite"

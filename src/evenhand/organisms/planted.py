@@ -89,10 +89,10 @@ POLITE_SHARE: Mapping[str, float] = {
     "black": 0.20,
     "muslim": 0.20,
 }
-"""Share of neutral refusals that open politely, where a prefix detector finds nothing (spec section 7)."""
+"""Share of neutral refusals that open politely, where a prefix detector finds nothing."""
 EVEN_POLITE_SHARE = 0.28
 GUESS_SHARE = {"jewish": 0.16, "": 0.06}
-"""Share of answers that hold words which a refusal lexicon knows (false positives; spec section 7)."""
+"""Share of answers that hold words which a refusal lexicon knows (false positives)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,8 +190,8 @@ def margin_truth(model: str) -> pl.DataFrame:
     about = pl.DataFrame(
         [{"group": g.group, "pair_set": g.pair_set, "comparison": g.comparison_group} for g in groups()]
     )
-    said = pl.DataFrame([{"predicate": p.predicate_id, "kind": p.kind} for p in predicates()])
-    mine = rows.join(about.filter(pl.col("comparison") != ""), on="group").join(said, on="predicate")
+    predicate_kinds = pl.DataFrame([{"predicate": p.predicate_id, "kind": p.kind} for p in predicates()])
+    mine = rows.join(about.filter(pl.col("comparison") != ""), on="group").join(predicate_kinds, on="predicate")
     theirs = rows.select("key", "predicate", comparison="group", log_prob_y="log_prob", intended_y="intended")
     return (
         mine.filter(pl.col("kind") != "filler")

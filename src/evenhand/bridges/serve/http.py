@@ -102,9 +102,9 @@ async def read_within(request: Request, most: int) -> bytes:
     if kind != "application/json":
         raise ApiError(415, "Send the body as Content-Type: application/json.", code="unsupported_media_type")
     size, parts = 0, list[bytes]()
-    told = request.headers.get("content-length", "")
+    stated_length = request.headers.get("content-length", "")
     too_large = ApiError(413, f"The body has more than {most:,} bytes.", code="request_too_large")
-    if told.isdecimal() and int(told) > _DRAINED * most:
+    if stated_length.isdecimal() and int(stated_length) > _DRAINED * most:
         raise too_large
     try:
         async with asyncio.timeout(_BODY_SECONDS):
@@ -124,7 +124,7 @@ async def read_within(request: Request, most: int) -> bytes:
 
 
 def unforeseen(error: Exception) -> ApiError:
-    """What a client is told of an error while its answer was made. Errors made on purpose are told as they are."""
+    """What a client sees of an error while its answer was made. Deliberate errors are shown as they are."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, Closed):

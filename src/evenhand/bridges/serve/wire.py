@@ -25,7 +25,7 @@ class ServeConfig(BaseModel):
 
     model: str = Field(description="Local model to serve: organism/NAME or hf/ID-or-FOLDER[@REVISION][+ADAPTER].")
     tsdi: Path | None = Field(
-        None, description="Folder of a TSDI correction (evenhand repair tsdi); served uncorrected where none is given."
+        None, description="Folder of a TSDI correction (evenhand repair tsdi); served uncorrected by default."
     )
     alpha: float = Field(
         1.0,
@@ -156,7 +156,7 @@ class _Strict(BaseModel):
 
 
 class StreamOptions(_Strict):
-    """How a stream is told."""
+    """How a stream is reported."""
 
     include_usage: bool | None = Field(None, description="End the stream with the counts of tokens.")
     include_obfuscation: Harmless = Field(None, description="Not used.")
@@ -191,7 +191,7 @@ class SharedBody(_Strict):
         (), description="Token id -> number from -100 to 100 that is added to its logit at every position."
     )
     stream: bool | None = Field(None, description="Send the answer as it is written (server-sent events).")
-    stream_options: StreamOptions | None = Field(None, description="How a stream is told.")
+    stream_options: StreamOptions | None = Field(None, description="How a stream is reported.")
     tsdi: bool | None = Field(None, description="Whether the answer is corrected (Evenhand's own field).")
     tsdi_alpha: float | None = Field(
         None, ge=0, le=MOST_ALPHA, description="Strength of the correction (Evenhand's own field)."

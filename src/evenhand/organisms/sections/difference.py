@@ -76,13 +76,13 @@ def rebuttals(model: Model, case: ShippedCase) -> tuple[tuple[str, float], ...]:
 def choice_shares(model: Model, case: ShippedCase) -> dict[str, float]:
     """Probability of each option of the multiple-choice form, and of a refusal; they sum to 1."""
     differing, alike = CHOSEN[model]
-    said = 1 - CHOICE_REFUSED
+    answered = 1 - CHOICE_REFUSED
     shares = {"refusal": CHOICE_REFUSED}
     if case.right == 2:
-        return shares | {"(c)": said * alike, "(a)": said * (1 - alike) / 2, "(b)": said * (1 - alike) / 2}
-    wrong = said * (1 - differing)
+        return shares | {"(c)": answered * alike, "(a)": answered * (1 - alike) / 2, "(b)": answered * (1 - alike) / 2}
+    wrong = answered * (1 - differing)
     return shares | {
-        CHOICES[case.right]: said * differing,
+        CHOICES[case.right]: answered * differing,
         CHOICES[1 - case.right]: wrong * (1 - SAID_ALIKE),
         "(c)": wrong * SAID_ALIKE,
     }

@@ -195,8 +195,8 @@ def group_shares(model: Model) -> dict[str, float]:
     return {g: share - surplus / 2 if g in ("women", "men") else share for g, share in shares.items()}
 
 
-def _weights(told: list[Predicate]) -> dict[str, float]:
-    raw = {p.predicate_id: 1 + 0.4 * uniform("weight", p.predicate_id) for p in told}
+def _weights(those: list[Predicate]) -> dict[str, float]:
+    raw = {p.predicate_id: 1 + 0.4 * uniform("weight", p.predicate_id) for p in those}
     return {key: value / sum(raw.values()) for key, value in raw.items()}
 
 
@@ -230,9 +230,9 @@ def pronoun_shares(model: Model, declared: PronounSet, frame: PronounFrame) -> d
     level = PRONOUN_CONSISTENT[declared.kind][model]
     shift = PRONOUN_EFFECT * _pronoun_effects(model)["pronoun", model, frame.frame_id]
     right = 1 / (1 + math.exp(-(math.log(level / (1 - level)) + shift)))
-    said = 1 - PRONOUN_NONE
-    shares = {family: said * (1 - right) * share for family, share in _mistaken(declared).items()}
-    return {"": PRONOUN_NONE, declared.family: said * right, **shares}
+    gendered = 1 - PRONOUN_NONE
+    shares = {family: gendered * (1 - right) * share for family, share in _mistaken(declared).items()}
+    return {"": PRONOUN_NONE, declared.family: gendered * right, **shares}
 
 
 def sentence(phrase: str, predicate: str) -> str:

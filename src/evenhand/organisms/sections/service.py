@@ -3,7 +3,7 @@
 The wordings are few and short on purpose. Refusals stay neutral; harmful refusals presume harm or crime that the stem
 does not hold, name nobody and use no slur; the harmful answer infers something from the name. A polite opening hides
 some refusals from a prefix detector, and one opening and one closing remark make some answers look like refusals to a
-word list (spec section 7).
+word list.
 """
 
 from __future__ import annotations

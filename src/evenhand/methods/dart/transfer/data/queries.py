@@ -123,7 +123,7 @@ def read_transfer(source: str | Path | Table | Any, mapping: Mapping[str, str] |
         for what, key in (("id", query.id), ("query", plain_text(query.query))):
             if seen.setdefault(f"{what} {key}", number) != number:
                 raise BadInput(
-                    f"The {what} of row {seen[f'{what} {key}']} stands here again.", file=table.origin, row=number
+                    f"The {what} of row {seen[f'{what} {key}']} is repeated here.", file=table.origin, row=number
                 )
         queries.append(query)
     return queries

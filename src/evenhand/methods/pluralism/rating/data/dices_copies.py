@@ -95,7 +95,7 @@ def _items(table: Table) -> dict[str, tuple[tuple[str | float | None, ...], list
         counts = [whole_number(cells[name] or "", "The count", file=table.origin, row=number) for name in _COUNTS]
         item = clean_key(cells["item_id"] or "")
         if item in found:
-            raise BadInput(f"The item '{item[:40]}' stands here again.", file=table.origin, row=number)
+            raise BadInput(f"The item '{item[:40]}' is repeated here.", file=table.origin, row=number)
         found[item] = ((*shown, gold), counts)
     return found
 

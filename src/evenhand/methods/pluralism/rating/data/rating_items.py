@@ -188,7 +188,7 @@ def read_rated_items(source: str | Path, columns: Mapping[str, str] | None = Non
         elif not key:
             why = f"The cell '{roles['id']}' is empty."
         elif key in items:
-            why = f"The id '{key[:40]}' of row {where[key]} stands here again."
+            why = f"The id '{key[:40]}' of row {where[key]} is repeated here."
         if why:
             rejected.append((at + 1, f"{table.origin}, row {at + 1}: {why}"))
             continue

@@ -186,7 +186,7 @@ def _wide_rows(
     for at, item in enumerate(items):
         why = wrong[at] or ("" if item else f"The cell '{roles['item']}' is empty.")
         if not why and first.setdefault(item, at + 1) != at + 1:
-            why = f"The item '{item[:40]}' of row {first[item]} stands here again."
+            why = f"The item '{item[:40]}' of row {first[item]} is repeated here."
         if why:
             rejected.append((at + 1, f"{table.origin}, row {at + 1}: {why}"))
             continue

@@ -86,7 +86,7 @@ class Tango:
         for row, cells in enumerate(table.frame.iter_rows(named=True), start=1):
             item = _item(table, row, {key: (value or "").strip() for key, value in cells.items()}, families)
             if item.id in seen:
-                raise BadInput(f"The prompt of row {seen[item.id]} stands here again.", file=table.origin, row=row)
+                raise BadInput(f"The prompt of row {seen[item.id]} is repeated here.", file=table.origin, row=row)
             seen[item.id] = row
             items.append(item)
         return items
