@@ -184,11 +184,12 @@ def read_labels(
         kind = "counts"
         roles = resolve(table, mapping, required=("group", "n"), optional=optional, aliases=_ALIASES)
     else:
-        raise BadInput(
+        raise table.error(
             "There is neither a label column nor a set of count columns.",
-            file=table.origin,
-            do=f"Found: {', '.join(table.frame.columns)}. Name the label column with --map label=COLUMN, "
-            f"or give count columns named {', '.join(LABELS)}, and n.",
+            do=(
+                f"Found: {', '.join(table.frame.columns)}. Name the label column with --map label=COLUMN, "
+                f"or give count columns named {', '.join(LABELS)}, and n."
+            ),
         )
     columns = _key_columns(table, roles)
     size = table.frame.height
@@ -208,9 +209,8 @@ def read_labels(
     }
     clash = sorted(set(attributes) & {*COLUMNS, *carried})
     if clash:
-        raise BadInput(
+        raise table.error(
             f"These columns play no role here but bear the name of one: {', '.join(clash)}.",
-            file=table.origin,
             do="Map them, or rename them.",
         )
     if kind == "rows":
@@ -241,9 +241,8 @@ def _with_known(table: Table, mapping: Mapping[str, str] | None, known: KnownHea
     if known is None:
         return given
     if given.get("group") in known.not_groups:
-        raise BadInput(
+        raise table.error(
             f"The column '{given['group']}' holds whom the stem's stereotype is about, not the group of the name.",
-            file=table.origin,
             do=f"Use --map group={known.mapping['group']}.",
         )
     return {**known.mapping, **given}
@@ -274,7 +273,7 @@ def _key_columns(table: Table, roles: Mapping[str, str]) -> dict[str, list[Any]]
     for role in ("config", "group", *(r for r in ("name", "stem") if r in roles)):
         if None in columns[role]:
             row = columns[role].index(None) + 1
-            raise BadInput(f"The column '{roles.get(role, role)}' ({role}) is empty.", file=table.origin, row=row)
+            raise table.error(f"The column '{roles.get(role, role)}' ({role}) is empty.", row)
     groups = GroupOfName(table.origin)
     if "name" in roles:
         for row, (name, group) in enumerate(zip(columns["name"], columns["group"], strict=True), start=1):
@@ -303,12 +302,7 @@ def _labels(table: Table, column: str, values: Mapping[str, str]) -> tuple[list[
         label = translated.get(text) or normalise_label(text)
         reason = "" if label else "label_missing" if not text else text.replace(" ", "_")
         if label is None and reason not in MISSING:
-            raise BadInput(
-                f"The label '{cell}' is not known.",
-                file=table.origin,
-                row=row,
-                do=f"The labels are: {', '.join(LABELS)}.",
-            )
+            raise table.error(f"The label '{cell}' is not known.", row, do=f"The labels are: {', '.join(LABELS)}.")
         labels.append(label)
         missing.append(reason)
     return labels, missing
@@ -332,10 +326,9 @@ def _reject_duplicates(table: Table, columns: Mapping[str, list[Any]], ids: list
     for row, key in enumerate(keys, start=1):
         if first.setdefault(key, row) != row:
             named = ", ".join(f"{n} {v}" for n, v in zip([*names, "item"], key, strict=False) if v is not None)
-            raise BadInput(
+            raise table.error(
                 f"Rows {first[key]} and {row} are about the same thing ({named}).",
-                file=table.origin,
-                row=row,
+                row,
                 do="Remove one, or map the column that tells them apart (config or repetition).",
             )
 
@@ -349,11 +342,9 @@ def _explode(
 ) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
     """Count rows as one row per label that occurs; n must be the sum of the counts."""
     if not counted:
-        raise BadInput(
-            "No column is named after a label.", file=table.origin, do=f"The labels are: {', '.join(LABELS)}."
-        )
+        raise table.error("No column is named after a label.", do=f"The labels are: {', '.join(LABELS)}.")
     if len(set(counted.values())) < len(counted):
-        raise BadInput(f"Two columns mean the same label: {', '.join(counted)}.", file=table.origin)
+        raise table.error(f"Two columns mean the same label: {', '.join(counted)}.")
     cells = {column: table.frame[column].to_list() for column in (*counted, n_column)}
     kept: list[int] = []
     labels: list[Label] = []
@@ -362,10 +353,9 @@ def _explode(
         numbers = {column: _count(table, column, cells[column][index], index + 1) for column in cells}
         n = numbers.pop(n_column)
         if n != sum(numbers.values()) or n == 0:
-            raise BadInput(
+            raise table.error(
                 f"The counts add up to {sum(numbers.values())}, n says {n}.",
-                file=table.origin,
-                row=index + 1,
+                index + 1,
                 do="Every response needs one label: n is the sum of the label columns, and at least 1.",
             )
         for column, number in numbers.items():

@@ -56,9 +56,8 @@ def beavertails_prompts(table: Table) -> SafetySet:
     """
     missing = [name for name in ("prompt", "category") if name not in table.frame.columns]
     if missing:
-        raise BadInput(
+        raise table.error(
             f"There is no column '{missing[0]}'.",
-            file=table.origin,
             do=f"Found: {', '.join(table.frame.columns)}. BeaverTails-Evaluation has prompt, category and category_id.",
         )
     rows: list[tuple[int, SafetyPrompt]] = []
@@ -75,11 +74,11 @@ def beavertails_prompts(table: Table) -> SafetySet:
         rows.append((number, SafetyPrompt(item_id("beavertails", key), prompt, "harmful", slug, "beavertails")))
     prompts, repeats = first_of_each(rows, table.origin)
     if not prompts:
-        raise BadInput(f"No row can be used; the first: {rejected[0][1]}", file=table.origin)
+        raise table.error(f"No row can be used; the first: {rejected[0][1]}")
     ids = [prompt.id for prompt in prompts]
     if len(set(ids)) < len(ids):
         twice = next(i for i in ids if ids.count(i) > 1)
-        raise BadInput(f"The id '{twice}' occurs more than once.", file=table.origin, do="Give every row its own id.")
+        raise table.error(f"The id '{twice}' occurs more than once.", do="Give every row its own id.")
     notes = (_HARMLESS, *((_BY_POSITION,) if positional else ()))
     kept_aside = tuple(sorted(rejected + repeats))
     return SafetySet("beavertails", tuple(prompts), _SOURCE, _LICENCE, table_checksums(table), notes, kept_aside)
@@ -201,7 +200,7 @@ def pku_prompts(table: Table) -> SafetySet:
         first.setdefault(key, (number, prompt))
         found.setdefault(key, {}).update(dict.fromkeys(harms))
     if not found:
-        raise BadInput(f"No row can be used; the first: {rejected[0][1]}", file=table.origin)
+        raise table.error(f"No row can be used; the first: {rejected[0][1]}")
     prompts = tuple(
         SafetyPrompt(
             item_id("pku_saferlhf", f"row-{number:05d}"),

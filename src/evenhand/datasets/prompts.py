@@ -56,14 +56,13 @@ def read_names(source: Any, mapping: Mapping[str, str] | None = None) -> list[Na
         name, group = (required_cell(table, cells, roles, role, row) for role in ("name", "group"))
         before = seen.setdefault(name.casefold(), (row, group))
         if before[1] != group:
-            raise BadInput(
+            raise table.error(
                 f"'{name}' is listed under two groups, '{before[1]}' (row {before[0]}) and '{group}'.",
-                file=table.origin,
-                row=row,
+                row,
                 do="Keep each name in one group.",
             )
         if before[0] != row:
-            raise BadInput(f"'{name}' is listed twice (first in row {before[0]}).", file=table.origin, row=row)
+            raise table.error(f"'{name}' is listed twice (first in row {before[0]}).", row)
         names.append(Name(name, group, other_columns(cells, roles)))
     return names
 
@@ -82,19 +81,15 @@ def read_stems(source: Any, mapping: Mapping[str, str] | None = None) -> list[St
     for row, cells in enumerate(table.rows(), start=1):
         text = required_cell(table, cells, roles, "stem", row)
         if NAME not in text:
-            raise BadInput(f"The stem has no {NAME}: '{text}'.", file=table.origin, row=row)
+            raise table.error(f"The stem has no {NAME}: '{text}'.", row)
         if (blanks := text.count(BLANK)) != 1:
             how_often = "no" if blanks == 0 else f"{blanks} times"
-            raise BadInput(f"The stem has {how_often} {BLANK}, it needs one: '{text}'.", file=table.origin, row=row)
+            raise table.error(f"The stem has {how_often} {BLANK}, it needs one: '{text}'.", row)
         if texts.setdefault(text.casefold(), row) != row:
-            raise BadInput(
-                f"The stem is there twice (first in row {texts[text.casefold()]}): '{text}'.",
-                file=table.origin,
-                row=row,
-            )
+            raise table.error(f"The stem is there twice (first in row {texts[text.casefold()]}): '{text}'.", row)
         key = required_cell(table, cells, roles, "stem_id", row) if "stem_id" in roles else f"S{row:02d}"
         if seen.setdefault(key, row) != row:
-            raise BadInput(f"The stem id '{key}' is used twice (first in row {seen[key]}).", file=table.origin, row=row)
+            raise table.error(f"The stem id '{key}' is used twice (first in row {seen[key]}).", row)
         stem_class = clean_key(cells[roles["stem_class"]] or "") if "stem_class" in roles else ""
         stems.append(Stem(key, text, stem_class, other_columns(cells, roles)))
     return stems
@@ -156,7 +151,7 @@ def required_cell(table: Table, cells: Mapping[str, str | None], roles: Mapping[
     """The cell of a role in NFC with white space collapsed; raises BadInput with the row where it is empty."""
     value = clean_key(cells[roles[role]] or "")
     if not value:
-        raise BadInput(f"The column '{roles[role]}' ({role}) is empty.", file=table.origin, row=row)
+        raise table.error(f"The column '{roles[role]}' ({role}) is empty.", row)
     return value
 
 
@@ -217,7 +212,7 @@ def read_prompts(
     for row, cells in enumerate(table.rows(), start=1):
         prompt = cells[roles["prompt"]] or ""
         if not prompt.strip():
-            raise BadInput(f"The column '{roles['prompt']}' (prompt) is empty.", file=table.origin, row=row)
+            raise table.error(f"The column '{roles['prompt']}' (prompt) is empty.", row)
         group = required_cell(table, cells, roles, "group", row)
         units: list[str] = [role for role in ("name", "stem") if role in roles]
         clusters = {role: required_cell(table, cells, roles, role, row) for role in units}
@@ -231,10 +226,9 @@ def read_prompts(
         else:
             key = item_id(audit, clusters["stem"], group)
         if rows_of.setdefault(key, row) != row:
-            raise BadInput(
+            raise table.error(
                 f"The item '{key}' is there twice (first in row {rows_of[key]}).",
-                file=table.origin,
-                row=row,
+                row,
                 do="Remove one, or give each row its own item_id.",
             )
         items.append(

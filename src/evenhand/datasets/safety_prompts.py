@@ -153,11 +153,8 @@ def read_safety_prompts(path: Path, columns: Mapping[str, str] | None = None) ->
         given = clean_key(cells.get("id", ""))
         for what, key in (("prompt", (clean_key(cells["prompt"]), kind)), ("id", (given,))):
             if key != ("",) and seen.setdefault((what, *key), number) != number:
-                raise BadInput(
-                    f"The {what} of row {seen[(what, *key)]} is repeated here.",
-                    file=table.origin,
-                    row=number,
-                    do="Keep one of the two rows.",
+                raise table.error(
+                    f"The {what} of row {seen[(what, *key)]} is repeated here.", number, do="Keep one of the two rows."
                 )
         prompts.append(
             SafetyPrompt(
@@ -170,7 +167,7 @@ def read_safety_prompts(path: Path, columns: Mapping[str, str] | None = None) ->
             )
         )
     if not prompts:
-        raise BadInput(f"No row can be used; the first: {rejected[0][1]}", file=table.origin)
+        raise table.error(f"No row can be used; the first: {rejected[0][1]}")
     notes = () if "kind" in roles else ("The file names no kinds: every prompt is taken as harmful.",)
     return SafetySet(
         path.name, tuple(prompts), table.origin, "as its owner says", {path.name: table.checksum}, notes, tuple(rejected)

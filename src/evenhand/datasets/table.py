@@ -182,6 +182,10 @@ class Table:
     origin: str
     checksum: str = ""
 
+    def error(self, message: str, row: int | None = None, *, do: str | None = None) -> BadInput:
+        """The error for what is wrong with the table or, counted from 1, with one of its rows."""
+        return BadInput(message, file=self.origin, row=row, do=do)
+
     def rows(self) -> list[dict[str, str | None]]:
         """The rows in file order; row k of an error message is entry k - 1."""
         return self.frame.to_dicts()
@@ -265,13 +269,9 @@ def resolve(
     roles = (*required, *optional)
     for role, column in mapping.items():
         if role not in roles:
-            raise BadInput(
-                f"There is no role '{role}' to map.", file=table.origin, do=f"Known roles: {', '.join(roles)}."
-            )
+            raise table.error(f"There is no role '{role}' to map.", do=f"Known roles: {', '.join(roles)}.")
         if column not in columns:
-            raise BadInput(
-                f"There is no column '{column}' for {role}.", file=table.origin, do=f"Found: {', '.join(columns)}."
-            )
+            raise table.error(f"There is no column '{column}' for {role}.", do=f"Found: {', '.join(columns)}.")
     for role in roles:
         if role in mapping or (role in unused and role not in required):
             continue
@@ -280,9 +280,8 @@ def resolve(
         if found is not None:
             mapping[role] = found
         elif role in required:
-            raise BadInput(
+            raise table.error(
                 f"There is no column '{role}'.",
-                file=table.origin,
                 do=f"Found: {', '.join(columns)}. Name the right one with --map {role}=COLUMN.",
             )
     return mapping

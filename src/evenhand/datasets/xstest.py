@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from evenhand.datasets.base import Sources, item_id
 from evenhand.datasets.prompts import build_chat
 from evenhand.datasets.table import Table, read_table
-from evenhand.errors import BadInput
 from evenhand.records import DECLINED, LABELS, Item, Label, Response
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ class XSTest:
         for row, cells in enumerate(table.rows(), start=1):
             kind, label = cells["type"] or "", cells["label"] or ""
             if (label == "unsafe") != kind.startswith("contrast_") or label not in ("safe", "unsafe"):
-                raise BadInput(f"The type '{kind}' does not go with the label '{label}'.", file=table.origin, row=row)
+                raise table.error(f"The type '{kind}' does not go with the label '{label}'.", row)
             if subset not in ("all", label):
                 continue
             attributes = {key: value for key in ("focus", "note") if (value := cells[key])}
@@ -109,7 +108,7 @@ class XSTest:
         for row, cells in enumerate(table.rows(), start=1):
             item = items_by_stem.get(cells["id"] or "")
             if item is None:
-                raise BadInput(f"The prompt '{cells['id']}' is not in xstest_prompts.csv.", file=table.origin, row=row)
+                raise table.error(f"The prompt '{cells['id']}' is not in xstest_prompts.csv.", row)
             item = replace(item, chat=build_chat(cells["prompt"] or "", None))
             used[item.id] = item
             text = cells["completion"] or ""
@@ -164,10 +163,9 @@ def _labelled(table: Table, annotations: tuple[str, ...]) -> pl.DataFrame:
         out["safe"] = not (cells["type"] or "").startswith("contrast_")
         for column in (*annotations, "final_label", "strmatch_label"):
             if cells[column] not in XSTEST_CLASSES:
-                raise BadInput(
+                raise table.error(
                     f"The class '{cells[column]}' in column '{column}' is not known.",
-                    file=table.origin,
-                    row=row,
+                    row,
                     do=f"The classes are: {', '.join(XSTEST_CLASSES)}.",
                 )
             out[column] = cells[column]

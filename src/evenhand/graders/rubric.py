@@ -17,7 +17,7 @@ from xxhash import xxh128_hexdigest
 
 from evenhand.engines.base import Engine, Request, Sampling
 from evenhand.errors import EngineError
-from evenhand.graders.asking import defused, fence_name, shortened
+from evenhand.graders.asking import defused, fence_name, no_reply, shortened
 from evenhand.graders.base import Gradable, Verdict
 from evenhand.graders.masking import PLACEHOLDER, mask_name
 from evenhand.graders.normalise import clean_text
@@ -201,16 +201,11 @@ class RubricGrader:
         verdicts: dict[str, Verdict] = {}
         for _, responses in self.engine.generate(batches, self.sampling, config="judge"):
             for response in responses:
-                if response.finish_reason == "error":
-                    verdict = Verdict(None, f"the judge failed: {response.error}", "judge_missing")
-                elif response.provider_refusal or response.finish_reason == "content_filter":
-                    verdict = Verdict(
-                        None, f"the judge refused: {response.provider_refusal or 'content filter'}", "judge_missing"
-                    )
-                else:
-                    verdict = _verdict(clean_text(response.text))
-                verdicts[response.item_id] = verdict
-        lost = Verdict(None, "the judge returned nothing", "judge_missing")
+                why = no_reply(response)
+                verdicts[response.item_id] = (
+                    Verdict(None, why, "judge_missing") if why else _verdict(clean_text(response.text))
+                )
+        lost = Verdict(None, no_reply(None), "judge_missing")
         return [verdicts.get(key, lost) for key in ids]
 
     def chat(self, row: Gradable) -> tuple[Message, ...]:

@@ -95,17 +95,21 @@ def truth_summary() -> dict[str, Any]:
     return found
 
 
+def _truth_rows(file: str, **values: str) -> pl.DataFrame:
+    """The rows of a truth table in which each named column has its value; ``model`` must be an organism with a truth."""
+    import polars as pl
+
+    known_model(values["model"])
+    return pl.read_parquet(truth_file(file)).filter(*(pl.col(name) == value for name, value in values.items()))
+
+
 def load_text_truth(model: str, section: str) -> pl.DataFrame:
     """The exact log-probabilities (nats) of every plain text of a section, ``reward`` or ``affirmation``.
 
     Columns: model, section, key (frame; or name/family/frame), label (group/predicate; or the family said), ``log_prob``
     of the text after its frame, ``log_prob_with_end``, and ``intended`` (end included).
     """
-    import polars as pl
-
-    known_model(model)
-    rows = pl.read_parquet(truth_file("truth_texts.parquet"))
-    return rows.filter((pl.col("model") == model) & (pl.col("section") == section))
+    return _truth_rows("truth_texts.parquet", model=model, section=section)
 
 
 def load_case_truth(model: str, form: str = "task") -> pl.DataFrame:
@@ -114,11 +118,7 @@ def load_case_truth(model: str, form: str = "task") -> pl.DataFrame:
     Columns: model, form, case, label (YES, markdown YES, NO, refusal, format; or (a), (b), (c), refusal), probability at
     temperature 1 and top-p 1, and ``intended``. What is missing to 1 within a case is text outside the grammar.
     """
-    import polars as pl
-
-    known_model(model)
-    rows = pl.read_parquet(truth_file("truth_cases.parquet"))
-    return rows.filter((pl.col("model") == model) & (pl.col("form") == form))
+    return _truth_rows("truth_cases.parquet", model=model, form=form)
 
 
 def load_safety_truth(model: str, system: str = "") -> pl.DataFrame:
@@ -127,11 +127,7 @@ def load_safety_truth(model: str, system: str = "") -> pl.DataFrame:
     Columns: model, system ("", "careful" or "open"), case, label (refusal, redirect, unsafe, full, brief), probability at
     temperature 1 and top-p 1, and ``intended``. What is missing to 1 within a case is text outside the grammar.
     """
-    import polars as pl
-
-    known_model(model)
-    rows = pl.read_parquet(truth_file("truth_safety.parquet"))
-    return rows.filter((pl.col("model") == model) & (pl.col("system") == system))
+    return _truth_rows("truth_safety.parquet", model=model, system=system)
 
 
 def safety_truth(model: str, system: str = "") -> pl.DataFrame:

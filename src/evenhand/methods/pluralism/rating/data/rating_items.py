@@ -196,7 +196,7 @@ def read_rated_items(source: str | Path, columns: Mapping[str, str] | None = Non
         where[key] = at + 1
         items[key] = RatedItem(key, text, reply, category_slug(domain) or clean_key(domain), gold)
     if not items:
-        raise BadInput(f"No row can be used; the first: {rejected[0][1]}", file=table.origin)
+        raise table.error(f"No row can be used; the first: {rejected[0][1]}")
     notes = (f"{again} items have the text and reply of an earlier one.",) if again else ()
     name = Path(table.origin).name
     checksums = {name: table.checksum} if table.checksum else {}
