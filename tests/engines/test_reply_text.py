@@ -1,4 +1,4 @@
-"""Stop strings over token borders."""
+"""Visible text: stop strings across token borders, and reasoning blocks taken out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evenhand.engines.reply_text import StopStrings, cut_at_stop, decode_text
+from evenhand.engines.reply_text import StopStrings, cut_at_stop, decode_text, ends_inside_reasoning, split_reasoning
 
 
 def test_cut() -> None:
@@ -38,3 +38,35 @@ def test_special_tokens_become_end_tokens(tokenizer: Any, stop: str, token: int)
 def test_decode_text_drops_special_tokens_only(tokenizer: Any) -> None:
     ids = tokenizer("Tell me , a joke .", add_special_tokens=False).input_ids
     assert decode_text(tokenizer, [[0, *ids, 5], [], ids]) == ["Tell me , a joke .", "", "Tell me , a joke ."]
+
+
+@pytest.mark.parametrize(
+    ("text", "opened", "visible", "reasoning"),
+    [
+        ("Plain answer.", False, "Plain answer.", ""),
+        ("  spaces kept \n", False, "  spaces kept \n", ""),
+        ("<think>\nhm\n</think>\n\nYes.", False, "Yes.", "hm"),
+        ("<think></think>\nYes.", False, "Yes.", ""),
+        ("hm\n</think>\nYes.", True, "Yes.", "hm"),
+        ("hm\n</think>\nYes.", False, "Yes.", "hm"),
+        ("still thinking", True, "", "still thinking"),
+        ("<think>cut off", False, "", "cut off"),
+        ("<think>a</think>One <think>b</think>two", False, "One two", "a\n\nb"),
+        ("a</think><think>b</think>c", True, "c", "a\n\nb"),
+        ("<Thinking>a</Thinking>b", False, "b", "a"),
+        ("Use the <think> tag.", False, "Use the <think> tag.", ""),
+    ],
+)
+def test_forms(text: str, opened: bool, visible: str, reasoning: str) -> None:
+    assert split_reasoning(text, opened=opened) == (visible, reasoning)
+
+
+@given(st.text(st.characters(exclude_characters="<")))
+def test_text_without_tags_is_untouched(text: str) -> None:
+    assert split_reasoning(text) == (text, "")
+
+
+def test_prompts() -> None:
+    assert ends_inside_reasoning("<|assistant|><think>\n")
+    assert not ends_inside_reasoning("<|assistant|><think>\n\n</think>\n\n")
+    assert not ends_inside_reasoning("<|assistant|>")
