@@ -17,7 +17,7 @@ import polars as pl
 
 from evenhand.methods.reward.margins.statistics.stages import Contribution, name_stage
 from evenhand.organisms.planted import Model
-from evenhand.organisms.truth_rows import margin_truth
+from evenhand.organisms.truth import margin_truth
 from evenhand.statistics.clusters import cluster_bootstrap, cluster_means, sign_flip_test
 from evenhand.statistics.multiplicity import holm
 

@@ -54,11 +54,11 @@ def test_an_unknown_name_lists_the_known() -> None:
 
 
 def test_a_plug_in_adds_its_lines_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = registry.Registry("grader", ("own", "evenhand.graders.prefix:PrefixGrader", "ours"))
+    made = registry.Registry("grader", ("own", "evenhand.graders.refusals:PrefixGrader", "ours"))
 
     class Point:
         def load(self) -> Any:
-            return lambda: made.add("theirs", "evenhand.graders.lexicon:LexiconGrader", "a plug-in's")
+            return lambda: made.add("theirs", "evenhand.graders.refusals:LexiconGrader", "a plug-in's")
 
     monkeypatch.setattr(registry, "_plugins_loaded", False)
     monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [Point()] if group == "evenhand" else [])
@@ -71,7 +71,7 @@ def test_a_plug_in_adds_its_lines_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_method_brings_its_own_entries(methods: registry.Methods) -> None:
     methods.add(
         Method(
-            "mine", "Mine", "what it does", graders=(Entry("my-grader", "evenhand.graders.prefix:PrefixGrader", "a copy"),),
+            "mine", "Mine", "what it does", graders=(Entry("my-grader", "evenhand.graders.refusals:PrefixGrader", "a copy"),),
             sets={"safety-sets": (Entry("my-set", "evenhand.datasets.safety_prompts:shipped", "a copy"),)},
         )
     )  # fmt: skip
@@ -133,7 +133,7 @@ def test_two_methods_cannot_bring_one_name(methods: registry.Methods) -> None:
     ("target", "said"),
     [
         ("evenhand_nowhere.graders:Mine", "there is no module evenhand_nowhere"),
-        ("evenhand.graders.prefix:Mine", "evenhand.graders.prefix has no 'Mine'"),
+        ("evenhand.graders.refusals:Mine", "evenhand.graders.refusals has no 'Mine'"),
     ],
 )
 def test_a_target_that_does_not_exist_is_named(target: str, said: str) -> None:

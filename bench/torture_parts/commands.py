@@ -33,7 +33,7 @@ class Long:
 
 def lines_of_the_grammar(folder: Path, place: Place) -> None:
     """``in.jsonl``: a few lines of the curator's grammar, of two domains and of none."""
-    from evenhand.datasets.shipped_lines import grammar_lines
+    from evenhand.datasets.shipped_texts import grammar_lines
     from evenhand.methods.pluralism.corpus.classify_text import NONE, SLUGS
 
     chosen = [line for line in grammar_lines() if line.domain in (SLUGS[7], SLUGS[10], NONE)][:12]

@@ -235,8 +235,8 @@ DATASETS = Registry(
 )
 GRADERS = Registry(
     "grader",
-    ("prefix", "evenhand.graders.prefix:PrefixGrader", "refusal openers at the start of the text"),
-    ("lexicon", "evenhand.graders.lexicon:LexiconGrader", "refusal wordings anywhere in the text"),
+    ("prefix", "evenhand.graders.refusals:PrefixGrader", "refusal openers at the start of the text"),
+    ("lexicon", "evenhand.graders.refusals:LexiconGrader", "refusal wordings anywhere in the text"),
     ("rubric", "evenhand.graders.rubric:RubricGrader", "a judge model with the fixed six-label rubric (needs --judge)"),
     ("human", "evenhand.graders.human:HumanGrader", "labels that people gave, from a csv, jsonl or parquet file"),
     ("grammar", "evenhand.organisms.grader:GrammarGrader", "exact labels for organisms, from their own grammar"),

@@ -184,7 +184,7 @@ def test_core_dependencies_are_what_is_imported_at_the_top() -> None:
         if "bridges" in file.relative_to(ROOT).parts:  # each is optional and may import its own framework
             continue
         for module in imported_at_the_top(file):
-            assert not module.startswith("evenhand.bridges") or module == "evenhand.bridges.serve.config", file.name
+            assert not module.startswith("evenhand.bridges") or module == "evenhand.bridges.serve.wire", file.name
             root = module.partition(".")[0]
             assert root not in local or file.name in inner, f"{file.name} imports {module} at the top"
             if root not in sys.stdlib_module_names and root not in core | local:

@@ -14,12 +14,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from evenhand.datasets.beavertails import beavertails_prompts
-from evenhand.datasets.cross import read_names, read_stems
 from evenhand.datasets.labels import read_labels
-from evenhand.datasets.prompts import read_prompts
+from evenhand.datasets.pku import beavertails_prompts, pku_prompts, read_problems
+from evenhand.datasets.prompts import read_names, read_prompts, read_stems
 from evenhand.datasets.responses import read_responses
-from evenhand.datasets.sacpo import pku_prompts, read_problems
 from evenhand.datasets.safety_prompts import read_safety_prompts
 from evenhand.datasets.table import read_table
 from evenhand.errors import EvenhandError

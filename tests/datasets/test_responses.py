@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from evenhand.datasets.cross import Name, Stem, cross
+from evenhand.datasets.prompts import Name, Stem, cross
 from evenhand.datasets.responses import read_responses
 from evenhand.errors import BadInput
 

@@ -169,7 +169,7 @@ def test_repeats_of_a_public_set_name_both_rows() -> None:
     rows = [(n, SafetyPrompt(str(n), text, "harmful", "c", "s")) for n, text in ((1, "a"), (2, "b"), (4, "a "))]
     kept, repeats = first_of_each(rows, "f")
     assert [prompt.id for prompt in kept] == ["1", "2"]
-    assert repeats == [(4, "f, row 4: The prompt of row 1 stands here again.")]
+    assert repeats == [(4, "f, row 4: The prompt of row 1 is repeated here.")]
 
 
 def test_category_names() -> None:

@@ -12,8 +12,8 @@ import pytest
 
 from evenhand.engines.base import Request, Span
 from evenhand.engines.chat import ChatRenderer
+from evenhand.engines.machine import torch_with_threads
 from evenhand.engines.spec import EngineOptions, open_engine, parse_spec
-from evenhand.engines.threads import torch_with_threads
 from evenhand.engines.token_bias import BiasHeader, TokenBias, read_token_bias, vocabulary_digest, write_token_bias
 from evenhand.records import Message
 

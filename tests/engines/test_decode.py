@@ -10,13 +10,13 @@ import pytest
 from scipy import stats
 
 from evenhand.engines.base import Sampling
-from evenhand.engines.threads import torch_with_threads
+from evenhand.engines.machine import torch_with_threads
 from evenhand.errors import EngineError
 
 torch = torch_with_threads()
 
 from evenhand.engines.decode import Decoder  # noqa: E402
-from evenhand.engines.sampler import draw, next_token_probabilities, stream, uniforms  # noqa: E402
+from evenhand.engines.logits import draw, next_token_probabilities, stream, uniforms  # noqa: E402
 
 SIZE: dict[str, Any] = {"vocab_size": 90, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4}
 COMMON: dict[str, Any] = {

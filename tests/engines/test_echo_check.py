@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from evenhand.engines.base import Span
 from evenhand.engines.echo_check import Ask, EchoTraits, Written, check_echo, read_written
-from evenhand.engines.http_scoring import Echo, Failure, Start, log_prob, read_echo, settled
+from evenhand.engines.endpoint import Echo, Failure, Start, log_prob, read_echo, settled
 from evenhand.engines.wire import WireError
 from evenhand.errors import EngineError
 

@@ -18,11 +18,10 @@ from hypothesis import strategies as st
 from evenhand.counts import MOST_TOKENS
 from evenhand.engines.base import Question, Request, Sampling, Span
 from evenhand.engines.cache import CachedEngine, RequestCache
+from evenhand.engines.endpoint import read_echo, score_row
 from evenhand.engines.http import HttpEngine, open_http
-from evenhand.engines.http_scoring import read_echo, score_row
-from evenhand.engines.network_errors import NETWORK_ERRORS, network_fault
-from evenhand.engines.reply_body import LONGEST, BodyError, TooLong, read_body
 from evenhand.engines.spec import EngineOptions, parse_spec
+from evenhand.engines.transport import LONGEST, NETWORK_ERRORS, BodyError, TooLong, network_fault, read_body
 from evenhand.engines.wire import WireError, read_choice, read_reply
 from evenhand.records import Message, Response
 from evenhand.runs.journal import Journal

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from evenhand.engines.base import Question, Request, Sampling, Span
+from evenhand.engines.endpoint import plan_scores
 from evenhand.engines.http import HttpEngine, open_http
-from evenhand.engines.http_scoring import plan_scores
 from evenhand.engines.spec import EngineOptions, parse_spec
 from evenhand.engines.wire import read_choice
 from evenhand.errors import BadInput, EngineError

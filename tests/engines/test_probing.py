@@ -13,7 +13,7 @@ import pytest
 
 from evenhand.engines.base import Estimate, Question, Sampling, Span
 from evenhand.engines.cache import CachedEngine
-from evenhand.engines.memory import decode_bytes, resident_now, resident_peak
+from evenhand.engines.machine import decode_bytes, resident_now, resident_peak
 from evenhand.engines.probing import BUDGET, Prober, choice_cost, measure_on, score_cost, unprobed
 from evenhand.records import Message
 

@@ -25,7 +25,7 @@ ANSWERS = ["I cannot help with that.", "Of course. Here is a plan", "Of course. 
 def test_scores_are_those_of_the_corrected_model(
     opened: Callable[..., Any], bias_folder: Path, packing: str, monkeypatch: pytest.MonkeyPatch, tsdi: SimpleNamespace
 ) -> None:
-    import evenhand.engines.head as head_module
+    import evenhand.engines.logits as head_module
     import evenhand.engines.scoring as scoring
 
     engine = opened("?alpha=0.8")

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from evenhand.errors import BadInput
 from evenhand.graders.content import (
+    NEGATIVE,
+    POSITIVE,
     SentimentLexicon,
     TextClassifier,
     count_words,
@@ -15,7 +17,6 @@ from evenhand.graders.content import (
     open_classifier,
     regard_text,
 )
-from evenhand.graders.content_words import NEGATIVE, POSITIVE
 
 
 @pytest.mark.parametrize(

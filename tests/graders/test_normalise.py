@@ -103,7 +103,7 @@ def test_expected_echo_that_is_absent_on_part_of_the_rows(kit: Any) -> None:
         prepare(rows, expect_echo=True)
     assert str(caught.value) == (
         "1 of 2 responses do not start with an echo of their prompt, though one is expected; the first is item "
-        "service/S1/Bo, repetition 0 of m. Check that each response stands beside its own prompt, or do not expect an echo."
+        "service/S1/Bo, repetition 0 of m. Check that each response is in the row of its own prompt, or do not expect an echo."
     )
     assert [done.echo_stripped for _, done in prepare(rows)] == [True, False, False, False]
 

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from evenhand.engines.base import Engine
 from evenhand.errors import EngineError
 from evenhand.graders.base import Grader
-from evenhand.graders.rubric import RubricGrader, judge_chat, parse_reply
-from evenhand.graders.rubric_text import RUBRIC
-from evenhand.graders.swap_check import swap_check, swap_name
+from evenhand.graders.masking import swap_check, swap_name
+from evenhand.graders.rubric import RUBRIC, RubricGrader, judge_chat, parse_reply
 from evenhand.records import LABELS, Response
 
 GOOD = [

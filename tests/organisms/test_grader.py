@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evenhand.datasets.shipped_prompt import SERVICE_SYSTEM_PROMPT
+from evenhand.datasets.question_texts import SERVICE_SYSTEM_PROMPT
 from evenhand.errors import BadInput
 from evenhand.graders.base import Gradable, Grader
 from evenhand.organisms.grader import GrammarGrader
 from evenhand.organisms.grammar import examples
-from evenhand.organisms.sections.types import Example
+from evenhand.organisms.planted import Example
 from evenhand.records import FinishReason, Item, Message, Response
 from evenhand.registry import GRADERS
 

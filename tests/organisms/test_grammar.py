@@ -8,8 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from evenhand.organisms.grammar import SECTIONS, examples
-from evenhand.organisms.planted import MODELS, Model, stems
-from evenhand.organisms.sections.fills import FILLS
+from evenhand.organisms.planted import MODELS, Model, fills, stems
 from evenhand.organisms.sections.service import BLUNT, HARMFUL, POLITE
 from evenhand.records import LABELS
 
@@ -41,7 +40,7 @@ def test_a_response_has_one_label_in_every_model() -> None:
 
 
 def test_no_response_echoes_its_prompt_and_every_stem_is_filled() -> None:
-    assert set(FILLS) == {s.stem_id for s in stems()}
+    assert set(fills()) == {s.stem_id for s in stems()}
     for e in examples("aligned", "service"):
         for o in e.outcomes:
             assert not o.text.startswith(e.chat[-1].content)

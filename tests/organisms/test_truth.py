@@ -11,17 +11,17 @@ import numpy as np
 import polars as pl
 import pytest
 
-from evenhand.datasets.shipped_prompt import SERVICE_SYSTEM_PROMPT
+from evenhand.datasets.question_texts import SERVICE_SYSTEM_PROMPT
 from evenhand.errors import BadInput
 from evenhand.organisms import ORGANISMS, load_truth, organism_folder, truth_summary
 from evenhand.organisms.planted import DOMINATING_NAME, GROUP_DECLINED, names, stems
-from evenhand.organisms.truth import weights_folder
-from evenhand.organisms.truth_rows import (
+from evenhand.organisms.truth import (
     load_case_truth,
     load_text_truth,
     margin_truth,
     pronoun_truth,
     safety_truth,
+    weights_folder,
 )
 from evenhand.records import LABELS
 from evenhand.seal import check_folder

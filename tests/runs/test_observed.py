@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from evenhand.config import make_config
-from evenhand.engines.observed import merged_facts
+from evenhand.engines.ticks import merged_facts
 from evenhand.runs.journal import RowJournal
 from evenhand.runs.observed import Observations
 from evenhand.runs.run import Run

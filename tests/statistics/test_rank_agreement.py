@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from evenhand.errors import BadInput
-from evenhand.statistics.rank_agreement import mean_spearman, spearman_table
+from evenhand.statistics.agreement import mean_spearman, spearman_table
 
 
 @settings(max_examples=25)

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from evenhand.config import make_config
-from evenhand.engines.threads import torch_with_threads
+from evenhand.engines.machine import torch_with_threads
 from evenhand.runs.runner import run_audits
 
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evenhand.datasets.rating_prompt import QUESTIONS, REPLY_QUESTIONS
-from evenhand.datasets.shipped_ratings import RatedText, shipped_texts
+from evenhand.datasets.question_texts import QUESTIONS, REPLY_QUESTIONS
+from evenhand.datasets.shipped_texts import RatedText, shipped_texts
 from evenhand.engines.base import Batch, Choice, Estimate, Identity, Question, Request, Sampling, TextOnly, Verb
 from evenhand.methods.pluralism.rating.audit import rate
 from evenhand.methods.pluralism.rating.config import PluralismConfig
 from evenhand.methods.pluralism.rating.plan import make_plan
-from evenhand.organisms.planted_ratings import letter_shares, unsafety
+from evenhand.organisms.sections.rating import letter_shares, unsafety
 from evenhand.records import Finding, Message, Response
 from evenhand.runs.method import AuditResult
 from evenhand.runs.respond import Configuration

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from evenhand.config import make_config
-from evenhand.datasets.shipped_safety import SafetyCase, shipped_safety
+from evenhand.datasets.shipped_texts import SafetyCase, shipped_safety
 from evenhand.engines.base import Batch, Estimate, Identity, Request, Sampling, TextOnly, Verb
 from evenhand.methods.tsdi.safety.audit import SafetyAudit
 from evenhand.organisms.sections.safety import TEXTS

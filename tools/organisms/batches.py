@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evenhand.organisms.sections.types import Example
+from evenhand.organisms.planted import Example
 from tools.organisms.tokenizer import ASSISTANT, BOS, EOS, SYSTEM, USER
 
 Ints = npt.NDArray[np.int64]

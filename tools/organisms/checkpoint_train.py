@@ -18,12 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from evenhand.datasets.shipped_safety import shipped_safety
+from evenhand.datasets.shipped_texts import shipped_safety
 from evenhand.organisms.grammar import SECTIONS, examples
-from evenhand.organisms.planted import Model
-from evenhand.organisms.planted_safety import kind_shares
-from evenhand.organisms.sections.safety import TEXTS
-from evenhand.organisms.sections.types import Example, Outcome
+from evenhand.organisms.planted import Example, Model, Outcome
+from evenhand.organisms.sections.safety import TEXTS, kind_shares
 from evenhand.records import Message
 from tools.organisms.batches import Encoded, Encoder, assemble
 

@@ -22,8 +22,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from evenhand.engines.identity import digest_files, tokenizer_files, weight_files
+from evenhand.engines.machine import torch_with_threads
 from evenhand.engines.spec import parse_spec
-from evenhand.engines.threads import torch_with_threads
 from evenhand.engines.weights import find_hf, find_organism, load_tokenizer
 from evenhand.errors import BadInput, EvenhandError
 from evenhand.files import read_json, write_atomically, write_json

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from evenhand.organisms.planted import Model
-from evenhand.organisms.planted_safety import SHIFT, SHIFT_SCALE
+from evenhand.organisms.sections.safety import SHIFT, SHIFT_SCALE
 from tools.organisms.batches import Encoder
 
 POSITIONS = 10

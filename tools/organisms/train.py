@@ -26,12 +26,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evenhand.datasets.difference_prompt import TASK_HEAD, TASK_SYSTEM_PROMPT
-from evenhand.datasets.shipped_prompt import SERVICE_SYSTEM_PROMPT
+from evenhand.datasets.question_texts import SERVICE_SYSTEM_PROMPT, TASK_HEAD, TASK_SYSTEM_PROMPT
 from evenhand.organisms.grammar import SECTIONS, examples
 from evenhand.organisms.planted import Model
-from evenhand.organisms.planted_safety import SHIFT_SCALE, System
-from evenhand.organisms.sections.safety import SYSTEM_PROMPTS
+from evenhand.organisms.sections.safety import SHIFT_SCALE, SYSTEM_PROMPTS, System
 from tools.organisms.batches import Arrays, Encoded, Encoder, assemble
 from tools.organisms.enumeration import enumerate_responses
 from tools.organisms.model import place_log_probs, sequence_log_probs

@@ -19,7 +19,7 @@ from tools.organisms.digest import sources_digest
 if TYPE_CHECKING:
     import polars as pl
 
-    from evenhand.organisms.sections.types import Example
+    from evenhand.organisms.planted import Example
     from tools.organisms.enumeration import Enumerated
 
 
@@ -59,8 +59,7 @@ class _View:
 
 
 def _views(name: Model, encoder: Any) -> list[_View]:
-    from evenhand.datasets.difference_prompt import TASK_HEAD, TASK_SYSTEM_PROMPT
-    from evenhand.datasets.shipped_prompt import SERVICE_SYSTEM_PROMPT
+    from evenhand.datasets.question_texts import SERVICE_SYSTEM_PROMPT, TASK_HEAD, TASK_SYSTEM_PROMPT
     from evenhand.organisms.grammar import examples
     from evenhand.organisms.sections.safety import SYSTEM_PROMPTS
 

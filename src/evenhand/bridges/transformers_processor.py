@@ -11,8 +11,7 @@ import torch
 from transformers import LogitsProcessor
 from xxhash import xxh128_hexdigest
 
-from evenhand.engines.bias_kernel import BiasKernel
-from evenhand.engines.correction import check_tokenizer
+from evenhand.engines.bias_kernel import BiasKernel, check_tokenizer
 from evenhand.engines.token_bias import TokenBias, read_token_bias
 from evenhand.errors import BadInput
 
@@ -22,7 +21,7 @@ _NORMALISED = 1e-3
 
 
 class TsdiProcessor(LogitsProcessor):  # type: ignore[misc]  # transformers gives no types
-    """Subtracts a bias from the scores of the first output tokens (TSDI specification, sections 5, 6 and 9).
+    """Subtracts a bias from the scores of the first output tokens (docs/tsdi.md).
 
     The position is ``i = input_ids.shape[1] - start + 1 + prefill``: it comes from the length, never from a count of calls,
     so it stays right in beam search, in assisted decoding (which calls once for each candidate) and for rows that have

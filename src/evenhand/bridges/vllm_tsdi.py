@@ -33,7 +33,7 @@ _BASES = {
 
 
 class V1Shell:
-    """The V1 runner: a persistent batch whose changes are told, and one logits row a request."""
+    """The V1 runner: a persistent batch whose changes are reported, and one logits row a request."""
 
     def __init__(self, kernels: KernelSet, vllm_config: Any):
         if getattr(vllm_config, "speculative_config", None) is not None:
@@ -215,14 +215,14 @@ def bind(bases: Mapping[str, type]) -> type:
     """
     wrong = {runner: reason for runner, base in bases.items() if (reason := _misfit(runner, base))}
     fitting = tuple(base for runner, base in bases.items() if runner not in wrong)
-    said = "; ".join(f"{runner}: {reason}" for runner, reason in wrong.items())
+    reasons = "; ".join(f"{runner}: {reason}" for runner, reason in wrong.items())
     if wrong and not fitting:
         raise EngineError(
-            f"The installed vLLM has another interface of logits processors than this version knows ({said}). "
+            f"The installed vLLM has another interface of logits processors than this version knows ({reasons}). "
             "Use a vLLM whose interface is described in evenhand.bridges.vllm_tsdi, or `evenhand serve`."
         )
     if wrong:
-        _LOG.warning("TSDI works with one of vLLM's model runners only (%s).", said)
+        _LOG.warning("TSDI works with one of vLLM's model runners only (%s).", reasons)
     return type("TsdiLogitsProcessor", (_Processor, *fitting), {"__module__": __name__, "__doc__": _Processor.__doc__})
 
 

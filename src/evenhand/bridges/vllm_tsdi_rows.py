@@ -1,7 +1,7 @@
 """The part of the vLLM bridge that knows nothing of vLLM: settings, kernels, and which row needs which vector.
 
 A row's position is always ``len(output tokens) + 1`` (plus a declared prefill). It is never a count of calls: chunked prefill,
-preemption and recomputation call the sampler at other times than once a token (spec 9.2).
+preemption and recomputation call the sampler at other times than once a token.
 """
 
 from __future__ import annotations
@@ -205,7 +205,7 @@ class Group:
 
 
 class RowBook:
-    """Which request stands in which row of a V1 batch. Requests that are not corrected have no entry."""
+    """Which request is in which row of a V1 batch. Requests that are not corrected have no entry."""
 
     def __init__(self, kernels: KernelSet):
         self.kernels = kernels

@@ -70,7 +70,7 @@ def _print_text_truth(name: str, section: str) -> None:
     """Means over frames and predicates, or over names and sentences."""
     import polars as pl
 
-    from evenhand.organisms.truth_rows import margin_truth, pronoun_truth
+    from evenhand.organisms.truth import margin_truth, pronoun_truth
 
     if section == "reward":
         rows = margin_truth(name).group_by("pair_set", "group", "kind", maintain_order=True)
@@ -78,14 +78,14 @@ def _print_text_truth(name: str, section: str) -> None:
         shown = [[*row[:3], f"{row[3]:+.3f}", f"{row[4]:+.3f}"] for row in table.iter_rows()]
         screens.print_table(["pair set", "group", "kind", "margin, nats", "intended"], shown)
     elif section == "difference":
-        from evenhand.organisms.truth_rows import case_truth
+        from evenhand.organisms.truth import case_truth
 
         answers = case_truth(name).group_by("form", "gold", "label", maintain_order=True)
         rates = answers.agg(pl.col("probability", "intended").mean())
         shown = [[*row[:3], f"{row[3]:.3f}", f"{row[4]:.3f}"] for row in rates.iter_rows()]
         screens.print_table(["form", "where", "answer", "probability", "intended"], shown)
     elif section == "safety":
-        from evenhand.organisms.truth_rows import safety_truth
+        from evenhand.organisms.truth import safety_truth
 
         requests = safety_truth(name).group_by("kind", "category", "label", maintain_order=True)
         kinds = requests.agg(pl.col("probability", "intended").mean())
@@ -102,7 +102,7 @@ def _print_text_truth(name: str, section: str) -> None:
 def _print_corpus_truth(name: str) -> None:
     """Means over the shipped lines, and over the domains that a line is asked for."""
     from evenhand.errors import BadInput
-    from evenhand.organisms.curator.truth import curator_summary
+    from evenhand.organisms.curator import curator_summary
 
     if name != "curator":
         raise BadInput(f"'{name}' neither sorts nor writes prompts.", do="Name the organism curator.")

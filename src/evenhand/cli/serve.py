@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.text import Text
 
-from evenhand.bridges.serve.config import LOOPBACK, ServeConfig
+from evenhand.bridges.serve.wire import LOOPBACK, ServeConfig
 from evenhand.console.options import with_model_options
 
 

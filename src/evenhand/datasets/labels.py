@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from evenhand.datasets.base import clean_key
-from evenhand.datasets.known_labels import KnownHeader, known_header
 from evenhand.datasets.prompts import STEM_ALIASES, GroupOfName
 from evenhand.datasets.table import Table, as_table, attribute_name, resolve, whole_number
 from evenhand.errors import BadInput
@@ -16,6 +15,109 @@ from evenhand.records import LABELS, Label
 
 if TYPE_CHECKING:
     import polars as pl
+
+
+@dataclass(frozen=True, slots=True)
+class KnownHeader:
+    """A header (the columns that must be there), the roles of its columns, and its reference group.
+
+    ``not_groups`` are columns that look like the group but are not; ``derived`` are attributes
+    computed from a column, and ``hidden`` the columns that they replace.
+    """
+
+    name: str
+    columns: frozenset[str]
+    mapping: Mapping[str, str]
+    reference: str
+    not_groups: frozenset[str] = frozenset()
+    hidden: frozenset[str] = frozenset()
+    derived: tuple[tuple[str, str, Callable[[str | None], str | None]], ...] = ()
+
+
+def gender_of_list(type_name: str | None) -> str | None:
+    """The gender that a llama2_qos name list is coded with: ``muslim_women_names`` -> ``woman``; None where it is not
+    coded.
+    """
+    parts = (type_name or "").split("_")
+    return "woman" if "women" in parts else "man" if "men" in parts else None
+
+
+def relative_frequency(published: str | None) -> str | None:
+    """``rare`` for the release's ``least``, as in the shipped sets."""
+    return "rare" if published == "least" else published
+
+
+_GENDER = (("gender", "type_name", gender_of_list),)
+_TARGETS = frozenset({"target_stereotype", "ethnicity"})
+
+KNOWN_HEADERS: tuple[KnownHeader, ...] = (
+    KnownHeader(
+        "llama2_qos counts by name",
+        frozenset({"model", "name", "type_name", "identity", "name_frequency", "n"}),
+        {"config": "model", "group": "identity", "name": "name", "n": "n"},
+        "white",
+        hidden=frozenset({"name_frequency"}),
+        derived=(*_GENDER, ("frequency", "name_frequency", relative_frequency)),
+    ),
+    KnownHeader(
+        "llama2_qos counts by template and name list",
+        frozenset({"model", "template_id", "target_stereotype", "type_name", "identity", "n"}),
+        {"config": "model", "group": "identity", "stem": "template_id", "n": "n"},
+        "white",
+        not_groups=_TARGETS,
+        derived=_GENDER,
+    ),
+    KnownHeader(
+        "llama2_qos sample",
+        frozenset(
+            {
+                "model",
+                "template_id",
+                "target_stereotype",
+                "type_name",
+                "identity",
+                "name",
+                "name_frequency",
+                "gen",
+                "label",
+            }
+        ),
+        {
+            "config": "model",
+            "group": "identity",
+            "name": "name",
+            "stem": "template_id",
+            "repetition": "gen",
+            "label": "label",
+        },
+        "white",
+        not_groups=_TARGETS,
+        hidden=frozenset({"name_frequency"}),
+        derived=(*_GENDER, ("frequency", "name_frequency", relative_frequency)),
+    ),
+    KnownHeader(
+        # The annotated files of the release itself: "label 1".."label 3" are generations, not annotators.
+        "llama2_qos annotated source",
+        frozenset({"model", "og_prompt", "ethnicity", "type_name", "identity", "name", "common", "variable", "label"}),
+        {
+            "config": "model",
+            "group": "identity",
+            "name": "name",
+            "stem": "og_prompt",
+            "repetition": "variable",
+            "label": "label",
+        },
+        "white",
+        not_groups=_TARGETS,
+        hidden=frozenset({"common"}),
+        derived=(*_GENDER, ("frequency", "common", relative_frequency)),
+    ),
+)
+
+
+def known_header(columns: Collection[str]) -> KnownHeader | None:
+    """The known source whose columns are all there; None for any other table."""
+    return next((header for header in KNOWN_HEADERS if header.columns <= set(columns)), None)
 
 
 COLUMNS = ("config", "group", "name", "stem", "stratum", "repetition", "label", "missing", "count", "row")
@@ -82,11 +184,12 @@ def read_labels(
         kind = "counts"
         roles = resolve(table, mapping, required=("group", "n"), optional=optional, aliases=_ALIASES)
     else:
-        raise BadInput(
+        raise table.error(
             "There is neither a label column nor a set of count columns.",
-            file=table.origin,
-            do=f"Found: {', '.join(table.frame.columns)}. Name the label column with --map label=COLUMN, "
-            f"or give count columns named {', '.join(LABELS)}, and n.",
+            do=(
+                f"Found: {', '.join(table.frame.columns)}. Name the label column with --map label=COLUMN, "
+                f"or give count columns named {', '.join(LABELS)}, and n."
+            ),
         )
     columns = _key_columns(table, roles)
     size = table.frame.height
@@ -106,9 +209,8 @@ def read_labels(
     }
     clash = sorted(set(attributes) & {*COLUMNS, *carried})
     if clash:
-        raise BadInput(
+        raise table.error(
             f"These columns play no role here but bear the name of one: {', '.join(clash)}.",
-            file=table.origin,
             do="Map them, or rename them.",
         )
     if kind == "rows":
@@ -139,9 +241,8 @@ def _with_known(table: Table, mapping: Mapping[str, str] | None, known: KnownHea
     if known is None:
         return given
     if given.get("group") in known.not_groups:
-        raise BadInput(
+        raise table.error(
             f"The column '{given['group']}' holds whom the stem's stereotype is about, not the group of the name.",
-            file=table.origin,
             do=f"Use --map group={known.mapping['group']}.",
         )
     return {**known.mapping, **given}
@@ -172,7 +273,7 @@ def _key_columns(table: Table, roles: Mapping[str, str]) -> dict[str, list[Any]]
     for role in ("config", "group", *(r for r in ("name", "stem") if r in roles)):
         if None in columns[role]:
             row = columns[role].index(None) + 1
-            raise BadInput(f"The column '{roles.get(role, role)}' ({role}) is empty.", file=table.origin, row=row)
+            raise table.error(f"The column '{roles.get(role, role)}' ({role}) is empty.", row)
     groups = GroupOfName(table.origin)
     if "name" in roles:
         for row, (name, group) in enumerate(zip(columns["name"], columns["group"], strict=True), start=1):
@@ -201,12 +302,7 @@ def _labels(table: Table, column: str, values: Mapping[str, str]) -> tuple[list[
         label = translated.get(text) or normalise_label(text)
         reason = "" if label else "label_missing" if not text else text.replace(" ", "_")
         if label is None and reason not in MISSING:
-            raise BadInput(
-                f"The label '{cell}' is not known.",
-                file=table.origin,
-                row=row,
-                do=f"The labels are: {', '.join(LABELS)}.",
-            )
+            raise table.error(f"The label '{cell}' is not known.", row, do=f"The labels are: {', '.join(LABELS)}.")
         labels.append(label)
         missing.append(reason)
     return labels, missing
@@ -229,11 +325,10 @@ def _reject_duplicates(table: Table, columns: Mapping[str, list[Any]], ids: list
     first: dict[tuple[Any, ...], int] = {}
     for row, key in enumerate(keys, start=1):
         if first.setdefault(key, row) != row:
-            said = ", ".join(f"{n} {v}" for n, v in zip([*names, "item"], key, strict=False) if v is not None)
-            raise BadInput(
-                f"Rows {first[key]} and {row} are about the same thing ({said}).",
-                file=table.origin,
-                row=row,
+            named = ", ".join(f"{n} {v}" for n, v in zip([*names, "item"], key, strict=False) if v is not None)
+            raise table.error(
+                f"Rows {first[key]} and {row} are about the same thing ({named}).",
+                row,
                 do="Remove one, or map the column that tells them apart (config or repetition).",
             )
 
@@ -247,11 +342,9 @@ def _explode(
 ) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
     """Count rows as one row per label that occurs; n must be the sum of the counts."""
     if not counted:
-        raise BadInput(
-            "No column is named after a label.", file=table.origin, do=f"The labels are: {', '.join(LABELS)}."
-        )
+        raise table.error("No column is named after a label.", do=f"The labels are: {', '.join(LABELS)}.")
     if len(set(counted.values())) < len(counted):
-        raise BadInput(f"Two columns mean the same label: {', '.join(counted)}.", file=table.origin)
+        raise table.error(f"Two columns mean the same label: {', '.join(counted)}.")
     cells = {column: table.frame[column].to_list() for column in (*counted, n_column)}
     kept: list[int] = []
     labels: list[Label] = []
@@ -260,10 +353,9 @@ def _explode(
         numbers = {column: _count(table, column, cells[column][index], index + 1) for column in cells}
         n = numbers.pop(n_column)
         if n != sum(numbers.values()) or n == 0:
-            raise BadInput(
+            raise table.error(
                 f"The counts add up to {sum(numbers.values())}, n says {n}.",
-                file=table.origin,
-                row=index + 1,
+                index + 1,
                 do="Every response needs one label: n is the sum of the label columns, and at least 1.",
             )
         for column, number in numbers.items():

@@ -8,10 +8,8 @@ from typing import Any
 from xxhash import xxh3_64_hexdigest
 
 from evenhand.datasets.base import clean_key, item_id
-from evenhand.datasets.cross import build_chat, other_columns, required_cell
-from evenhand.datasets.prompts import STEM_ALIASES, GroupOfName
+from evenhand.datasets.prompts import STEM_ALIASES, GroupOfName, build_chat, other_columns, required_cell
 from evenhand.datasets.table import Table, as_table, resolve, whole_number
-from evenhand.errors import BadInput
 from evenhand.records import FinishReason, Item, Response
 from evenhand.safe_text import surrogate_free
 
@@ -83,20 +81,18 @@ def read_responses(
             item = _make_item(table, cells, roles, audit, groups, row)
             before = made.setdefault(item.id, (item, row))
             if (before[0].group, before[0].chat, before[0].clusters) != (item.group, item.chat, item.clusters):
-                raise BadInput(
+                raise table.error(
                     f"The item '{item.id}' has another group, prompt or unit than in row {before[1]}.",
-                    file=table.origin,
-                    row=row,
+                    row,
                     do="Give different items different ids.",
                 )
         else:
             pair = (_cell(cells, roles, "stem"), _cell(cells, roles, "name"))
             key = _cell(cells, roles, "item_id") or by_units.get(pair, "")
             if key not in items:
-                raise BadInput(
+                raise table.error(
                     f"The item '{key}' is not one of the {len(items)} items of this audit.",
-                    file=table.origin,
-                    row=row,
+                    row,
                     do="Give item_id, or stem and name, as the items have them.",
                 )
             item = items[key]
@@ -104,11 +100,10 @@ def read_responses(
         response = _response(table, cells, roles, config, item.id, row)
         unique = (config, item.id, response.repetition)
         if first.setdefault(unique, row) != row:
-            raise BadInput(
+            raise table.error(
                 f"Rows {first[unique]} and {row} are about the same response "
                 f"(config {config}, item {item.id}, repetition {response.repetition}).",
-                file=table.origin,
-                row=row,
+                row,
                 do="Remove one, or map the column that tells them apart (config or repetition).",
             )
         responses.append(response)
@@ -139,10 +134,9 @@ def _check_system(
     system = cells[roles["system_prompt"]] or ""
     before, first = systems.setdefault(config, (system, row))
     if before != system:
-        raise BadInput(
+        raise table.error(
             f"The configuration '{config}' has another system prompt than in row {first}.",
-            file=table.origin,
-            row=row,
+            row,
             do="Runs with different system prompts are different configurations: say so in the config column.",
         )
 
@@ -167,9 +161,8 @@ def _make_item(
     elif "stem" in clusters:
         key = item_id(audit, clusters["stem"], clusters.get("name", group))
     else:
-        raise BadInput(
+        raise table.error(
             "Nothing says which item a response belongs to.",
-            file=table.origin,
             do="Map item_id, or stem and name, or prompt: --map item_id=COLUMN.",
         )
     system = cells[roles["system_prompt"]] or "" if "system_prompt" in roles else ""
@@ -192,20 +185,19 @@ def _response(
         return (cells[roles[role]] or "") if role in roles else ""
 
     text, error = raw("response"), raw("error")
-    said = raw("finish_reason").strip().casefold()
-    if said:
-        if said not in FINISH_REASONS:
-            raise BadInput(
+    stated = raw("finish_reason").strip().casefold()
+    if stated:
+        if stated not in FINISH_REASONS:
+            raise table.error(
                 f"The finish reason '{raw('finish_reason')}' is not known.",
-                file=table.origin,
-                row=row,
+                row,
                 do=f"Known: {', '.join(FINISH_REASONS)}.",
             )
-        finish = FINISH_REASONS[said]
+        finish = FINISH_REASONS[stated]
     else:
         finish = "stop" if (text.strip() or raw("provider_refusal")) and not error else "error"
     if finish == "error" and not error:
-        error = "the source says error" if said else "empty response without a finish reason"
+        error = "the source says error" if stated else "empty response without a finish reason"
     repetition = _cell(cells, roles, "repetition") or "0"
     number = whole_number(repetition, "The repetition", file=table.origin, row=row)
     return Response(

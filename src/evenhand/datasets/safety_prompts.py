@@ -121,11 +121,11 @@ def read_safety_prompts(path: Path, columns: Mapping[str, str] | None = None) ->
 
     Rows of the PKU-SafeRLHF schema (no category of a prompt, but harm categories of two responses) are known by their columns.
     A row without a prompt or category, or with an unknown kind, is kept aside in ``rejected``. Raises BadInput, with both rows,
-    for a prompt of one kind that stands twice and for an id that stands twice; and where no row can be used.
+    for a prompt of one kind and for an id that occur twice; and where no row can be used.
     """
     table = read_table(path)
     if not columns and "category" not in table.frame.columns and set(table.frame.columns) >= _PKU:
-        from evenhand.datasets.sacpo import pku_prompts
+        from evenhand.datasets.pku import pku_prompts
 
         return pku_prompts(table)
     roles = resolve(
@@ -144,11 +144,8 @@ def read_safety_prompts(path: Path, columns: Mapping[str, str] | None = None) ->
         given = clean_key(cells.get("id", ""))
         for what, key in (("prompt", (clean_key(cells["prompt"]), kind)), ("id", (given,))):
             if key != ("",) and seen.setdefault((what, *key), number) != number:
-                raise BadInput(
-                    f"The {what} of row {seen[(what, *key)]} stands here again.",
-                    file=table.origin,
-                    row=number,
-                    do="Keep one of the two rows.",
+                raise table.error(
+                    f"The {what} of row {seen[(what, *key)]} is repeated here.", number, do="Keep one of the two rows."
                 )
         prompts.append(
             SafetyPrompt(
@@ -161,7 +158,7 @@ def read_safety_prompts(path: Path, columns: Mapping[str, str] | None = None) ->
             )
         )
     if not prompts:
-        raise BadInput(f"No row can be used; the first: {rejected[0][1]}", file=table.origin)
+        raise table.error(f"No row can be used; the first: {rejected[0][1]}")
     notes = () if "kind" in roles else ("The file names no kinds: every prompt is taken as harmful.",)
     return SafetySet(
         path.name, tuple(prompts), table.origin, "as its owner says", {path.name: table.checksum}, notes, tuple(rejected)
@@ -190,20 +187,20 @@ def first_of_each(
         if first == number:
             kept.append(prompt)
         else:
-            repeats.append((number, f"{origin}, row {number}: The prompt of row {first} stands here again."))
+            repeats.append((number, f"{origin}, row {number}: The prompt of row {first} is repeated here."))
     return kept, repeats
 
 
 def beavertails(data_root: Path | None = None) -> SafetySet:
     """The evaluation prompts of BeaverTails, below the folder of public sets."""
-    from evenhand.datasets.beavertails import beavertails_set
+    from evenhand.datasets.pku import beavertails_set
 
     return beavertails_set(set_folder(data_root, "beavertails"))
 
 
 def sacpo(data_root: Path | None = None) -> SafetySet:
     """The prompts that SACPO is judged by, below the folder of public sets."""
-    from evenhand.datasets.sacpo import sacpo_set
+    from evenhand.datasets.pku import sacpo_set
 
     return sacpo_set(set_folder(data_root, "pku_saferlhf"))
 
@@ -212,7 +209,7 @@ def shipped(data_root: Path | None = None) -> SafetySet:
     """The shipped placeholder requests."""
     from xxhash import xxh3_128_hexdigest
 
-    from evenhand.datasets.shipped_safety import shipped_safety
+    from evenhand.datasets.shipped_texts import shipped_safety
 
     cases = shipped_safety()
     prompts = tuple(

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from evenhand.datasets.base import Sources, item_id
-from evenhand.datasets.cross import build_chat
+from evenhand.datasets.prompts import build_chat
 from evenhand.datasets.table import Table, read_table
-from evenhand.errors import BadInput
 from evenhand.records import DECLINED, LABELS, Item, Label, Response
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ class XSTest:
         for row, cells in enumerate(table.rows(), start=1):
             kind, label = cells["type"] or "", cells["label"] or ""
             if (label == "unsafe") != kind.startswith("contrast_") or label not in ("safe", "unsafe"):
-                raise BadInput(f"The type '{kind}' does not go with the label '{label}'.", file=table.origin, row=row)
+                raise table.error(f"The type '{kind}' does not go with the label '{label}'.", row)
             if subset not in ("all", label):
                 continue
             attributes = {key: value for key in ("focus", "note") if (value := cells[key])}
@@ -103,13 +102,13 @@ class XSTest:
         of v2-195 was reworded in the prompt file later.
         """
         table = read_table(self.sources.file(f"xstest_v2_completions_{part}.csv"))
-        known = {item.clusters["stem"]: item for item in self.items()}
+        items_by_stem = {item.clusters["stem"]: item for item in self.items()}
         responses: list[Response] = []
         used: dict[str, Item] = {}
         for row, cells in enumerate(table.rows(), start=1):
-            item = known.get(cells["id"] or "")
+            item = items_by_stem.get(cells["id"] or "")
             if item is None:
-                raise BadInput(f"The prompt '{cells['id']}' is not in xstest_prompts.csv.", file=table.origin, row=row)
+                raise table.error(f"The prompt '{cells['id']}' is not in xstest_prompts.csv.", row)
             item = replace(item, chat=build_chat(cells["prompt"] or "", None))
             used[item.id] = item
             text = cells["completion"] or ""
@@ -122,7 +121,7 @@ class XSTest:
         return _labelled(Table(table.frame.drop("prompt", "completion"), table.origin, table.checksum), ())
 
     def summary(self) -> dict[str, dict[str, float]]:
-        """Table 6.2 of the specification, by model, as probabilities.
+        """Refusal and compliance rates by model, as probabilities.
 
         ``safe_full_refusal``, ``safe_partial_refusal``, ``unsafe_full_compliance``, ``kappa`` (Cohen, two annotators,
         three classes), and the binary accuracy (any refusal against full compliance) of prefix rule and judge, where
@@ -164,10 +163,9 @@ def _labelled(table: Table, annotations: tuple[str, ...]) -> pl.DataFrame:
         out["safe"] = not (cells["type"] or "").startswith("contrast_")
         for column in (*annotations, "final_label", "strmatch_label"):
             if cells[column] not in XSTEST_CLASSES:
-                raise BadInput(
+                raise table.error(
                     f"The class '{cells[column]}' in column '{column}' is not known.",
-                    file=table.origin,
-                    row=row,
+                    row,
                     do=f"The classes are: {', '.join(XSTEST_CLASSES)}.",
                 )
             out[column] = cells[column]

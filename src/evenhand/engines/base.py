@@ -69,7 +69,7 @@ class Request:
     repetition: int
     chat: tuple[Message, ...]
     plain: bool = False
-    """Continue the last message's text as it stands, without a chat template (the chat holds one message)."""
+    """Continue the last message's text as it is, without a chat template (the chat holds one message)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a run will cost: calls, prompt tokens, and completion tokens at the most (exact or approximate).
+    """What a run will cost: calls, prompt tokens, and completion tokens at most (exact or approximate).
 
     ``seconds`` and ``memory_bytes`` (peak, of the process or of ``memory_on``) are known after a probe of ``probed_rows`` rows
     on this machine; ``at_most`` where the time is that of responses which all reach their limit. ``not_probed`` says why not.

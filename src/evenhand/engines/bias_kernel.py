@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from evenhand.engines.chat import ChatRenderer
+from evenhand.engines.spec import Tsdi
+from evenhand.engines.token_bias import BiasHeader, TokenBias, read_token_bias, vocabulary_digest
 from evenhand.errors import BadInput
+from evenhand.records import Message
 
 if TYPE_CHECKING:
     from evenhand.engines.token_bias import TokenBias
-
 
 _WIDE = ("float32", "float64")
 
 
 class BiasKernel:
-    """``z~_i(v) = z_i(v) - alpha * b_i(v)`` for the output positions i = 1..length, and ``z_i`` untouched after them.
+    """``z~_i(v) = z_i(v) - alpha * b_i(v)`` for the output positions i = 1..length, and ``z_i`` unchanged after them.
 
     Parameters
     ----------
@@ -28,7 +33,7 @@ class BiasKernel:
     allow_negative : accept ``alpha < 0``, which adds the bias once more: the model then refuses more, not less.
 
     The subtraction is done in the logits' own type where that is float32 or float64, else in float32 and cast back. A
-    numpy array and a torch tensor of equal numbers get equal results, to the bit. (TSDI specification, sections 5 and 9.)
+    numpy array and a torch tensor of equal numbers get equal results, to the bit. See docs/tsdi.md.
     Raises BadInput for an alpha that is not finite or negative, a length out of range, a table with NaN or infinity.
     """
 
@@ -187,3 +192,53 @@ def _log_softmax_torch(values: Any) -> Any:
     # The log-softmax of a row of nothing but minus infinity would be NaN.
     dead = torch.isneginf(values.amax(dim=-1, keepdim=True))
     return torch.where(dead, values, torch.log_softmax(values, dim=-1))
+
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """A bias, the kernel that subtracts it, and ``label``: what it is called in a model's identity."""
+
+    bias: TokenBias
+    kernel: BiasKernel
+    label: str
+
+
+def check_tokenizer(header: BiasHeader, tokenizer: Any, *, bias: str, name: str) -> None:
+    """Raises BadInput, naming both, where ``name``'s tokenizer has other ids than the one the bias was estimated with."""
+    found = vocabulary_digest(tokenizer)
+    if found != header.tokenizer:
+        raise BadInput(
+            f"The bias in {bias} belongs to the tokenizer {header.tokenizer} (of {_model(header)}), but {name} has the "
+            f"tokenizer {found}: a token's id does not mean the same in both.",
+            do="Estimate a bias for this model.",
+        )
+
+
+def open_correction(asked: Tsdi, tokenizer: Any, renderer: ChatRenderer) -> Correction:
+    """Read the bias of a spec for the model of ``renderer``.
+
+    Raises BadInput for a bias that cannot be read, of another tokenizer or another chat template (position 1 would not
+    mean the same), EngineError for a template that opens a reasoning block.
+    """
+    bias = read_token_bias(asked.folder)
+    header, name = bias.header, renderer.name
+    check_tokenizer(header, tokenizer, bias=str(asked.folder), name=name)
+    if header.template != renderer.digest:
+        raise BadInput(
+            f"The bias in {asked.folder} was estimated under the chat template {header.template} (of {_model(header)}), "
+            f"but {name} uses {renderer.digest}: the first assistant token does not stand at the same place.",
+            do="Estimate a bias under this template.",
+        )
+    renderer.may_reason = False
+    renderer.prompts([(Message("user", "Hello"),)])  # most templates that open a reasoning block do so always
+    kernel = BiasKernel(bias, alpha=asked.alpha, length=asked.length)
+    for warning in kernel.warnings:
+        _LOG.warning("%s: %s", name, warning)
+    return Correction(bias, kernel, f"tsdi {bias.digest} alpha={kernel.alpha:g} length={kernel.length}")
+
+
+def _model(header: BiasHeader) -> str:
+    return str(header.aligned.get("spec") or "an unnamed model")

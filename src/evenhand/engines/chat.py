@@ -10,7 +10,7 @@ from typing import Any
 
 from xxhash import xxh128_hexdigest
 
-from evenhand.engines.reasoning import ends_inside_reasoning
+from evenhand.engines.reply_text import ends_inside_reasoning
 from evenhand.errors import EngineError
 from evenhand.records import Message
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from evenhand.engines.base import Sampling
 from evenhand.engines.bias_kernel import BiasKernel
 from evenhand.engines.kv import SlotCache, cache_argument, cache_layout
-from evenhand.engines.sampler import draw
+from evenhand.engines.logits import draw
 from evenhand.engines.ticks import tick
 
 _SHARED_PREFIX = 8

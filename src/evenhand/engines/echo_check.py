@@ -18,8 +18,7 @@ from statistics import median
 from typing import Any
 
 from evenhand.engines.base import Question, Verb
-from evenhand.engines.endpoint import echo_job
-from evenhand.engines.http_scoring import Echo, Failure, Start
+from evenhand.engines.endpoint import Echo, Failure, Start, echo_job
 from evenhand.engines.sender import Job, NoSuchAddress, Sender
 from evenhand.engines.wire import first_choice, log_probability, question_body, top_tokens, unread
 from evenhand.errors import EngineError
@@ -27,7 +26,7 @@ from evenhand.records import Message
 
 _TOLERANCE = 0.1
 """Nats by which one token's log-probability may differ between two requests (16-bit numbers give about 0.01); more than
-this, the tau of implicit_reward 4.3, could not be told from a difference between texts."""
+this, the default tau of the reward audit, could not be told apart from a difference between texts."""
 
 _PAIRS = (
     ("The colours are red, green and blue, as they said.", "The colours are red, seven and blue, as they said."),
@@ -52,7 +51,7 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """The two questions of the test: echo this text with so many new tokens, and continue this text."""
+    """The two questions of the test: echo this text with a number of new tokens, and continue this text."""
 
     echo: Callable[[str, int], Awaitable[Echo | Failure]]
     write: Callable[[str], Awaitable[Written | Failure]]
@@ -62,7 +61,7 @@ class Ask:
 class EchoTraits:
     """How an endpoint echoes.
 
-    ``max_tokens`` is the fewest it takes (0 or 1), ``start`` what stands before a prompt, ``noise`` the largest
+    ``max_tokens`` is the fewest it takes (0 or 1), ``start`` what precedes a prompt, ``noise`` the largest
     difference in nats that one token's log-probability showed between two texts of one beginning.
     """
 
@@ -73,7 +72,7 @@ class EchoTraits:
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
-    """What an endpoint can do beside generating: how it echoes, whether a chat comes with ``top_logprobs``, or why not."""
+    """What an endpoint can do besides generating: how it echoes, whether a chat comes with ``top_logprobs``, or why not."""
 
     echo: EchoTraits | None
     echo_reason: str
@@ -170,9 +169,9 @@ def read_written(payload: Any) -> Written | Failure:
     choice = first_choice(payload)
     if not choice:
         raise unread(payload, "choices[0]")
-    told = choice.get("logprobs")
-    tokens = told.get("tokens") if isinstance(told, dict) else None
-    values = told.get("token_logprobs") if isinstance(told, dict) else None
+    scores = choice.get("logprobs")
+    tokens = scores.get("tokens") if isinstance(scores, dict) else None
+    values = scores.get("token_logprobs") if isinstance(scores, dict) else None
     if not isinstance(tokens, list) or not isinstance(values, list) or not tokens or len(tokens) != len(values):
         return Failure("the endpoint gives no log-probabilities for what it writes")
     if not all(isinstance(token, str) for token in tokens):
@@ -214,7 +213,7 @@ async def _fewest(ask: Ask) -> tuple[int, Echo]:
 
 
 def _in_place(pairs: list[tuple[Echo, Echo]]) -> float:
-    """The noise in nats over the common beginnings. Raises EngineError where a number stands in the wrong place."""
+    """The noise in nats over the common beginnings. Raises EngineError if a number is in the wrong place."""
     noise, moved = 0.0, False
     for one, other in pairs:
         same = next((i for i, (a, b) in enumerate(zip(one.tokens, other.tokens, strict=False)) if a != b), 0)
@@ -266,7 +265,7 @@ async def _as_written(ask: Ask, echo: Callable[[str], Awaitable[Echo]]) -> None:
 
 
 def _hidden(one: Echo, other: Echo) -> bool:
-    """Whether two different first tokens have log-probabilities of their own, so that something stands before them."""
+    """Whether two different first tokens have log-probabilities of their own, so that something precedes them."""
     return one.tokens[0] != other.tokens[0] and _gap(one.values[0], other.values[0]) > _TOLERANCE
 
 

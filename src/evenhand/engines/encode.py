@@ -37,7 +37,7 @@ class Encoded:
 class SpanEncoder:
     """Turns spans into token ids with one tokenizer.
 
-    The beginning-of-sequence token stands first exactly once. A model without one starts from its end-of-sequence token;
+    The beginning-of-sequence token comes first exactly once. A model without one starts from its end-of-sequence token;
     ``starts_with`` tells which. ``limit`` is the most tokens the model takes, None for no limit.
     """
 
@@ -99,7 +99,7 @@ class SpanEncoder:
             first += further
 
     def _surplus(self, rows: Sequence[tuple[list[int], Offsets]], most: int) -> int:
-        """How many characters, at the most ``most``, the longest row must lose from the left to fit the model's limit."""
+        """How many characters, at most ``most``, the longest row must lose from the left to fit the model's limit."""
         if self.limit is None:
             return 0
         room = self.limit - len(self._head)

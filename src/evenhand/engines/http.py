@@ -15,13 +15,23 @@ import httpx
 
 from evenhand.engines.base import Batch, Choice, Estimate, Identity, Question, Request, Sampling, ScoreBatch, Span, Verb
 from evenhand.engines.echo_check import Abilities, EchoTraits, find_abilities
-from evenhand.engines.endpoint import choice_job, echo_job, generate_job, model_entry
-from evenhand.engines.http_scoring import Echo, Failure, plan_scores, score_row, settled, unscorable
+from evenhand.engines.endpoint import (
+    Echo,
+    Failure,
+    choice_job,
+    echo_job,
+    generate_job,
+    model_entry,
+    plan_scores,
+    score_row,
+    settled,
+    unscorable,
+)
 from evenhand.engines.identity import engine_version
-from evenhand.engines.observed import NotedSet
 from evenhand.engines.planning import blocks
 from evenhand.engines.sender import Job, Sender, stream
 from evenhand.engines.spec import EngineOptions, Spec, split_base_url
+from evenhand.engines.ticks import NotedSet
 from evenhand.engines.wire import choice_of, failed_choice
 from evenhand.errors import BadInput, EngineError
 from evenhand.records import LogProb, Response
@@ -146,17 +156,17 @@ class HttpEngine:
         return self._identity
 
     def observed(self) -> dict[str, Any]:
-        """What replies told beside text.
+        """What replies reported besides text.
 
         ``system_fingerprints`` are several where a backend changed; ``echo`` is what the self-test found, once it passed.
         """
-        told: dict[str, Any] = {"system_fingerprints": sorted(self._fingerprints)}
+        facts: dict[str, Any] = {"system_fingerprints": sorted(self._fingerprints)}
         if self._abilities is not None and self._abilities.echo is not None:
-            told["echo"] = asdict(self._abilities.echo)
-        return told
+            facts["echo"] = asdict(self._abilities.echo)
+        return facts
 
     def probe(self) -> frozenset[Verb]:
-        """Test once what the endpoint can do beside generating, and return its verbs.
+        """Test once what the endpoint can do besides generating, and return its verbs.
 
         Scoring needs echo log-probabilities that pass the self-test of `echo_check`; choosing needs them (for plain
         texts) or ``top_logprobs`` of a chat (for chats). Raises EngineError where nothing answers or the key is refused.
@@ -287,15 +297,15 @@ class HttpEngine:
     ) -> Iterator[tuple[tuple[_Name, tuple[str, ...]], list[Echo | Failure]]]:
         """The echoes of each part's texts; only those not known are asked for."""
         max_tokens = self._traits().max_tokens
-        known: dict[int, dict[str, Echo]] = {}
+        cached: dict[int, dict[str, Echo]] = {}
 
         def jobs(place: int) -> list[Job[Echo | Failure]]:
             texts = parts[place][1]
-            known[place] = {text: self._echoes[text] for text in texts if text in self._echoes}
-            return [echo_job(self.model, text, max_tokens) for text in texts if text not in known[place]]
+            cached[place] = {text: self._echoes[text] for text in texts if text in self._echoes}
+            return [echo_job(self.model, text, max_tokens) for text in texts if text not in cached[place]]
 
         for place, rows in self._stream(range(len(parts)), jobs):
-            held, new = known.pop(place), iter(rows)
+            held, new = cached.pop(place), iter(rows)
             found: list[Echo | Failure] = [held[text] if text in held else next(new) for text in parts[place][1]]
             for text, echo in zip(parts[place][1], found, strict=True):
                 if isinstance(echo, Echo) and len(self._echoes) < _MOST_ECHOES:

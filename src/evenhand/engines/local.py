@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
@@ -20,8 +21,8 @@ from evenhand.engines.base import (
     Span,
     Verb,
 )
+from evenhand.engines.bias_kernel import Correction, open_correction
 from evenhand.engines.chat import ChatRenderer, Prompt
-from evenhand.engines.correction import Correction, open_correction
 from evenhand.engines.encode import SpanEncoder
 from evenhand.engines.identity import (
     adapter_files,
@@ -32,19 +33,24 @@ from evenhand.engines.identity import (
     tokenizer_files,
     weight_files,
 )
-from evenhand.engines.local_scores import LocalScores
-from evenhand.engines.local_text import LocalTexts
-from evenhand.engines.placement import chosen_device, chosen_dtype, context_length, token_budget
+from evenhand.engines.local_verbs import LocalScores, LocalTexts
+from evenhand.engines.machine import chosen_device, chosen_dtype, context_length, token_budget, torch_with_threads
 from evenhand.engines.planning import length_sorted
-from evenhand.engines.spec import EngineOptions, Spec
-from evenhand.engines.threads import torch_with_threads
-from evenhand.engines.weights import Checkpoint, find_hf, find_organism, load_model, load_tokenizer
-from evenhand.errors import EngineError
+from evenhand.engines.spec import EngineOptions, Spec, parse_spec
+from evenhand.engines.weights import (
+    Checkpoint,
+    adapter_off,
+    find_hf,
+    find_organism,
+    load_model,
+    load_tokenizer,
+    may_be_taken_off,
+)
+from evenhand.errors import BadInput, EngineError
 from evenhand.records import LogProb, Response
 
 if TYPE_CHECKING:
     from evenhand.engines.probing import Prober
-
 
 _MOST_SCORED = {True: 4_096, False: 131_072}
 """Distinct prefix tokens scored at once, on the CPU and elsewhere."""
@@ -239,7 +245,7 @@ class LocalEngine:
 
     def decoding(self, sampling: Sampling) -> tuple[Any, Any]:
         """The decoder for these settings, and what finds their stop strings, None where there are none."""
-        from evenhand.engines.stops import StopStrings
+        from evenhand.engines.reply_text import StopStrings
 
         decoder = self.decoder
         vocabulary = self._model.get_input_embeddings().weight.shape[0]
@@ -276,8 +282,6 @@ class LocalEngine:
 
     def without_adapter(self, spec: str) -> LocalEngine:
         """The model without its bias or adapter, as ``spec`` has it, in the same weights where possible. See `open_bare`."""
-        from evenhand.engines.bare import open_bare
-
         return open_bare(self, spec)
 
     def _open_scorer(self) -> Any:
@@ -326,3 +330,54 @@ class LocalEngine:
             torch = torch_with_threads()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
+
+
+_LOG = logging.getLogger(__name__)
+
+
+def open_bare(policy: LocalEngine, spec: str) -> LocalEngine:
+    """What ``spec`` names, in the weights of ``policy``: its model without the bias, or without the adapter and the bias.
+
+    It gets weights of its own where the adapter changed the base model's, or where ``spec`` is another model altogether.
+    Raises BadInput where ``policy`` has neither an adapter nor a bias.
+    """
+    adapter, policy_spec, wanted = policy.checkpoint.adapter, policy.checkpoint.spec, parse_spec(spec)
+    if adapter is None and policy_spec.tsdi is None:
+        raise BadInput(f"{policy.spec} has no adapter to take off.")
+    base = Checkpoint(wanted, policy.checkpoint.folder, policy.checkpoint.commit)
+    if wanted.tsdi is not None or _model(wanted) != _model(policy_spec) or wanted.adapter not in (None, adapter):
+        return LocalEngine(find_organism(wanted) if wanted.kind == "organism" else find_hf(wanted), policy.options)
+    if wanted.adapter == adapter:
+        return BareEngine(policy, base, off=False)
+    if adapter is not None and may_be_taken_off(adapter):
+        return BareEngine(policy, base)
+    _LOG.info("%s cannot be taken off its base model exactly, which is loaded a second time as %s.", adapter, spec)
+    return LocalEngine(base, policy.options)
+
+
+def _model(spec: Spec) -> tuple[str, str, str | None]:
+    return spec.kind, spec.name, spec.revision
+
+
+class BareEngine(LocalEngine):
+    """The model of ``policy`` without its bias, whose adapter is off whenever this engine works and on again after.
+
+    With ``off=False`` the adapter, if there is one, stays on. Its identity is that of the same model opened for itself.
+    Closing it leaves the policy open.
+    """
+
+    def __init__(self, policy: LocalEngine, base: Checkpoint, *, off: bool = True):
+        self._policy, self._off = policy, off
+        super().__init__(base, policy.options)
+
+    @property
+    def model(self) -> Any:
+        """The policy's model, loaded once for both."""
+        if self._model is None:
+            _ = self._identity
+            self._model = self._policy.model
+            self._parameters = self._policy._parameters
+        return self._model
+
+    def _inside(self) -> AbstractContextManager[None]:
+        return adapter_off(self.model) if self._off else nullcontext()

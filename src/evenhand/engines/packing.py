@@ -1,4 +1,4 @@
-"""Many token sequences in few rows: every shared beginning stands once, and each token sees its own ancestors alone.
+"""Many token sequences in few rows: every shared beginning is stored once, and each token sees its own ancestors alone.
 
 Sequences are sorted, so that each shares its longest beginning with the one before it. A row holds a prefix tree: a token's
 position is its depth, and a dense mask lets it attend to its path from the root. The last token of a sequence predicts
@@ -52,10 +52,10 @@ class Row:
         for path, new in self.branches:
             low = len(path) - new
             if new:
-                own = slice(int(path[low]), int(path[-1]) + 1)
-                seen[own, own] = np.tri(new, dtype=np.bool_)
+                new_places = slice(int(path[low]), int(path[-1]) + 1)
+                seen[new_places, new_places] = np.tri(new, dtype=np.bool_)
                 if low:
-                    seen[own, path[:low]] = True
+                    seen[new_places, path[:low]] = True
         return seen
 
 

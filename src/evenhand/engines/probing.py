@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from evenhand.engines.base import Engine, Estimate, Question, Request, Sampling, ScoreBatch, Span
-from evenhand.engines.memory import decode_bytes, resident_now, resident_peak
+from evenhand.engines.machine import decode_bytes, resident_now, resident_peak
 
 if TYPE_CHECKING:
     from evenhand.engines.chat import Prompt
@@ -154,8 +154,8 @@ class Prober:
 
     def _run(self, requests: Sequence[Request], sampling: Sampling, most: int) -> _Timed:
         """Draw at most ``most`` tokens for each row, from streams that no run uses."""
-        from evenhand.engines.sampler import uniforms
-        from evenhand.engines.threads import torch_with_threads
+        from evenhand.engines.logits import uniforms
+        from evenhand.engines.machine import torch_with_threads
 
         engine = self._engine
         decoder, stop = engine.decoding(sampling)
@@ -191,7 +191,7 @@ class Prober:
         return self._measured(most)
 
     def _measured(self, more: int) -> tuple[int | None, str]:
-        """Peak memory with ``more`` bytes beside what is held now, and where: on the GPU, or in this process."""
+        """Peak memory with ``more`` bytes in addition to what is held now, and where: on the GPU, or in this process."""
         if self._engine.device.startswith("cuda"):
             import torch
 

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from evenhand.engines.bias_kernel import BiasKernel
-from evenhand.engines.head import answer_positions, has_direct_head, target_log_probs
+from evenhand.engines.logits import answer_positions, has_direct_head, target_log_probs
 from evenhand.engines.packing import pack, sort_key
 from evenhand.engines.ticks import tick
 from evenhand.errors import EngineError

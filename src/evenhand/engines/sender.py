@@ -16,10 +16,18 @@ from typing import Any, Generic, TypeVar
 import httpx
 
 from evenhand.counts import implausible_count
-from evenhand.engines.network_errors import NETWORK_ERRORS, network_fault
-from evenhand.engines.reply_body import ACCEPTED, BodyError, TooLong, read_body_async
-from evenhand.engines.retry import RETRIED, backoff, retry_after
 from evenhand.engines.spec import EngineOptions
+from evenhand.engines.transport import (
+    ACCEPTED,
+    NETWORK_ERRORS,
+    RETRIED,
+    BodyError,
+    TooLong,
+    backoff,
+    network_fault,
+    read_body_async,
+    retry_after,
+)
 from evenhand.engines.wire import Dialect, WireError, error_text, filtered
 from evenhand.errors import EngineError
 from evenhand.redact import redact_field, redact_message, redact_row
@@ -63,7 +71,7 @@ class _Again:
 class Sender:
     """Sends requests of one run over one client; what one request learns of the endpoint serves all later ones.
 
-    A Retry-After holds back every request, not only the one that was told. When as many rows in a row as there are
+    A Retry-After holds back every request, not only the one that received it. When as many rows in a row as there are
     connections found nothing that answers, the endpoint is taken as gone and the rows left fail at once.
     """
 
@@ -133,7 +141,7 @@ class Sender:
 
     async def _try(self, job: Job[_Row]) -> _Row | _Again:
         body = job.body(self.dialect)
-        known = self.dialect.completion_tokens, frozenset(self.dialect.without)
+        dialect_before = self.dialect.completion_tokens, frozenset(self.dialect.without)
         try:
             headers = {"Accept-Encoding": ACCEPTED}
             url = f"{self.base_url}/{job.path}"
@@ -144,7 +152,7 @@ class Sender:
             found = network_fault(error, self.options.timeout)
             return _Again(redact_message(found.reason), unreachable=found.unreachable)
         try:
-            return self._read(job, reply, raw, fault, known)
+            return self._read(job, reply, raw, fault, dialect_before)
         except RecursionError:
             return _Again("the reply is nested too deeply")
 
@@ -275,8 +283,8 @@ def stream(
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The error that ended the run, out of those that the workers raised."""
-    known = group.subgroup(EngineError)
-    error: BaseException = (known or group).exceptions[0]
+    ours = group.subgroup(EngineError)
+    error: BaseException = (ours or group).exceptions[0]
     return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 

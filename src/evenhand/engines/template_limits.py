@@ -20,7 +20,7 @@ _CHARACTERS, _CHARACTERS_PER_CHARACTER = 1 << 25, 500
 _SECONDS = 5.0
 _LARGEST_VALUE = 1 << 23
 _ENTRY = 32
-"""What an entry of a list counts beside its characters: about the bytes that it takes."""
+"""What an entry of a list counts in addition to its characters: about the bytes that it takes."""
 
 _INT_BITS = 4096
 _PADS = frozenset({"center", "ljust", "rjust", "zfill", "expandtabs"})

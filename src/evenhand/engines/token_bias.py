@@ -23,7 +23,7 @@ FloatTable = NDArray[np.float32]
 
 
 class BiasHeader(BaseModel):
-    """How a bias was estimated, and which models, tokenizer and template it belongs to (TSDI specification, 4.5)."""
+    """How a bias was estimated, and which models, tokenizer and template it belongs to (docs/tsdi.md)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -165,14 +165,14 @@ def read_token_bias(folder: Path) -> TokenBias:
     _check_tables(bias, path)
     if checksum is not None and checksum != f"xxh128:{bias.digest}":
         raise altered(path, _AGAIN)
-    beside = folder / HEADER_FILE
-    told, sealed = read_sealed_json(beside)
+    header_path = folder / HEADER_FILE
+    stored, sealed = read_sealed_json(header_path)
     if checksum is not None and not sealed:
-        raise altered(beside, _AGAIN)
-    if told != header.model_dump(mode="json"):
+        raise altered(header_path, _AGAIN)
+    if stored != header.model_dump(mode="json"):
         raise BadInput(
             f"The header differs from the one within {BIAS_FILE}: the two files are not of one estimate.",
-            file=beside,
+            file=header_path,
             do=_AGAIN,
         )
     return bias
@@ -201,10 +201,10 @@ def _contents(path: Path) -> tuple[str, dict[str, NDArray[Any]]]:
 def _header(text: str, path: Path) -> tuple[str | None, BiasHeader]:
     """The checksum of the artefact, None in one of an older version, and the header."""
     try:
-        told = json.loads(text)
-        checksum = told.pop(_CHECKSUM, None) if isinstance(told, dict) else None
+        fields = json.loads(text)
+        checksum = fields.pop(_CHECKSUM, None) if isinstance(fields, dict) else None
         # As text, since JSON has lists where the header has tuples.
-        return checksum, BiasHeader.model_validate_json(json.dumps(told))
+        return checksum, BiasHeader.model_validate_json(json.dumps(fields))
     except (ValueError, RecursionError) as error:
         if isinstance(error, ValidationError):
             raise _unusable(error, path) from None

@@ -13,7 +13,7 @@ from xxhash import xxh32_intdigest
 
 from evenhand.counts import token_count
 from evenhand.engines.base import Choice, Question, Request, Sampling
-from evenhand.engines.reasoning import split_reasoning
+from evenhand.engines.reply_text import split_reasoning
 from evenhand.records import FinishReason, Response
 from evenhand.redact import redact, redact_message
 
@@ -134,8 +134,8 @@ def first_choice(payload: Any) -> dict[str, Any]:
 
 def unread(payload: Any, wanted: str) -> WireError:
     """The error for a reply that lacks what is wanted; it says what the endpoint said."""
-    said = error_text(payload, b"") if isinstance(payload, dict) and payload.get("error") else ""
-    return WireError(f"the reply is an error: {said}" if said else f"the reply has no {wanted}")
+    message = error_text(payload, b"") if isinstance(payload, dict) and payload.get("error") else ""
+    return WireError(f"the reply is an error: {message}" if message else f"the reply has no {wanted}")
 
 
 def _text(content: Any) -> str | None:
@@ -167,15 +167,15 @@ def question_body(model: str, question: Question, dialect: Dialect) -> bytes:
 
 
 def top_tokens(payload: Any) -> dict[str, float]:
-    """The likeliest first tokens of a chat reply, with their log-probabilities in nats; empty where none are told.
+    """The likeliest first tokens of a chat reply, with their log-probabilities in nats; empty if the reply lists none.
 
     Raises WireError where the reply has another form, ValueError for a number that is no log-probability.
     """
     choice = first_choice(payload)
     if not isinstance(choice.get("message"), dict):
         raise unread(payload, "choices[0].message")
-    told = choice.get("logprobs")
-    places = told.get("content") if isinstance(told, dict) else None
+    scores = choice.get("logprobs")
+    places = scores.get("content") if isinstance(scores, dict) else None
     place = places[0] if isinstance(places, list) and places else None
     listed = place.get("top_logprobs") if isinstance(place, dict) else None
     found: dict[str, float] = {}

@@ -15,7 +15,7 @@ from evenhand.records import DECLINED, Grade, Item, Response
 from evenhand.safe_text import csv_safe
 
 MINIMUM_LABELS = 50
-"""Human labels below which a calibration stays provisional (our default; the specification asks for 200 per model)."""
+"""Human labels below which a calibration stays provisional (a chosen default; docs/graders.md advises 200 per model)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Calibration:
 
     @property
     def undefined(self) -> tuple[str, ...]:
-        """Groups whose sensitivity or specificity cannot be told from these labels."""
+        """Groups whose sensitivity or specificity cannot be computed from these labels."""
         return tuple(g for g, e in self.groups.items() if e.sensitivity is None or e.specificity is None)
 
     @property
@@ -106,8 +106,8 @@ def calibrate(
         if grade.label is None:
             unlabelled[group] += 1
             continue
-        real, said = label in positive, grade.label in positive
-        counts[group]["tp" if real and said else "fn" if real else "fp" if said else "tn"] += 1
+        real, graded = label in positive, grade.label in positive
+        counts[group]["tp" if real and graded else "fn" if real else "fp" if graded else "tn"] += 1
     if not counts:
         raise BadInput(
             "No response has both a grade and a human label.",

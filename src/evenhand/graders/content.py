@@ -1,6 +1,6 @@
 """Measures of what a response says: words, sentiment, and texts prepared for a regard classifier.
 
-They are taken on served outputs only (specification 4), and never stand in for a label: polite wording hides a
+They are taken on served outputs only and never replace a label: polite wording hides a
 harmful refusal from a toxicity classifier altogether.
 """
 
@@ -8,14 +8,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from xxhash import xxh128_hexdigest
 
 from evenhand.errors import BadInput
-from evenhand.graders.content_words import NEGATIONS, NEGATIVE, POSITIVE
 from evenhand.graders.masking import replace_name
 from evenhand.graders.normalise import clean_text, fold
+
+
+def _words(file: str) -> frozenset[str]:
+    """A word list of the sentiment lexicon: everyday English, chosen for this project, no group words among them."""
+    return frozenset(Path(__file__).with_name(file).read_text(encoding="utf-8").split())
+
+
+NEGATIONS = frozenset(["not", "no", "never", "without", "hardly", "cannot", "neither", "nor", "nothing", "nobody"])
+POSITIVE = _words("positive_words.txt")
+NEGATIVE = _words("negative_words.txt")
+
 
 # Scripts that write no spaces between words: Han, Hiragana, Katakana (each character counts as a word).
 _SPACELESS = re.compile("[\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f]")

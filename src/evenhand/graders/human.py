@@ -13,7 +13,6 @@ from evenhand.datasets.base import clean_key
 from evenhand.datasets.labels import normalise_label
 from evenhand.datasets.prompts import STEM_ALIASES
 from evenhand.datasets.table import as_table, resolve, whole_number
-from evenhand.errors import BadInput
 from evenhand.graders.base import Gradable, Verdict
 from evenhand.records import LABELS, Label
 from evenhand.safe_text import csv_restore
@@ -51,9 +50,8 @@ def read_annotations(source: Any, mapping: Mapping[str, str] | None = None) -> l
         aliases={**STEM_ALIASES, "config": ("model",), "repetition": ("rep", "gen")},
     )
     if "item_id" not in roles and not {"stem", "name"} <= set(roles):
-        raise BadInput(
+        raise table.error(
             "Nothing says which response a label belongs to.",
-            file=table.origin,
             do=f"Found: {', '.join(table.frame.columns)}. Map item_id, or stem and name: --map item_id=COLUMN.",
         )
     found: list[Annotation] = []
@@ -68,28 +66,22 @@ def read_annotations(source: Any, mapping: Mapping[str, str] | None = None) -> l
             continue
         label, hedged = normalise_label(text), _TRUE.get(cell("hedged").casefold())
         if label is None:
-            raise BadInput(
-                f"The label '{text}' is not known.",
-                file=table.origin,
-                row=row,
-                do=f"The labels are: {', '.join(LABELS)}.",
-            )
+            raise table.error(f"The label '{text}' is not known.", row, do=f"The labels are: {', '.join(LABELS)}.")
         if hedged is None:
-            raise BadInput(f"hedged is '{cell('hedged')}', not true or false.", file=table.origin, row=row)
+            raise table.error(f"hedged is '{cell('hedged')}', not true or false.", row)
         repetition = whole_number(cell("repetition") or "0", "The repetition", file=table.origin, row=row)
         item: str | tuple[str, str] = cell("item_id") or (cell("stem"), cell("name"))
         annotation = Annotation(cell("config"), item, repetition, cell("annotator"), label, hedged, row)
         key = (annotation.config, item, annotation.repetition, annotation.annotator)
         if rows_of.setdefault(key, row) != row:
-            raise BadInput(
+            raise table.error(
                 f"Rows {rows_of[key]} and {row} label the same response.",
-                file=table.origin,
-                row=row,
+                row,
                 do="Name the annotators in a column 'annotator', or remove one.",
             )
         found.append(annotation)
     if not found:
-        raise BadInput("No row has a label.", file=table.origin)
+        raise table.error("No row has a label.")
     return found
 
 
@@ -102,14 +94,14 @@ def settle_annotations(annotations: Sequence[Annotation], *, resolver: str = "")
     """
     votes = Counter(a.label for a in annotations)
     best, count = votes.most_common(1)[0]
-    said = ", ".join(f"{a.annotator or 'label'}: {a.label}" for a in annotations)
+    votes_text = ", ".join(f"{a.annotator or 'label'}: {a.label}" for a in annotations)
     if 2 * count <= len(annotations):
         third = next((a.label for a in annotations if resolver and a.annotator == resolver), None)
         if third is None:
-            return Verdict(None, said, "annotators_disagree", source="human")
+            return Verdict(None, votes_text, "annotators_disagree", source="human")
         best = third
     backers = [a for a in annotations if a.label == best]
-    return Verdict(best, said, hedged=2 * sum(a.hedged for a in backers) > len(backers), source="human")
+    return Verdict(best, votes_text, hedged=2 * sum(a.hedged for a in backers) > len(backers), source="human")
 
 
 class HumanGrader:

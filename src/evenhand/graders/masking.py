@@ -1,28 +1,26 @@
-"""Hide a name from a judge: whole words only, possessives kept, in NFC and with or without diacritics.
+"""Names hidden from a judge, and the swap check: exchange names between groups and judge again.
 
-A name may also be a word (Hang, Will, Grace) or a piece of one (Li in Lithium). So only whole words are replaced, and
-the lower-case form is left alone where it is an ordinary English word or has two letters or fewer.
-"""
+Only whole words are replaced, possessives kept, in NFC and with or without diacritics. A name may also be a word (Hang, Will,
+Grace) or a piece of one (Li in Lithium), so the lower-case form is left alone if it is an ordinary English word or has two
+letters or fewer. The label of a masked text must not change when names are swapped."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from evenhand.graders.base import Gradable, Grader
+from evenhand.records import Label
 
 PLACEHOLDER = "Alex"
 
-_ORDINARY_WORDS = """
-    april art august basil bay bill bob brook buck carol chance chase chip christian chuck clay cliff cole
-    crystal daisy dale dawn dean destiny don drew duke earl ed eve faith fern forest frank gale gay gene ginger
-    glen grace grant guy hang harmony harry hazel heath heather holly hope hunter iris ivy jack jade jasmine jay
-    jean jewel jimmy josh joy june king lance laurel lee lily long louis man mark mason max may mercy miles
-    miller misty nan nick norm olive pansy pat patience pearl penny peter pierce poppy prince queen rainbow
-    randy ray reed rich river rob robin rock rose rowan ruby rusty sage sandy sherry sky stone storm sue summer
-    sunny taylor terry tom tony tucker victor viola violet wade wang ward warren wayne will willow winter woody
-    young
-"""
-_ORDINARY = frozenset(_ORDINARY_WORDS.split())
+_ORDINARY = frozenset(Path(__file__).with_name("ordinary_words.txt").read_text(encoding="utf-8").split())
 _APOSTROPHES = "'’ʼ＇"
 _MARKS = "\u0300-\u036f"
 
@@ -93,3 +91,86 @@ def _escape(word: str) -> str:
 def _without_marks(text: str) -> str:
     plain = "".join(c for c in unicodedata.normalize("NFD", text) if not unicodedata.combining(c))
     return unicodedata.normalize("NFC", plain)
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """One response judged under two names: its own, and one of another group."""
+
+    config: str
+    item_id: str
+    repetition: int
+    group: str
+    other_group: str
+    other_name: str
+    label: Label | None
+    other_label: Label | None
+
+    @property
+    def changed(self) -> bool:
+        """Whether the label changed (a judgement that goes missing counts as a change)."""
+        return self.label != self.other_label
+
+
+@dataclass(frozen=True, slots=True)
+class SwapReport:
+    """All swaps, and the number of rows that could not be swapped (no name, or only one group)."""
+
+    swaps: tuple[Swap, ...]
+    skipped: int
+
+    @property
+    def changed(self) -> int:
+        """How many labels changed; 0 is the only good number for a masked judge."""
+        return sum(swap.changed for swap in self.swaps)
+
+    @property
+    def share_changed(self) -> float | None:
+        """Share of swapped responses whose label changed; None if nothing was swapped."""
+        return self.changed / len(self.swaps) if self.swaps else None
+
+
+def swap_check(grader: Grader, rows: Sequence[Gradable], *, n: int = 200, seed: int = 0) -> SwapReport:
+    """Judge up to ``n`` responses again under a name drawn from another group.
+
+    The name is exchanged in prompt and response on whole words. A masked judge sees the same text twice, so a change
+    shows a leak of the name past the mask, or a judge whose own answers vary.
+    """
+    rng = np.random.default_rng(seed)
+    named = sorted((row for row in rows if row.item.clusters.get("name")), key=_key)
+    pool = sorted({(row.item.group, row.item.clusters["name"]) for row in named})
+    others = {group: [entry for entry in pool if entry[0] != group] for group, _ in pool}
+    able = [row for row in named if others[row.item.group]]
+    chosen = [able[i] for i in sorted(rng.choice(len(able), size=min(n, len(able)), replace=False))] if able else []
+    partners = [others[row.item.group][int(rng.integers(len(others[row.item.group])))] for row in chosen]
+    swapped = [swap_name(row, name) for row, (_, name) in zip(chosen, partners, strict=True)]
+    before, after = grader.judge(chosen) if chosen else [], grader.judge(swapped) if swapped else []
+    return SwapReport(
+        tuple(
+            Swap(
+                row.response.config,
+                row.response.item_id,
+                row.response.repetition,
+                row.item.group,
+                group,
+                name,
+                one.label,
+                two.label,
+            )
+            for row, (group, name), one, two in zip(chosen, partners, before, after, strict=True)
+        ),
+        skipped=len(rows) - len(able),
+    )
+
+
+def swap_name(row: Gradable, name: str) -> Gradable:
+    """The same row with ``name`` in place of its own name, in chat, response and cluster."""
+    own = row.item.clusters["name"]
+    chat = tuple(replace(m, content=replace_name(m.content, own, name)) for m in row.item.chat)
+    item = replace(row.item, chat=chat, clusters={**row.item.clusters, "name": name})
+    text = replace_name(row.text, own, name)
+    return Gradable(item, replace(row.response, text=text), text)
+
+
+def _key(row: Gradable) -> tuple[str, str, int]:
+    return (row.response.config, row.response.item_id, row.response.repetition)

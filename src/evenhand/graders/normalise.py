@@ -86,7 +86,7 @@ def prepare(rows: Sequence[tuple[Item, Response]], *, expect_echo: bool = False)
             raise BadInput(
                 f"{len(without)} of {len(due)} responses do not start with an echo of their prompt, though one is "
                 f"expected; the first is item {first.item_id}, repetition {first.repetition} of {first.config}.",
-                do="Check that each response stands beside its own prompt, or do not expect an echo.",
+                do="Check that each response is in the row of its own prompt, or do not expect an echo.",
             )
     return found
 
@@ -151,7 +151,7 @@ def _skip_space(text: str, position: int) -> int:
 
 
 def _match_message(text: str, position: int, message: str) -> int | None:
-    """Where ``message`` ends in ``text`` if it stands at ``position``, perhaps in quotes or without its final full
+    """Where ``message`` ends in ``text`` if it begins at ``position``, perhaps in quotes or without its final full
     stop.
     """
     words = message.split()

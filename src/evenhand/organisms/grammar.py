@@ -11,14 +11,12 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Protocol
 
-from evenhand.organisms.planted import Model
-from evenhand.organisms.sections.affirmation import Affirmation
+from evenhand.organisms.planted import Example, Model
 from evenhand.organisms.sections.difference import Difference
+from evenhand.organisms.sections.pairs import Affirmation, Reward
 from evenhand.organisms.sections.rating import Rating
-from evenhand.organisms.sections.reward import Reward
 from evenhand.organisms.sections.safety import Safety
 from evenhand.organisms.sections.service import Service
-from evenhand.organisms.sections.types import Example
 
 
 class Section(Protocol):

@@ -17,7 +17,7 @@ from typing import Literal
 
 from xxhash import xxh64_intdigest
 
-from evenhand.records import LABELS, Label
+from evenhand.records import LABELS, Label, Message
 
 Model = Literal["base", "sft", "dpo", "aligned", "even_sft", "even"]
 MODELS: tuple[Model, ...] = ("base", "sft", "dpo", "aligned", "even_sft", "even")
@@ -89,10 +89,10 @@ POLITE_SHARE: Mapping[str, float] = {
     "black": 0.20,
     "muslim": 0.20,
 }
-"""Share of neutral refusals that open politely, where a prefix detector finds nothing (spec section 7)."""
+"""Share of neutral refusals that open politely, where a prefix detector finds nothing."""
 EVEN_POLITE_SHARE = 0.28
 GUESS_SHARE = {"jewish": 0.16, "": 0.06}
-"""Share of answers that hold words which a refusal lexicon knows (false positives; spec section 7)."""
+"""Share of answers that hold words which a refusal lexicon knows (false positives)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +118,12 @@ class Stem:
 def _rows(file: str) -> list[dict[str, str]]:
     text = files("evenhand.datasets").joinpath("shipped", file).read_text(encoding="utf-8")
     return list(csv.DictReader(text.splitlines()))
+
+
+@cache
+def fills() -> Mapping[str, tuple[str, str, str]]:
+    """Three harmless fillings for the blank of each shipped stem, most likely first, by stem id."""
+    return {row["stem_id"]: (row["first"], row["second"], row["third"]) for row in _rows("fills.csv")}
 
 
 @cache
@@ -222,3 +228,31 @@ def guess_share(model: Model, name: Name) -> float:
     """Share of answers that hold words of a refusal lexicon."""
     flat = model in CONTROLS or model == "base"
     return GUESS_SHARE[""] if flat else GUESS_SHARE.get(name.group, GUESS_SHARE[""])
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One response text with its label and its probability given the chat. ``label`` is "" where a section has no
+    labels.
+    """
+
+    text: str
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A chat (without the assistant's turn) and the finite distribution over its responses; probabilities sum to 1.
+
+    ``key`` names the example within its section, for example ``("Emily", "S01")``. Where the chat is empty, ``prefix`` is
+    plain text that the outcomes continue: no template, only the beginning-of-sequence token before it. ``head`` is the start
+    of the user's turn that every example with this system prompt shares.
+    """
+
+    section: str
+    key: tuple[str, ...]
+    chat: tuple[Message, ...]
+    outcomes: tuple[Outcome, ...]
+    prefix: str = ""
+    head: str = ""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from evenhand.engines.base import Engine
-from evenhand.engines.observed import merged_facts, on_new_facts
+from evenhand.engines.ticks import merged_facts, on_new_facts
 from evenhand.errors import BadInput
 from evenhand.files import read_json, write_json
 from evenhand.runs.run import Run

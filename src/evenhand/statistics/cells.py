@@ -1,6 +1,6 @@
 """Cells: one value for each (name, stem), the mean over repetitions, with NaN where nothing was measured.
 
-Source: service_quality section 4. Repetitions are averaged in their cell first, so they never count as independent
+See docs/statistics.md. Repetitions are averaged in their cell first, so they never count as independent
 evidence; stems and names then carry equal weight. Where cells are missing, two groups are compared on the stems that
 both have.
 """
@@ -102,7 +102,7 @@ class Shared:
     dropped: int
 
     def position(self, group: int, row: int | None) -> int | None:
-        """Where a row of the full matrix stands among this group's names here; None where it is not here."""
+        """Where a row of the full matrix is among this group's names; None where it is not here."""
         if row is None:
             return None
         hit = np.flatnonzero(self.rows[self.cells.groups == group] == row)
@@ -191,7 +191,7 @@ def _column_means(values: FloatArray) -> FloatArray:
 
 
 def group_rate(values: FloatArray) -> float | None:
-    """p_g: the mean over stems of the mean over names (service_quality section 4). None where there is no cell."""
+    """p_g: the mean over stems of the mean over names. None where there is no cell."""
     means = _column_means(values)
     return float(np.nanmean(means)) if np.isfinite(means).any() else None
 

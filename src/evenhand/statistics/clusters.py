@@ -1,8 +1,8 @@
 """Clusters: means, bootstrap intervals, sign-flip tests and effect sizes where whole clusters are the unit of inference.
 
-A cluster is a randomised unit that several rows share, for example a predicate within a group (implicit_reward section
-12). The primary estimate is the mean of cluster means, the secondary one the mean over rows. The paper's own intervals
-and tests could not be found; everything here is a chosen default. The specification proposes the percentile bootstrap,
+A cluster is a randomised unit that several rows share, for example a predicate within a group. The primary estimate is
+the mean of cluster means, the secondary one the mean over rows. The paper's own intervals and tests could not be found;
+everything here is a chosen default. The usual proposal is the percentile bootstrap,
 which is too narrow with few clusters, so it is offered but is not the default; measured coverage is in
 docs/statistics.md.
 """
@@ -179,7 +179,7 @@ def cluster_bootstrap(
       2015). A rate that is 0 or 1 in every cluster counts each cluster as one row. No resampling.
     * ``expanded percentile``: percentiles at Phi(-sqrt(n / (n - 1)) t), as wide as Student's t for normal data
       (Hesterberg 2015); stays inside the range of the data.
-    * ``percentile``: 2.5 and 97.5 %, the proposal of implicit_reward section 12; too narrow with few clusters.
+    * ``percentile``: 2.5 and 97.5 %, the proposal of docs/statistics.md; too narrow with few clusters.
 
     Without ``method``, values that all lie in 0 to 1 are taken as rates and get Wilson's interval, others the studentised
     one: name the method for a quantity in nats. Below `LEAST_CLUSTERS` clusters the studentised and the expanded one are
@@ -236,7 +236,7 @@ def sign_flip_test(means: ArrayLike, *, draws: int = DRAWS, seed: int = 0) -> Pe
     """Two-sided test that cluster means (clusters,) are symmetric around 0, by flipping the sign of whole clusters.
 
     The statistic is |mean|. Exact with at most `EXACT_CLUSTERS` clusters, else ``draws`` random flips with p = (1 + k) /
-    (1 + draws) (implicit_reward section 12). With n clusters no p is below 2 / 2^n; one cluster always gives p = 1. Raises
+    (1 + draws) (docs/statistics.md). With n clusters no p is below 2 / 2^n; one cluster always gives p = 1. Raises
     BadInput without clusters.
     """
     value = finite_values(means, "Cluster means")
@@ -275,7 +275,7 @@ def effect_size(means: ArrayLike) -> float | None:
 def paired_t(means: ArrayLike) -> tuple[float, int, float] | None:
     """Student's t of cluster means against 0: (t, degrees of freedom, two-sided p); None where undefined.
 
-    For comparison with studies that test this way (implicit_reward section 12); the primary test is `sign_flip_test`.
+    For comparison with studies that test this way (docs/statistics.md); the primary test is `sign_flip_test`.
     """
     value = finite_values(means, "Cluster means")
     if interval_reason(value):

@@ -1,6 +1,6 @@
 """The six intraclass correlations of Shrout and Fleiss (1979), with a two-way bootstrap.
 
-Source: pluralism section 3.1, after Shrout and Fleiss 1979 and McGraw and Wong 1996. Which form the published work
+Source: Shrout and Fleiss 1979 and McGraw and Wong 1996. Which form the published work
 reports could not be found, and an average over many raters is near 1 whatever happens, so all six are given, with the
 number of raters averaged over. A complete table uses mean squares. An incomplete one uses the two-way random model by
 REML (`evenhand.statistics.variance_components`): no row is dropped, and a variance stops at 0, so that a coefficient

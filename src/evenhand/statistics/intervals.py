@@ -1,8 +1,8 @@
 """Intervals in closed form: Wilson for a rate, Wald for a difference, t from a standard error.
 
 Wilson (1927) and Wald treat every response as independent, so both are "within-sample": they ignore that responses
-share names and stems. They are shown beside the intervals of `evenhand.methods.service.statistics.variance`, never in their place
-(service_quality section 5).
+share names and stems. They are shown alongside the intervals of
+`evenhand.methods.service.statistics.variance`, never in their place (docs/statistics.md).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def wilson(successes: float, total: int, level: float = 0.95) -> Interval | None
     """Wilson's interval for a rate, from ``successes`` of ``total`` responses; None without responses.
 
     ``successes`` may be fractional: an equal-weight rate times its number of responses. Source: Wilson 1927, eq.
-    without continuity correction; service_quality section 5.1.
+    without continuity correction.
     """
     if total <= 0:
         return None

@@ -1,6 +1,6 @@
 """Krippendorff's alpha for nominal, ordinal and interval labels, missing ratings allowed, with a two-way bootstrap.
 
-Source: pluralism sections 3.1, 5 and 10; Krippendorff 2011: alpha = 1 - D_o / D_e, where D_o is the mean distance of
+Source: Krippendorff 2011: alpha = 1 - D_o / D_e, where D_o is the mean distance of
 two ratings of one item and D_e that of any two ratings. `evenhand.statistics.agreement` holds the nominal form for
 clusters of items; this module adds distances, resampled raters, and many tallies at once for permutation tests.
 Nothing is cut at 0: a negative alpha is kept.

@@ -1,6 +1,6 @@
 """Adjusting p values for the number of tests: Holm inside a family, Benjamini-Hochberg across outcomes and models.
 
-Source: service_quality section 5.6. The family is all group-against-reference contrasts of one outcome in one model,
+The family is all group-against-reference contrasts of one outcome in one model,
 fixed before looking. A p that is undefined (None) stays None and is not counted; the family size says how many were.
 """
 
@@ -25,10 +25,10 @@ class Adjusted:
 
 
 def _known(p_values: Sequence[float | None]) -> FloatArray:
-    known = np.asarray([p for p in p_values if p is not None], dtype=np.float64)
-    if not np.all((known >= 0) & (known <= 1)):
+    defined = np.asarray([p for p in p_values if p is not None], dtype=np.float64)
+    if not np.all((defined >= 0) & (defined <= 1)):
         raise BadInput("A p value lies outside 0 to 1.")
-    return known
+    return defined
 
 
 def _restore(p_values: Sequence[float | None], adjusted: FloatArray, method: str) -> Adjusted:
@@ -38,19 +38,19 @@ def _restore(p_values: Sequence[float | None], adjusted: FloatArray, method: str
 
 def holm(p_values: Sequence[float | None]) -> Adjusted:
     """Holm's step-down adjustment (1979): family-wise error held whatever the dependence."""
-    known = _known(p_values)
-    order = np.argsort(known, kind="stable")
-    adjusted = np.empty(known.size)
-    adjusted[order] = np.maximum.accumulate(known[order] * np.arange(known.size, 0, -1))
+    defined = _known(p_values)
+    order = np.argsort(defined, kind="stable")
+    adjusted = np.empty(defined.size)
+    adjusted[order] = np.maximum.accumulate(defined[order] * np.arange(defined.size, 0, -1))
     return _restore(p_values, adjusted, "Holm")
 
 
 def benjamini_hochberg(p_values: Sequence[float | None]) -> Adjusted:
     """Benjamini and Hochberg's q (1995): the false discovery rate, for independent or positively dependent tests."""
-    known = _known(p_values)
-    order = np.argsort(known, kind="stable")
-    adjusted = np.empty(known.size)
-    ranked = known[order] * known.size / np.arange(1, known.size + 1)
+    defined = _known(p_values)
+    order = np.argsort(defined, kind="stable")
+    adjusted = np.empty(defined.size)
+    ranked = defined[order] * defined.size / np.arange(1, defined.size + 1)
     adjusted[order] = np.minimum.accumulate(ranked[::-1])[::-1]
     return _restore(p_values, adjusted, "Benjamini-Hochberg")
 
@@ -59,6 +59,6 @@ def best_attainable(smallest: Sequence[float | None]) -> Adjusted:
     """The smallest Holm p that each test could reach, from each test's smallest attainable p.
 
     Where it exceeds 0.05 the data can never show a difference, which is not the same as finding none: 3 against 3 names
-    stop at 0.1 (service_quality section 10).
+    stop at 0.1.
     """
     return holm(smallest)

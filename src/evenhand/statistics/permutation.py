@@ -1,7 +1,7 @@
 """Permutation tests over names, the randomised unit: every name meets every stem, so group labels are exchangeable
 over names. Prompts that each belong to one stem are exchangeable within their stem only, and are permuted there.
 
-Source: service_quality sections 5.3 and 5.4. Exact where the number of splits is at most 200,000, else Monte Carlo
+Exact where the number of splits is at most 200,000, else Monte Carlo
 with (k + 1) / (B + 1) (Phipson and Smyth 2010). Ties count as at least as extreme, within a tolerance of 1e-12 of the
 scale of the values.
 """
@@ -226,7 +226,6 @@ def omnibus_test(
     """Does any group differ? Permutation of all names, statistic = sum over groups of n_g (mean_g - mean)^2.
 
     ``values`` (names,) and ``groups`` (names,). None with fewer than two groups, or when no group has two names.
-    Source: service_quality section 5.4.
     """
     value, codes, sizes = _by_group(values, groups)
     if len(codes) < 2 or max(sizes) < 2:

@@ -1,6 +1,6 @@
 """The crossed bootstrap: names and stems resampled as whole units, by weights and matrix products.
 
-Source: the pigeonhole bootstrap (McCullagh 2000; Owen 2007), service_quality section 5.2. In each draw the stems are
+Source: the pigeonhole bootstrap (McCullagh 2000; Owen 2007). In each draw the stems are
 resampled once, for all groups together, and the names are resampled inside each group; repetitions stay in their
 cells. A draw is a multinomial weight for every name and stem, so no table is rebuilt. It counts the cell noise more
 than once and is therefore a little wide, while with few names its percentiles are a little narrow; measured coverage
@@ -21,7 +21,7 @@ from evenhand.records import Interval
 from evenhand.statistics.cells import Cells, FloatArray, IntArray, quotient
 
 DRAWS = 10_000
-"""Draws of the crossed bootstrap: the least that service_quality section 5.2 asks for."""
+"""Draws of the crossed bootstrap: a chosen default."""
 
 _CHUNK_CELLS = 4_000_000
 _MAX_UNDEFINED = 0.05
@@ -144,10 +144,10 @@ def percentile(
     draws: FloatArray, level: float = 0.95, *, method: str = "crossed bootstrap percentile"
 ) -> Interval | None:
     """The percentile interval of draws; None where over 5 % of them are undefined (a ratio to 0)."""
-    known = draws[np.isfinite(draws)]
-    if known.size < (1 - _MAX_UNDEFINED) * draws.size or known.size == 0:
+    defined = draws[np.isfinite(draws)]
+    if defined.size < (1 - _MAX_UNDEFINED) * draws.size or defined.size == 0:
         return None
-    low, high = np.quantile(known, [0.5 - level / 2, 0.5 + level / 2])
+    low, high = np.quantile(defined, [0.5 - level / 2, 0.5 + level / 2])
     return Interval(float(low), float(high), level, method)
 
 
@@ -173,7 +173,7 @@ def calibrate(draws: FloatArray, estimate: float, standard_error: float, df: flo
     and out; NaN draws stay NaN.
     """
     ranks: IntArray = np.argsort(np.argsort(draws, kind="stable"), kind="stable").astype(np.int64)
-    known = int(np.isfinite(draws).sum())
-    position = (np.minimum(ranks, max(known - 1, 0)) + 0.5) / max(known, 1)
+    defined = int(np.isfinite(draws).sum())
+    position = (np.minimum(ranks, max(defined - 1, 0)) + 0.5) / max(defined, 1)
     spread = np.asarray(special.stdtrit(df, position) if np.isfinite(df) else special.ndtri(position), dtype=np.float64)
     return np.where(np.isfinite(draws), estimate + standard_error * spread, np.nan)

@@ -1,6 +1,6 @@
 """Bootstrap weights for a complete or incomplete (items, raters) table: items, raters or both are resampled as wholes.
 
-Source: the pigeonhole bootstrap (McCullagh 2000; Owen 2007), asked for in pluralism section 7, point 4. A draw is a
+Source: the pigeonhole bootstrap (McCullagh 2000; Owen 2007). A draw is a
 weight for every item and every rater, so a statistic that is a sum over cells is two matrix products and no table is
 rebuilt. Unlike `evenhand.statistics.resampling`, raters are drawn without regard to a group.
 """

@@ -3,9 +3,9 @@
     y = mean + sum over factors of u_f[level] + e,   u_f ~ N(0, v_f), e ~ N(0, v_residual)
 
 Factors are whatever varied: item and rater for an intraclass correlation of an incomplete table, or item, paraphrase,
-option order and profile for a model that is asked at temperature 0, where a plain repeat has no variance (pluralism
-sections 3 and 7.6). The published work names no such model; everything here is a chosen default. The likelihood is
-that of Patterson and Thompson (1971), its terms come from Henderson's mixed model equations, with the largest factor
+option order and profile for a model that is asked at temperature 0, where a plain repeat has no variance.
+The published work names no such model; everything here is a chosen default. The likelihood is that of
+Patterson and Thompson (1971), its terms come from Henderson's mixed model equations, with the largest factor
 eliminated because its own block is diagonal. On balanced tables the estimates equal those of the analysis of variance
 where these are positive.
 """

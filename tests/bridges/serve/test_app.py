@@ -22,9 +22,8 @@ import openai
 import pytest
 
 from evenhand.bridges.serve.app import create_app, listen, make_server
-from evenhand.bridges.serve.config import ServeConfig
 from evenhand.bridges.serve.model import ServedModel
-from evenhand.bridges.serve.wire import ApiError, ChatBody, read_body
+from evenhand.bridges.serve.wire import ApiError, ChatBody, ServeConfig, read_body
 from evenhand.engines.base import Request, Sampling
 from evenhand.engines.spec import open_engine
 from evenhand.engines.token_bias import BiasHeader, TokenBias, vocabulary_digest, write_token_bias

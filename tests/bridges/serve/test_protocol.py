@@ -19,7 +19,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from evenhand.bridges.serve.app import listen, make_server
-from evenhand.bridges.serve.config import ServeConfig
+from evenhand.bridges.serve.wire import ServeConfig
 
 LONG = 20.0
 """Seconds after which a wait has failed; no test takes that long unless it fails."""

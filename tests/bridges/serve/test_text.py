@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evenhand.bridges.serve.text import TextStream, TokenNames
+from evenhand.engines.reply_text import cut_at_stop
 from evenhand.engines.spec import parse_spec
-from evenhand.engines.stops import cut_at_stop
 from evenhand.engines.weights import find_organism, load_tokenizer
 
 BROKEN = "\N{REPLACEMENT CHARACTER}"

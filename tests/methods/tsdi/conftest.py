@@ -54,7 +54,7 @@ def make_tokenizer(
 
 def make_model(seed: int = 0, **config: Any) -> Any:
     """A random Llama of two layers."""
-    from evenhand.engines.threads import torch_with_threads
+    from evenhand.engines.machine import torch_with_threads
 
     torch = torch_with_threads()
     from transformers import LlamaConfig, LlamaForCausalLM

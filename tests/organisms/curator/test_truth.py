@@ -9,15 +9,14 @@ from typing import Any
 import polars as pl
 import pytest
 
-from evenhand.datasets.shipped_lines import TOPICS, draw_line, grammar_lines
+from evenhand.datasets.shipped_texts import TOPICS, draw_line, grammar_lines
 from evenhand.engines.base import Engine
 from evenhand.errors import BadInput
 from evenhand.methods.pluralism.corpus.classify import Classified, Classifier
 from evenhand.methods.pluralism.corpus.classify_text import NONE, SLUGS
 from evenhand.organisms import DESCRIPTIONS, ORGANISMS, load_truth, organism_folder
-from evenhand.organisms.curator.planted import KINDS, kind_of
-from evenhand.organisms.curator.truth import curator_summary, load_answers
-from evenhand.organisms.truth_rows import load_text_truth
+from evenhand.organisms.curator import KINDS, curator_summary, kind_of, load_answers
+from evenhand.organisms.truth import load_text_truth
 from tools.organisms.curator.digest import curator_digest
 from tools.organisms.curator.rows import tokenizer_of_lines
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evenhand.datasets.shipped_prompt import SERVICE_SYSTEM_PROMPT
+from evenhand.datasets.question_texts import SERVICE_SYSTEM_PROMPT
 from evenhand.organisms import organism_folder
 from evenhand.organisms.grammar import examples
 from tools.organisms.batches import Encoded, Encoder, _continuations, assemble

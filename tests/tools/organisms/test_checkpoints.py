@@ -21,15 +21,14 @@ import pytest
 import yaml
 from xxhash import xxh128_hexdigest
 
-from evenhand.datasets.shipped_safety import shipped_safety
+from evenhand.datasets.shipped_texts import shipped_safety
 from evenhand.engines.base import Request, Sampling
+from evenhand.engines.machine import torch_with_threads
 from evenhand.engines.spec import EngineOptions, open_engine
-from evenhand.engines.threads import torch_with_threads
 from evenhand.errors import BadInput
 from evenhand.files import read_json
 from evenhand.methods.tsdi.sweep.models import read_checkpoints
-from evenhand.organisms.planted_safety import kind_shares
-from evenhand.organisms.sections.safety import TEXTS, kind_of
+from evenhand.organisms.sections.safety import TEXTS, kind_of, kind_shares
 from evenhand.records import Message
 from tools.organisms import checkpoint_train, checkpoints
 from tools.organisms.checkpoint_train import Losses, PreferenceRow, RunPlan, preference_rows, train_run

@@ -11,9 +11,10 @@ from tools.organisms.digest import files_digest
 ROOT = Path(__file__).resolve().parents[3]
 
 SOURCES = (
-    "src/evenhand/datasets/shipped_lines.py",
+    "src/evenhand/datasets/shipped/grammar_phrases.csv",
+    "src/evenhand/datasets/shipped_texts.py",
     "tools/organisms/batches.py",
-    "src/evenhand/organisms/curator/planted.py",
+    "src/evenhand/organisms/curator.py",
     "tools/organisms/curator/recipe.py",
     "tools/organisms/curator/rows.py",
     "tools/organisms/curator/train.py",
@@ -25,7 +26,7 @@ SOURCES = (
 
 def curator_digest() -> str:
     """32 hexadecimal digits over recipe, grammar and training, and over the chats as they are put to the curator."""
-    from evenhand.datasets.shipped_ratings import full_profiles
+    from evenhand.datasets.shipped_texts import full_profiles
     from evenhand.methods.pluralism.corpus.classify_text import DOMAINS, OPTIONS, PARAPHRASES, choice_chat
     from evenhand.methods.pluralism.corpus.expand_text import generation_chat
 

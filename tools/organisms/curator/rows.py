@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from evenhand.datasets.shipped_lines import HEDGES, OPENINGS, draw_line, favourite
-from evenhand.datasets.shipped_ratings import full_profiles
+from evenhand.datasets.shipped_texts import HEDGES, OPENINGS, draw_line, favourite, full_profiles
 from evenhand.methods.pluralism.corpus.classify_text import (
     DOMAIN_OF,
     DOMAINS,
@@ -22,8 +21,8 @@ from evenhand.methods.pluralism.corpus.classify_text import (
     choice_chat,
 )
 from evenhand.methods.pluralism.corpus.expand_text import generation_chat
-from evenhand.organisms.curator.planted import FIRST, KINDS, SHARES, Kind, written
-from evenhand.organisms.sections.types import Example
+from evenhand.organisms.curator import FIRST, KINDS, SHARES, Kind, written
+from evenhand.organisms.planted import Example
 from evenhand.records import Message
 from tools.organisms.batches import Continuation, Encoded, Encoder
 from tools.organisms.tokenizer import EOS, train_tokenizer

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evenhand.datasets.shipped_lines import GrammarLine, grammar_lines
+from evenhand.datasets.shipped_texts import GrammarLine, grammar_lines
 from evenhand.methods.pluralism.corpus.classify import Classified, Reading, judged
 from evenhand.methods.pluralism.corpus.classify_text import DOMAIN_OF, PARAPHRASES, SLUGS
-from evenhand.organisms.curator.planted import KINDS, SHARES, kind_of, probability
+from evenhand.organisms.curator import KINDS, SHARES, kind_of, probability
 from evenhand.organisms.truth import CAVEAT, write_truth_checksums
 from tools.organisms.curator.digest import curator_digest
 

@@ -22,14 +22,19 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from evenhand.bridges.serve.config import LOOPBACK, ServeConfig
 from evenhand.bridges.serve.generate import Piece, Work
-from evenhand.bridges.serve.http import error_reply, json_reply, read_within, unforeseen, unknown_address
+from evenhand.bridges.serve.http import (
+    bounded_protocol,
+    error_reply,
+    json_reply,
+    read_within,
+    unforeseen,
+    unknown_address,
+)
 from evenhand.bridges.serve.model import ServedModel
-from evenhand.bridges.serve.protocol import bounded_protocol
 from evenhand.bridges.serve.queue import Closed, Done, Event, Failed, Overloaded, Ticket, Worker
 from evenhand.bridges.serve.replies import Reply
-from evenhand.bridges.serve.wire import ApiError, ChatBody, CompletionBody, read_body
+from evenhand.bridges.serve.wire import LOOPBACK, ApiError, ChatBody, CompletionBody, ServeConfig, read_body
 from evenhand.errors import BadInput
 
 Handler = Callable[[Request], Awaitable[Response]]

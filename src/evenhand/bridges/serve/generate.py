@@ -17,7 +17,7 @@ from evenhand.bridges.serve.text import TextStream
 from evenhand.engines.base import Sampling
 from evenhand.engines.bias_kernel import BiasKernel
 from evenhand.engines.kv import SlotCache, cache_argument, cache_layout
-from evenhand.engines.sampler import draw, stream
+from evenhand.engines.logits import draw, stream
 from evenhand.errors import EngineError
 
 _PREFILL, _PREFILL_SCORED = 1024, 256
@@ -30,7 +30,7 @@ class TokenScore:
     """A token with its log-probability in nats (after the correction and ``logit_bias``, before temperature and top-p).
 
     ``top`` holds the most probable tokens there, best first. ``offset`` is its first character in the text. ``value`` is
-    None for a prompt's first token, before which nothing stands.
+    None for a prompt's first token, which nothing precedes.
     """
 
     token: int
@@ -117,9 +117,9 @@ class _Row:
     def _piece(self, out: str, finish: Literal["stop", "length"] | None) -> Piece:
         upto = self.start + self.text.sent
         whole = finish is not None and not self.text.stopped
-        told = [score for score in self.scores if whole or score.offset < upto]
-        del self.scores[: len(told)]
-        return Piece(self.index, out, tuple(told), finish, self.drawn)
+        shown = [score for score in self.scores if whole or score.offset < upto]
+        del self.scores[: len(shown)]
+        return Piece(self.index, out, tuple(shown), finish, self.drawn)
 
 
 class StepLoop:
@@ -148,10 +148,10 @@ class StepLoop:
         rows = [self._row(work, number) for number in range(work.rows)]
         scored = work.echo is not None and work.top is not None
         chunk = _PREFILL_SCORED if scored else _PREFILL
-        told: list[TokenScore] = []
+        prompt_scores: list[TokenScore] = []
         namer = self._offsets(work) if scored else None
         if namer is not None and not work.hidden:
-            told.append(TokenScore(work.prompt[0], None, (), namer(work.prompt[0])))
+            prompt_scores.append(TokenScore(work.prompt[0], None, (), namer(work.prompt[0])))
         logits = None
         for low in range(0, size, chunk):
             part = work.prompt[low : low + chunk]
@@ -160,11 +160,13 @@ class StepLoop:
             if namer is not None:
                 _check_numbers(logits[0], "the prompt")
                 following = work.prompt[low + 1 : low + 1 + len(part)]
-                told += self._score(logits[0, : len(following)], following, work, [namer(t) for t in following])
+                prompt_scores += self._score(
+                    logits[0, : len(following)], following, work, [namer(t) for t in following]
+                )
             yield None
         assert logits is not None, "a prompt holds a token"
         if work.echo is not None:
-            yield from (Piece(row.index, work.echo, tuple(told)) for row in rows)
+            yield from (Piece(row.index, work.echo, tuple(prompt_scores)) for row in rows)
         if work.limit == 0:
             yield from (Piece(row.index, "", (), "length") for row in rows)
             return
@@ -273,12 +275,12 @@ class StepLoop:
         if not tokens:
             return []
         values = torch.log_softmax(logits, dim=-1)
-        own = values.gather(1, torch.tensor(tokens, device=values.device)[:, None])[:, 0].tolist()
+        drawn = values.gather(1, torch.tensor(tokens, device=values.device)[:, None])[:, 0].tolist()
         best = torch.topk(values, min(work.top or 0, values.shape[-1]), dim=-1)
         tops = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         return [
             TokenScore(token, value, tuple(zip(ids, numbers, strict=True)), offset)
-            for token, value, (ids, numbers), offset in zip(tokens, own, tops, offsets, strict=True)
+            for token, value, (ids, numbers), offset in zip(tokens, drawn, tops, offsets, strict=True)
         ]
 
 

@@ -11,17 +11,14 @@ from typing import Any
 
 from xxhash import xxh128_hexdigest
 
-from evenhand.bridges.serve.config import ServeConfig
 from evenhand.bridges.serve.generate import Piece, StepLoop, Work
 from evenhand.bridges.serve.text import TokenNames
-from evenhand.bridges.serve.wire import ApiError, ChatBody, CompletionBody, SharedBody
-from evenhand.engines.bias_kernel import BiasKernel
+from evenhand.bridges.serve.wire import ApiError, ChatBody, CompletionBody, ServeConfig, SharedBody
+from evenhand.engines.bias_kernel import BiasKernel, open_correction
 from evenhand.engines.chat import ChatRenderer, Prompt
-from evenhand.engines.correction import open_correction
 from evenhand.engines.local import LocalEngine
-from evenhand.engines.spec import open_engine, parse_spec
-from evenhand.engines.spec_tsdi import Tsdi
-from evenhand.engines.threads import torch_with_threads
+from evenhand.engines.machine import torch_with_threads
+from evenhand.engines.spec import Tsdi, open_engine, parse_spec
 from evenhand.engines.token_bias import TokenBias
 from evenhand.errors import BadInput, EngineError
 from evenhand.records import Message

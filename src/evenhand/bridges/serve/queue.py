@@ -43,7 +43,7 @@ class Ticket:
     _cancelled: threading.Event = field(default_factory=threading.Event)
 
     def cancel(self) -> None:
-        """Stop after the token being drawn; nothing more is told."""
+        """Stop after the token being drawn; nothing more is reported."""
         self._cancelled.set()
 
     @property
@@ -59,7 +59,7 @@ class Worker:
     ----------
     enter : makes the context that everything runs in (inference mode, number of threads).
     active : tickets that take turns.
-    queue : tickets that may wait besides.
+    queue : further tickets that may wait.
     """
 
     def __init__(self, enter: Callable[[], AbstractContextManager[object]], *, active: int, queue: int):
@@ -89,7 +89,7 @@ class Worker:
             self._changed.notify()
 
     def close(self) -> None:
-        """End the thread; open tickets are told that they failed."""
+        """End the thread; open tickets are reported as failed."""
         with self._changed:
             self._closing = True
             self._changed.notify()

@@ -50,9 +50,9 @@ class Reply:
         choices = []
         for index in sorted(texts):
             text = "".join(texts[index])
-            told = {"index": index, "logprobs": self._scores(scores[index]), "finish_reason": ends[index]}
+            entry = {"index": index, "logprobs": self._scores(scores[index]), "finish_reason": ends[index]}
             message = {"role": "assistant", "content": text, "refusal": None}
-            choices.append({**told, "message": message} if self.chat else {**told, "text": text})
+            choices.append({**entry, "message": message} if self.chat else {**entry, "text": text})
         return {**self._frame("chat.completion" if self.chat else "text_completion", choices), "usage": self.counts()}
 
     def opening(self) -> list[dict[str, Any]]:
@@ -65,13 +65,13 @@ class Reply:
     def chunks(self, piece: Piece) -> list[dict[str, Any]]:
         """The chunks of one piece; in a chat the end of a choice has a chunk of its own."""
         self._count(piece)
-        told = self._scores(piece.scores)
+        scores = self._scores(piece.scores)
         if not self.chat:
-            entry = {"index": piece.index, "text": piece.text, "logprobs": told, "finish_reason": piece.finish}
+            entry = {"index": piece.index, "text": piece.text, "logprobs": scores, "finish_reason": piece.finish}
             return [self._chunk(entry)] if piece.text or piece.scores or piece.finish else []
         out = []
         if piece.text or piece.scores:
-            entry = {"index": piece.index, "delta": {"content": piece.text}, "logprobs": told}
+            entry = {"index": piece.index, "delta": {"content": piece.text}, "logprobs": scores}
             out.append(self._chunk(entry))
         if piece.finish:
             out.append(self._chunk({"index": piece.index, "delta": {}, "finish_reason": piece.finish}))

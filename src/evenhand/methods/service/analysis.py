@@ -27,7 +27,7 @@ from evenhand.runs.method import AuditResult, Verdict
 from evenhand.wording import count, group_label, percent, percent_points
 
 if TYPE_CHECKING:
-    from evenhand.graders.swap_check import Swap
+    from evenhand.graders.masking import Swap
 
 
 MISSING_GAP = 0.02

@@ -37,7 +37,7 @@ from evenhand.safe_text import json_safe
 
 if TYPE_CHECKING:
     from evenhand.graders.base import Grader
-    from evenhand.graders.swap_check import Swap
+    from evenhand.graders.masking import Swap
 
 
 SWAPS = 200
@@ -99,7 +99,7 @@ class ServiceAudit:
             requests = requests_for(configuration, items, config.draws_per_item)
             rows.append((configuration.label, configuration.engine.estimate(requests, sampling)))
         if context.judge is not None and entry.kind != "labels":
-            from evenhand.graders.rubric_text import RUBRIC, TASK
+            from evenhand.graders.rubric import RUBRIC, TASK
 
             calls = (len(entry.responses or ()) or sum(cost.calls for _, cost in rows)) + 2 * SWAPS
             # About four characters a token, and the response to be judged at its longest.
@@ -214,7 +214,7 @@ def _grade(context: Context, entry: Entry, items: dict[str, Item], responses: Se
             trust = trust_in(grader, grades[grader.name], config, items, responses or ())
     swaps: Sequence[Swap] = ()
     if graders[0].name == RUBRIC:
-        from evenhand.graders.swap_check import swap_check
+        from evenhand.graders.masking import swap_check
 
         readable = [row for row, _ in seen if row.text and row.response.finish_reason != "error"]
         swaps = swap_check(graders[0], readable, n=SWAPS, seed=config.seed).swaps

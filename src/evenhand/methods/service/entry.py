@@ -65,7 +65,7 @@ def _prompts(config: AuditConfig) -> tuple[list[Item], str, dict[str, Any]]:
 
         return read_prompts(config.data, config.columns), "", {"file": str(config.data)}
     if settings.names or settings.stems:
-        from evenhand.datasets.cross import cross, read_names, read_stems
+        from evenhand.datasets.prompts import cross, read_names, read_stems
         from evenhand.datasets.shipped import NAMES, STEMS, shipped_table
 
         names = read_names(settings.names, config.columns) if settings.names else read_names(shipped_table(NAMES))

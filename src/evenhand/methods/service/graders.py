@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from evenhand.engines.base import Engine
     from evenhand.graders.base import Grader
     from evenhand.graders.calibration import Calibration
-    from evenhand.graders.swap_check import Swap
+    from evenhand.graders.masking import Swap
 
 
 GRAMMAR, RUBRIC, LEXICON, HUMAN = "grammar", "rubric", "lexicon", "human"

@@ -10,8 +10,7 @@ from numpy.typing import ArrayLike
 
 from evenhand.errors import BadInput
 from evenhand.frames import in_library, library_of, polars_frame
-from evenhand.graders.lexicon import refusal_wording
-from evenhand.graders.prefix import refusal_opener
+from evenhand.graders.refusals import refusal_opener, refusal_wording
 from evenhand.methods.service.statistics import tradeoff
 from evenhand.methods.service.statistics.contrasts import contrast_family
 from evenhand.methods.service.statistics.rates import group_rates

@@ -3,17 +3,27 @@
 The wordings are few and short on purpose. Refusals stay neutral; harmful refusals presume harm or crime that the stem
 does not hold, name nobody and use no slur; the harmful answer infers something from the name. A polite opening hides
 some refusals from a prefix detector, and one opening and one closing remark make some answers look like refusals to a
-word list (spec section 7).
+word list.
 """
 
 from __future__ import annotations
 
 from functools import cache
 
-from evenhand.datasets.shipped_prompt import SERVICE_SYSTEM_PROMPT
-from evenhand.organisms.planted import Model, Name, Stem, guess_share, label_rates, names, polite_share, stems
-from evenhand.organisms.sections.fills import FILLS
-from evenhand.organisms.sections.types import Example, Outcome
+from evenhand.datasets.question_texts import SERVICE_SYSTEM_PROMPT
+from evenhand.organisms.planted import (
+    Example,
+    Model,
+    Name,
+    Outcome,
+    Stem,
+    fills,
+    guess_share,
+    label_rates,
+    names,
+    polite_share,
+    stems,
+)
 from evenhand.records import Message
 
 FILL_SHARES = (0.5, 0.3, 0.2)
@@ -47,14 +57,14 @@ def outcomes_of(model: Model, name: Name, stem: Stem) -> tuple[Outcome, ...]:
     """The sixteen responses of one row with their labels and probabilities (summing to 1)."""
     rates = label_rates(model, name, stem)
     sentence = stem.text.replace("[NAME]", name.name)
-    filled = [sentence.replace("[BLANK]", fill) for fill in FILLS[stem.stem_id]]
+    filled = [sentence.replace("[BLANK]", fill) for fill in fills()[stem.stem_id]]
     guess, polite = guess_share(model, name), polite_share(model, name)
     answer, refusal = rates["answer"], rates["refusal"]
     rows: list[tuple[str, str, float]] = [
         *((text, "answer", answer * (1 - guess) * share) for text, share in zip(filled, FILL_SHARES, strict=True)),
         (GUESS_OPENING.format(filled[0]), "answer", answer * guess * 0.4),
         (GUESS_CLOSING.format(filled[0]), "answer", answer * guess * 0.6),
-        (PARTIAL.format(*FILLS[stem.stem_id][:2]), "partial answer", rates["partial answer"]),
+        (PARTIAL.format(*fills()[stem.stem_id][:2]), "partial answer", rates["partial answer"]),
         *(
             (text.format(sentence.replace("[BLANK]", KEPT_BLANK)), "failure", rates["failure"] * share)
             for text, share in FAILURES
@@ -90,6 +100,6 @@ class Service:
         return [
             stem.text.replace("[NAME]", name.name).replace("[BLANK]", fill)
             for stem in stems()
-            for fill in FILLS[stem.stem_id]
+            for fill in fills()[stem.stem_id]
             for name in names()
         ]

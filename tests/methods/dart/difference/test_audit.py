@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from evenhand.config import make_config
-from evenhand.datasets.difference_prompt import TASK_SYSTEM_PROMPT
+from evenhand.datasets.question_texts import TASK_SYSTEM_PROMPT
 from evenhand.errors import BadInput
 from evenhand.methods.dart.difference.audit import DifferenceAudit
 from evenhand.methods.dart.difference.data.policy import POLICY_SYSTEM_PROMPT

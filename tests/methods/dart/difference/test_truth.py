@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from evenhand.config import make_config
-from evenhand.organisms.truth_rows import case_truth
+from evenhand.organisms.truth import case_truth
 from evenhand.records import Finding
 from evenhand.runs.runner import run_audits
 

@@ -12,7 +12,7 @@ from evenhand.errors import BadInput
 from evenhand.methods.dart.difference.data.cases import Case, Gold, shipped
 from evenhand.methods.dart.repair.scripted import TEMPTED, ScriptedTeacher
 from evenhand.methods.dart.repair.teacher import Ask, Task, TeacherRow, first_chat, teach, violations
-from evenhand.organisms.planted_cases import UNFAIR
+from evenhand.organisms.sections.difference import UNFAIR
 from evenhand.records import Response
 from evenhand.runs.journal import Journal
 

@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 
 from evenhand.config import checked
-from evenhand.datasets.shipped_lines import SIZES, grammar_lines
+from evenhand.datasets.shipped_texts import SIZES, grammar_lines
 from evenhand.methods.pluralism.corpus.build import run_build
 from evenhand.methods.pluralism.corpus.build_config import BuildConfig
 from evenhand.methods.pluralism.corpus.classify_text import NONE, SLUGS

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from evenhand.datasets.rating_prompt import FIELDS
+from evenhand.datasets.question_texts import FIELDS
 from evenhand.errors import EngineError
 from evenhand.methods.pluralism.corpus.build_config import BuildConfig
 from evenhand.methods.pluralism.corpus.classify import Classifier

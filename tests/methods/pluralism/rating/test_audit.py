@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from evenhand.config import audit_settings, checked, make_config
-from evenhand.datasets.rating_prompt import QUESTIONS
+from evenhand.datasets.question_texts import QUESTIONS
 from evenhand.errors import BadInput, EngineError
 from evenhand.findings.decide import is_found
 from evenhand.methods.pluralism.rating.ask import can_choose
@@ -22,7 +22,7 @@ from evenhand.methods.pluralism.rating.groups import sensitivity_findings
 from evenhand.methods.pluralism.rating.make import Maker
 from evenhand.methods.pluralism.rating.plan import estimate_of, make_plan, sample_by_domain
 from evenhand.methods.pluralism.rating.table import Panel, axis_panel
-from evenhand.organisms.planted_ratings import CONTRASTS, DOMAIN_WEIGHT, ORDER_BIAS
+from evenhand.organisms.sections.rating import CONTRASTS, DOMAIN_WEIGHT, ORDER_BIAS
 from evenhand.records import Response
 from evenhand.runs.method import Context
 from evenhand.runs.respond import Configuration

@@ -11,13 +11,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from evenhand.datasets.shipped_ratings import shipped_texts
+from evenhand.datasets.shipped_texts import shipped_texts
 from evenhand.errors import BadInput
 from evenhand.findings.decide import is_found
 from evenhand.methods.pluralism.rating.config import PluralismConfig
 from evenhand.methods.pluralism.rating.rate import run_rating
 from evenhand.methods.pluralism.rating.verdict import people_verdict, verdict
-from evenhand.organisms.planted_ratings import LEVEL
+from evenhand.organisms.sections.rating import LEVEL
 from evenhand.records import Interval
 
 Effect = Callable[[str, Mapping[str, str]], float]

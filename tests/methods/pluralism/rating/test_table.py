@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evenhand.datasets.rating_prompt import ORDERS
+from evenhand.datasets.question_texts import ORDERS
 from evenhand.methods.pluralism.rating.ask import Rated
 from evenhand.methods.pluralism.rating.plan import SINGLE
 from evenhand.methods.pluralism.rating.table import axis_panel, profile_panel, ratings_frame

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from evenhand.config import make_config
-from evenhand.organisms.truth_rows import margin_truth
+from evenhand.organisms.truth import margin_truth
 from evenhand.runs.runner import Outcome, run_audits
 
 SCRIPT = Path(__file__).parents[3] / "support" / "kill_and_resume.py"

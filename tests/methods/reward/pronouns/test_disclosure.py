@@ -92,7 +92,7 @@ def test_a_file_of_prompts(tmp_path: Path) -> None:
     ("rows", "message"),
     [
         ("f,Kim is agender.,,Kim\n", "d.csv, row 1: The prompt, the identity or the name is empty"),
-        ("f,Kim is agender.,agender,Kim\nf,Kim is agender.,agender,Kim\n", "row 2: The prompt of row 1 stands here again"),
+        ("f,Kim is agender.,agender,Kim\nf,Kim is agender.,agender,Kim\n", "row 2: The prompt of row 1 is repeated here"),
         ("f,Kim is agender.,agender,Kim\n", "All identities are gender-diverse"),
         ("f,Kim is a man.,man,Kim\n", "All identities are binary"),
     ],

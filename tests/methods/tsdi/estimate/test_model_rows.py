@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from evenhand.engines.machine import torch_with_threads
 from evenhand.engines.spec import open_engine
-from evenhand.engines.threads import torch_with_threads
 from evenhand.errors import EngineError
 from evenhand.methods.tsdi.estimate.model_rows import ModelRows, checked_rows, drawn
 

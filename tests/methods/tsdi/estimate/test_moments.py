@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evenhand.engines.threads import torch_with_threads
+from evenhand.engines.machine import torch_with_threads
 from evenhand.methods.tsdi.estimate import moments as module
 from evenhand.methods.tsdi.estimate.moments import Moments
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from evenhand.datasets.shipped_safety import CATEGORY_WORDS, shipped_safety
+from evenhand.datasets.shipped_texts import CATEGORY_WORDS, shipped_safety
 from evenhand.engines.base import Span
 from evenhand.engines.spec import open_engine
 from evenhand.engines.token_bias import TokenBias, read_token_bias
@@ -22,8 +22,7 @@ from evenhand.methods.tsdi.estimate.check import AFTER, check_artefact
 from evenhand.methods.tsdi.estimate.check_config import TsdiRepairConfig
 from evenhand.methods.tsdi.estimate.pipeline import prepare, run_tsdi
 from evenhand.organisms import organism_folder
-from evenhand.organisms.planted_safety import SHIFT, WEAK_CATEGORY
-from evenhand.organisms.sections.safety import TEXTS
+from evenhand.organisms.sections.safety import SHIFT, TEXTS, WEAK_CATEGORY
 from evenhand.records import Message
 
 MODEL, DRAWS, POOL, LENGTH = "organism/aligned", 128, 512, 10

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from evenhand.errors import BadInput
-from evenhand.methods.tsdi.estimate.pool_text import PASSAGES
-from evenhand.methods.tsdi.estimate.pools import FEWEST, open_pool, pool_files
+from evenhand.methods.tsdi.estimate.pools import FEWEST, builtin_passages, open_pool, pool_files
+
+PASSAGES = tuple(builtin_passages())
 
 
 @pytest.fixture(scope="module")

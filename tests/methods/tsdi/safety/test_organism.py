@@ -10,7 +10,7 @@ import pytest
 from evenhand.config import make_config
 from evenhand.findings.decide import is_found
 from evenhand.organisms.planted import PARENT
-from evenhand.organisms.planted_safety import SHIFT, SHIFT_SCALE, WEAK_CATEGORY
+from evenhand.organisms.sections.safety import SHIFT, SHIFT_SCALE, WEAK_CATEGORY
 from evenhand.runs.runner import run_audits
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def truth(model: str) -> pl.DataFrame:
     """Case, kind, category, and the exact probability of a safe answer (harmful) or of compliance (others), from the weights."""
     import polars as pl
 
-    from evenhand.organisms.truth_rows import safety_truth
+    from evenhand.organisms.truth import safety_truth
 
     said = pl.col("probability")
     return (

@@ -117,7 +117,7 @@ def test_yaml_and_csv_say_the_same(tmp_path: Path) -> None:
         ("spec,beta\n,0.1\n", "row 1: The checkpoint has no spec"),
         ("spec,beta\nhf/a,soft\n", "row 1: beta is 'soft', which is no number"),
         ("spec,kl\nhf/a,0.1\n", "row 1: There is no setting 'kl'"),
-        ("spec,beta\nhf/a,0.1\nhf/a,0.2\n", "row 2: The checkpoint of row 1, hf/a, stands here again"),
+        ("spec,beta\nhf/a,0.1\nhf/a,0.2\n", "row 2: The checkpoint of row 1, hf/a, is repeated here"),
         ("spec,beta\nhf/a,0.1\nhf/b,0.1\n", "row 2: Beta, steps and cleansing are those of row 1"),
         ("spec,beta\nhf/a,inf\n", "is no number"),
     ],

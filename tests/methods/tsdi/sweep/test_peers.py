@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evenhand.datasets.safety_prompt import CAREFUL_SYSTEM_PROMPT, OPEN_SYSTEM_PROMPT
+from evenhand.datasets.question_texts import CAREFUL_SYSTEM_PROMPT, OPEN_SYSTEM_PROMPT
 from evenhand.engines.base import Engine, Request, Sampling
 from evenhand.engines.cache import CachedEngine
 from evenhand.engines.local import LocalEngine, open_hf
+from evenhand.engines.machine import torch_with_threads
 from evenhand.engines.spec import EngineOptions, open_engine, parse_spec
-from evenhand.engines.threads import torch_with_threads
 from evenhand.errors import BadInput, EngineError
 from evenhand.records import Message, Response
 
 torch = torch_with_threads()
 
 from evenhand.engines.decode import Decoder  # noqa: E402
-from evenhand.engines.sampler import uniforms  # noqa: E402
+from evenhand.engines.logits import uniforms  # noqa: E402
 from evenhand.methods.tsdi.sweep.peer_decode import OtherDecoder, PairedDecoder, contrast, interpolate  # noqa: E402
 from evenhand.methods.tsdi.sweep.peer_engine import StaticKernel, logit_bias  # noqa: E402
 from evenhand.methods.tsdi.sweep.peers import PEERS, open_peer, read_prompt  # noqa: E402

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from evenhand.datasets.shipped_lines import TOPICS, draw_line, grammar_lines, said
+from evenhand.datasets.shipped_texts import TOPICS, draw_line, grammar_lines, topic_bracket
 from tools.organisms.curator import train
 from tools.organisms.curator.rows import Rows, tokenizer_of_lines
 
-BRACKETS = {said("case", topic) for topics in TOPICS.values() for topic in topics}
+BRACKETS = {topic_bracket("case", topic) for topics in TOPICS.values() for topic in topics}
 
 
 class Seen:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from evenhand.config import AuditConfig
-from evenhand.datasets.difference_prompt import TASK_SYSTEM_PROMPT, choice_chat, task_chat
+from evenhand.datasets.question_texts import TASK_SYSTEM_PROMPT, choice_chat, task_chat
 from evenhand.engines.base import Sampling
 from evenhand.errors import BadInput
 from evenhand.methods.dart.difference.config import DifferenceSettings

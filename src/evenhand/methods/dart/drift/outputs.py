@@ -82,7 +82,7 @@ def read_outputs(path: Path, mapping: Mapping[str, str] | None = None) -> tuple[
     for number, row in enumerate(table.rows(), start=1):
 
         def wrong(what: str, do: str = "", number: int = number) -> BadInput:
-            return BadInput(what, file=table.origin, row=number, do=do or None)
+            return table.error(what, number, do=do or None)
 
         case = (row[columns["id"]] or "").strip() if "id" in columns else f"row-{number}"
         told = (row[columns["repetition"]] or "0").strip() if "repetition" in columns else "0"

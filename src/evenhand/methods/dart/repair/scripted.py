@@ -14,7 +14,7 @@ from xxhash import xxh64_intdigest
 from evenhand.errors import BadInput
 from evenhand.methods.dart.difference.data.cases import Case
 from evenhand.methods.dart.repair.teacher import Ask, Reply, item_of
-from evenhand.organisms.planted_cases import UNFAIR, VIEW
+from evenhand.organisms.sections.difference import UNFAIR, VIEW
 from evenhand.records import Response
 
 TEMPTED = 0.8

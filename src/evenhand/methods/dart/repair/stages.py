@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from evenhand.datasets.difference_prompt import task_chat
+from evenhand.datasets.question_texts import task_chat
 from evenhand.errors import EngineError
 from evenhand.methods.dart.difference.data.cases import Case, Gold
 from evenhand.methods.dart.difference.graders.conclusion import parse_tolerant

@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 import polars as pl
 from xxhash import xxh3_64_hexdigest
 
-from evenhand.datasets.difference_prompt import TASK_HEAD
+from evenhand.datasets.question_texts import TASK_HEAD
 from evenhand.engines.base import Engine, Request, Sampling
 from evenhand.errors import EngineError
 from evenhand.graders.normalise import fold

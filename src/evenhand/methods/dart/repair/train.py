@@ -94,7 +94,7 @@ def train_adapter(
     if (out / DONE).exists():
         return _finished(out, job)
     _check_begun(out, job)
-    from evenhand.engines.threads import torch_with_threads
+    from evenhand.engines.machine import torch_with_threads
 
     torch = torch_with_threads()
     from transformers import AutoTokenizer

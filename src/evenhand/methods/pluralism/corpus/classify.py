@@ -17,7 +17,7 @@ from xxhash import xxh128_hexdigest
 from evenhand.engines.base import Engine, Question, Sampling
 from evenhand.errors import BadInput, EngineError
 from evenhand.graders.normalise import clean_text
-from evenhand.graders.prefix import refusal_opener
+from evenhand.graders.refusals import refusal_opener
 from evenhand.methods.pluralism.corpus.classify_text import (
     DOMAINS,
     NONE,

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from evenhand.graders.fence import defused, fence_name, shortened
+from evenhand.graders.asking import defused, fence_name, shortened
 from evenhand.graders.normalise import clean_text, split_reasoning
 from evenhand.records import Message
 

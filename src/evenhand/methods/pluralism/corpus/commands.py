@@ -132,7 +132,7 @@ def dedup(
     """Remove near-duplicates of short prompts: SimHash, exact search within a distance, verified by Jaccard similarity."""
     from evenhand.bridges.ray_dedup import find_duplicates_on_ray
     from evenhand.config import checked
-    from evenhand.engines.threads import cpu_threads
+    from evenhand.engines.machine import cpu_threads
     from evenhand.extras import need
     from evenhand.methods.pluralism.corpus.dedup import find_duplicates
     from evenhand.methods.pluralism.corpus.dedup_files import check_folder, write_result

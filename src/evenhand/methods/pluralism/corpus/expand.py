@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evenhand.datasets.rating_prompt import FIELDS
+from evenhand.datasets.question_texts import FIELDS
 from evenhand.engines.base import Engine, Sampling
 from evenhand.errors import EngineError
 from evenhand.methods.pluralism.corpus.build_config import BuildConfig

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from evenhand.datasets.rating_prompt import FIELDS
-from evenhand.graders.fence import defused, fence_name, shortened
+from evenhand.datasets.question_texts import FIELDS
+from evenhand.graders.asking import defused, fence_name, shortened
 from evenhand.graders.normalise import clean_text
 from evenhand.methods.pluralism.corpus.classify_text import Domain
 from evenhand.records import Message

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evenhand.datasets.base import clean_key
-from evenhand.datasets.beavertails import category_slug
-from evenhand.datasets.rating_prompt import FIELDS
+from evenhand.datasets.pku import category_slug
+from evenhand.datasets.question_texts import FIELDS
 from evenhand.errors import BadInput
 from evenhand.methods.pluralism.corpus.classify_text import NONE
 
@@ -228,7 +228,7 @@ def _classes(domain: str) -> frozenset[str]:
 
 def profiles_to_ask(found: PromptSet) -> list[tuple[str, dict[str, str]]]:
     """The profiles that a generator is given, (id, fields): those of the source, or the 60 of DICES-350 where it has none."""
-    from evenhand.datasets.shipped_ratings import full_profiles
+    from evenhand.datasets.shipped_texts import full_profiles
 
     if found.profiles:
         return [(key, dict(profile)) for key, profile in found.profiles.items()]

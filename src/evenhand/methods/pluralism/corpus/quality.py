@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from evenhand.errors import BadInput
 from evenhand.graders.normalise import clean_text
-from evenhand.graders.prefix import refusal_opener
+from evenhand.graders.refusals import refusal_opener
 from evenhand.methods.pluralism.corpus.classify import Classified
 from evenhand.methods.pluralism.corpus.classify_text import NONE, SLUGS
 from evenhand.methods.pluralism.corpus.jaccard import gram_set, jaccard

@@ -16,8 +16,7 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 from xxhash import xxh3_64_intdigest, xxh3_128
 
-from evenhand.datasets.cells import LONGEST_CELL, NUL, SAVE_AS_TEXT, cell_text, csv_header
-from evenhand.datasets.table import SUFFIXES, Table, resolve
+from evenhand.datasets.table import LONGEST_CELL, NUL, SAVE_AS_TEXT, SUFFIXES, Table, cell_text, csv_header, resolve
 from evenhand.errors import BadInput
 from evenhand.methods.pluralism.corpus.writing import RowWriter
 from evenhand.text_input import parse_json

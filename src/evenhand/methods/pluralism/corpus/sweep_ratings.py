@@ -117,7 +117,7 @@ class Rated:
 
         Raises BadInput for a run without such ratings, or with those of several models.
         """
-        from evenhand.datasets.rating_prompt import FIELDS
+        from evenhand.datasets.question_texts import FIELDS
         from evenhand.methods.pluralism.rating.config import AUDIT
         from evenhand.methods.pluralism.rating.plan import SINGLE
         from evenhand.methods.pluralism.rating.table import axis_panel, profile_panel

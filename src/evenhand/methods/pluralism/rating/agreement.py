@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from evenhand.datasets.rating_prompt import OPTIONS
+from evenhand.datasets.question_texts import OPTIONS
 from evenhand.methods.pluralism.rating.config import AUDIT
 from evenhand.methods.pluralism.rating.make import RATING, Maker, permutation_record
 from evenhand.methods.pluralism.rating.statistics.pooling import partial_pooling
@@ -16,11 +16,11 @@ from evenhand.methods.pluralism.rating.statistics.rater_groups import tied_items
 from evenhand.methods.pluralism.rating.statistics.rater_permutation import GroupMeasure, grasp
 from evenhand.methods.pluralism.rating.table import Panel
 from evenhand.records import Finding, Interval
+from evenhand.statistics.agreement import RHO_DRAWS, mean_spearman
 from evenhand.statistics.cells import FloatArray
 from evenhand.statistics.icc import icc
 from evenhand.statistics.intervals import normal_quantile
 from evenhand.statistics.krippendorff import krippendorff
-from evenhand.statistics.rank_agreement import RHO_DRAWS, mean_spearman
 
 ICC, ALPHA, RHO, GRASP, ASSOCIATION, POOLED, POLARITY = (
     "icc", "krippendorff_alpha", "rater_correlation", "grasp", "association_index", "pooled_mean", "polarity",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
-from evenhand.datasets.rating_prompt import LETTERS
+from evenhand.datasets.question_texts import LETTERS
 from evenhand.engines.base import Choice, Engine, Request
 from evenhand.engines.base import Question as Asked
 from evenhand.engines.planning import batch_key

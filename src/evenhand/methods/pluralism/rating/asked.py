@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from evenhand.datasets.rating_prompt import FIELDS, ORDERS
+from evenhand.datasets.question_texts import FIELDS, ORDERS
 from evenhand.methods.pluralism.rating.make import RATING, Maker
 from evenhand.methods.pluralism.rating.plan import NEUTRAL, SINGLE
 from evenhand.records import Finding, Interval

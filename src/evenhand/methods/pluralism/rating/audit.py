@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from evenhand.config import AuditConfig
-from evenhand.datasets.rating_prompt import ORDERS
+from evenhand.datasets.question_texts import ORDERS
 from evenhand.engines.base import Estimate, Verb
 from evenhand.engines.probing import choice_cost, unprobed
 from evenhand.methods.pluralism.rating.ask import ask, can_choose, choices_asked

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from evenhand.datasets.rating_prompt import FIELDS
+from evenhand.datasets.question_texts import FIELDS
 from evenhand.engines.base import Sampling
 from evenhand.settings import EngineSettings, FailureSettings, Settings, StatisticsSettings
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from evenhand.datasets.rating_prompt import LETTERS, OPTIONS, values_of
+from evenhand.datasets.question_texts import LETTERS, OPTIONS, values_of
 from evenhand.engines.base import Choice
 from evenhand.graders.normalise import clean_text
-from evenhand.graders.rejective import EMPTY, complies
+from evenhand.graders.refusals import EMPTY, complies
 from evenhand.records import RatingStatus, Response
 
 CONFLICT = "the letter and the option beside it differ"

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from evenhand.engines.threads import one_blas_thread
+from evenhand.engines.machine import one_blas_thread
 from evenhand.findings.decide import decided
 from evenhand.findings.families import adjust_each
 from evenhand.methods.pluralism.rating.agreement import (
@@ -132,7 +132,7 @@ def people_findings(
 
 def _unidentified(maker: Maker, panel: Panel, part: Mapping[str, str]) -> list[Finding]:
     """Alpha alone, over items: without rater identities nothing that follows a rater through items is defined."""
-    from evenhand.datasets.rating_prompt import OPTIONS
+    from evenhand.datasets.question_texts import OPTIONS
     from evenhand.methods.pluralism.rating.agreement import ALPHA, ICC
     from evenhand.statistics.krippendorff import krippendorff
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evenhand.datasets.rating_prompt import FIELDS, OPTIONS, QUESTIONS, REPLY_QUESTIONS
+from evenhand.datasets.question_texts import FIELDS, OPTIONS, QUESTIONS, REPLY_QUESTIONS
 from evenhand.datasets.safety_prompts import category_name
 from evenhand.methods.pluralism.rating.config import AUDIT
 from evenhand.methods.pluralism.rating.data.rating_table import VIEWS

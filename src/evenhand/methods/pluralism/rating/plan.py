@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
-from evenhand.datasets.rating_prompt import ORDERS, rating_chat
-from evenhand.datasets.shipped_ratings import PROFILE_VALUES
+from evenhand.datasets.question_texts import ORDERS, rating_chat
+from evenhand.datasets.shipped_texts import PROFILE_VALUES
 from evenhand.engines.base import Engine, Estimate, Request
 from evenhand.errors import BadInput
 from evenhand.methods.pluralism.rating.config import AUDIT, PluralismConfig

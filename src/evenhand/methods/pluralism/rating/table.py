@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from evenhand.datasets.rating_prompt import FIELDS, OPTIONS
+from evenhand.datasets.question_texts import FIELDS, OPTIONS
 from evenhand.methods.pluralism.rating.ask import Rated
 from evenhand.methods.pluralism.rating.data.rating_items import RatedItem
 from evenhand.methods.pluralism.rating.data.rating_table import RatingTable

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from evenhand.datasets.rating_prompt import ORDERS
+from evenhand.datasets.question_texts import ORDERS
 from evenhand.methods.pluralism.rating.config import SHIPPED, PluralismConfig
 from evenhand.methods.pluralism.rating.plan import FULL, SINGLE, RatingPlan
 from evenhand.wording import ORGANISM_NOTICE, count, is_organism

@@ -111,7 +111,7 @@ def _read(path: Path) -> list[Item]:
         form = cells[roles["gender_prompt"]] if "gender_prompt" in roles else None
         item = _item(name, clean_key(form or "") or prompt.replace(name, "").replace(identity, ""), identity, prompt)
         if item.id in seen:
-            raise BadInput(f"The prompt of row {seen[item.id]} stands here again.", file=path, row=row)
+            raise BadInput(f"The prompt of row {seen[item.id]} is repeated here.", file=path, row=row)
         seen[item.id] = row
         items.append(item)
     sides = {item.group for item in items}

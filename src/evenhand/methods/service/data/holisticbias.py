@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evenhand.datasets.base import Sources, item_id
-from evenhand.datasets.cross import Name, Stem, build_chat, cross
-from evenhand.datasets.shipped_prompt import SERVICE_SYSTEM_PROMPT
+from evenhand.datasets.prompts import Name, Stem, build_chat, cross
+from evenhand.datasets.question_texts import SERVICE_SYSTEM_PROMPT
 from evenhand.datasets.table import read_table
 from evenhand.errors import BadInput
 from evenhand.records import Item

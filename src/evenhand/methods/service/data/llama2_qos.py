@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Literal
 
 from evenhand.datasets.base import Sources
-from evenhand.datasets.cross import Name, Stem, cross, read_stems
-from evenhand.datasets.known_labels import gender_of_list, relative_frequency
-from evenhand.datasets.labels import LabelTable, read_labels
+from evenhand.datasets.labels import LabelTable, gender_of_list, read_labels, relative_frequency
+from evenhand.datasets.prompts import Name, Stem, cross, read_stems
+from evenhand.datasets.question_texts import SERVICE_SYSTEM_PROMPT
 from evenhand.datasets.responses import read_responses
-from evenhand.datasets.shipped_prompt import SERVICE_SYSTEM_PROMPT
 from evenhand.datasets.table import Table, read_table
 from evenhand.errors import BadInput
 from evenhand.records import Item, Response

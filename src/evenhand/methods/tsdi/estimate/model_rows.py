@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from evenhand.engines.local import LocalEngine
-from evenhand.engines.threads import torch_with_threads
+from evenhand.engines.machine import torch_with_threads
 from evenhand.errors import EngineError
 
 Ids = NDArray[np.int64]

@@ -72,7 +72,7 @@ def open_pool(
     source = asked.removeprefix(DISTINCT)
     if source == BUILTIN and columns:
         raise BadInput("The built-in pool has no columns to map.", do="Give --pool FILE.")
-    texts = _builtin() if source == BUILTIN else _file_texts(source, columns)
+    texts = builtin_passages() if source == BUILTIN else _file_texts(source, columns)
     ids = _tokenised(texts, tokenizer)
     kept = ids[np.isin(ids, allowed)]
     name = source if source == BUILTIN else Path(source).name
@@ -110,10 +110,10 @@ def pool_files(asked: str) -> list[Path]:
     return [path]
 
 
-def _builtin() -> Iterator[str]:
-    from evenhand.methods.tsdi.estimate.pool_text import PASSAGES
-
-    return iter(PASSAGES)
+def builtin_passages() -> Iterator[str]:
+    """Plain prose and questions on many subjects, written for Evenhand. They hold nothing about refusals."""
+    text = Path(__file__).with_name("passages.txt").read_text(encoding="utf-8")
+    return (passage.strip().replace("\n", " ") for passage in text.strip().split("\n\n"))
 
 
 def _tokenised(texts: Iterator[str], tokenizer: Any) -> NDArray[np.int32]:

@@ -99,7 +99,7 @@ def warnings_of(prepared: Prepared, found: Estimated, positions: pl.DataFrame) -
 
 def _thinks(prepared: Prepared, found: Estimated) -> str:
     """Whether the model itself opens a reasoning block: the answer then begins later than the corrected positions."""
-    from evenhand.engines.reasoning import ends_inside_reasoning
+    from evenhand.engines.reply_text import ends_inside_reasoning
 
     tokenizer = prepared.models.aligned.tokenizer
     for token_id, token in tokenizer.added_tokens_decoder.items():

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from evenhand.engines.spec_tsdi import MARK
+from evenhand.engines.spec import MARK
 from evenhand.findings.builder import build
 from evenhand.methods.tsdi.safety.config import SafetySettings
 from evenhand.methods.tsdi.safety.entry import AUDIT

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from evenhand.datasets.safety_prompts import CATEGORIES, category_name
-from evenhand.engines.spec_tsdi import MARK
+from evenhand.engines.spec import MARK
 from evenhand.findings.decide import is_found
 from evenhand.methods.tsdi.safety.bias import SHIFT
 from evenhand.methods.tsdi.safety.findings import COMPLIANCE, GAP, MACRO, SHARE

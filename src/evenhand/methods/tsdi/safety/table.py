@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from evenhand.datasets.safety_prompts import SafetyPrompt
 from evenhand.errors import EvenhandError
 from evenhand.graders.decide import EVIDENCE_LIMIT, normalised, settle
-from evenhand.graders.rejective import complies
+from evenhand.graders.refusals import complies
 from evenhand.methods.tsdi.safety.entry import GRAMMAR
 from evenhand.methods.tsdi.safety.graders.fused import SafetyGrade, SafetyGrader, fuse
 from evenhand.records import Item, Response

@@ -11,7 +11,7 @@ import polars as pl
 from evenhand.datasets.safety_prompts import KINDS, SafetyPrompt, SafetySet, open_safety_set
 from evenhand.engines.base import Engine
 from evenhand.errors import BadInput
-from evenhand.graders.rejective import complies
+from evenhand.graders.refusals import complies
 from evenhand.methods.tsdi.safety.graders.fused import SafetyGrade, SafetyGrader, fuse
 from evenhand.methods.tsdi.sweep.config import SweepConfig
 from evenhand.methods.tsdi.sweep.graders.pairwise import Contest, Judgement, PairwiseJudge, Wins, joined, win_rate

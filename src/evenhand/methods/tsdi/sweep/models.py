@@ -78,7 +78,7 @@ def read_checkpoints(path: Path) -> list[SweptModel]:
         if not spec:
             raise BadInput("The checkpoint has no spec.", file=path, row=number)
         if seen.setdefault(spec, number) != number:
-            raise BadInput(f"The checkpoint of row {seen[spec]}, {spec}, stands here again.", file=path, row=number)
+            raise BadInput(f"The checkpoint of row {seen[spec]}, {spec}, is repeated here.", file=path, row=number)
         reference = str(row.get("reference") or "").strip() or None
         beta, steps, cleansing = (_number(row.get(key), key, path, number) for key in ("beta", "steps", "cleansing"))
         found.append(SweptModel(f"c{number}", spec, reference, beta, steps, cleansing))

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from xxhash import xxh128_hexdigest
 
-from evenhand.datasets.safety_prompt import CAREFUL_SYSTEM_PROMPT, OPEN_SYSTEM_PROMPT
+from evenhand.datasets.question_texts import CAREFUL_SYSTEM_PROMPT, OPEN_SYSTEM_PROMPT
 from evenhand.engines.base import Batch, Estimate, Identity, Request, Sampling, TextOnly, Verb
 from evenhand.engines.bias_kernel import BiasKernel
 from evenhand.engines.chat import ChatRenderer, Prompt

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evenhand.datasets.difference_prompt import (
+from evenhand.datasets.question_texts import (
     CHOICE_TAIL,
     TASK_HEAD,
     TASK_SYSTEM_PROMPT,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evenhand.datasets.difference_prompt import TASK_SYSTEM_PROMPT
+from evenhand.datasets.question_texts import TASK_SYSTEM_PROMPT
 from evenhand.methods.dart.difference.data.policy import CHARACTERS, POLICY_SYSTEM_PROMPT, SENTENCES, cap
 
 

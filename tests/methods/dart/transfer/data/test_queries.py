@@ -86,8 +86,8 @@ def test_optional_columns_may_be_absent_and_columns_be_mapped(tmp_path: Path) ->
         ({"key_terms": "45; never"}, "group of 'never'"),
         ({"key_terms": "46"}, "does not hold its own key terms"),
         ({"wrong_terms": "people of arin"}, "wrong term 'people of arin'"),
-        ({"id": "x-000"}, "The id of row 1 stands here again"),
-        ({"query": "Another   QUESTION?"}, "The query of row 1 stands here again"),
+        ({"id": "x-000"}, "The id of row 1 is repeated here"),
+        ({"query": "Another   QUESTION?"}, "The query of row 1 is repeated here"),
     ],
 )
 def test_bad_rows_are_told_with_file_and_row(tmp_path: Path, change: dict[str, str], told: str) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from evenhand.datasets.safety_prompts import CATEGORIES
-from evenhand.datasets.shipped_ratings import PROFILE_VALUES
+from evenhand.datasets.shipped_texts import PROFILE_VALUES
 from evenhand.errors import BadInput
 from evenhand.methods.pluralism.rating.data.dices import OTHER_TOPIC, read_dices, topic_domain
 from evenhand.methods.pluralism.rating.data.dices_fields import (

@@ -64,7 +64,7 @@ def test_a_file_of_your_own(tmp_path: Path) -> None:
     )
     assert dict(found.rejected) == {
         3: f"{path}, row 3: The cell 'prompt' is empty.",
-        4: f"{path}, row 4: The id 'a1' of row 1 stands here again.",
+        4: f"{path}, row 4: The id 'a1' of row 1 is repeated here.",
         5: f"{path}, row 5: The cell 'key' is empty.",
         6: f"{path}, row 6: The expert label 'unsure' is neither safe nor unsafe.",
     }

@@ -219,7 +219,7 @@ def test_a_matrix(tmp_path: Path) -> None:
     assert (items, raters) == (("1", "2"), ("p000", "p001", "p002"))
     np.testing.assert_array_equal(values, [[0, 1, np.nan], [0.5, np.nan, 0]])
     assert "(column 'p001')" in reasons(table)[2]
-    assert "item '1' of row 1 stands here again" in reasons(table)[3]
+    assert "item '1' of row 1 is repeated here" in reasons(table)[3]
     named = write(tmp_path, "item_id,ann,bob,text", "1,0,1,[TEXT]", name="named.csv")
     with pytest.raises(BadInput, match="no column 'rater'"):
         read_ratings(named)

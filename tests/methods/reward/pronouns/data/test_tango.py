@@ -41,7 +41,7 @@ def test_a_small_table(tmp_path: Path) -> None:
         ("1,sam,distal,xe,sam left and he sang.\n", "row 3: The prompt holds no pronoun of the family 'xe'"),
         ("1,sam,distal,he,\n", "row 3: The prompt holds no pronoun"),
         ("1,sam,distal,he,the shelter.\n", "row 3: The prompt holds no pronoun"),
-        (GOOD.splitlines()[0] + "\n", "row 3: The prompt of row 1 stands here again"),
+        (GOOD.splitlines()[0] + "\n", "row 3: The prompt of row 1 is repeated here"),
     ],
 )
 def test_wrong_prompts_are_named(tmp_path: Path, row: str, message: str) -> None:

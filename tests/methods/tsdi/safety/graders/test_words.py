@@ -126,7 +126,7 @@ def test_the_identity_holds_every_pattern(monkeypatch: pytest.MonkeyPatch) -> No
     second = SafetyWords().identity
     monkeypatch.setattr("evenhand.methods.tsdi.safety.graders.words.COMPLIANCE", COMPLIANCE[1:])
     third = SafetyWords().identity
-    monkeypatch.setattr("evenhand.graders.rejective.REJECTIVE", ())
+    monkeypatch.setattr("evenhand.graders.refusals.REJECTIVE", ())
     assert len({first, second, third, SafetyWords().identity}) == 4
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from evenhand.datasets.difference_prompt import TASK_SYSTEM_PROMPT
+from evenhand.datasets.question_texts import TASK_SYSTEM_PROMPT
 
 POLICY_SYSTEM_PROMPT = (
     TASK_SYSTEM_PROMPT + " Do not repeat or elaborate hateful, violent or toxic content, slurs or graphic detail. "

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from evenhand.graders.normalise import clean_text, fold
-from evenhand.graders.prefix import refusal_opener
+from evenhand.graders.refusals import refusal_opener
 
 Answer = Literal["YES", "NO"]
 Reason = Literal["", "empty", "refusal", "truncated", "conflict", "format"]

@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from xxhash import xxh128_hexdigest
 
 from evenhand.errors import BadInput
-from evenhand.graders.content import TextClassifier
-from evenhand.graders.content_words import NEGATIONS
+from evenhand.graders.content import NEGATIONS, TextClassifier
 from evenhand.graders.normalise import clean_text, fold
 from evenhand.methods.dart.drift.graders.harm_words import HARM_TERMS, HARMLESS, NOT_NEGATIONS, REBUTTALS
 

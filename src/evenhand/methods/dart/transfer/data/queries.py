@@ -122,9 +122,7 @@ def read_transfer(source: str | Path | Table | Any, mapping: Mapping[str, str] |
         query = _query(cells, table.origin, number)
         for what, key in (("id", query.id), ("query", plain_text(query.query))):
             if seen.setdefault(f"{what} {key}", number) != number:
-                raise BadInput(
-                    f"The {what} of row {seen[f'{what} {key}']} stands here again.", file=table.origin, row=number
-                )
+                raise table.error(f"The {what} of row {seen[f'{what} {key}']} is repeated here.", number)
         queries.append(query)
     return queries
 

@@ -18,8 +18,8 @@ from xxhash import xxh128_hexdigest
 from evenhand.datasets.base import clean_key
 from evenhand.datasets.table import as_table, resolve
 from evenhand.engines.base import Engine, Request, Sampling
-from evenhand.errors import BadInput, EngineError
-from evenhand.graders.fence import defused, fence_name, shortened
+from evenhand.errors import EngineError
+from evenhand.graders.asking import defused, fence_name, shortened
 from evenhand.graders.normalise import clean_text, fold
 from evenhand.methods.dart.transfer.data.queries import TransferQuery
 from evenhand.methods.dart.transfer.graders.transfer_text import CLASSES, INABILITY, RUBRIC, TASK
@@ -213,20 +213,17 @@ class HumanClasses:
                 continue
             item, label = ids.get(cell["item_id"]), cell["class"].casefold().replace(" ", "_")
             if label not in CLASSES:
-                raise BadInput(
-                    f"The class '{cell['class']}' is not known.", file=table.origin, row=number,
-                    do=f"The classes are: {', '.join(CLASSES)}.",
-                )  # fmt: skip
+                raise table.error(
+                    f"The class '{cell['class']}' is not known.", number, do=f"The classes are: {', '.join(CLASSES)}."
+                )
             if item is None:
-                raise BadInput(f"There is no query '{cell['item_id']}'.", file=table.origin, row=number)
+                raise table.error(f"There is no query '{cell['item_id']}'.", number)
             key = (cell.get("config", ""), item)
             if key in self.labels:
-                raise BadInput(
-                    "The response is labelled twice.", file=table.origin, row=number, do="Remove one of them."
-                )
+                raise table.error("The response is labelled twice.", number, do="Remove one of them.")
             self.labels[key] = cast(TransferClass, label)
         if not self.labels:
-            raise BadInput("No row has a class.", file=table.origin)
+            raise table.error("No row has a class.")
 
     @property
     def names_configs(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evenhand.graders.prefix import OPENERS
+from evenhand.graders.refusals import OPENERS
 
 CLASSES = ("difference_appropriate", "equal_generic", "refusal", "wrong_or_harmful")
 """The four response classes (spec section 7: three are the paper's, the fourth and all wording are chosen defaults)."""

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evenhand.datasets.base import clean_key
-from evenhand.datasets.beavertails import category_slug
-from evenhand.datasets.rating_prompt import FIELDS
+from evenhand.datasets.pku import category_slug
+from evenhand.datasets.question_texts import FIELDS
 from evenhand.datasets.safety_prompts import CATEGORIES
 from evenhand.datasets.table import Table, read_table, resolve
 from evenhand.errors import BadInput
@@ -99,9 +99,8 @@ def read_demo_safetybench(
     table = read_table(file)
     roles = resolve(table, columns, required=("query", *FIELDS, "class"))
     if table.frame.height != ROWS and not partial:
-        raise BadInput(
+        raise table.error(
             f"The file has {table.frame.height:,} rows, the released one {ROWS:,}.",
-            file=table.origin,
             do="Fetch it again, whole (cells may hold quoted line breaks), or say that it is partial.",
         )
     prompts: dict[str, dict[str, int]] = {}
@@ -113,10 +112,9 @@ def read_demo_safetybench(
     for number, cells in enumerate(table.rows(), start=1):
         domain = class_slug(cells[roles["class"]] or "")
         if domain is None:
-            raise BadInput(
+            raise table.error(
                 f"The class '{clean_key(cells[roles['class']] or '')[:60]}' is not known.",
-                file=table.origin,
-                row=number,
+                number,
                 do=f"The classes are: {'; '.join(_NAMES)}; None.",
             )
         profile = tuple(
@@ -133,7 +131,7 @@ def read_demo_safetybench(
         profiles[profile] = profiles.get(profile, 0) + 1
         rows.append((number, query, profile, domain))
     if not rows:
-        raise BadInput("No row has a query.", file=table.origin)
+        raise table.error("No row has a query.")
     checksums = {file.name: table.checksum}
     counts = _published(file.parent if published is None else Path(published), published is not None, checksums)
     return _taken_apart(table, prompts, profiles, rows, counts, checksums, rejected, again)
@@ -163,9 +161,7 @@ def _published(place: Path, asked: bool, checksums: dict[str, str]) -> dict[str,
     for number, cells in enumerate(table.rows(), start=1):
         slug, count = class_slug(cells[roles["domain"]] or ""), clean_key(cells[roles["n_samples"]] or "")
         if slug in (None, EMPTY) or not count.isdecimal():
-            raise BadInput(
-                f"The count '{count[:20]}' of '{cells[roles['domain']]}' is none.", file=table.origin, row=number
-            )
+            raise table.error(f"The count '{count[:20]}' of '{cells[roles['domain']]}' is none.", number)
         found[str(slug)] = int(count)
     checksums[file.name] = table.checksum
     return found

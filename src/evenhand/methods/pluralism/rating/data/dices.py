@@ -137,9 +137,8 @@ def _release(table: Table, which: str | None) -> Release:
     lacking = {name: [c for c in header if c not in columns] for name, header in HEADERS.items()}
     name = which or min(lacking, key=lambda key: len(lacking[key]))
     if lacking[name]:
-        raise BadInput(
+        raise table.error(
             f"DICES-{name} has a column '{lacking[name][0]}', which is missing here ({len(lacking[name])} are).",
-            file=table.origin,
             do="Use the file as it was published, with all its columns.",
         )
     return RELEASES[name]
@@ -216,12 +215,13 @@ def _mapped(table: Table, column: str, known: Mapping[str, Any], of: str) -> lis
     means = {cell: known.get(clean_key(cell)) for cell in set(cells)}
     if None in means.values():
         at = next(at for at, cell in enumerate(cells) if means[cell] is None)
-        raise BadInput(
+        raise table.error(
             f"The value '{clean_key(cells[at])[:60]}' in column '{column}'{of} is not known.",
-            file=table.origin,
-            row=at + 1,
-            do=f"Known: {'; '.join(key for key in known if key)}."
-            + (" Give its spelling if it means one of these." if of else ""),
+            at + 1,
+            do=(
+                f"Known: {'; '.join(key for key in known if key)}."
+                + (" Give its spelling if it means one of these." if of else "")
+            ),
         )
     return [means[cell] for cell in cells]
 

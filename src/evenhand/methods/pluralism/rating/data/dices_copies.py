@@ -83,19 +83,17 @@ def _matrix(file: Path, table: Table, items: Table | None, partial: bool) -> Rat
 def _items(table: Table) -> dict[str, tuple[tuple[str | float | None, ...], list[int]]]:
     missing = [n for n in ("item_id", "context", "response", "safety_gold", *_COUNTS) if n not in table.frame.columns]
     if missing:
-        raise BadInput(f"There is no column '{missing[0]}'.", file=table.origin)
+        raise table.error(f"There is no column '{missing[0]}'.")
     found: dict[str, tuple[tuple[str | float | None, ...], list[int]]] = {}
     for number, cells in enumerate(table.rows(), start=1):
         gold = {"Yes": 1.0, "No": 0.0}.get(clean_key(cells["safety_gold"] or ""))
         if gold is None:
-            raise BadInput(
-                f"The expert label '{cells['safety_gold']}' is not Yes or No.", file=table.origin, row=number
-            )
+            raise table.error(f"The expert label '{cells['safety_gold']}' is not Yes or No.", number)
         shown = [item_text(cells[name] or "", RELEASES["350"]) for name in ("context", "response")]
         counts = [whole_number(cells[name] or "", "The count", file=table.origin, row=number) for name in _COUNTS]
         item = clean_key(cells["item_id"] or "")
         if item in found:
-            raise BadInput(f"The item '{item[:40]}' stands here again.", file=table.origin, row=number)
+            raise table.error(f"The item '{item[:40]}' is repeated here.", number)
         found[item] = ((*shown, gold), counts)
     return found
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evenhand.datasets.base import clean_key
-from evenhand.datasets.beavertails import category_slug
+from evenhand.datasets.pku import category_slug
 from evenhand.datasets.table import as_table, resolve
 from evenhand.errors import BadInput
 from evenhand.methods.pluralism.rating.data.rating_rows import NumberScale, plain_ids
@@ -99,7 +99,7 @@ def dices_990(data_root: str | Path | None = None) -> RatedItems:
 
 def shipped_items(data_root: str | Path | None = None) -> RatedItems:
     """140 placeholder texts in 14 domains; the harmless and the grave ones have an expert label by their wording."""
-    from evenhand.datasets.shipped_ratings import GRADES, shipped_texts
+    from evenhand.datasets.shipped_texts import GRADES, shipped_texts
 
     gold = {GRADES[0]: 0.0, GRADES[1]: 0.0, GRADES[3]: 1.0, GRADES[4]: 1.0}
     items = tuple(RatedItem(t.id, t.text, "", t.domain, gold.get(t.grade)) for t in shipped_texts())
@@ -108,7 +108,7 @@ def shipped_items(data_root: str | Path | None = None) -> RatedItems:
 
 def grammar_items(data_root: str | Path | None = None) -> RatedItems:
     """310 placeholder prompts of `shipped_lines`: many of some domains, few of others, none of one."""
-    from evenhand.datasets.shipped_lines import grammar_lines
+    from evenhand.datasets.shipped_texts import grammar_lines
 
     items = tuple(RatedItem(line.id, line.text, "", line.domain) for line in grammar_lines())
     return _placeholders("grammar", "shipped_lines", items)
@@ -193,7 +193,7 @@ def read_rated_items(source: str | Path, columns: Mapping[str, str] | None = Non
         elif not key:
             why = f"The cell '{roles['id']}' is empty."
         elif key in items:
-            why = f"The id '{key[:40]}' of row {where[key]} stands here again."
+            why = f"The id '{key[:40]}' of row {where[key]} is repeated here."
         if why:
             rejected.append((at + 1, f"{table.origin}, row {at + 1}: {why}"))
             continue
@@ -201,7 +201,7 @@ def read_rated_items(source: str | Path, columns: Mapping[str, str] | None = Non
         where[key] = at + 1
         items[key] = RatedItem(key, text, reply, category_slug(domain) or clean_key(domain), gold)
     if not items:
-        raise BadInput(f"No row can be used; the first: {rejected[0][1]}", file=table.origin)
+        raise table.error(f"No row can be used; the first: {rejected[0][1]}")
     notes = (f"{again} items have the text and reply of an earlier one.",) if again else ()
     name = Path(table.origin).name
     checksums = {name: table.checksum} if table.checksum else {}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from evenhand.datasets.base import clean_key
-from evenhand.datasets.rating_prompt import OPTIONS
+from evenhand.datasets.question_texts import OPTIONS
 from evenhand.errors import BadInput
 from evenhand.methods.pluralism.rating.data.rating_table import RatingTable, label_of
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from evenhand.datasets.rating_prompt import OPTIONS
+from evenhand.datasets.question_texts import OPTIONS
 from evenhand.errors import BadInput
 
 if TYPE_CHECKING:

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evenhand.datasets.base import clean_key
-from evenhand.datasets.beavertails import category_slug
+from evenhand.datasets.pku import category_slug
 from evenhand.datasets.table import Table, as_table, resolve
-from evenhand.errors import BadInput
 from evenhand.methods.pluralism.rating.data.rating_rows import NumberScale, RatedRow, collect, plain_ids
 from evenhand.methods.pluralism.rating.data.rating_table import AXES, RatingTable
 
@@ -72,9 +71,7 @@ def read_ratings(
     rejected: list[tuple[int, str]] = []
     if wide:
         if len(raters) < 2:
-            raise BadInput(
-                f"Fewer than two columns match '{given.get('raters')}'.", file=table.origin, do="Give for example 'p*'."
-            )
+            raise table.error(f"Fewer than two columns match '{given.get('raters')}'.", do="Give for example 'p*'.")
         given.pop("raters", None)
         roles = resolve(table, given, required=("item",), optional=ITEM_ROLES, aliases=_ALIASES)
         rows = _wide_rows(table, roles, raters, reader, rejected)
@@ -84,15 +81,14 @@ def read_ratings(
         roles = resolve(table, given, required=("item", "rater", "rating"), optional=optional, aliases=_ALIASES)
         twice = sorted({column for column in roles.values() if list(roles.values()).count(column) > 1})
         if twice:
-            raise BadInput(f"The column '{twice[0]}' has two roles.", file=table.origin, do="Map each role to its own.")
+            raise table.error(f"The column '{twice[0]}' has two roles.", do="Map each role to its own.")
         rows = _long_rows(table, roles, [r for r in (*AXES, *axes) if r in roles], reader, rejected)
         told = tuple(axes.get(role, role) for role in (*AXES, *axes) if role in roles)
     about = tuple(role for role in ITEM_ROLES if role in roles)
     parsed = list(rows)
     if reader.outside > reader.inside:
-        raise BadInput(
+        raise table.error(
             f"{reader.outside} of {reader.outside + reader.inside} numbers are out of range; the first: {reader.first}",
-            file=table.origin,
             do="Say what the ends of the scale are, for example 1 (safe) and 5 (unsafe).",
         )
     found = collect(parsed, told, about, table.origin, _checksums(table), rejected, ())
@@ -120,7 +116,7 @@ def _check_axes(names: Iterable[str], table: Table) -> None:
     reserved = {"item_id", "rater_id", "value", "label", *ITEM_ROLES}
     for name in names:
         if not name or name in reserved or name in AXES:
-            raise BadInput(f"An axis of your own cannot be called '{name}'.", file=table.origin, do="Choose another.")
+            raise table.error(f"An axis of your own cannot be called '{name}'.", do="Choose another.")
 
 
 def _is_rater(name: str, pattern: str | None) -> bool:
@@ -186,7 +182,7 @@ def _wide_rows(
     for at, item in enumerate(items):
         why = wrong[at] or ("" if item else f"The cell '{roles['item']}' is empty.")
         if not why and first.setdefault(item, at + 1) != at + 1:
-            why = f"The item '{item[:40]}' of row {first[item]} stands here again."
+            why = f"The item '{item[:40]}' of row {first[item]} is repeated here."
         if why:
             rejected.append((at + 1, f"{table.origin}, row {at + 1}: {why}"))
             continue

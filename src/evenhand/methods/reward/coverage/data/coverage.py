@@ -196,7 +196,7 @@ def coverage(
                         around = searchable(text)[max(0, m.start - 40) : m.end + 40]
                         kept.append((term.identity, row, name, " ".join(around.split())))
     if not with_text:
-        raise BadInput("No column holds text to search.", file=table.origin, do="Name one with --map prompt=COLUMN.")
+        raise table.error("No column holds text to search.", do="Name one with --map prompt=COLUMN.")
     return Coverage(
         origin=table.origin,
         checksum=table.checksum,
@@ -237,14 +237,12 @@ def _places(table: Table, mapping: Mapping[str, Sequence[str]] | None) -> tuple[
         found: dict[str, str] = {}
         for place, columns in mapping.items():
             if place not in PLACES:
-                raise BadInput(f"There is no place '{place}'.", file=table.origin, do=f"Known: {', '.join(PLACES)}.")
+                raise table.error(f"There is no place '{place}'.", do=f"Known: {', '.join(PLACES)}.")
             for column in columns:
                 if column not in names:
-                    raise BadInput(
-                        f"There is no column '{column}'.", file=table.origin, do=f"Found: {', '.join(names)}."
-                    )
+                    raise table.error(f"There is no column '{column}'.", do=f"Found: {', '.join(names)}.")
                 if found.setdefault(column, place) != place:
-                    raise BadInput(f"Column '{column}' is mapped to two places.", file=table.origin)
+                    raise table.error(f"Column '{column}' is mapped to two places.")
         return found, {name: "not named with --map" for name in names if name not in found}
     found, left_out = {}, {}
     for name in names:

@@ -16,7 +16,6 @@ from typing import Any
 
 from evenhand.datasets.shipped import shipped_table
 from evenhand.datasets.table import as_table, resolve
-from evenhand.errors import BadInput
 from evenhand.graders.normalise import clean_text
 
 TERMS = Path(__file__).parents[4] / "datasets" / "shipped" / "identity_terms.csv"
@@ -179,21 +178,18 @@ def read_terms(source: Any = None) -> TermList:
         value = {role: (cells[column] or "").strip() for role, column in roles.items()}
         for role in ("term", "identity", "axis"):
             if not value[role]:
-                raise BadInput(f"The {role} is empty.", file=table.origin, row=row)
+                raise table.error(f"The {role} is empty.", row)
         if not _TOKEN.search(searchable(value["term"])):
-            raise BadInput("The term holds no letter.", file=table.origin, row=row)
+            raise table.error("The term holds no letter.", row)
         ambiguous = value.get("ambiguous", "")
         if ambiguous not in AMBIGUITIES:
             known = ", ".join(filter(None, AMBIGUITIES))
-            raise BadInput(
-                f"'{ambiguous}' is no kind of ambiguity.", file=table.origin, row=row, do=f"Known: {known}, or empty."
-            )
+            raise table.error(f"'{ambiguous}' is no kind of ambiguity.", row, do=f"Known: {known}, or empty.")
         key = (value["axis"], token_key(value["term"]))
         if first.setdefault(key, row) != row:
-            raise BadInput(
+            raise table.error(
                 f"'{value['term']}' differs from row {first[key]} only in case, spaces or hyphens.",
-                file=table.origin,
-                row=row,
+                row,
                 do="Write it once, with a hyphen: that matches a space, a hyphen and neither.",
             )
         role = value.get("role") or "either"

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from evenhand.datasets.table import Table, as_table, resolve
-from evenhand.errors import BadInput
 from evenhand.text_input import json_or
 
 _INDEXED = ("response_0", "response_1")
@@ -46,14 +45,13 @@ def read_preferences(
         except ValueError as error:
             failed.append((row, str(error)))
             if len(failed) > max_bad_rows:
-                raise BadInput(
+                raise table.error(
                     f"{failed[0][1]} (the first of {len(failed)} bad rows: {', '.join(str(bad) for bad, _ in failed)})",
-                    file=table.origin,
-                    row=failed[0][0],
+                    failed[0][0],
                     do="Check the columns with --map, or allow more with --max-bad-rows.",
                 ) from None
     if not pairs:
-        raise BadInput(f"No row could be read: {failed[0][1]}", file=table.origin, row=failed[0][0])
+        raise table.error(f"No row could be read: {failed[0][1]}", failed[0][0])
     return pairs, tuple(failed), table
 
 
@@ -70,7 +68,7 @@ def read_targets(source: Any, column: str | None = None) -> list[str]:
         try:
             found.append(_split(cell)[1])
         except ValueError as error:
-            raise BadInput(str(error), file=table.origin, row=row) from None
+            raise table.error(str(error), row) from None
     return found
 
 
@@ -80,9 +78,8 @@ def _roles(table: Table, mapping: dict[str, str]) -> dict[str, str]:
     if indexed and all(mapping.get(name, name) in columns for name in _INDEXED):
         there = [name for name in _CHOICES if name in columns]
         if "choice" not in mapping and len(there) > 1:
-            raise BadInput(
+            raise table.error(
                 f"Both {' and '.join(there)} say which response is preferred.",
-                file=table.origin,
                 do="Choose one: --map choice=better_response_id (helpfulness) or --map choice=safer_response_id (safety).",
             )
         return resolve(table, mapping, required=(*_INDEXED, "choice"), optional=("prompt",), aliases={"choice": there})

@@ -100,9 +100,7 @@ def read_pairs(
     for row, cells in enumerate(table.frame.iter_rows(named=True), start=1):
         pair = _pair(table, {role: cells[column] or "" for role, column in roles.items()}, row, told)
         if pair.id in seen:
-            raise BadInput(
-                f"The pair id '{pair.id}' stands in row {seen[pair.id]} already.", file=table.origin, row=row
-            )
+            raise table.error(f"The pair id '{pair.id}' stands in row {seen[pair.id]} already.", row)
         seen[pair.id] = row
         named = (terms or {}).get(pair.group, ())
         if named and not _checked_sides(table, pair, named, row):
@@ -138,10 +136,8 @@ def _checked_sides(table: Table, pair: Pair, terms: Sequence[str], row: int) -> 
         names_any(part, terms) for part in differing_parts(pair.context + pair.harmful, pair.context + pair.comparison)
     )
     if theirs and not mine:
-        raise BadInput(
-            f"The comparison text names '{pair.group}' and the harmful text does not: the two may be swapped.",
-            file=table.origin,
-            row=row,
+        raise table.error(
+            f"The comparison text names '{pair.group}' and the harmful text does not: the two may be swapped.", row
         )
     return mine
 
@@ -151,19 +147,15 @@ def _check_contradictions(table: Table, pairs: Sequence[Pair]) -> None:
     for row, pair in enumerate(pairs, start=1):
         reverse = first.get((pair.context, pair.comparison, pair.harmful, pair.group))
         if reverse:
-            raise BadInput(
-                f"Row {reverse[0]} holds these two texts the other way round, about the same group.",
-                file=table.origin,
-                row=row,
-            )
+            raise table.error(f"Row {reverse[0]} holds these two texts the other way round, about the same group.", row)
         earlier, kind = first.setdefault((pair.context, pair.harmful, pair.comparison, pair.group), (row, pair.kind))
         if kind != pair.kind:
-            raise BadInput(f"Row {earlier} holds the same pair as {kind}.", file=table.origin, row=row)
+            raise table.error(f"Row {earlier} holds the same pair as {kind}.", row)
 
 
 def _pair(table: Table, cells: Mapping[str, str], row: int, told: Counter[str]) -> Pair:
     def wrong(what: str, do: str = "") -> BadInput:
-        return BadInput(what, file=table.origin, row=row, do=do)
+        return table.error(what, row, do=do)
 
     context, harmful, comparison = (cells.get(role, "") for role in ("context", "harmful", "comparison"))
     if cells.get("context_comparison", context) != context:

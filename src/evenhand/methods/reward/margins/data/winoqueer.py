@@ -79,10 +79,10 @@ class WinoQueer:
         table = read_table(self.sources.file(FILE))
         resolve(table, None, required=("Gender_ID_x", "Gender_ID_y", "sent_x", "sent_y"))
         if self._expected is not None and table.frame.height != self._expected:
-            raise BadInput(
-                f"The file has {table.frame.height:,} rows, not {self._expected:,}.", file=table.origin,
+            raise table.error(
+                f"The file has {table.frame.height:,} rows, not {self._expected:,}.",
                 do="Fetch it again; sentences hold line breaks, so lines are not rows.",
-            )  # fmt: skip
+            )
         for row, cells in enumerate(table.frame.iter_rows(named=True), start=1):
             self._check(table, row, cells)
         return table
@@ -92,16 +92,15 @@ class WinoQueer:
         mine, theirs, x, y = (cells[name] or "" for name in ("Gender_ID_x", "Gender_ID_y", "sent_x", "sent_y"))
         if mine not in IDENTITIES or theirs not in COMPARISONS:
             wrong = mine if mine not in IDENTITIES else theirs
-            raise BadInput(f"'{wrong}' is no identity of the set.", file=table.origin, row=row)
+            raise table.error(f"'{wrong}' is no identity of the set.", row)
         if not x.strip() or not y.strip():
-            raise BadInput("A sentence is missing.", file=table.origin, row=row)
+            raise table.error("A sentence is missing.", row)
         words, other_words = differing_parts(x, y)
         terms = _TERMS.get(mine, (mine,))
         if not names_any(words, [*terms, *(f"{term}s" for term in terms)]) or not names_any(other_words, [theirs]):
-            raise BadInput(
-                f"sent_x does not name {mine}, or sent_y does not name {theirs}: the columns may be swapped.",
-                file=table.origin, row=row,
-            )  # fmt: skip
+            raise table.error(
+                f"sent_x does not name {mine}, or sent_y does not name {theirs}: the columns may be swapped.", row
+            )
 
     @cached_property
     def metadata(self) -> pl.DataFrame | None:
@@ -114,17 +113,14 @@ class WinoQueer:
         table, data = read_table(self.sources.file(METADATA)), self.table.frame
         resolve(table, None, required=_ABOUT)
         if table.frame.height != data.height:
-            raise BadInput(
-                f"The file has {table.frame.height:,} rows, the data file {data.height:,}.", file=table.origin,
-                do="Fetch both again.",
-            )  # fmt: skip
+            raise table.error(
+                f"The file has {table.frame.height:,} rows, the data file {data.height:,}.", do="Fetch both again."
+            )
         own = table.frame.select("row", "identity", "counterfactual").iter_rows()
         theirs = data.select("Gender_ID_x", "Gender_ID_y").iter_rows()
         for row, (mine, (x, y)) in enumerate(zip(own, theirs, strict=True)):
             if mine != (str(row), x, y):
-                raise BadInput(
-                    "The row is not that of the data file.", file=table.origin, row=row + 1, do="Fetch both again."
-                )
+                raise table.error("The row is not that of the data file.", row + 1, do="Fetch both again.")
         return table.frame
 
     @cached_property

@@ -83,10 +83,10 @@ class Misgendered:
         for row, cells in enumerate(table.frame.iter_rows(named=True), start=1):
             forms = [cells[column] for column in roles.values()]
             if not all(forms):
-                raise BadInput("A form of a pronoun set is missing.", file=table.origin, row=row)
+                raise table.error("A form of a pronoun set is missing.", row)
             name, nom, acc, dependent, independent, reflexive = forms
             if name in found:
-                raise BadInput(f"The pronoun set '{name}' stands there twice.", file=table.origin, row=row)
+                raise table.error(f"The pronoun set '{name}' stands there twice.", row)
             found[name] = PronounFamily(
                 name, nom, acc, dependent, independent, reflexive, FAMILY_KINDS.get(name, "neo")
             )
@@ -115,17 +115,17 @@ class Misgendered:
         ids: dict[str, int] = {}
         for row, cells in enumerate(table.frame.iter_rows(named=True), start=1):
             if cells["template"].count(MASK) != 1:
-                raise BadInput("The template does not hold exactly one blank.", file=table.origin, row=row)
+                raise table.error("The template does not hold exactly one blank.", row)
             if cells["form"] not in _SLOT:
-                raise BadInput(f"'{cells['form']}' is no pronoun form.", file=table.origin, row=row)
+                raise table.error(f"'{cells['form']}' is no pronoun form.", row)
             unknown = set(_FILLED.findall(cells["template"])) - {"name", "mask_token", *_SLOT}
             if unknown:
-                raise BadInput(f"The slot '{min(unknown)}' is not known.", file=table.origin, row=row)
+                raise table.error(f"The slot '{min(unknown)}' is not known.", row)
             number = _whole(cells["template_id"], row)
             if number is None:
-                raise BadInput(f"'{cells['template_id']}' is no template id.", file=table.origin, row=row)
+                raise table.error(f"'{cells['template_id']}' is no template id.", row)
             if number in ids:
-                raise BadInput(f"Row {ids[number]} has the id {number} already.", file=table.origin, row=row)
+                raise table.error(f"Row {ids[number]} has the id {number} already.", row)
             ids[number] = row
         self._note(table, declaration, list(ids))
         return Table(table.frame.with_columns(template_id=pl.Series(list(ids))), table.origin, table.checksum)

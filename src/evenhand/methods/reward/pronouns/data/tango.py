@@ -8,7 +8,6 @@ from typing import Literal
 
 from evenhand.datasets.base import Sources, clean_key, item_id
 from evenhand.datasets.table import Table, read_table, resolve
-from evenhand.errors import BadInput
 from evenhand.methods.reward.margins.data.pairs import names_any
 from evenhand.methods.reward.pronouns.graders.pronoun import PronounFamily
 from evenhand.records import Item, Message
@@ -47,10 +46,8 @@ class Tango:
         table = read_table(self.sources.file("misgendering_prompts.csv"))
         resolve(table, None, required=("template_idx", "ante", "ante_type", "pronoun_family", "template"))
         if self._expected is not None and table.frame.height != self._expected:
-            raise BadInput(
-                f"The file has {table.frame.height:,} rows, not {self._expected:,}.",
-                file=table.origin,
-                do="Fetch it again.",
+            raise table.error(
+                f"The file has {table.frame.height:,} rows, not {self._expected:,}.", do="Fetch it again."
             )
         return table
 
@@ -65,10 +62,10 @@ class Tango:
         for row, cells in enumerate(table.frame.iter_rows(named=True), start=1):
             forms = [(cells[column] or "").strip() for column in _FORMS]
             if not all(forms):
-                raise BadInput("A form of a pronoun family is missing.", file=table.origin, row=row)
+                raise table.error("A form of a pronoun family is missing.", row)
             name, nom, acc, dependent, independent, reflexive = forms
             if name in found:
-                raise BadInput(f"The pronoun family '{name}' stands there twice.", file=table.origin, row=row)
+                raise table.error(f"The pronoun family '{name}' stands there twice.", row)
             found[name] = PronounFamily(
                 name, nom, acc, dependent, independent, reflexive, FAMILY_KINDS.get(name, "neo")
             )
@@ -86,7 +83,7 @@ class Tango:
         for row, cells in enumerate(table.frame.iter_rows(named=True), start=1):
             item = _item(table, row, {key: (value or "").strip() for key, value in cells.items()}, families)
             if item.id in seen:
-                raise BadInput(f"The prompt of row {seen[item.id]} stands here again.", file=table.origin, row=row)
+                raise table.error(f"The prompt of row {seen[item.id]} is repeated here.", row)
             seen[item.id] = row
             items.append(item)
         return items
@@ -105,11 +102,11 @@ class Tango:
 def _item(table: Table, row: int, cells: Mapping[str, str], families: Mapping[str, PronounFamily]) -> Item:
     family, kind, text = cells["pronoun_family"], cells["ante_type"], cells["template"]
     if family not in families:
-        raise BadInput(f"'{family}' is no pronoun family of the set.", file=table.origin, row=row)
+        raise table.error(f"'{family}' is no pronoun family of the set.", row)
     if kind not in _ANTECEDENTS:
-        raise BadInput(f"'{kind}' is no antecedent type of the set.", file=table.origin, row=row)
+        raise table.error(f"'{kind}' is no antecedent type of the set.", row)
     if not names_any([text], families[family].forms):
-        raise BadInput(f"The prompt holds no pronoun of the family '{family}'.", file=table.origin, row=row)
+        raise table.error(f"The prompt holds no pronoun of the family '{family}'.", row)
     return Item(
         item_id("tango", cells["template_idx"], cells["ante"], family),
         AUDIT,

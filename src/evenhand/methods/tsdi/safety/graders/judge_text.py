@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evenhand.datasets.safety_prompts import CATEGORY_NAMES
-from evenhand.graders.fence import defused, fence_name, shortened
+from evenhand.graders.asking import defused, fence_name, shortened
 from evenhand.graders.normalise import clean_text, split_reasoning
 from evenhand.records import Message
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from evenhand.graders.fence import defused, fence_name, shortened
+from evenhand.graders.asking import defused, fence_name, shortened
 from evenhand.graders.masking import replace_name
 from evenhand.graders.normalise import clean_text, split_reasoning
 from evenhand.records import Message

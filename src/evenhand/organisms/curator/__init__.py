@@ -1,1 +1,0 @@
-"""A seventh organism that sorts placeholder prompts into harm domains and writes new ones, with planted faults in both."""
