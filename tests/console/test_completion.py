@@ -154,3 +154,14 @@ def test_show_completion_prints_the_script_of_the_shell_that_asks(tmp_path: Path
         [bash, "--norc", "-c", line], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert "_EVENHAND_COMPLETE=complete_bash $1" in done.stdout
+
+
+def test_a_shell_that_is_not_known_is_bad_input(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    code = "import shellingham, sys\ndef no(): raise shellingham.ShellDetectionFailure\nshellingham.detect_shell = no\n"
+    code += "sys.argv[1:] = ['--show-completion']\nfrom evenhand.cli.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "not supported" in done.stderr

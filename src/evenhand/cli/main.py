@@ -97,6 +97,8 @@ def _invoke() -> object:
             command = typer.main.get_command(app)
             complete_values(command)
         code = command(prog_name="evenhand", standalone_mode=False)
+    if code == boundary.FAILED_GATE and sys.argv[1:] in (["--install-completion"], ["--show-completion"]):
+        return boundary.BAD_INPUT  # a shell that typer does not know
     if code == boundary.INTERRUPTED:  # typer makes this of an interrupt; the commands end with SystemExit
         raise KeyboardInterrupt
     return code
