@@ -46,8 +46,6 @@ class LackingSettings(Settings):
 
 def with_method(monkeypatch: pytest.MonkeyPatch, settings: type[Settings], name: str = "mine") -> None:
     mine = Method(name, "Mine", "a plug-in", audit="x:y", settings=f"{__name__}:{settings.__name__}")
-    monkeypatch.setitem(__import__("sys").modules, __name__, __import__("types").ModuleType(__name__))
-    setattr(__import__("sys").modules[__name__], settings.__name__, settings)
     methods = tuple(method for method in built_in_methods() if method.settings and method.audit)
     monkeypatch.setattr(settings_module, "_methods", lambda: (*methods, mine))
 

@@ -141,7 +141,7 @@ def test_the_policy_is_another_system_message(toy: Any, tmp_path: Path) -> None:
         assert systems == {system}
         assert {r.chat[0].role for r in engine.asked if toy.is_choice(r)} == {"user"}, "a choice has no system message"
         assert ("with the safety policy" in dict(result.methods)["Difference questions"]) is policy
-        assert run.manifest["plan"]["config"]["policy"] is policy
+        assert run.manifest["plan"]["config"]["difference"]["policy"] is policy
 
 
 def test_the_prompt_stands_unchanged_in_what_is_asked(toy: Any, tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ class DartConfig(ExplanationSettings):
     )
     protocol: Protocol = Field(
         "inductive",
-        description="inductive: audit and repair on val, report on test; transductive (published): all on test; or both.",
+        description="Protocol: inductive (audit and repair on val, report on test), transductive (as published, on test), or both.",
     )
     ablation: Ablation = Field("none", description=f"Ablation: {', '.join(ABLATIONS)}.")
     penalty: float = Field(1.0, ge=0, le=1, description="Weight of the harm penalty (ablation harm_penalty).")

@@ -57,7 +57,7 @@ class TsdiConfig(LocalSettings):
     )
     estimator: Literal["mean_log_ratio", "ratio_of_means"] = Field(
         "mean_log_ratio",
-        description="mean_log_ratio, or ratio_of_means (log-ratio of the means: far noisier, for comparison).",
+        description="Estimator: mean_log_ratio, or ratio_of_means (log-ratio of the means: far noisier, for comparison).",
     )
     keep: Keep = Field(
         "all",

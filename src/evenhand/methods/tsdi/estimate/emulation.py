@@ -30,8 +30,8 @@ class EmulationConfig(Settings):
 
     form: Literal["stepwise", "averaged"] = Field(
         "stepwise",
-        description="stepwise: one request per token, each with its own bias, then the rest (L + 1 requests); averaged: the "
-        "first L tokens in one request with the mean bias, then the rest (2 requests).",
+        description="Requests: stepwise (one per token, each with its own bias, then the rest: L + 1 requests) or averaged "
+        "(the first L tokens in one request with the mean bias, then the rest: 2 requests).",
     )
     top: int = Field(
         300, ge=0, description="K, the maximum number of tokens in one logit_bias; vendors cap it (300 is unverified)."
