@@ -15,13 +15,7 @@ from evenhand.report.agreement import Agreement, agreement_table
 from evenhand.report.blocks import BarGroup, Bars, Block, Filter, Panel, Table
 from evenhand.report.build import Part
 from evenhand.report.evidence import Evidence, EvidenceRow, Facet
-from evenhand.report.finding_table import (
-    COEFFICIENT,
-    FINDING,
-    finding_table,
-    range_text,
-    words,
-)
+from evenhand.report.finding_table import COEFFICIENT, FINDING, finding_table, range_text, words
 from evenhand.report.marks import finding_bar, glance_row, key_number
 from evenhand.report.page import Glance, KeyNumber, Verdict
 from evenhand.report.scales import nice_scale

@@ -16,7 +16,7 @@ from evenhand.methods.pluralism.rating.verdict import PROFILES
 from evenhand.records import Finding
 from evenhand.report.blocks import ForestPlot
 from evenhand.report.finding_table import FINDING, POINTS, SCALE, WHOLE_SHARE, finding_table, range_text, words
-from evenhand.report.marks import State, forest_row
+from evenhand.report.marks import State, forest_row, forest_values
 from evenhand.report.plane_blocks import Grid, GridCell, GridRow
 from evenhand.report.scales import nice_scale
 from evenhand.wording import DASH, count, points
@@ -112,9 +112,7 @@ def _against_null(
         id=block_id,
         title=title,
         caption=caption,
-        scale=nice_scale(
-            [v for row in rows for v in (row.estimate, row.low, row.high, *(row.second or ()))], least=0.02
-        ),
+        scale=nice_scale(forest_values(rows), least=0.02),
         rows=tuple(rows),
         row_head="field",
         text_head="value",
@@ -292,9 +290,7 @@ def agreement_plot(findings: ConfigFindings, raters: str, block_id: str) -> Fore
         title=f"Agreement of raters: {raters}",
         caption=f"A rater is {shown[0].extra['rater']}. ICC(.,1) is of one rater, ICC(.,k) of the mean of all k, near 1 with "
         f"many raters whatever they agree on. Below 0 is less than chance.{more}",
-        scale=nice_scale(
-            [v for row in rows for v in (row.estimate, row.low, row.high)], include=(0.0, 1.0), ceiling=1.0
-        ),
+        scale=nice_scale(forest_values(rows), include=(0.0, 1.0), ceiling=1.0),
         rows=tuple(rows),
         row_head="coefficient",
         text_head="value",
@@ -353,9 +349,7 @@ def intersection_plot(findings: ConfigFindings, block_id: str) -> ForestPlot | N
         title=f"Intersections: {axis}",
         caption="Mean rating of a group against all raters of the same text, partly pooled. A rater is "
         f"{shown[0].extra['rater']}. Not tested.",
-        scale=nice_scale(
-            [v for row in rows for v in (row.estimate, row.low, row.high, *((row.second or ())[:1]))], least=0.04
-        ),
+        scale=nice_scale(forest_values(rows), least=0.04),
         rows=tuple(rows),
         row_head=axis,
         text_head="points",

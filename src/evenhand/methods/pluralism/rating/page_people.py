@@ -15,7 +15,7 @@ from evenhand.methods.pluralism.rating.verdict import PROFILES
 from evenhand.records import Finding
 from evenhand.report.blocks import ForestPlot, Table
 from evenhand.report.finding_table import FINDING, POINTS, SCALE, FindingColumns, finding_table, value, words
-from evenhand.report.marks import State, forest_row
+from evenhand.report.marks import State, forest_row, forest_values
 from evenhand.report.plane_blocks import Scatter, ScatterPanel, ScatterPoint
 from evenhand.report.scales import nice_scale
 from evenhand.wording import points
@@ -139,10 +139,7 @@ def calibration_plot(findings: ConfigFindings, block_id: str) -> ForestPlot | No
         title="Does the model move as people do?",
         caption="Correlation, over texts and groups, of the model's contrasts with those of people; 1 is the same pattern, 0 "
         "none, below 0 the reverse. People are few and noisy: the hollow mark is corrected for their split-half reliability.",
-        scale=nice_scale(
-            [v for row in rows for v in (row.estimate, row.low, row.high, *((row.second or ())[:1]))],
-            include=(0.0, 1.0),
-        ),
+        scale=nice_scale(forest_values(rows), include=(0.0, 1.0)),
         rows=tuple(rows),
         row_head="field",
         text_head="correlation",
