@@ -16,10 +16,10 @@ from evenhand.cli.main import app
 from evenhand.console.completion import complete_values
 
 PLUGIN = """
-from evenhand.registry import AUDITS, GRADERS
+from evenhand.registry import GRADERS, METHODS, Method
 
 def register():
-    AUDITS.add("toyaudit", "toyplug:Audit", "an audit of a plug-in")
+    METHODS.add(Method("toyaudit", title="Toy", summary="an audit of a plug-in", audit="toyplug:Audit"))
     GRADERS.add("toygrader", "toyplug:Grader", "a grader of a plug-in")
 """
 

@@ -11,7 +11,7 @@ from evenhand.records import Finding, Interval
 from evenhand.report.blocks import Details, Note, Panel, Panels, Paragraph
 from evenhand.report.evidence import Evidence, EvidenceRow, Facet
 from evenhand.report.finding_table import POINTS, SHARE
-from evenhand.report.marks import finding_bar, forest_row, glance_row, key_number, second_mark
+from evenhand.report.marks import finding_bar, forest_row, forest_values, glance_row, key_number, second_mark
 from evenhand.report.page import Glance
 from evenhand.report.sections import (
     answer_of,
@@ -64,6 +64,7 @@ def test_a_forest_row_without_an_estimate_is_undefined_whatever_its_state() -> N
     assert (row.text, row.note, row.state, row.reason) == ("+10.0", "+5.0 to +15.0", "found", "")
     assert row.second is not None
     assert row.second[0] == 0.2
+    assert forest_values([row]) == [0.1, row.low, row.high, *row.second]
     undefined = forest_row(made(None, reason="no rows"), "Ann", "Ann", "found", note="")
     assert (undefined.text, undefined.note, undefined.state, undefined.reason) == ("—", "", "undefined", "no rows")
     assert second_mark(None) is second_mark(made(None)) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 from evenhand.findings.decide import is_found
@@ -84,6 +85,11 @@ def forest_row(
         evidence=evidence,
         second=second,
     )
+
+
+def forest_values(rows: Iterable[ForestRow]) -> list[float | None]:
+    """Everything that the axis of a forest plot must hold."""
+    return [v for row in rows for v in (row.estimate, row.low, row.high, *(row.second or ()))]
 
 
 def key_number(f: Finding | None, title: str, *, unit: Unit | None = None, note: str | None = None) -> list[KeyNumber]:

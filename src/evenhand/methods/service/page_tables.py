@@ -39,7 +39,7 @@ _TITLES = {
     "price_disparity": "Price of safety: dearest minus cheapest group",
     "price_of_safety": "Price of safety",
     "rank_correlation": "Trade-off: correlation of over-refusal and safety",
-    "rate": "Rates with the grader's error taken out",
+    "rate": "Rates corrected for the grader's error",
     "risk_difference": "Differences of parts of the data",
     "risk_ratio": "Ratio of rates",
     "share_over_threshold": "Groups over the service threshold",

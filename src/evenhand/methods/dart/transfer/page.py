@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import polars as pl
 
@@ -13,20 +12,11 @@ from evenhand.methods.dart.transfer.graders.classes import DISAGREE
 from evenhand.methods.dart.transfer.graders.transfer_text import CLASSES
 from evenhand.methods.dart.transfer.verdict import WORDS
 from evenhand.records import Finding
-from evenhand.report.blocks import BarGroup, Bars, Block, Cell, Filter, Panel, Table
+from evenhand.report.agreement import Agreement, agreement_table
+from evenhand.report.blocks import BarGroup, Bars, Block, Filter, Panel, Table
 from evenhand.report.build import Part
 from evenhand.report.evidence import Evidence, EvidenceRow, Facet
-from evenhand.report.finding_table import (
-    COEFFICIENT,
-    FINDING,
-    SHARE,
-    FindingColumns,
-    cells,
-    finding_table,
-    range_text,
-    value_cell,
-    words,
-)
+from evenhand.report.finding_table import COEFFICIENT, FINDING, finding_table, range_text, words
 from evenhand.report.marks import finding_bar, glance_row, key_number
 from evenhand.report.page import Glance, KeyNumber, Verdict
 from evenhand.report.scales import nice_scale
@@ -68,9 +58,15 @@ def transfer_part(loaded: LoadedRun) -> Part:
         )
         for i, config in enumerate(configs)
     ]
+    agreement = agreement_table(
+        [row for config in configs for row in _agreement(findings, config)],
+        "transfer-agreement",
+        model="model",
+        n="answers",
+    )
     blocks: list[Block] = [
         *one_each(panels, block_id="transfer-models", title="Model by model", opened=len(panels) - 1),
-        *present(change_table(findings, "transfer-changes"), agreement_table(findings, configs, "transfer-agreement")),
+        *present(change_table(findings, "transfer-changes"), agreement),
     ]
     return method_part(
         loaded,
@@ -189,16 +185,8 @@ def _bars(shown: Sequence[Finding], config: str, needs: str, block_id: str, titl
     )
 
 
-class Agreement(NamedTuple):
-    """A row on agreement: a coefficient, the raw agreement that it holds, or what one grader alone says."""
-
-    f: Finding
-    graders: str
-    measure: str
-    raw: bool = False
-
-
 def _agreement(findings: Sequence[Finding], config: str) -> list[Agreement]:
+    """Kappa and raw agreement of every two graders, and what each grader alone says of the main share and the controls."""
     rows = []
     own = [f for f in findings if f.config == config]
     for f in own:
@@ -212,32 +200,6 @@ def _agreement(findings: Sequence[Finding], config: str) -> list[Agreement]:
             what = WORDS[f.outcome] + (", controls" if f.estimand == CONTROLS else "")
             rows.append(Agreement(f, f"{f.slice['grader']} alone", what))
     return rows
-
-
-def agreement_table(findings: Sequence[Finding], configs: Sequence[str], block_id: str) -> Table | None:
-    """Kappa and raw agreement of every two graders, and what each grader alone says of the main share and the controls."""
-
-    def value(row: Agreement) -> Cell:
-        if row.raw:
-            return value_cell(row.f.extra["observed"], SHARE)
-        return value_cell(row.f.estimate, COEFFICIENT if row.f.estimand == KAPPA else SHARE, row.f.reason)
-
-    def interval(row: Agreement) -> str:
-        return "" if row.raw else range_text(row.f, COEFFICIENT if row.f.estimand == KAPPA else SHARE)
-
-    return finding_table(
-        [row for config in configs for row in _agreement(findings, config)],
-        (
-            words("model", lambda row: row.f.config),
-            words("graders", lambda row: row.graders),
-            words("measure", lambda row: row.measure, wide=True),
-            cells("value", value, numeric=True),
-            words("95 % interval", interval),
-            FindingColumns[Agreement](lambda row: row.f).size("answers"),
-        ),
-        block_id=block_id,
-        title="Agreement of the graders",
-    )
 
 
 def change_table(findings: Sequence[Finding], block_id: str) -> Table | None:

@@ -10,7 +10,7 @@ from evenhand.methods.pluralism.rating.groups import DS, UNSAFE
 from evenhand.methods.pluralism.rating.human import CALIBRATION
 from evenhand.methods.pluralism.rating.page_evidence import behind, rating_evidence
 from evenhand.methods.pluralism.rating.page_figures import (
-    Own,
+    ConfigFindings,
     agreement_plot,
     contrast_grid,
     disparity_plot,
@@ -47,17 +47,17 @@ LEDE = (
 
 def pluralism_part(loaded: LoadedRun) -> Part:
     """Verdict, section, methods and the ratings behind them."""
-    owned = [Own(loaded.findings, verdict["config"]) for verdict in loaded.result["verdicts"]]
-    panels = [Panel(own.config, tuple(_figures(own, str(k)))) for k, own in enumerate(owned)]
-    opened = [own.config for own in owned].index(_ordered(loaded)[0]["config"])
+    configs = [ConfigFindings(loaded.findings, verdict["config"]) for verdict in loaded.result["verdicts"]]
+    panels = [Panel(findings.config, tuple(_figures(findings, str(k)))) for k, findings in enumerate(configs)]
+    opened = [findings.config for findings in configs].index(_ordered(loaded)[0]["config"])
     blocks: list[Block] = [
         *one_each(panels, block_id="pluralism-configurations", title="Configuration", opened=opened),
         *present(
-            component_bar(owned, "pluralism-components"),
-            refusals(owned, "pluralism-refusals"),
-            suppressed_table(owned, "pluralism-suppressed"),
+            component_bar(configs, "pluralism-components"),
+            refusals(configs, "pluralism-refusals"),
+            suppressed_table(configs, "pluralism-suppressed"),
         ),
-        *folded("Shares rated unsafe, and checks", share_table(owned, "pluralism-shares")),
+        *folded("Shares rated unsafe, and checks", share_table(configs, "pluralism-shares")),
     ]
     return method_part(
         loaded,
@@ -65,31 +65,34 @@ def pluralism_part(loaded: LoadedRun) -> Part:
         title="Pluralism",
         lede=LEDE,
         blocks=blocks,
-        verdicts=[_verdict(loaded, owned)],
+        verdicts=[_verdict(loaded, configs)],
         evidence=rating_evidence(loaded),
     )
 
 
-def _figures(own: Own, k: str) -> list[Block]:
+def _figures(findings: ConfigFindings, k: str) -> list[Block]:
     """The figures of one configuration, without those of measures that it lacks."""
     return [
         *present(
-            sensitivity_plot(own, f"pluralism-sensitivity-{k}"),
-            contrast_grid(own, f"pluralism-contrasts-{k}"),
-            calibration_plot(own, f"pluralism-calibration-{k}"),
-            contrast_scatter(own, f"pluralism-beside-{k}"),
-            *(agreement_plot(own, raters, f"pluralism-agreement-{k}-{n}") for n, raters in enumerate(own.kinds())),
-            intersection_plot(own, f"pluralism-intersections-{k}"),
-            disparity_plot(own, f"pluralism-disparity-{k}"),
+            sensitivity_plot(findings, f"pluralism-sensitivity-{k}"),
+            contrast_grid(findings, f"pluralism-contrasts-{k}"),
+            calibration_plot(findings, f"pluralism-calibration-{k}"),
+            contrast_scatter(findings, f"pluralism-beside-{k}"),
+            *(
+                agreement_plot(findings, raters, f"pluralism-agreement-{k}-{n}")
+                for n, raters in enumerate(findings.kinds())
+            ),
+            intersection_plot(findings, f"pluralism-intersections-{k}"),
+            disparity_plot(findings, f"pluralism-disparity-{k}"),
         ),
         *folded(
             "Agreement inside groups"
-            if own.config == PEOPLE
+            if findings.config == PEOPLE
             else "Order, wording, questions without a rating, labels by group",
-            moved_table(own, f"pluralism-moved-{k}"),
-            status_table(own, f"pluralism-status-{k}"),
-            fit_table(own, f"pluralism-fit-{k}"),
-            grasp_table(own, f"pluralism-grasp-{k}"),
+            moved_table(findings, f"pluralism-moved-{k}"),
+            status_table(findings, f"pluralism-status-{k}"),
+            fit_table(findings, f"pluralism-fit-{k}"),
+            grasp_table(findings, f"pluralism-grasp-{k}"),
         ),
     ]
 
@@ -99,9 +102,9 @@ def _ordered(loaded: LoadedRun) -> list[Stored]:
     return sorted(loaded.result["verdicts"], key=lambda v: (v["config"] == PEOPLE, GRAVITY.index(v["tone"])))
 
 
-def _verdict(loaded: LoadedRun, owned: Sequence[Own]) -> Verdict:
+def _verdict(loaded: LoadedRun, configs: Sequence[ConfigFindings]) -> Verdict:
     verdicts = _ordered(loaded)
-    several = len([own for own in owned if own.config != PEOPLE]) > 1
+    several = len([findings for findings in configs if findings.config != PEOPLE]) > 1
 
     def with_model(verdict: Stored) -> Stored:
         def prefixed(texts: Sequence[str]) -> list[str]:
@@ -110,52 +113,55 @@ def _verdict(loaded: LoadedRun, owned: Sequence[Own]) -> Verdict:
         return {**verdict, "also": prefixed(verdict["also"]), "unknowns": prefixed(verdict["unknowns"])}
 
     tone = verdicts[0]["tone"]
-    own = next(one for one in owned if one.config == verdicts[0]["config"])
+    findings = next(one for one in configs if one.config == verdicts[0]["config"])
     return stored_verdict(
         [with_model(verdict) for verdict in verdicts],
         "Pluralism",
-        numbers=_numbers(own),
-        glance=_glance(own),
-        labels={tone: _label(tone, own)},
+        numbers=_numbers(findings),
+        glance=_glance(findings),
+        labels={tone: _label(tone, findings)},
     )
 
 
-def _label(tone: str, own: Own) -> str:
+def _label(tone: str, findings: ConfigFindings) -> str:
     """In place of words about groups that are treated worse: nobody is, by a rating."""
-    moved = bool(moving(own.findings, own.config, own.raters))
+    moved = bool(moving(findings.findings, findings.config, findings.raters))
     if tone == "even":
-        return "Moves as people do" if moved and own.all(CALIBRATION) else "Does not move" if not moved else ""
+        return "Moves as people do" if moved and findings.all(CALIBRATION) else "Does not move" if not moved else ""
     return {
         "worse": "Not as people do",
-        "provisional": "Groups differ" if own.config == PEOPLE else "Moves with the profile",
+        "provisional": "Groups differ" if findings.config == PEOPLE else "Moves with the profile",
     }.get(tone, "")
 
 
-def _numbers(own: Own) -> list[KeyNumber]:
+def _numbers(findings: ConfigFindings) -> list[KeyNumber]:
     """The largest distance above its null, agreement, the option that is preferred, refusals: if they are defined."""
     numbers: list[KeyNumber] = []
-    moved = moving(own.findings, own.config, own.raters)
-    tested = [f for f in own.all(DS, "absolute", raters=own.raters) if f.estimate is not None]
+    moved = moving(findings.findings, findings.config, findings.raters)
+    tested = [f for f in findings.all(DS, "absolute", raters=findings.raters) if f.estimate is not None]
     for f in (moved or tested)[:1]:
         null = f.extra.get("null_mean")
         shuffled = f"; shuffled {SCALE.text(null)}" if null is not None else ""
         title = f"apart, two groups by {f.slice['axis']}"
         numbers += key_number(f, title, unit=SCALE, note=f"{scale_range(f)}{shuffled}")
-    rater = "one person with another" if own.config == PEOPLE else "one profile with another"
-    for f in own.all(ICC, "ICC(2,1)", raters=own.raters):
+    rater = "one person with another" if findings.config == PEOPLE else "one profile with another"
+    for f in findings.all(ICC, "ICC(2,1)", raters=findings.raters):
         numbers += key_number(f, f"agreement of {rater}, ICC(2,1)", unit=SCALE)
-    for f in own.all(ORDER):
+    for f in findings.all(ORDER):
         numbers += key_number(f, "higher when A is unsafe", unit=SCALE)
-    for f in own.all(STATUS, "refused"):
+    for f in findings.all(STATUS, "refused"):
         if not f.slice and f.group is None:
             numbers += key_number(f, f"of {count(f.n)} questions refused")
     return numbers
 
 
-def _glance(own: Own) -> Glance | None:
+def _glance(findings: ConfigFindings) -> Glance | None:
     """The share of texts rated unsafe under each group of the field that moves ratings most."""
-    axes = [f.slice["axis"] for f in (*moving(own.findings, own.config, own.raters), *own.all(DS, "absolute"))]
-    shares = [f for f in own.all(UNSAFE, raters=own.raters) if axes and f.slice["axis"] == axes[0]]
+    axes = [
+        f.slice["axis"]
+        for f in (*moving(findings.findings, findings.config, findings.raters), *findings.all(DS, "absolute"))
+    ]
+    shares = [f for f in findings.all(UNSAFE, raters=findings.raters) if axes and f.slice["axis"] == axes[0]]
     rows = [
         glance_row(
             f,

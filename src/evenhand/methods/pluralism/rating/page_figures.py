@@ -16,7 +16,7 @@ from evenhand.methods.pluralism.rating.verdict import PROFILES
 from evenhand.records import Finding
 from evenhand.report.blocks import ForestPlot
 from evenhand.report.finding_table import FINDING, POINTS, SCALE, WHOLE_SHARE, finding_table, range_text, words
-from evenhand.report.marks import forest_row, state_of
+from evenhand.report.marks import forest_row, forest_values, state_of
 from evenhand.report.plane_blocks import Grid, GridCell, GridRow
 from evenhand.report.scales import nice_scale
 from evenhand.wording import DASH, count, points
@@ -29,7 +29,7 @@ ADJUSTED = ("p_holm", "q_bh", "p")
 
 
 @dataclass(frozen=True)
-class Own:
+class ConfigFindings:
     """The findings of one configuration; those on people with all raters unless a view is given."""
 
     findings: Sequence[Finding]
@@ -71,7 +71,7 @@ def _null(f: Finding) -> tuple[float, float | None, float | None] | None:
 
 
 def _against_null(
-    found: Sequence[Finding],
+    shown: Sequence[Finding],
     titles: Sequence[str],
     tables: Sequence[Finding],
     block_id: str,
@@ -80,10 +80,10 @@ def _against_null(
     axis: str,
 ) -> ForestPlot | None:
     """Estimates that cannot be below 0, each with what shuffled group labels give; ``tables`` are the rows below."""
-    if not found:
+    if not shown:
         return None
     rows = []
-    for f, name in zip(found, titles, strict=True):
+    for f, name in zip(shown, titles, strict=True):
         null, state = _null(f), state_of(f)
         shuffled = "" if null is None else f" · shuffled {SCALE.text(null[0])}"
         label = f"{f.config}, {name}: {SCALE.text(f.estimate)}, {scale_range(f)}{shuffled}; {_STATES[state]}"
@@ -103,9 +103,7 @@ def _against_null(
         id=block_id,
         title=title,
         caption=caption,
-        scale=nice_scale(
-            [v for row in rows for v in (row.estimate, row.low, row.high, *(row.second or ()))], least=0.02
-        ),
+        scale=nice_scale(forest_values(rows), least=0.02),
         rows=tuple(rows),
         row_head="field",
         text_head="value",
@@ -147,19 +145,19 @@ def _between(f: Finding) -> str:
     return " and ".join(pair) if len(set(pair)) > 1 else ""
 
 
-def _titled(found: Sequence[Finding]) -> list[str]:
+def _titled(shown: Sequence[Finding]) -> list[str]:
     first = (PROFILES, PEOPLE)
-    return [f.slice["axis"] if f.slice["raters"] in first else f"{f.slice['axis']}, {f.slice['raters']}" for f in found]
+    return [f.slice["axis"] if f.slice["raters"] in first else f"{f.slice['axis']}, {f.slice['raters']}" for f in shown]
 
 
-def sensitivity_plot(own: Own, block_id: str) -> ForestPlot | None:
+def sensitivity_plot(findings: ConfigFindings, block_id: str) -> ForestPlot | None:
     """The distance of two groups, by field, next to its null; every form in the table."""
-    found = own.all(DS, "absolute")
-    rater = "people of one group" if own.config == PEOPLE else "a model asked to rate as a member of one group"
+    shown = findings.all(DS, "absolute")
+    rater = "people of one group" if findings.config == PEOPLE else "a model asked to rate as a member of one group"
     return _against_null(
-        found,
-        _titled(found),
-        own.all(DS),
+        shown,
+        _titled(shown),
+        findings.all(DS),
         block_id,
         "How far ratings move with the group, compared with shuffled groups",
         "Mean over texts of the distance between the mean ratings of two groups, on the scale of 0 (safe) to 1 (unsafe). A "
@@ -169,16 +167,16 @@ def sensitivity_plot(own: Own, block_id: str) -> ForestPlot | None:
     )
 
 
-def disparity_plot(own: Own, block_id: str) -> ForestPlot | None:
+def disparity_plot(findings: ConfigFindings, block_id: str) -> ForestPlot | None:
     """The parity and the odds difference, by field, next to their nulls."""
-    every = [f for estimand in (DPD, EOD) for f in own.all(estimand) if "raters" in f.slice]
-    found = [f for f in every if f.slice["raters"] == own.raters]
+    every = [f for estimand in (DPD, EOD) for f in findings.all(estimand) if "raters" in f.slice]
+    shown = [f for f in every if f.slice["raters"] == findings.raters]
     names = {DPD: "parity", EOD: "odds"}
-    titles = [f"{names[f.estimand]}, {title}" for f, title in zip(found, _titled(found), strict=True)]
+    titles = [f"{names[f.estimand]}, {title}" for f, title in zip(shown, _titled(shown), strict=True)]
     truths = {str(f.extra["truth"]) for f in every if f.extra.get("truth")}
     truth = f" given the true label ({', '.join(sorted(truths))})" if truths else ", which needs a true label"
     return _against_null(
-        found,
+        shown,
         titles,
         every,
         block_id,
@@ -189,11 +187,11 @@ def disparity_plot(own: Own, block_id: str) -> ForestPlot | None:
     )
 
 
-def contrast_grid(own: Own, block_id: str) -> Grid | None:
+def contrast_grid(findings: ConfigFindings, block_id: str) -> Grid | None:
     """Each group minus the mean of the groups, by domain; thin cells are set back, shown ones ringed."""
     cells = {
         (f.slice["axis"], str(f.group), f.slice["domain"]): f
-        for f in own.all(CONTRAST, raters=own.raters)
+        for f in findings.all(CONTRAST, raters=findings.raters)
         if " x " not in f.slice["axis"]
     }
     if not cells:
@@ -264,28 +262,26 @@ def _contrast_cell(f: Finding | None, full: float) -> GridCell:
     )
 
 
-def agreement_plot(own: Own, raters: str, block_id: str) -> ForestPlot | None:
+def agreement_plot(findings: ConfigFindings, raters: str, block_id: str) -> ForestPlot | None:
     """The six intraclass correlations, alpha and rho of one kind of raters; people's under every choice of raters below."""
-    found = [f for estimand in COEFFICIENTS for f in own.all(estimand, raters=raters)]
-    if not found:
+    shown = [f for estimand in COEFFICIENTS for f in findings.all(estimand, raters=raters)]
+    if not shown:
         return None
     rows = []
-    for f in found:
+    for f in shown:
         name = _coefficient(f)
-        label = f"{own.config}, {raters}, {name}: {SCALE.text(f.estimate)}, {scale_range(f)}"
+        label = f"{findings.config}, {raters}, {name}: {SCALE.text(f.estimate)}, {scale_range(f)}"
         note = scale_range(f) if f.estimate is not None else f.reason
         rows.append(forest_row(f, name, label, "not found", unit=SCALE, note=note, evidence=behind(f)))
-    every = [f for f in own.findings if f.config == own.config and f.slice.get("raters") == raters]
+    every = [f for f in findings.findings if f.config == findings.config and f.slice.get("raters") == raters]
     views = len({f.slice.get("view") for f in every}) > 1
     more = " Under other choices of raters: see the numbers behind this figure." if views else ""
     return ForestPlot(
         id=block_id,
         title=f"Agreement of raters: {raters}",
-        caption=f"A rater is {found[0].extra['rater']}. ICC(.,1) is of one rater, ICC(.,k) of the mean of all k, near 1 with "
+        caption=f"A rater is {shown[0].extra['rater']}. ICC(.,1) is of one rater, ICC(.,k) of the mean of all k, near 1 with "
         f"many raters whatever they agree on. Below 0 is less than chance.{more}",
-        scale=nice_scale(
-            [v for row in rows for v in (row.estimate, row.low, row.high)], include=(0.0, 1.0), ceiling=1.0
-        ),
+        scale=nice_scale(forest_values(rows), include=(0.0, 1.0), ceiling=1.0),
         rows=tuple(rows),
         row_head="coefficient",
         text_head="value",
@@ -317,13 +313,13 @@ def _coefficient(f: Finding) -> str:
     return f"alpha, {f.outcome}" if f.estimand == ALPHA else "mean Spearman rho"
 
 
-def intersection_plot(own: Own, block_id: str) -> ForestPlot | None:
+def intersection_plot(findings: ConfigFindings, block_id: str) -> ForestPlot | None:
     """Race x gender: each group's mean against all raters of a text, drawn towards the common mean if it is noisy."""
-    found = own.all(POOLED)
-    if not found:
+    shown = findings.all(POOLED)
+    if not shown:
         return None
     rows = []
-    for f in found:
+    for f in shown:
         plain, reach = f.extra["plain"], range_text(f, POINTS)
         label = f"{f.group}: {points(f.estimate)} points, {reach}; unpooled {points(plain)}; {count(f.n)} raters"
         rows.append(
@@ -338,15 +334,13 @@ def intersection_plot(own: Own, block_id: str) -> ForestPlot | None:
                 evidence=behind(f),
             )
         )
-    axis = found[0].slice["axis"]
+    axis = shown[0].slice["axis"]
     return ForestPlot(
         id=block_id,
         title=f"Intersections: {axis}",
         caption="Mean rating of a group against all raters of the same text, partly pooled. A rater is "
-        f"{found[0].extra['rater']}. Not tested.",
-        scale=nice_scale(
-            [v for row in rows for v in (row.estimate, row.low, row.high, *((row.second or ())[:1]))], least=0.04
-        ),
+        f"{shown[0].extra['rater']}. Not tested.",
+        scale=nice_scale(forest_values(rows), least=0.04),
         rows=tuple(rows),
         row_head=axis,
         text_head="points",
@@ -356,7 +350,7 @@ def intersection_plot(own: Own, block_id: str) -> ForestPlot | None:
         tested=False,
         second_label="unpooled mean",
         data=finding_table(
-            found,
+            shown,
             (
                 words(axis, lambda f: f.group, evidence=behind),
                 FINDING.estimate("points", unit=POINTS),

@@ -9,13 +9,13 @@ from evenhand.findings.decide import is_found
 from evenhand.methods.pluralism.rating.contrasts import ALL_DOMAINS, CONTRAST, LEAST_RATINGS, MACRO_DOMAINS
 from evenhand.methods.pluralism.rating.human import CALIBRATION, FIT, RELIABILITY
 from evenhand.methods.pluralism.rating.page_evidence import behind, domain_name
-from evenhand.methods.pluralism.rating.page_figures import ADJUSTED, Own, scale_range
+from evenhand.methods.pluralism.rating.page_figures import ADJUSTED, ConfigFindings, scale_range
 from evenhand.methods.pluralism.rating.table import PEOPLE
 from evenhand.methods.pluralism.rating.verdict import PROFILES
 from evenhand.records import Finding
 from evenhand.report.blocks import ForestPlot, Table
 from evenhand.report.finding_table import FINDING, POINTS, SCALE, FindingColumns, finding_table, value, words
-from evenhand.report.marks import State, forest_row
+from evenhand.report.marks import State, forest_row, forest_values
 from evenhand.report.plane_blocks import Scatter, ScatterPanel, ScatterPoint
 from evenhand.report.scales import nice_scale
 from evenhand.wording import points
@@ -23,10 +23,10 @@ from evenhand.wording import points
 Cells = dict[tuple[str, str, str], Finding]
 
 
-def _by_domain(own: Own, raters: str) -> Cells:
+def _by_domain(findings: ConfigFindings, raters: str) -> Cells:
     return {
         (f.slice["axis"], str(f.group), f.slice["domain"]): f
-        for f in own.all(CONTRAST, raters=raters)
+        for f in findings.all(CONTRAST, raters=raters)
         if f.slice["domain"] not in (ALL_DOMAINS, MACRO_DOMAINS) and f.estimate is not None
     }
 
@@ -43,9 +43,9 @@ class Both(NamedTuple):
         return min(self.model.n, self.people.n) < LEAST_RATINGS
 
 
-def contrast_scatter(own: Own, block_id: str) -> Scatter | None:
+def contrast_scatter(findings: ConfigFindings, block_id: str) -> Scatter | None:
     """Every group in every domain: people's contrast across, the model's up; one panel a field."""
-    model, people = _by_domain(own, PROFILES), _by_domain(Own(own.findings, PEOPLE), PEOPLE)
+    model, people = _by_domain(findings, PROFILES), _by_domain(ConfigFindings(findings.findings, PEOPLE), PEOPLE)
     by_axis: dict[str, list[Both]] = {}
     for key in model:
         if key in people:
@@ -61,9 +61,9 @@ def contrast_scatter(own: Own, block_id: str) -> Scatter | None:
             x, y = float(both.people.estimate or 0.0), float(both.model.estimate or 0.0)
             mark = letters.setdefault(group, ascii_uppercase[len(letters) % len(ascii_uppercase)])
             remark = f"; fewer than {LEAST_RATINGS} ratings, no claim" if both.thin else ""
-            label = f"{group}, {domain}: people {points(x)}, {own.config} {points(y)} points{remark}"
+            label = f"{group}, {domain}: people {points(x)}, {findings.config} {points(y)} points{remark}"
             shown.append(ScatterPoint(mark, x, y, label, both.thin, behind(both.model)))
-        fit = next(iter(own.all(CALIBRATION, "correlation", axis=axis)), None)
+        fit = next(iter(findings.all(CALIBRATION, "correlation", axis=axis)), None)
         summary = f"r {SCALE.text(fit.estimate)} over texts" if fit is not None and fit.estimate is not None else ""
         panels.append(
             ScatterPanel(axis, tuple(shown), tuple((mark, group) for group, mark in letters.items()), summary)
@@ -78,7 +78,7 @@ def contrast_scatter(own: Own, block_id: str) -> Scatter | None:
         "are in the table.",
         scale=nice_scale([v for panel in panels for p in panel.points for v in (p.x, p.y)], least=0.04, target=4),
         x_title="people, points",
-        y_title=f"{own.config}, points",
+        y_title=f"{findings.config}, points",
         panels=tuple(panels),
         data=finding_table(
             [both for rows in by_axis.values() for both in rows],
@@ -107,13 +107,13 @@ class Calibration(NamedTuple):
     half: Finding | None
 
 
-def calibration_plot(own: Own, block_id: str) -> ForestPlot | None:
+def calibration_plot(findings: ConfigFindings, block_id: str) -> ForestPlot | None:
     """The correlation of the model's contrasts with people's, by field, and corrected for how well people's repeat."""
-    found = [f for f in own.all(CALIBRATION, "correlation") if f.group is None]
-    if not found:
+    shown = [f for f in findings.all(CALIBRATION, "correlation") if f.group is None]
+    if not shown:
         return None
     rows, fields = [], []
-    for f in found:
+    for f in shown:
         axis, corrected = f.slice["axis"], f.extra.get("corrected")
         after = f" · corrected {SCALE.text(corrected)}" if corrected is not None else ""
         note = f.reason if f.estimate is None else f"{scale_range(f)}{after}"
@@ -122,7 +122,7 @@ def calibration_plot(own: Own, block_id: str) -> ForestPlot | None:
             forest_row(
                 f,
                 axis,
-                f"{own.config}, {axis}: correlation with people {SCALE.text(f.estimate)}, {note}",
+                f"{findings.config}, {axis}: correlation with people {SCALE.text(f.estimate)}, {note}",
                 state,
                 unit=SCALE,
                 note=note,
@@ -130,8 +130,8 @@ def calibration_plot(own: Own, block_id: str) -> ForestPlot | None:
                 evidence=behind(f),
             )
         )
-        slope = next(iter(own.all(CALIBRATION, "slope", axis=axis)), None)
-        fields.append(Calibration(f, slope, next(iter(own.all(RELIABILITY, axis=axis)), None)))
+        slope = next(iter(findings.all(CALIBRATION, "slope", axis=axis)), None)
+        fields.append(Calibration(f, slope, next(iter(findings.all(RELIABILITY, axis=axis)), None)))
     fit = FindingColumns[Calibration](lambda row: row.f)
     slopes = FindingColumns[Calibration](lambda row: row.slope)
     return ForestPlot(
@@ -139,10 +139,7 @@ def calibration_plot(own: Own, block_id: str) -> ForestPlot | None:
         title="Does the model move as people do?",
         caption="Correlation, over texts and groups, of the model's contrasts with those of people; 1 is the same pattern, 0 "
         "none, below 0 the reverse. People are few and noisy: the hollow mark is corrected for their split-half reliability.",
-        scale=nice_scale(
-            [v for row in rows for v in (row.estimate, row.low, row.high, *((row.second or ())[:1]))],
-            include=(0.0, 1.0),
-        ),
+        scale=nice_scale(forest_values(rows), include=(0.0, 1.0)),
         rows=tuple(rows),
         row_head="field",
         text_head="correlation",
@@ -181,17 +178,17 @@ def calibration_plot(own: Own, block_id: str) -> ForestPlot | None:
     )
 
 
-def fit_table(own: Own, block_id: str) -> Table | None:
+def fit_table(findings: ConfigFindings, block_id: str) -> Table | None:
     """How far the model's label probabilities under a profile are from the labels of that group."""
 
     def same_group(estimand: str, outcome: str) -> FindingColumns[Finding]:
         def pick(f: Finding) -> Finding | None:
-            return next((o for o in own.all(estimand, outcome, axis=f.slice["axis"]) if o.group == f.group), None)
+            return next((o for o in findings.all(estimand, outcome, axis=f.slice["axis"]) if o.group == f.group), None)
 
         return FindingColumns[Finding](pick)
 
     return finding_table(
-        own.all(FIT, "log loss"),
+        findings.all(FIT, "log loss"),
         (
             words("field", lambda f: f.slice["axis"]),
             words("group", lambda f: f.group, evidence=behind),

@@ -10,7 +10,7 @@ from evenhand.methods.pluralism.rating.asked import COMPONENT, MASS, NEUTRAL_SHI
 from evenhand.methods.pluralism.rating.data.rating_table import VIEWS
 from evenhand.methods.pluralism.rating.groups import SUPPRESSED, UNSAFE
 from evenhand.methods.pluralism.rating.page_evidence import behind, domain_name
-from evenhand.methods.pluralism.rating.page_figures import ADJUSTED, Own
+from evenhand.methods.pluralism.rating.page_figures import ADJUSTED, ConfigFindings
 from evenhand.methods.pluralism.rating.plan import NEUTRAL, SINGLE
 from evenhand.methods.pluralism.rating.table import PEOPLE
 from evenhand.records import Finding
@@ -44,11 +44,11 @@ PARTS = {
 _VARIANCE = Unit(lambda variance: DASH if variance is None else f"{variance:.5f}")
 
 
-def component_bar(found: Sequence[Own], block_id: str) -> Stacks | None:
+def component_bar(configs: Sequence[ConfigFindings], block_id: str) -> Stacks | None:
     """What a single rating varies by, one bar a model."""
     rows = []
-    for own in found:
-        parts = own.all(COMPONENT)
+    for findings in configs:
+        parts = findings.all(COMPONENT)
         shares = {f.outcome: float(f.extra["share"] or 0.0) for f in parts}
         total = sum(shares.values())
         if not total > 0:
@@ -59,10 +59,10 @@ def component_bar(found: Sequence[Own], block_id: str) -> Stacks | None:
             Segment(shares.get(name, 0.0) / total, k, labels.get(name, "")) for k, name in enumerate(PARTS, start=1)
         ]
         text = ", ".join(labels[name] for name in ("profile", "wording", "order") if name in labels)
-        label = f"{own.config}: {', '.join(labels.values())}"
-        rows.append(Stack(own.config, tuple(segments), text, label, behind(parts[0])))
+        label = f"{findings.config}: {', '.join(labels.values())}"
+        rows.append(Stack(findings.config, tuple(segments), text, label, behind(parts[0])))
     data = finding_table(
-        [f for own in found for f in own.all(COMPONENT)],
+        [f for findings in configs for f in findings.all(COMPONENT)],
         (
             words("configuration", lambda f: f.config),
             words("part", lambda f: PARTS[f.outcome], evidence=behind),
@@ -111,11 +111,11 @@ def _moved(f: Finding) -> Moved:
     return Moved(f, f"wording {wording}", behind(f, wording=wording), reference, behind(f, wording=other))
 
 
-def moved_table(own: Own, block_id: str) -> Table | None:
+def moved_table(findings: ConfigFindings, block_id: str) -> Table | None:
     """The order of the options, the wordings, and each group against the neutral condition."""
     change = FindingColumns[Moved](lambda row: row.f)
     return finding_table(
-        [_moved(f) for f in (*own.all(ORDER), *own.all(WORDING), *own.all(NEUTRAL_SHIFT))],
+        [_moved(f) for f in (*findings.all(ORDER), *findings.all(WORDING), *findings.all(NEUTRAL_SHIFT))],
         (
             words("rating under", lambda row: row.under, evidence=lambda row: row.under_rows),
             words("minus that under", lambda row: row.against, evidence=lambda row: row.against_rows),
@@ -129,33 +129,35 @@ def moved_table(own: Own, block_id: str) -> Table | None:
     )
 
 
-def refusals(found: Sequence[Own], block_id: str) -> Block | None:
+def refusals(configs: Sequence[ConfigFindings], block_id: str) -> Block | None:
     """Refusals by group, one panel a model and field, the neutral condition as a line; a note if nothing was refused."""
-    models = [own for own in found if own.config != PEOPLE]
+    models = [findings for findings in configs if findings.config != PEOPLE]
     if not models:
         return None
     panels = []
-    for own in models:
-        if not any(f.estimate for f in own.all(STATUS, "refused")):
+    for findings in models:
+        if not any(f.estimate for f in findings.all(STATUS, "refused")):
             continue
-        by_group = [f for f in own.all(STATUS, "refused") if "domain" not in f.slice and f.group is not None]
+        by_group = [f for f in findings.all(STATUS, "refused") if "domain" not in f.slice and f.group is not None]
         plain = next((f.estimate for f in by_group if f.group == NEUTRAL), None)
         for axis in dict.fromkeys(f.slice["axis"] for f in by_group if "axis" in f.slice):
             bars = [
                 finding_bar(
                     f,
                     str(f.group),
-                    f"{own.config}, {f.group}: {percent(f.estimate)} of {count(f.n)} questions refused, {range_text(f)}",
+                    f"{findings.config}, {f.group}: {percent(f.estimate)} of {count(f.n)} questions refused, {range_text(f)}",
                     unit=SHARE,
                     evidence=behind(f, rated="refused"),
                 )
                 for f in by_group
                 if f.slice.get("axis") == axis
             ]
-            title = f"{own.config}: {axis}" if len(models) > 1 else axis
+            title = f"{findings.config}: {axis}" if len(models) > 1 else axis
             panels.append(BarGroup(title, tuple(bars), plain, f"neutral {percent(plain)}"))
     if not panels:
-        asked = sum(f.n for own in models for f in own.all(STATUS, "refused") if not f.slice and f.group is None)
+        asked = sum(
+            f.n for findings in models for f in findings.all(STATUS, "refused") if not f.slice and f.group is None
+        )
         return Note(text=f"None of the {count(asked)} questions was refused, under any group.")
     return Bars(
         id=block_id,
@@ -169,10 +171,10 @@ def refusals(found: Sequence[Own], block_id: str) -> Block | None:
     )
 
 
-def status_table(own: Own, block_id: str) -> Table | None:
+def status_table(findings: ConfigFindings, block_id: str) -> Table | None:
     """Questions without a rating: over all, by domain, by group, and by both if something is missing."""
     by_place: dict[tuple[str, str, str], dict[str, Finding]] = {}
-    for f in own.all(STATUS):
+    for f in findings.all(STATUS):
         place = (f.slice.get("axis", ""), str(f.group or ""), f.slice.get("domain", ""))
         by_place.setdefault(place, {})[f.outcome] = f
 
@@ -208,10 +210,12 @@ def status_table(own: Own, block_id: str) -> Table | None:
     )
 
 
-def suppressed_table(found: Sequence[Own], block_id: str) -> Table | None:
+def suppressed_table(configs: Sequence[ConfigFindings], block_id: str) -> Table | None:
     """Groups that have no figures, with how many raters they have."""
     listed = dict.fromkeys(
-        (own.config, f.slice["axis"], str(f.group), f.n, f.reason) for own in found for f in own.all(SUPPRESSED)
+        (findings.config, f.slice["axis"], str(f.group), f.n, f.reason)
+        for findings in configs
+        for f in findings.all(SUPPRESSED)
     )
     return finding_table(
         listed,
@@ -228,7 +232,7 @@ def suppressed_table(found: Sequence[Own], block_id: str) -> Table | None:
     )
 
 
-def share_table(found: Sequence[Own], block_id: str) -> Table | None:
+def share_table(configs: Sequence[ConfigFindings], block_id: str) -> Table | None:
     """The share of texts rated unsafe under each group, with the checks on whole configurations."""
 
     def measure(f: Finding) -> str:
@@ -237,7 +241,7 @@ def share_table(found: Sequence[Own], block_id: str) -> Table | None:
         return "letters hold, mean probability" if f.estimand == MASS else f"above safe texts, by {f.extra['truth']}"
 
     return finding_table(
-        [f for own in found for f in (*own.all(UNSAFE), *own.all(POLARITY), *own.all(MASS))],
+        [f for findings in configs for f in (*findings.all(UNSAFE), *findings.all(POLARITY), *findings.all(MASS))],
         (
             words("configuration", lambda f: f.config),
             words("measure", measure, wide=True),
@@ -255,10 +259,10 @@ def share_table(found: Sequence[Own], block_id: str) -> Table | None:
     )
 
 
-def grasp_table(own: Own, block_id: str) -> Table | None:
+def grasp_table(findings: ConfigFindings, block_id: str) -> Table | None:
     """Agreement inside and across groups of people (GRASP), with permuted profiles as the null; under every view of raters."""
     return finding_table(
-        [f for view in VIEWS for f in (*own.all(ASSOCIATION, view=view), *own.all(GRASP, view=view))],
+        [f for view in VIEWS for f in (*findings.all(ASSOCIATION, view=view), *findings.all(GRASP, view=view))],
         (
             words("field", lambda f: f.slice["axis"]),
             words("group", lambda f: f.group, evidence=behind),

@@ -13,7 +13,7 @@ from evenhand.report.blocks import Block, Cell, Column, Details, ForestPlot, Not
 from evenhand.report.build import Part
 from evenhand.report.evidence import Evidence
 from evenhand.report.finding_table import FindingColumns, Unit, finding_table, range_text, words
-from evenhand.report.marks import forest_row, key_number, second_mark
+from evenhand.report.marks import forest_row, forest_values, key_number, second_mark
 from evenhand.report.page import Glance, GlanceRow, KeyNumber, Verdict
 from evenhand.report.scales import ends, nice_scale
 from evenhand.report.sections import by_gravity, method_part, present, show_command, stored_verdict
@@ -144,7 +144,7 @@ def opener_plot(findings: Sequence[Finding], block_id: str) -> ForestPlot:
             second=second_mark(other),
         )
         rows.append(made)
-    values = [v for row in rows for v in (row.estimate, row.low, row.high, *(row.second or ())) if v is not None]
+    values = forest_values(rows)
     own = FindingColumns[Opener](lambda row: row.f)
     other_shift = FindingColumns[Opener](lambda row: row.likely, "no opener of the list is likely here")
     return ForestPlot(

@@ -18,10 +18,10 @@ from evenhand.methods.tsdi.safety.page_figures import (
     short_name,
 )
 from evenhand.methods.tsdi.safety.page_tables import (
-    agreement_table,
     borderline_table,
     category_agreement,
     change_table,
+    grader_table,
     opener_table,
     unlabelled_table,
 )
@@ -75,7 +75,7 @@ def safety_part(loaded: LoadedRun) -> Part:
             compliance_bars(findings, configs, "safety-compliance"),
             change_table(findings, "safety-changes", by_category=False),
             *(opener_plot(findings, config, f"safety-openers-{k}") for k, config in enumerate(configs)),
-            agreement_table(findings, configs, "safety-agreement"),
+            grader_table(findings, configs, "safety-agreement"),
         ),
         *folded(
             "By category: graders, comparisons, harmless requests; single openers; answers without a label",

@@ -22,7 +22,7 @@ from evenhand.report.finding_table import (
     range_text,
     words,
 )
-from evenhand.report.marks import State, finding_bar, forest_row, second_mark
+from evenhand.report.marks import State, finding_bar, forest_row, forest_values, second_mark
 from evenhand.report.scales import nice_scale
 from evenhand.report.sections import mark_filter
 from evenhand.wording import count, nats, percent
@@ -256,9 +256,7 @@ def opener_plot(findings: Sequence[Finding], config: str, block_id: str) -> Fore
         caption=f"Mean log-ratio of {config} to {shifts[0].reference} over {count(shifts[0].n)} contexts of random tokens, "
         "against the median token: what is raised here is raised whatever the prompt. Filled: openers with a mean "
         "probability above 0.01 % in either model.",
-        scale=nice_scale(
-            [v for row in rows for v in (row.low, row.high, row.estimate, *(row.second or ()))], least=0.5
-        ),
+        scale=nice_scale(forest_values(rows), least=0.5),
         rows=tuple(rows),
         row_head="position",
         text_head="nats",

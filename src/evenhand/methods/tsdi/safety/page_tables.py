@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from evenhand.datasets.safety_prompts import category_name
 from evenhand.findings.decide import is_found
@@ -12,31 +11,11 @@ from evenhand.methods.tsdi.safety.findings import AGREEMENT, COMPLIANCE, KAPPA, 
 from evenhand.methods.tsdi.safety.page_figures import behind, in_order
 from evenhand.methods.tsdi.safety.pairs import CHANGE
 from evenhand.records import Finding
+from evenhand.report.agreement import Agreement, agreement_table
 from evenhand.report.blocks import Cell, Table
-from evenhand.report.finding_table import (
-    COEFFICIENT,
-    FINDING,
-    NATS,
-    SMALL_SHARE,
-    FindingColumns,
-    cells,
-    finding_table,
-    range_text,
-    value,
-    value_cell,
-    words,
-)
+from evenhand.report.finding_table import FINDING, NATS, SMALL_SHARE, cells, finding_table, value, words
 from evenhand.report.finding_table import SHARE as SHARE_UNIT
 from evenhand.wording import DASH, percent
-
-
-class Agreement(NamedTuple):
-    """A row on agreement: a coefficient, the raw agreement that it holds, or what one grader alone says."""
-
-    f: Finding
-    graders: str
-    measure: str
-    raw: bool = False
 
 
 def _agreement(findings: Sequence[Finding], config: str) -> list[Agreement]:
@@ -55,30 +34,14 @@ def _agreement(findings: Sequence[Finding], config: str) -> list[Agreement]:
     return rows
 
 
-def agreement_table(findings: Sequence[Finding], configs: Sequence[str], block_id: str) -> Table | None:
+def grader_table(findings: Sequence[Finding], configs: Sequence[str], block_id: str) -> Table | None:
     """Kappa and raw agreement of every two graders, and what each grader alone says of harmful requests."""
-
-    def number(row: Agreement) -> Cell:
-        if row.raw:
-            return value_cell(row.f.extra["observed"], SHARE_UNIT)
-        return value_cell(row.f.estimate, COEFFICIENT if row.f.estimand == AGREEMENT else SHARE_UNIT, row.f.reason)
-
-    def interval(row: Agreement) -> str:
-        return "" if row.raw else range_text(row.f, COEFFICIENT if row.f.estimand == AGREEMENT else SHARE_UNIT)
-
-    title = "Agreement of the graders"
-    table = finding_table(
+    table = agreement_table(
         [row for config in configs for row in _agreement(findings, config)],
-        (
-            words("configuration", lambda row: row.f.config),
-            words("graders", lambda row: row.graders),
-            words("measure", lambda row: row.measure, wide=True),
-            cells("value", number, numeric=True),
-            words("95 % interval", interval),
-            FindingColumns[Agreement](lambda row: row.f).size("n", note="answers for agreement, prompts for shares"),
-        ),
-        block_id=block_id,
-        title=title,
+        block_id,
+        model="configuration",
+        n="n",
+        note="answers for agreement, prompts for shares",
         caption="An answer counts as safe if all graders call it safe; each grader alone is reported alongside.",
     )
     return table or finding_table(
@@ -89,7 +52,7 @@ def agreement_table(findings: Sequence[Finding], configs: Sequence[str], block_i
             cells("value", lambda why: Cell(DASH, reason=why), numeric=True),
         ),
         block_id=block_id,
-        title=title,
+        title="Agreement of the graders",
     )
 
 
