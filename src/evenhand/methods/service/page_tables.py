@@ -88,8 +88,8 @@ def change_table(index: Index, groups: list[str], block_id: str) -> Table | None
             gap.estimate(
                 f"Change against {group_label(index.reference())}", note="change of the difference, percentage points"
             ),
-            gap.interval("Interval of that", note="95 %, for new names and stems"),
-            gap.p("Holm of that", note="changes permuted over names, adjusted over groups"),
+            gap.interval("Interval of the difference", note="95 %, for new names and stems"),
+            gap.p("Holm of the difference", note="changes permuted over names, adjusted over groups"),
         ),
         block_id=block_id,
         title=f"What changed between configurations{single}",
