@@ -309,7 +309,7 @@ def test_a_matrix_without_demographics_still_has_its_agreement(toy: Any, tmp_pat
     assert toy.found(result.findings, "icc", "ICC(2,1)", view=ALL).estimate > 0.3
     assert not any(f.estimand in ("demographic_sensitivity", "grasp") for f in result.findings)
     assert result.verdicts[0].tone == "unknown"
-    assert "nothing is told of who the raters are" in result.verdicts[0].headline
+    assert "nothing is known about who the raters are" in result.verdicts[0].headline
 
 
 def test_texts_that_nobody_rated_are_refused(toy: Any, tmp_path: Path) -> None:
