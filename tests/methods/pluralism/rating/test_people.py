@@ -13,8 +13,9 @@ import pytest
 
 from evenhand.datasets.shipped_ratings import shipped_texts
 from evenhand.errors import BadInput
-from evenhand.findings.decide import is_found
+from evenhand.findings.decide import decided, is_found
 from evenhand.methods.pluralism.rating.config import PluralismConfig
+from evenhand.methods.pluralism.rating.decisions import RULES
 from evenhand.methods.pluralism.rating.rate import run_rating
 from evenhand.methods.pluralism.rating.verdict import people_verdict, verdict
 from evenhand.organisms.planted_ratings import LEVEL
@@ -174,6 +175,7 @@ def test_people_without_differences_ask_nothing_of_a_model(toy: Any, tmp_path: P
         else f
         for f in result.findings
     ]
+    narrow = decided(narrow, RULES)
     assert verdict(narrow, "hf/toy", several=False, people=True).tone == "even"
     assert people_verdict(narrow, identified=True).tone == "even"
 
