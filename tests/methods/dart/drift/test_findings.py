@@ -10,8 +10,9 @@ import polars as pl
 import pytest
 from scipy import stats
 
+from evenhand.findings.decide import decided
 from evenhand.methods.dart.difference.data.cases import Case
-from evenhand.methods.dart.drift.findings import DriftFindings, drift_findings
+from evenhand.methods.dart.drift.findings import EXCESS_RULE, DriftFindings, drift_findings
 from evenhand.methods.dart.drift.graders.verdict import Comparison, DriftVerdict
 from evenhand.methods.dart.drift.outputs import Output, Outputs, pair_up
 from evenhand.methods.dart.drift.statistics.drift import Rule
@@ -249,7 +250,7 @@ def test_a_judge_that_fails_on_a_tenth_cannot_say_that_there_is_no_drift(letter:
     for control in (None, null):
         verdict = told(pairs, control)
         assert verdict.tone == "unknown"
-        assert verdict.headline == "Whether m1 drifted could not be told: 4 of 40 pairs have no verdict."
+        assert verdict.headline == "Whether m1 drifted cannot be told: 4 of 40 pairs have no verdict."
         what = "the judge failed on 4 pairs" if letter == "?" else "4 pairs have an empty text"
         assert verdict.also == [f"Not known, and counted neither way: {what}."]
     assert told(table("." * 40, letter * 2 + "." * 38)).tone == "even", "few unknown pairs are told and do not bar it"
@@ -264,6 +265,7 @@ def test_lost_pairs_do_not_hide_drift_that_was_found() -> None:
 def test_an_excess_that_could_not_be_tested_is_no_finding() -> None:
     rows = findings_of(table("." * 40, "x" * 40), table("." * 40, "." * 40))
     untested = [replace(f, test=None, interval=None) if f.estimand == "drift_excess" else f for f in rows]
+    untested = decided(untested, {"drift_excess": EXCESS_RULE})
     assert drift_verdict(untested, "m1", "m0", "screen_then_judge", judged=True).tone == "unknown"
 
 

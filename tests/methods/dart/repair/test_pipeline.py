@@ -132,7 +132,7 @@ def test_drift_on_validation_alone_makes_the_reduction_undefined(toy: Any, studi
     _, result = studio.repair()
     cut = toy.found(result, "drift_reduction")
     assert (cut.estimate, cut.reason) == (None, "nothing drifted before the repair: undefined")
-    assert "so no reduction can be told" in result.verdicts[0].headline
+    assert "so no reduction can be reported" in result.verdicts[0].headline
 
 
 @pytest.mark.parametrize(("judge", "warned"), [("toy/teacher", True), ("toy/judge", False)])

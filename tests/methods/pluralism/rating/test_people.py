@@ -13,8 +13,9 @@ import pytest
 
 from evenhand.datasets.shipped_texts import shipped_texts
 from evenhand.errors import BadInput
-from evenhand.findings.decide import is_found
+from evenhand.findings.decide import decided, is_found
 from evenhand.methods.pluralism.rating.config import PluralismConfig
+from evenhand.methods.pluralism.rating.decisions import RULES
 from evenhand.methods.pluralism.rating.rate import run_rating
 from evenhand.methods.pluralism.rating.verdict import people_verdict, verdict
 from evenhand.organisms.sections.rating import LEVEL
@@ -174,6 +175,7 @@ def test_people_without_differences_ask_nothing_of_a_model(toy: Any, tmp_path: P
         else f
         for f in result.findings
     ]
+    narrow = decided(narrow, RULES)
     assert verdict(narrow, "hf/toy", several=False, people=True).tone == "even"
     assert people_verdict(narrow, identified=True).tone == "even"
 
@@ -309,7 +311,7 @@ def test_a_matrix_without_demographics_still_has_its_agreement(toy: Any, tmp_pat
     assert toy.found(result.findings, "icc", "ICC(2,1)", view=ALL).estimate > 0.3
     assert not any(f.estimand in ("demographic_sensitivity", "grasp") for f in result.findings)
     assert result.verdicts[0].tone == "unknown"
-    assert "nothing is told of who the raters are" in result.verdicts[0].headline
+    assert "nothing is known about who the raters are" in result.verdicts[0].headline
 
 
 def test_texts_that_nobody_rated_are_refused(toy: Any, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ CAVEATS = (
     "accuracy, by row and with whole scenarios held out.",
     "YES asks only that a difference is recognised, not that the right group is named: DiffAware and CtxtAware of the "
     "multiple-choice form ask that.",
-    "An answer without a conclusion counts as wrong. Both parsers are told, since formatting alone can move an accuracy.",
+    "An answer without a conclusion counts as wrong. Both parsers are reported, since formatting alone can move an accuracy.",
     "The wording of the task, the tolerant parser, intervals and tests are chosen defaults; the paper's prompt is not public.",
 )
 

@@ -55,7 +55,7 @@ def _verdict(config: DartConfig, findings: list[Finding], protocol: str, state: 
         return Verdict(
             name,
             "unknown",
-            f"{protocol.capitalize()}: nothing drifted on test, so no reduction can be told.",
+            f"{protocol.capitalize()}: nothing drifted on test, so no reduction can be reported.",
             detail,
             also=also,
         )
@@ -118,8 +118,8 @@ def dart_caveats(config: DartConfig, found: Cases, *, own_judge: bool) -> list[s
         caveats.append("ERROR The teacher is also the judge: it grades its own explanations. Name another judge.")
     caveats += [*found.notes, *drift_caveats(judged=True, null=True)]
     caveats.append(
-        "inductive: audited and repaired on the validation split, told on test. transductive (as published): audited, repaired and "
-        "told on the same test questions, which shows no generalisation."
+        "inductive: audited and repaired on the validation split, reported on test. transductive (as published): audited, "
+        "repaired and reported on the same test questions, which shows no generalisation."
     )
     return caveats
 
@@ -129,7 +129,7 @@ def dart_methods(c: DartConfig) -> list[tuple[str, str]]:
     given = ", ".join(f"{word} {weight}" for word, weight in c.weights.items())
     weights = given or "minor 1, moderate 2, severe 3, extreme 4"
     return [
-        ("Distil", f"teacher {c.teacher}, told the label; 2-4 sentences, no copied wording, at most two corrections; LoRA rank "
+        ("Distil", f"teacher {c.teacher}, given the label; 2-4 sentences, no copied wording, at most two corrections; LoRA rank "
          f"{c.rank}, rate {c.rate:g}, {c.epochs} epochs, {c.batch} x {c.accumulation} rows a step"),
         ("Repair", f"weights by severity, {weights}, in the {c.weighting}; the same adapter goes on at rate {c.repair_rate:g}; "
          f"distillation rows at most {c.distil_cap:g} x the weighted repair rows"),

@@ -249,7 +249,7 @@ def people_verdict(findings: Sequence[Finding], *, identified: bool) -> Verdict:
         if not identified:
             why = "the raters of this copy are not known"
         elif not sensitivity_of(findings, PEOPLE, PEOPLE):
-            why = "nothing is told of who the raters are"
+            why = "nothing is known about who the raters are"
         headline = f"Whether groups of people rate differently cannot be told: {why}."
         return Verdict(PEOPLE, "unknown", headline, f"{agreed}. {detail}".strip(". ") + ".", also=also)
     moved = moving(findings, PEOPLE, PEOPLE)

@@ -32,8 +32,10 @@ def setting_label(row: Mapping[str, Any], models: Mapping[str, str] | None = Non
         parts += [f"α {row['alpha']:g}", f"L {row['length']}", str(row["pool"])]
     elif row["strength"] is not None and row["method"] != "system":
         parts.append(f"{row['strength']:g}{' nats' if row['method'] == 'static' else ''}")
-    told = ", ".join(parts)
-    return f"{(models or {}).get(row['model'], row['model'])}: {told}" if row["model"] else told[:1].upper() + told[1:]
+    words = ", ".join(parts)
+    return (
+        f"{(models or {}).get(row['model'], row['model'])}: {words}" if row["model"] else words[:1].upper() + words[1:]
+    )
 
 
 def spec_of(facts: Mapping[str, Any], setting: str, run: Path) -> str:
@@ -131,13 +133,13 @@ def area_sentences(findings: Sequence[Finding]) -> list[str]:
     out = []
     gaps = [f for f in findings if f.estimand == "hypervolume_difference" and f.slice["settings"] == "as many"]
     for outcome in dict.fromkeys(f.outcome for f in gaps):
-        told: dict[str, list[str]] = {word: [] for word in _READINGS.values()}
+        by_reading: dict[str, list[str]] = {word: [] for word in _READINGS.values()}
         for f in gaps:
             if f.outcome == outcome:
-                told[_READINGS[area_reading(f)]].append(_area(f))
+                by_reading[_READINGS[area_reading(f)]].append(_area(f))
         out += [
             f"{outcome.capitalize()}: the front with TSDI {word} that of {_listed(names)}."
-            for word, names in told.items()
+            for word, names in by_reading.items()
             if names
         ]
     return out
@@ -226,7 +228,7 @@ def _comma_range(f: Finding) -> str:
 
 def _training(findings: Sequence[Finding], facts: Mapping[str, Any]) -> Verdict:
     """Whether safety rises while the front stays: the paper's finding, held or not held by these checkpoints."""
-    told = training_sentences(findings)
+    sentences = training_sentences(findings)
     rises, moves, asked = 0, 0, 0
     for factor in FACTORS:
         whole = find(findings, "training_effect", "safety", "plain", factor=factor)
@@ -239,10 +241,13 @@ def _training(findings: Sequence[Finding], facts: Mapping[str, Any]) -> Verdict:
     models = count(sum(bool(m["key"]) for m in facts["models"]))
     if not asked:
         return Verdict(
-            "checkpoints", "unknown", f"{models} checkpoints differ in no factor that could be compared.", also=told
+            "checkpoints",
+            "unknown",
+            f"{models} checkpoints differ in no factor that could be compared.",
+            also=sentences,
         )
     ways = f"of {asked} ways to train harder"
     head = f"Safety rises in {rises} {ways}; the front moves in {moves}."
     fits = "as the paper found" if rises == asked and moves == 0 else "unlike what the paper found"
     detail = f"{models} checkpoints, {fits}: there, harder training raised safety and left the front where it was."
-    return Verdict("checkpoints", "even" if rises == asked and moves == 0 else "unknown", head, detail, also=told)
+    return Verdict("checkpoints", "even" if rises == asked and moves == 0 else "unknown", head, detail, also=sentences)
