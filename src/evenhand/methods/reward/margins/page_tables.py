@@ -125,6 +125,8 @@ def bias_table(findings: Sequence[Finding], block_id: str) -> Table | None:
 
 def reading_tables(readings: pl.DataFrame, texts: pl.DataFrame, steps: Sequence[Step], block_id: str) -> list[Block]:
     """The extremes, folded away: predicates with the highest and lowest mean shift, and a random sample as a control."""
+    if readings.is_empty():  # too few pairs for an extreme
+        return []
     sentence = {row["pair_id"]: row["context"] + row["harmful"] for row in texts.iter_rows(named=True)}
     numbers = {"margin before": "m_ref", "margin after": "m_pi", "mean shift": "cluster_delta_nats"}
     titles = {"top": "Most favoured", "bottom": "Least favoured", "random": "At random, as a control"}
