@@ -6,6 +6,7 @@ import errno
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -57,8 +58,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def refuse(*_: Any, **__: Any) -> None:
         raise EngineError("no model is opened in this test")
 
-    monkeypatch.setattr("evenhand.engines.spec.open_engine", refuse)
-    monkeypatch.setattr("evenhand.engines.weights.load_model", refuse)
+    # The registry is asked at each call: a function replaced here would stay in modules that are first imported meanwhile.
+    monkeypatch.setattr("evenhand.registry.ENGINES", SimpleNamespace(get=lambda kind: refuse))
     return tmp_path
 
 
