@@ -223,7 +223,11 @@ def test_every_kind_of_run_can_be_read_or_says_what_it_holds(
         return
     assert first.findings_frame().height == first.findings.height == len(first.records) > 0
     assert run.findings.height >= first.findings.height
-    assert run.plot(first.audit).svg.startswith("<svg ")
+    if name.startswith("plug-in"):  # the generic section has tables only
+        with pytest.raises(BadInput, match="has no figure"):
+            run.plot(first.audit)
+    else:
+        assert run.plot(first.audit).svg.startswith("<svg ")
     assert told("report", str(folder)).strip().endswith("report.html")
     assert SHOWN[name] in told("show", str(folder), "--limit", "2")
     assert told("show", str(folder), "--limit", "1", "--csv").count("\n") >= 2
