@@ -22,13 +22,13 @@ import typer
 from pydantic import BaseModel
 
 from evenhand.console import boundary
-from evenhand.console.options import with_model_options
+from evenhand.console.options import CommandApp, with_model_options
 from evenhand.errors import BadInput
 from evenhand.redact import HIDDEN, public_word
 
 if TYPE_CHECKING:
     from evenhand.config import AuditConfig
-    from evenhand.console.forecast import Rows, Way
+    from evenhand.console.progress import Rows, Way
     from evenhand.runs.runner import Outcome
 
 
@@ -120,7 +120,7 @@ def run_command(
 
 def audit_job(config: AuditConfig) -> Job:
     """The audits of these settings."""
-    from evenhand.console.forecast import audit_ways
+    from evenhand.console.progress import audit_ways
     from evenhand.runs.runner import default_folder, estimate_audits, run_audits
 
     return Job(
@@ -237,7 +237,7 @@ def group(app: typer.Typer, name: str, text: str = "") -> typer.Typer:
         if info.name == name and info.typer_instance is not None:
             return info.typer_instance
     words = text or GROUPS.get(name, "")
-    made = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+    made = CommandApp()
     made.callback(help=words)(_no_options)  # with a callback, a group of a single command is a group still
     app.add_typer(made, name=name, help=words)
     return made

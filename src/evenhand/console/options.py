@@ -75,6 +75,17 @@ class GroupedCommand(TyperCommand):
                 _write_names(formatter, methods)
 
 
+class CommandApp(typer.Typer):
+    """A typer app or group whose commands are all `GroupedCommand`."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(no_args_is_help=True, rich_markup_mode=None, **settings)
+
+    def command(self, name: str | None = None, *, cls: type[TyperCommand] | None = None, **settings: Any) -> Any:
+        """As `typer.Typer.command`; ``cls`` is `GroupedCommand` by default."""
+        return super().command(name, cls=cls or GroupedCommand, **settings)
+
+
 def _write_names(formatter: Any, methods: Mapping[str, Sequence[str]]) -> None:
     """One row for each method with the names of its options, none of them broken at a hyphen."""
     indent = " " * formatter.current_indent

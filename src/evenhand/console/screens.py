@@ -15,7 +15,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from evenhand.console.forecast import Way, forecast_lines, time_words
+from evenhand.console.progress import Way, forecast_lines, time_words
 from evenhand.safe_text import terminal_safe
 from evenhand.wording import ORGANISM_NOTICE, is_organism
 

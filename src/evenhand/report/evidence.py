@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
-from evenhand.report.words import clean, cut
+from evenhand.safe_text import clean, cut
 
 
 @dataclass(frozen=True, slots=True)

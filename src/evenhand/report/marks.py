@@ -7,10 +7,9 @@ from typing import Literal
 
 from evenhand.findings.decide import is_found
 from evenhand.records import Finding
-from evenhand.report.blocks import Bar, Filter, ForestRow
+from evenhand.report.blocks import Bar, Filter, ForestRow, ends
 from evenhand.report.finding_table import WHOLE_SHARE, Unit, range_text, unit_of
 from evenhand.report.page import GlanceRow, KeyNumber
-from evenhand.report.scales import ends
 
 State = Literal["found", "not found", "unknown", "undefined"]
 Second = tuple[float, float | None, float | None]

@@ -12,11 +12,9 @@ from html import escape
 from itertools import pairwise
 from unicodedata import east_asian_width
 
-from evenhand.report.blocks import Bars, Block, ForestPlot, ForestRow, HeatCell, HeatMap, TradeOff
-from evenhand.report.plane_blocks import Grid, GridCell, Scatter
-from evenhand.report.scales import Scale
-from evenhand.report.stage_blocks import Distribution, Stacks, StagePlot
-from evenhand.report.words import clean
+from evenhand.report.blocks import Bars, Block, ForestPlot, ForestRow, HeatCell, HeatMap, Scale, TradeOff
+from evenhand.report.figures import Distribution, Grid, GridCell, Scatter, Stacks, StagePlot
+from evenhand.safe_text import clean
 from evenhand.wording import number
 
 FigureBlock = ForestPlot | Bars | HeatMap | Grid | Distribution | Stacks | Scatter | StagePlot | TradeOff

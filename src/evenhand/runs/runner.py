@@ -71,7 +71,7 @@ class _Opened:
 
 @contextmanager
 def _opened(config: AuditConfig, cache: Path | None, verbs: frozenset[str]) -> Iterator[_Opened]:
-    from evenhand.runs.open_engines import open_configurations, open_judge, open_others
+    from evenhand.runs.lifecycle import open_configurations, open_judge, open_others
 
     configurations = open_configurations(config, cache) if verbs else []
     opened = _Opened(
