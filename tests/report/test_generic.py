@@ -83,6 +83,18 @@ def test_every_finding_is_a_row_and_empty_columns_are_left_out(toy: ModuleType) 
     assert "configuration" in [column.title for column in finding_table([*findings, other], "t", set()).columns]
 
 
+def test_decisions_are_a_column_with_their_reasons(toy: ModuleType) -> None:
+    findings = [
+        toy.finding(decision="worse"),
+        toy.finding(group="c", decision="cannot tell", decision_reason="too few stems"),
+        toy.finding(group=None),
+    ]
+    table = finding_table(findings, "t", set())
+    assert [column.title for column in table.columns][-2:] == ["n", "decision"]
+    assert [row[-1].text for row in table.rows] == ["worse", "cannot tell: too few stems", ""]
+    assert all(len(row) == len(table.columns) for row in table.rows)
+
+
 def test_a_level_other_than_95_is_not_called_so(toy: ModuleType) -> None:
     table = finding_table([toy.finding(interval=Interval(0.1, 0.4, 0.9, "toy"))], "t", set())
     assert "interval" in [column.title for column in table.columns]

@@ -111,9 +111,18 @@ def adjusted_p(finding: Finding) -> float | None:
     return next((p for p in (test.p_holm, test.q_bh, test.p) if p is not None), None)
 
 
+def decision_text(finding: Finding) -> str:
+    """The stored decision with its reason; empty for a finding that decides nothing."""
+    return f"{finding.decision}: {finding.decision_reason}" if finding.decision_reason else finding.decision
+
+
 def finding_table(findings: Sequence[Finding], block_id: str, facets: set[str]) -> Table:
-    """Every finding as a row. Numbers open their rows where ``facets`` (the filters of the page) can select them."""
+    """Every finding as a row, with its decision if any of them decides something.
+
+    Numbers open their rows if ``facets`` (the filters of the page) can select them.
+    """
     head = ("estimand", "outcome", "configuration", "group", "compared with", "part")
+    decided = any(finding.decision for finding in findings)
     rows: list[tuple[Cell, ...]] = []
     for finding in findings:
         part = ", ".join(f"{key} {value}" for key, value in finding.slice.items())
@@ -140,6 +149,7 @@ def finding_table(findings: Sequence[Finding], block_id: str, facets: set[str]) 
                 Cell(interval_text(finding)),
                 Cell(p_value(p), sort=p),
                 Cell(f"{finding.n:,}", sort=finding.n),
+                *([Cell(decision_text(finding))] if decided else []),
             )
         )
     several = len({finding.config for finding in findings}) > 1
@@ -154,6 +164,7 @@ def finding_table(findings: Sequence[Finding], block_id: str, facets: set[str]) 
         Column("95% interval" if _all_95(findings) else "interval", numeric=True),
         Column("p", numeric=True, help="Adjusted within its family where the method adjusts."),
         Column("n", numeric=True),
+        *([Column("decision")] if decided else []),
     ]
     return Table(
         id=block_id,
