@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from evenhand import files
-from evenhand.files import beside, is_leftover, remove_leftovers, write_atomically
+from evenhand.files import is_leftover, remove_leftovers, temporary_path, write_atomically
 from evenhand.runs.run import Run
 
 PLAN = {"config": {"seed": 0}}
@@ -97,4 +97,4 @@ def test_a_run_killed_before_its_manifest_may_be_started_again(tmp_path: Path, e
 def test_the_name_beside_a_file_is_recognised(tmp_path: Path) -> None:
     write_atomically(tmp_path / "a.json", b"{}")
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
-    assert files._NAME.fullmatch(beside(tmp_path / "a.json").name)
+    assert files._NAME.fullmatch(temporary_path(tmp_path / "a.json").name)

@@ -17,7 +17,7 @@ class BadInput(EvenhandError):
     Parameters
     ----------
     what : what is wrong, in one sentence.
-    file : the file it stands in, if any.
+    file : the file that holds it, if any.
     row : 1-based data row (the header is not counted), if any.
     do : what the user can do about it.
     """
@@ -29,7 +29,7 @@ class BadInput(EvenhandError):
 
 
 class EngineError(EvenhandError):
-    """An engine cannot do what is asked of it, said before any work is done."""
+    """Raised before any work starts if an engine lacks a requested ability."""
 
 
 EXTRAS = {

@@ -1,4 +1,4 @@
-"""Files that a reader finds whole: written beside the target, then renamed.
+"""Files that a reader finds whole: written next to the target, then renamed.
 
 A temporary file that a killed process left behind is recognised by its name, which holds host and process.
 """
@@ -32,7 +32,7 @@ def _host() -> str:
     return xxh32_hexdigest(platform.node().encode("utf-8", "replace"))
 
 
-def beside(path: Path) -> Path:
+def temporary_path(path: Path) -> Path:
     """Where the new content of ``path`` is written before it is renamed: a hidden name with host and process."""
     return path.with_name(f".{path.name}.{_host()}-{os.getpid()}.tmp")
 
@@ -95,9 +95,9 @@ else:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write beside the target, bring it to the disk, then rename over it."""
+    """Write next to the target, flush it to the disk, then rename over it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = beside(path)
+    new = temporary_path(path)
     try:
         with new.open("wb") as file:
             file.write(data)

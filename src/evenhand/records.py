@@ -78,7 +78,7 @@ class LogProb:
     """The log-probability score that a model gives one text in its context.
 
     ``total`` is the sum over ``tokens`` of ln p(token | all before it) in nats, None for a failed row, whose ``error`` says
-    why. ``tokens`` are the scored token ids (empty where an endpoint does not tell), ``values`` their log-probabilities in
+    why. ``tokens`` are the scored token ids (empty if an endpoint does not report them), ``values`` their log-probabilities in
     float32 precision, and ``offsets`` where each begins and ends in context + text, in characters. ``context_tokens`` are the
     tokens before them, the beginning-of-sequence token included.
     """
@@ -99,7 +99,7 @@ class Response:
     ``text`` is the visible answer, with reasoning blocks moved to ``reasoning``. ``finish_reason`` is ``"error"`` for a
     failed row, whose ``error`` then says why; a failed row never turns into a label. ``provider_refusal`` is the
     provider's own signal (an OpenAI ``refusal`` field, or a content-filter stop).
-    Token counts are in the model's own tokens, None where an endpoint does not tell.
+    Token counts are in the model's own tokens, None if an endpoint does not report them.
     """
 
     config: str
@@ -143,7 +143,7 @@ class Rating:
     ``"ok"``: the model declined (``"refused"``), its answer had no option (``"unparsed"``), or no answer came back
     (``"failed"``, with the reason in ``error``). ``label`` is the option that was chosen, empty without one. ``profile`` is
     empty in the neutral condition. ``paraphrase`` and ``order`` are those of the question (`datasets.rating_prompt`), None and
-    empty for a person. ``mass`` is the probability that the options held together, None where it is not told.
+    empty for a person. ``mass`` is the probability that the options held together, None if it is not reported.
     """
 
     config: str

@@ -51,10 +51,10 @@ def serve(settings: dict[str, Any]) -> None:
     def say(text: str, style: str = "") -> None:
         out.print(Text(terminal_safe(text), style), soft_wrap=True)
 
-    found = listen(config)
+    listener = listen(config)
     try:
         model = ServedModel(config)
-        host, port = found.getsockname()[:2]
+        host, port = listener.getsockname()[:2]
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         correction = f"TSDI {config.tsdi}, alpha {config.alpha:g}, {model.length} positions"
         say(f"{model.name}, {'uncorrected' if model.bias is None else correction}")
@@ -66,9 +66,9 @@ def serve(settings: dict[str, Any]) -> None:
                 "yellow",
             )
         say(f"base URL {address}/v1   (Ctrl-C ends)")
-        make_server(create_app(model, key=key), config).run(sockets=[found])
+        make_server(create_app(model, key=key), config).run(sockets=[listener])
     finally:
-        found.close()
+        listener.close()
 
 
 def _key(config: ServeConfig) -> str | None:

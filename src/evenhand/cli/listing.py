@@ -114,7 +114,7 @@ def truth(
         return
     rows = load_truth(name.removeprefix("organism/"))
     if by not in ("group", "name", "stem_id"):
-        raise BadInput(f"There is no truth by '{by}'.", do="Choose group, name or stem_id.")
+        raise BadInput(f"Truth cannot be listed by '{by}'.", do="Choose group, name or stem_id.")
     shown = ["refusal", "harmful refusal", "harmful answer", "answer", "partial answer", "failure"]
     table = (
         rows.with_columns(declined=pl.col("refusal") + pl.col("harmful refusal"))
@@ -169,13 +169,16 @@ def _print_corpus_truth(name: str) -> None:
 
     if name != "curator":
         raise BadInput(f"'{name}' neither sorts nor writes prompts.", do="Name the organism curator.")
-    found = curator_summary()
+    summary = curator_summary()
     screens.print_table(
         ["hedge before the topic", "P(Yes) for its domain", "intended"],
-        [[said, f"{row['yes']:.3f}", f"{row['intended']:.3f}"] for said, row in found["questions"]["by_hedge"].items()],
+        [
+            [hedge, f"{row['yes']:.3f}", f"{row['intended']:.3f}"]
+            for hedge, row in summary["questions"]["by_hedge"].items()
+        ],
     )
     screens.print_table(
         ["line", "share", "intended"],
-        [[kind, f"{row['mean']:.3f}", f"{row['intended']:.3f}"] for kind, row in found["lines"]["kinds"].items()],
+        [[kind, f"{row['mean']:.3f}", f"{row['intended']:.3f}"] for kind, row in summary["lines"]["kinds"].items()],
     )
     typer.echo(f"\n{ORGANISM_NOTICE}")

@@ -81,7 +81,7 @@ def redacted(text: str) -> str:
 
 
 def say(text: str) -> None:
-    """One message on standard error; a stream that cannot be written to is no further error."""
+    """One message on standard error; a stream that cannot be written to is not a further error."""
     from evenhand.safe_text import terminal_safe
 
     with suppress(OSError, ValueError):
@@ -96,7 +96,7 @@ def _finished_run(folder: Path) -> str:
 
 
 def _what_is_kept() -> str:
-    """What an error left of the run, as a sentence with a space before it; empty where there is no run."""
+    """What an error left of the run, as a sentence with a space before it; empty if there is no run."""
     if _noted.kept is None:
         return ""
     if _noted.finished:

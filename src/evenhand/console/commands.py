@@ -182,7 +182,7 @@ def _folder(job: Job, name: str, out: Path | None, *, resume: bool) -> Path:
     if resume and job.newest:
         return unfinished_folder(RUNS)
     if resume:
-        raise BadInput("It is not known which run is to be continued.", do="Name its folder with --out.")
+        raise BadInput("It is not clear which run to continue.", do="Name its folder with --out.")
     return job.folder() if job.folder is not None else RUNS / f"{datetime.now().astimezone():%Y%m%d-%H%M%S}-{name}"
 
 
@@ -204,7 +204,7 @@ def resumable(folder: Path, *, named: bool) -> Iterator[Callable[[str, int, int]
     except KeyboardInterrupt:
         words = [public_word(word) for word in sys.argv[1:] if word != "--resume"]
         words += [] if named else ["--out", str(folder)]
-        back = f"(Replace {HIDDEN} by what you gave there.)\n" if any(HIDDEN in word for word in words) else ""
+        back = f"(Replace {HIDDEN} with what you gave there.)\n" if any(HIDDEN in word for word in words) else ""
         sys.stderr.write(
             f"\nInterrupted; nothing that was finished is lost. Continue with:\n  evenhand {shlex.join(words)} --resume\n"
             f"{back}"

@@ -1,6 +1,6 @@
 """How long a run takes, in words: the forecast before it starts, and its progress as plain lines.
 
-The forecast comes from a probe and lists what would make a long run shorter. The lines are for standard error that is no
+The forecast comes from a probe and lists what would make a long run shorter. The lines are for standard error that is not a
 terminal, such as a log file or a scheduler: few of them, one at a time.
 """
 
@@ -184,7 +184,7 @@ Rows = Sequence[tuple[str, "Estimate"]]
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A way to make a run shorter: in words, and the seconds that are left (None where they are not known)."""
+    """A way to make a run shorter: in words, and the seconds that remain (None if unknown)."""
 
     words: str
     seconds: float | None
@@ -201,15 +201,15 @@ def time_words(seconds: float, *, at_most: bool) -> str:
 
 
 def forecast_lines(rows: Rows, ways: Sequence[Way] = ()) -> list[str]:
-    """Sentences on the whole run; none where nothing was probed and nothing had to be."""
-    known = [cost for _, cost in rows if cost.seconds is not None]
-    probed = sum(cost.probed_rows for cost in known)
+    """Sentences on the whole run; an empty list if nothing was probed although something is left to do."""
+    probed_costs = [cost for _, cost in rows if cost.seconds is not None]
+    probed = sum(cost.probed_rows for cost in probed_costs)
     lines = []
-    if known and not probed:
+    if probed_costs and not probed:
         lines.append("Expected: every response and score is in the cache; nothing is left for a model to do.")
-    elif known:
-        seconds, at_most = sum(cost.seconds or 0.0 for cost in known), any(cost.at_most for cost in known)
-        memory = max(((c.memory_bytes, c.memory_on) for c in known if c.memory_bytes is not None), default=None)
+    elif probed_costs:
+        seconds, at_most = sum(cost.seconds or 0.0 for cost in probed_costs), any(cost.at_most for cost in probed_costs)
+        memory = max(((c.memory_bytes, c.memory_on) for c in probed_costs if c.memory_bytes is not None), default=None)
         held = (
             "" if memory is None else f" and {memory_words(memory[0])} of {memory[1] + ' ' if memory[1] else ''}memory"
         )

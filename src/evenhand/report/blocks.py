@@ -101,7 +101,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table(Block):
-    """A table whose first column holds the row headers. ``title`` may be empty where it stands inside a figure."""
+    """A table whose first column holds the row headers. ``title`` may be empty inside a figure."""
 
     kind: ClassVar[str] = "table"
     id: str
@@ -209,7 +209,7 @@ class ForestPlot(Block):
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One bar with an optional interval; ``strong`` marks one that stands out."""
+    """One bar with an optional interval; ``strong`` highlights it."""
 
     title: str
     value: float | None

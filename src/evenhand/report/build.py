@@ -55,9 +55,9 @@ def compose(folder: Path) -> Page:
 
 
 def _composed(run: Run, folder: Path) -> Page:
-    found = run.read_findings()
-    declared = [method.name for method in METHODS if method.name in found]
-    names = [*declared, *(name for name in run.audits if name in found and name not in declared)]
+    findings = run.read_findings()
+    declared = [method.name for method in METHODS if method.name in findings]
+    names = [*declared, *(name for name in run.audits if name in findings and name not in declared)]
     parts = [part_of(load(folder, name)) for name in names]
     manifest = run.manifest
     plan = manifest["plan"]
@@ -79,7 +79,7 @@ def _composed(run: Run, folder: Path) -> Page:
 
 
 def _identity(identities: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Rows of (model, what it is): enough to tell one checkpoint from another of the same name."""
+    """Rows of (model, what it is): enough to distinguish checkpoints of the same name."""
     rows = []
     for role, identity in identities.items():
         parts = [
@@ -118,7 +118,7 @@ _ERROR = "ERROR"
 
 
 def present(*blocks: Block | None) -> list[Block]:
-    """The blocks that there are."""
+    """The blocks that are not None."""
     return [block for block in blocks if block is not None]
 
 
@@ -223,5 +223,5 @@ def answer_of(row: Mapping[str, Any]) -> str:
 def evidence_of(
     loaded: LoadedRun, audit: str, title: str, facets: Sequence[Facet], rows: Iterable[EvidenceRow]
 ) -> Evidence:
-    """The rows behind an audit's figures; each gets the facet ``audit``, by which the page tells audits apart."""
+    """The rows behind an audit's figures; each gets the facet ``audit``, by which the page distinguishes audits."""
     return Evidence((Facet("audit", "Audit", {audit: title}), *facets), list(rows), show_command(loaded, audit))

@@ -89,7 +89,7 @@ class ScatterPanel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scatter(Block):
-    """Two quantities on one scale, small panels beside each other, with the line on which both are equal."""
+    """Two quantities on one scale, small panels side by side, with the line on which both are equal."""
 
     kind: ClassVar[str] = "scatter"
     id: str
@@ -149,7 +149,7 @@ class StagePlot(Block):
     data: Table | None = None
 
     def across(self, stage: int) -> str:
-        """Where a stage's column stands, in percent."""
+        """Position of a stage's column, in percent."""
         return f"{round(100 * (stage + 0.5) / len(self.stages), 3):g}%"
 
 

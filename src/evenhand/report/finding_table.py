@@ -34,7 +34,7 @@ NO_VALUE, NO_INTERVAL, NO_TEST = "not measured", "no interval", "not tested"
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """How values of one unit are printed; ``suffix`` follows a value that stands alone, outside a table."""
+    """How values of one unit are printed; ``suffix`` follows a value outside a table."""
 
     text: Callable[[float | None], str]
     suffix: str = ""
@@ -252,7 +252,7 @@ class FindingColumns(Generic[R]):
         return Shown(Column(title, numeric=True, help=note), cell)
 
     def field(self, title: str, key: str, unit: Unit = COUNT, *, note: str = "") -> Shown[R]:
-        """A number that the finding holds beside its estimate."""
+        """A number that the finding holds in addition to its estimate."""
 
         def cell(row: R) -> Cell:
             f = self.pick(row)

@@ -21,7 +21,7 @@ from evenhand.wording import DASH, defined, group_label, number, p_value, percen
 
 _FACETS = ("config", "group", "label", "grader")
 _MOST_VALUES = 200
-"""A column with more values is no filter: a reader could not choose among them."""
+"""A column with more values is not offered as a filter: a reader could not choose among them."""
 _TEXTS = ("text", "response", "answer")
 _PROMPTS = ("prompt", "context", "question")
 _IDS = ("item_id", "id", "pair_id")
@@ -104,7 +104,7 @@ def interval_text(finding: Finding) -> str:
 
 
 def adjusted_p(finding: Finding) -> float | None:
-    """The p value that the finding is judged by: Holm where there is one, then Benjamini-Hochberg, else unadjusted."""
+    """The p value that the finding is judged by: Holm's if there is one, then Benjamini-Hochberg's, else the unadjusted one."""
     test = finding.test
     if test is None:
         return None
@@ -185,13 +185,13 @@ def _behind(finding: Finding, facets: set[str]) -> Filter | None:
     chosen = {column: values for column, values in finding.evidence.items() if column not in _NO_COLUMN}
     if not chosen or not set(chosen) <= facets:
         return None
-    found = {"audit": finding.audit}
+    selected = {"audit": finding.audit}
     for column, values in chosen.items():
         several = list(values) if isinstance(values, list | tuple) else [values]
         if len(several) != 1:
             return None
-        found[column] = str(several[0])
-    return found
+        selected[column] = str(several[0])
+    return selected
 
 
 def _evidence(loaded: LoadedRun) -> Evidence:
@@ -203,14 +203,14 @@ def _evidence(loaded: LoadedRun) -> Evidence:
     asked = _asked(loaded) if prompt is None and "item_id" in rows.columns else {}
     named = [column for finding in loaded.findings for column in finding.evidence]
     columns = [column for column in dict.fromkeys((*_FACETS, *named)) if _is_facet(rows, column)]
-    found = []
+    evidence_rows = []
     for at, row in enumerate(rows.iter_rows(named=True)):
         label = str(row.get("label") or "")
         repetition = row.get("repetition")
         closed = fold or (label if label in _UNSAFE else "")
         before = _word(row[prompt]) if prompt is not None else asked.get(row.get("item_id"), "")
         after = _word(row[text]) if text is not None else ""
-        found.append(
+        evidence_rows.append(
             EvidenceRow(
                 id=str(row[key]) if key is not None else f"row {at + 1}",
                 facets={"audit": loaded.audit, **{column: _word(row[column]) for column in columns}},
@@ -225,10 +225,12 @@ def _evidence(loaded: LoadedRun) -> Evidence:
     facets = [Facet("audit", "Audit", {loaded.audit: loaded.method.title})]
     for column in columns:
         names = (
-            {value: group_label(value) for row in found if (value := row.facets[column])} if column == "group" else {}
+            {value: group_label(value) for row in evidence_rows if (value := row.facets[column])}
+            if column == "group"
+            else {}
         )
         facets.append(Facet(column, column.replace("_", " ").capitalize(), names, strata=column in _FACETS))
-    return Evidence(tuple(facets), found, _command(loaded))
+    return Evidence(tuple(facets), evidence_rows, _command(loaded))
 
 
 def _asked(loaded: LoadedRun) -> dict[Any, str]:

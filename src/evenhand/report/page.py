@@ -43,7 +43,7 @@ class KeyNumber:
 
 @dataclass(frozen=True, slots=True)
 class GlanceRow:
-    """One bar of the picture beside the verdict; ``value`` is a share in [0, 1]."""
+    """One bar of the picture next to the verdict; ``value`` is a share in [0, 1]."""
 
     title: str
     value: float | None
@@ -57,7 +57,7 @@ class GlanceRow:
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """The picture beside the verdict: one quantity for each group."""
+    """The picture next to the verdict: one quantity for each group."""
 
     title: str
     rows: tuple[GlanceRow, ...]
@@ -69,8 +69,8 @@ class Verdict:
 
     ``tone`` is ``"worse"`` (some group is treated worse), ``"provisional"`` (the grader is not calibrated, so no
     group is named as worse), ``"even"`` (no difference found, and the run could have seen one) or ``"unknown"`` (we
-    cannot tell). ``unknowns`` says what could not be told and why; ``actions`` what to do next, commands as ``code``.
-    ``label`` stands in the place of the tone's own words where an audit is not about groups treated worse.
+    cannot tell). ``unknowns`` says what could not be settled and why; ``actions`` what to do next, commands as ``code``.
+    ``label`` replaces the tone's own words if an audit is not about groups treated worse.
     """
 
     audit: str

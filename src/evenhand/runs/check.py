@@ -112,16 +112,18 @@ def _check_finding(row: Any, where: str, path: Path) -> None:
         part = row.get(key)
         if part is None:
             continue
-        known = {field.name for field in fields(kind)}
-        if not set(part) <= known:
-            raise BadInput(f"{where}.{key} has the unknown field '{min(set(part) - known)}'.", file=path, do=_RESTORE)
+        field_names = {field.name for field in fields(kind)}
+        if not set(part) <= field_names:
+            raise BadInput(
+                f"{where}.{key} has the unknown field '{min(set(part) - field_names)}'.", file=path, do=_RESTORE
+            )
         for name, form in numbers.items():
             if name in part or key == "interval" or name in ("p", "method"):
                 _is(part.get(name), form, f"{where}.{key}.{name}", path)
 
 
 def _is(value: Any, kind: Any, where: str, path: Path) -> Any:
-    """``value``, if it is of a kind; true and false are no numbers."""
+    """``value``, if it is of a kind; true and false are not numbers."""
     if not isinstance(value, kind) or (isinstance(value, bool) and kind in (int, _NUMBER, _MAYBE)):
         raise BadInput(f"{where} is missing or of the wrong type ({type(value).__name__}).", file=path, do=_RESTORE)
     return value
@@ -137,7 +139,7 @@ def finding_from(row: Mapping[str, Any]) -> Finding:
 
 @contextmanager
 def readable(folder: Path, manifest: Mapping[str, Any]) -> Iterator[None]:
-    """Reading the contents of a run. Where its files carry no checksums, whatever fails is put down to them, as BadInput.
+    """Reads the contents of a run. If its files carry no checksums, any failure is attributed to them and raised as BadInput.
 
     Files that were edited, or written by another version, can lack any column or key. With checksums they are as this version
     wrote them: an unexpected error is then a fault of Evenhand's, and is not disguised.

@@ -129,7 +129,7 @@ def open_configurations(config: AuditConfig, cache: Path | None) -> list[Configu
 
 
 def open_others(config: AuditConfig, configurations: Sequence[Configuration], cache: Path | None) -> dict[str, Engine]:
-    """The engines of the reference and of the stages that are no configuration themselves, by spec without its query.
+    """The engines of the reference and of the stages that are not configurations themselves, by spec without its query.
 
     A reference that is a policy's own base model, without its adapter, shares the policy's weights.
     """
@@ -181,11 +181,11 @@ class Observations:
         if not self._path.exists():
             return {}
         try:
-            found = read_json(self._path)
+            facts = read_json(self._path)
         except BadInput as error:
             _LOG.warning("%s Facts that engines observed before this resumption are lost.", error)
             return {}
-        return found if isinstance(found, dict) else {}
+        return facts if isinstance(facts, dict) else {}
 
     def note(self) -> None:
         """Write down what is new since the last time."""

@@ -36,13 +36,13 @@ _LIBRARIES = ("evenhand", "numpy", "scipy", "polars", "pyarrow", "torch", "trans
 
 def library_versions() -> dict[str, str]:
     """Versions of what can change a number; a library that is not installed is left out."""
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for name in _LIBRARIES:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def input_checksum(path: Path) -> dict[str, str | int]:
@@ -59,7 +59,7 @@ class Run:
 
     ``manifest["plan"]`` holds all that decides the numbers (config, identities, inputs); a run is resumed only under the
     same plan. Whatever a command puts into the plan, its URLs are written without user information and query, and every text
-    without secrets (see `evenhand.redact`). Times stand apart, under ``created`` and ``timings``. Where a run is resumed with
+    without secrets (see `evenhand.redact`). Times are kept apart, under ``created`` and ``timings``. Where a run is resumed with
     other library versions, they are noted under ``resumed_with_versions``: the bytes are then no longer promised to be those
     of an unbroken run.
     """
@@ -111,7 +111,7 @@ class Run:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise BadInput(
-                f"The folder cannot be made ({error.strerror}).", file=folder, do="Choose another --out."
+                f"The folder cannot be created ({error.strerror}).", file=folder, do="Choose another --out."
             ) from None
         run = cls(
             folder,
@@ -192,12 +192,12 @@ class Run:
         return ScoreJournal(self.folder / audit / f"{stage}.journal.jsonl")
 
     def table(self, audit: str, name: str) -> Path:
-        """Where a table of an audit lies."""
+        """Path of a table of an audit."""
         return self.folder / audit / f"{name}.parquet"
 
     @property
     def findings_path(self) -> Path:
-        """Where the findings of every audit lie."""
+        """Path of the findings of every audit."""
         return self.folder / "findings.json"
 
     def check_tables(self, audit: str) -> None:
@@ -297,12 +297,12 @@ def hold(folder: Path) -> BaseFileLock:
 
     # Newer versions fall back to a marker file, which a killed process would leave behind; an error is better.
     choices: dict[str, Any] = {"fallback_to_soft": False}
-    known = inspect.signature(FileLock.__init__).parameters
+    parameters = inspect.signature(FileLock.__init__).parameters
     lock = FileLock(
         folder / LOCK_NAME,
         timeout=0,
         thread_local=False,
-        **{name: value for name, value in choices.items() if name in known},
+        **{name: value for name, value in choices.items() if name in parameters},
     )
     try:
         lock.acquire()
