@@ -49,7 +49,7 @@ def write_run(
     result = AuditResult(
         name, [verdict], findings, [Headline("cake", "25%")], 2, 0, [("made", "by hand")], ["a caveat"]
     )
-    run.record(result, 0.1)
-    run.finish([result])
+    run.record(result)
+    run.finish()
     run.release()
     return folder

@@ -151,7 +151,7 @@ def cautions(loaded: LoadedRun) -> list[Block]:
 
 def show_command(loaded: LoadedRun, audit: str = "") -> str:
     """The command that shows every row of a run."""
-    return f"evenhand show {shlex.quote(str(loaded.run.folder))}" + (f" --audit {audit}" if audit else "")
+    return f"evenhand show {shlex.quote(str(loaded.run.folder))}" + (f" --audit {shlex.quote(audit)}" if audit else "")
 
 
 def method_part(
