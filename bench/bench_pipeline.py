@@ -19,7 +19,7 @@ from evenhand.methods.service.audit import sampling_of
 from evenhand.methods.service.entry import keep_whole_stems
 from evenhand.organisms import organism_folder
 from evenhand.report.build import build_report
-from evenhand.runs.open_engines import open_configurations
+from evenhand.runs.lifecycle import open_configurations
 from evenhand.runs.respond import requests_for
 from evenhand.runs.runner import run_audits
 

@@ -1,4 +1,4 @@
-"""Planted stage effects (docs/implicit_reward.md): are they found, at the right stage, and nothing else?
+"""Planted stage effects (docs/reward.md): are they found, at the right stage, and nothing else?
 
 Everything rests on the exact margins of the shipped weights, so what is tried here is the statistics alone; that an engine
 gives those margins is a test (tests/methods/reward/margins/test_planted.py).

@@ -1,4 +1,4 @@
-"""Planted truth (docs/service_quality.md): does the audit find what is planted, and nothing else?
+"""Planted truth (docs/service.md): does the audit find what is planted, and nothing else?
 
 (a) organism/aligned, 20 sampling seeds: the mean estimate of every group against the exact truth of the weights.
 (c) organism/even, names reshuffled to groups 40 times: how often anything is found; the same with a planted gap of +.15.
@@ -100,7 +100,7 @@ def false_alarms(frames: list[pl.DataFrame], shuffles: int, planted: float = 0.0
 
 
 def main() -> None:
-    """Print the tables of docs/service_quality.md."""
+    """Print the tables of docs/service.md."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--seeds", type=int, default=20)
     options.add_argument("--shuffles", type=int, default=40)

@@ -8,8 +8,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from evenhand.version import __version__
-
 if TYPE_CHECKING:
     from evenhand.api import audit
     from evenhand.errors import BadInput, EngineError, EvenhandError
@@ -32,6 +30,9 @@ __all__ = [
     "service",
     "tsdi",
 ]
+__version__ = "0.1.0"
+"""Recorded by runs, engines and built corpora alongside their figures."""
+
 _PLACES = {
     "audit": "evenhand.api",
     **dict.fromkeys(("BadInput", "EngineError", "EvenhandError"), "evenhand.errors"),

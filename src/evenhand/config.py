@@ -148,9 +148,9 @@ class AuditConfig(
         """Every file that a setting names, sorted: paths, ``human=FILE`` graders, and set names that are files."""
         parts = [self, *self.method_settings.values()]
         values = [getattr(part, name) for part in parts for name in type(part).model_fields]
-        found = {value for value in values if isinstance(value, Path)} | set(self.system_prompt)
-        found |= {Path(name.partition("=")[2]) for name in self.grader if "=" in name}
-        return sorted(found | {Path(value) for value in values if isinstance(value, str) and _is_file(value)})
+        paths = {value for value in values if isinstance(value, Path)} | set(self.system_prompt)
+        paths |= {Path(name.partition("=")[2]) for name in self.grader if "=" in name}
+        return sorted(paths | {Path(value) for value in values if isinstance(value, str) and _is_file(value)})
 
 
 def _is_file(name: str) -> bool:
@@ -205,10 +205,10 @@ def method_models() -> dict[str, type[Settings]]:
 
 def audit_settings() -> dict[str, Place]:
     """Every setting of an audit by its flat name: shared ones, then those of each method."""
-    found = {name: Place("", field) for name, field in AuditConfig.model_fields.items()}
+    places = {name: Place("", field) for name, field in AuditConfig.model_fields.items()}
     for method, kind in method_models().items():
-        found |= {name: Place(method, field) for name, field in kind.model_fields.items()}
-    return found
+        places |= {name: Place(method, field) for name, field in kind.model_fields.items()}
+    return places
 
 
 def make_config(**values: Any) -> AuditConfig:
@@ -251,7 +251,7 @@ def load_config(path: Path | None, overrides: dict[str, Any]) -> AuditConfig:
         if isinstance(below, dict) and isinstance(above, dict):
             merged[name] = {**below, **above}
             replaced |= {*above, *(f"{name}.{own}" for own in above)}
-        else:  # what is no mapping is kept, to be refused
+        else:  # anything but a mapping is kept, to be refused
             merged[name] = above if isinstance(below, dict) else below
     lines = {place: line for place, line in found.lines.items() if place not in replaced}
     return _validated(_Given(merged, {**held.flat, **over.flat}), lines, path)

@@ -8,8 +8,7 @@ from typing import Any, Literal, get_args
 import narwhals as nw
 import polars as pl
 
-from evenhand.errors import BadInput
-from evenhand.extras import installed
+from evenhand.errors import BadInput, installed
 
 Library = Literal["polars", "pandas", "pyarrow"]
 

@@ -107,11 +107,11 @@ def _native_messages() -> Iterator[Callable[[], None]]:
     except OSError:  # no room for a file, or no standard error
         yield lambda: None
         return
-    told = True
+    read_whole = True
 
     def forget() -> None:
-        nonlocal told
-        told = False
+        nonlocal read_whole
+        read_whole = False
 
     try:
         os.dup2(held.fileno(), 2)
@@ -119,7 +119,7 @@ def _native_messages() -> Iterator[Callable[[], None]]:
             yield forget
         finally:
             os.dup2(kept, 2)
-            if told:
+            if read_whole:
                 held.seek(0)
                 if text := held.read():
                     os.write(2, text)

@@ -78,7 +78,7 @@ class LogProb:
     """The log-probability score that a model gives one text in its context.
 
     ``total`` is the sum over ``tokens`` of ln p(token | all before it) in nats, None for a failed row, whose ``error`` says
-    why. ``tokens`` are the scored token ids (empty where an endpoint does not tell), ``values`` their log-probabilities in
+    why. ``tokens`` are the scored token ids (empty if an endpoint does not report them), ``values`` their log-probabilities in
     float32 precision, and ``offsets`` where each begins and ends in context + text, in characters. ``context_tokens`` are the
     tokens before them, the beginning-of-sequence token included.
     """
@@ -99,7 +99,7 @@ class Response:
     ``text`` is the visible answer, with reasoning blocks moved to ``reasoning``. ``finish_reason`` is ``"error"`` for a
     failed row, whose ``error`` then says why; a failed row never turns into a label. ``provider_refusal`` is the
     provider's own signal (an OpenAI ``refusal`` field, or a content-filter stop).
-    Token counts are in the model's own tokens, None where an endpoint does not tell.
+    Token counts are in the model's own tokens, None if an endpoint does not report them.
     """
 
     config: str
@@ -143,7 +143,7 @@ class Rating:
     ``"ok"``: the model declined (``"refused"``), its answer had no option (``"unparsed"``), or no answer came back
     (``"failed"``, with the reason in ``error``). ``label`` is the option that was chosen, empty without one. ``profile`` is
     empty in the neutral condition. ``paraphrase`` and ``order`` are those of the question (`datasets.rating_prompt`), None and
-    empty for a person. ``mass`` is the probability that the options held together, None where it is not told.
+    empty for a person. ``mass`` is the probability that the options held together, None if it is not reported.
     """
 
     config: str
@@ -231,3 +231,35 @@ class Finding:
     extra: Mapping[str, Any] = field(default_factory=dict)
     evidence: Mapping[str, Any] = field(default_factory=dict)
     evidence_digest: str = ""
+
+
+MOST_TOKENS = 2**31 - 1
+"""The largest count that a table holds (a 32-bit integer); no real text comes near it."""
+
+_COUNTS = ("prompt_tokens", "completion_tokens")
+
+
+def token_count(value: Any) -> int | None:
+    """``value`` if it is a whole number from 0 to `MOST_TOKENS`; None for anything else (text, fraction, NaN, list)."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return value if whole and 0 <= value <= MOST_TOKENS else None
+
+
+def implausible_count(counts: Any) -> str:
+    """The first implausible token count of a mapping, as ``name (kind or magnitude)``; empty if every one is plausible."""
+    if not isinstance(counts, dict):
+        return ""
+    for name in _COUNTS:
+        value = counts.get(name)
+        if value is not None and token_count(value) is None:
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            return (
+                f"{name} = {value:.6g}" if number and abs(value) < 1e300 else f"{name} of type {type(value).__name__}"
+            )
+    return ""
+
+
+def mended_counts(stored: dict[str, Any]) -> dict[str, Any]:
+    """A stored response with each implausible token count replaced by None; the same object if there is none."""
+    wrong = [name for name in _COUNTS if name in stored and stored[name] != token_count(stored[name])]
+    return {**stored, **dict.fromkeys(wrong)} if wrong else stored

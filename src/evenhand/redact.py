@@ -9,7 +9,7 @@ A secret is found as it is and URL-encoded, base64-encoded (alone or within a lo
 JSON-escaped (also within a script) or HTML-escaped. Text is data, and a key such as ``test`` must not delete a word from a
 response: a secret of fewer than six characters, a lower-case or capitalised word of fewer than nine letters and a number of
 fewer than twelve digits are replaced only where the text marks them as a credential (``Bearer test``, ``api_key=test``,
-``?code=test``). Placeholders such as ``EMPTY`` or ``none`` and anything below three characters are no secrets. In settings
+``?code=test``). Placeholders such as ``EMPTY`` or ``none`` and anything below three characters are not secrets. In settings
 all of them are removed.
 """
 
@@ -40,7 +40,7 @@ _HARMLESS = frozenset({
     "api-version", "api_version", "version", "v", "model", "deployment", "region", "location", "format", "alt", "stream",
     "timeout", "alpha", "length",
 })  # fmt: skip
-"""Query parameters that are no credentials, so their values may appear in texts."""
+"""Query parameters that are not credentials, so their values may appear in texts."""
 _CREDENTIAL = re.compile(r"key|token|secret|pass|auth|sig|code|credential", re.IGNORECASE)
 _VARIABLES = re.compile(r".*_API_KEY|HF_TOKEN|HUGGING_FACE_HUB_TOKEN")
 
@@ -194,7 +194,7 @@ def public(value: _T) -> _T:
     """A value as it may be written down: no URL in it has user information or a query.
 
     Walks mappings (keys too), sequences and settings models, so that settings added later are covered too. Parameters
-    of a local engine spec (``+tsdi:DIR?alpha=0.5``) are no part of a URL and stay.
+    of a local engine spec (``+tsdi:DIR?alpha=0.5``) are not part of a URL and stay.
     """
     changed: _T = _mapped(value, _public_text)
     return changed

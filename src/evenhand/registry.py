@@ -23,7 +23,7 @@ _METHOD_NAME = re.compile(r"[a-z][a-z0-9-]*")
 
 
 def load_target(target: str) -> Any:
-    """The object that a ``module:attribute`` text names. Raises BadInput where there is no such module or attribute."""
+    """The object that a ``module:attribute`` text names. Raises BadInput if the module or attribute does not exist."""
     name, _, attribute = target.partition(":")
     try:
         module = import_module(name)
@@ -63,7 +63,7 @@ class Method:
     title : heading in lists and on pages.
     summary : one line.
     paper : the package below ``evenhand.methods``, and its docs page; empty for a plug-in.
-    audit : an `evenhand.runs.method.Audit`; empty where the method has a command of its own.
+    audit : an `evenhand.runs.method.Audit`; empty for a method with its own command.
     settings : a pydantic model of the settings that this method alone reads.
     rows : the frame behind the findings: the name of a table of the method (``"pairs"``), a target that takes a
         `evenhand.runs.load.LoadedRun` and returns a frame, or empty for graded responses.
@@ -103,8 +103,8 @@ class Method:
 
     def brings(self, kind: str) -> tuple[Entry, ...]:
         """The entries of one kind of `KINDS` that this method brings."""
-        own = {"datasets": self.datasets, "graders": self.graders, "classifiers": self.classifiers}
-        return own[kind] if kind in own else tuple(self.sets.get(kind, ()))
+        shared_kinds = {"datasets": self.datasets, "graders": self.graders, "classifiers": self.classifiers}
+        return shared_kinds[kind] if kind in shared_kinds else tuple(self.sets.get(kind, ()))
 
 
 @cache
@@ -137,10 +137,10 @@ class Methods:
 
     def get(self, name: str) -> Method:
         """The declaration called ``name``. Raises BadInput, with the known names, for another."""
-        found = next((method for method in self if method.name == name), None)
-        if found is None:
+        method = next((method for method in self if method.name == name), None)
+        if method is None:
             raise BadInput(f"No method is called '{name}'.", do=f"Known: {', '.join(method.name for method in self)}.")
-        return found
+        return method
 
     def of_run(self, name: str) -> Method:
         """The declaration of a method that a run holds; a bare one where its plug-in is not installed."""
@@ -163,7 +163,7 @@ def audits() -> list[Method]:
 
 
 def open_audit(name: str) -> Any:
-    """A new audit (`evenhand.runs.method.Audit`) of the method ``name``. Raises BadInput for a name that is no audit."""
+    """A new audit (`evenhand.runs.method.Audit`) of the method ``name``. Raises BadInput for any other name."""
     method = next((method for method in audits() if method.name == name), None)
     if method is None:
         known = ", ".join(sorted(method.name for method in audits()))

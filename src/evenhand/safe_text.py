@@ -1,4 +1,4 @@
-"""Text from a model or a user, made harmless for a spreadsheet, a terminal or a JSON file.
+"""Text from a model or a user, made harmless for a spreadsheet, a terminal, a JSON file or a page.
 
 A response is data written by someone else. It may hold spreadsheet formulas, terminal escape codes, bidirectional
 overrides that show text in another order than it is stored, or lone surrogates that no encoder accepts.
@@ -67,3 +67,36 @@ def json_safe(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [json_safe(entry) for entry in value]
     return value
+
+
+_BIDI = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
+
+
+def _visible() -> dict[int, str]:
+    table: dict[int, str] = {code: chr(0x2400 + code) for code in range(0x20) if code not in (0x09, 0x0A)}
+    table[0x7F] = "\u2421"
+    table |= {code: f"⟨U+{code:04X}⟩" for code in (*range(0x80, 0xA0), *_BIDI)}
+    table |= dict.fromkeys((0xFFFE, 0xFFFF), "\ufffd")
+    return table
+
+
+_VISIBLE = _visible()
+
+
+def clean(text: str) -> str:
+    """The text with nothing in it that a browser would act on or hide.
+
+    Line ends become line feeds; control characters (ANSI escapes, NUL) become their visible pictures; bidirectional
+    overrides and isolates become ``⟨U+202E⟩`` and the like, so that they reorder nothing; lone surrogates, which UTF-8
+    cannot hold, become the replacement character. Markup is left alone: escaping it is the template's work.
+    """
+    if text.isprintable():
+        return text
+    return surrogate_free(text).replace("\r\n", "\n").replace("\r", "\n").translate(_VISIBLE)
+
+
+def cut(text: str, limit: int) -> tuple[str, int]:
+    """The first ``limit`` characters of a text, cleaned, and the full length where it was cut (else 0)."""
+    if len(text) <= limit:
+        return clean(text), 0
+    return clean(text[:limit]), len(text)

@@ -21,7 +21,7 @@ CHECKSUMS_FILE = "checksums.json"
 _HEAD = b'{\n "checksum": "xxh128:'
 _DIGITS = 32
 _FORM = re.compile(r"xxh128:[0-9a-f]{32}")
-# No UTF-8 text holds these bytes, and each stands on either side of the digits: one damaged bit leaves the other to be found.
+# No UTF-8 text holds these bytes, and each is on either side of the digits: one damaged bit leaves the other to be found.
 _MARK = b"\xff\xfeEVENHAND-SUM\xfe\xff"
 _SEAL = 2 * len(_MARK) + _DIGITS
 _TAIL = 8  # length of the footer, and the magic bytes

@@ -76,7 +76,7 @@ class StatisticsSettings(Settings):
 
 
 class FailureSettings(Settings):
-    """When a run with failed rows ends with an exit code of its own."""
+    """When a run with failed rows ends with its own exit code."""
 
     heading: ClassVar[str] = "Statistics"
 

@@ -122,8 +122,8 @@ def group_label(key: str | None) -> str:
 def group_phrase(key: str | None, subject: str = "names associated with") -> str:
     """The group in a sentence: ``"names associated with Muslim people"``.
 
-    Names stand in for ethnicity, religion, class, age and frequency in training text, so a sentence speaks of the names,
-    never of the people who bear them (spec service_quality, section 10).
+    Names are proxies for ethnicity, religion, class, age and frequency in training text, so a sentence speaks of the names,
+    never of the people who bear them (docs/service.md, "Reading the numbers").
     """
     if key is None:
         return "all groups"

@@ -142,7 +142,7 @@ def test_an_unchecked_grader_is_provisional_until_fifty_labels(tmp_path: Path) -
         (["audit", "--calibration", "none.csv"], "none.csv"),
         (["audit", "--toxicity", "nothing"], "No classifier is called 'nothing'"),
         (["audit", "--config", "none.yaml"], "The config file is not there"),
-        (["audit", "--resume"], "No unfinished run lies in runs/"),
+        (["audit", "--resume"], "There is no unfinished run in runs/"),
         (["report", "nowhere"], "no such folder"),
         (["show", "nowhere"], "no such folder"),
         (["datasets", "show", "nothing"], "No dataset is called 'nothing'"),

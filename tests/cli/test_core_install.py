@@ -13,7 +13,7 @@ import pytest
 import typer
 
 from evenhand.cli.main import app
-from evenhand.extras import EXTRAS, missing_library
+from evenhand.errors import EXTRAS, missing_library
 
 INSTALL = "Run: pip install 'evenhand[{}]'\n"
 CORE = f"""

@@ -20,7 +20,7 @@ from evenhand.config import audit_settings
 from evenhand.console import boundary
 from evenhand.console.boundary import EXIT_CODES
 from evenhand.console.options import option_name
-from evenhand.extras import EXTRAS
+from evenhand.errors import EXTRAS
 from evenhand.methods.dart.drift.config import DriftConfig
 from evenhand.methods.dart.repair.config import DartConfig
 from evenhand.methods.tsdi.estimate.check_config import TsdiRepairConfig
@@ -178,7 +178,7 @@ def test_core_dependencies_are_what_is_imported_at_the_top() -> None:
     core |= {"sklearn"} if "scikit_learn" in core else set()
     local = {"torch", "transformers", "tokenizers", "safetensors", "accelerate", "peft", "trl"}
     inner = {  # imported only by code that already holds a model
-        "decode.py", "estimate.py", "head.py", "kv.py", "model_rows.py", "moments.py", "peer_decode.py", "sampler.py", "scoring.py",
+        "decode.py", "estimate.py", "kv.py", "logits.py", "model_rows.py", "moments.py", "peer_decode.py", "scoring.py",
     }  # fmt: skip
     for file in (ROOT / "src").rglob("*.py"):
         if "bridges" in file.relative_to(ROOT).parts:  # each is optional and may import its own framework

@@ -23,7 +23,7 @@ COMMANDS = (
 def test_the_run_must_be_named_and_be_there(command: Command, tmp_path: Path, words: str) -> None:
     code, _, said = command(*shlex.split(words), "--resume")
     assert code == 2
-    assert "It is not known which run is to be continued" in said
+    assert "It is not clear which run to continue" in said
     code, _, said = command(*shlex.split(words), "--resume", "--out", "nosuch")
     assert code == 2
     assert "There is no run to resume here" in said

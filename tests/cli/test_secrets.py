@@ -319,7 +319,7 @@ def test_continue_with_hides_a_key_however_short(
         raise KeyboardInterrupt
     err = capsys.readouterr().err
     assert "evenhand audit openai/m --base-url 'http://h/v1?api_key=[hidden]' --out run --resume\n" in err
-    assert "(Replace [hidden] by what you gave there.)" in err
+    assert "(Replace [hidden] with what you gave there.)" in err
 
 
 def test_a_usage_error_does_not_repeat_a_key(command: Command) -> None:

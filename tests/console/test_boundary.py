@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from evenhand.console import boundary
-from evenhand.console.refusals import refusal
+from evenhand.console.boundary import refusal
 
 Command = Callable[..., tuple[int, str, str]]
 

@@ -12,7 +12,7 @@ from evenhand.config import make_config
 from evenhand.engines.base import Sampling, Span
 from evenhand.engines.spec import EngineOptions, open_engine
 from evenhand.errors import BadInput
-from evenhand.runs.open_engines import open_others
+from evenhand.runs.lifecycle import open_others
 from evenhand.runs.respond import Configuration
 
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")

@@ -15,7 +15,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evenhand.counts import MOST_TOKENS
 from evenhand.engines.base import Question, Request, Sampling, Span
 from evenhand.engines.cache import CachedEngine, RequestCache
 from evenhand.engines.endpoint import read_echo, score_row
@@ -23,7 +22,7 @@ from evenhand.engines.http import HttpEngine, open_http
 from evenhand.engines.spec import EngineOptions, parse_spec
 from evenhand.engines.transport import LONGEST, NETWORK_ERRORS, BodyError, TooLong, network_fault, read_body
 from evenhand.engines.wire import WireError, read_choice, read_reply
-from evenhand.records import Message, Response
+from evenhand.records import MOST_TOKENS, Message, Response
 from evenhand.runs.journal import Journal
 from evenhand.runs.tables import read_table, responses_frame, responses_from, write_table
 

@@ -254,7 +254,7 @@ def test_adapter_and_bias_come_off_one_by_one(
 
 def test_the_reference_of_a_corrected_model_shares_its_weights(model_folder: Path, bias_folder: Path) -> None:
     from evenhand.config import make_config
-    from evenhand.runs.open_engines import open_others
+    from evenhand.runs.lifecycle import open_others
     from evenhand.runs.respond import Configuration
 
     base, corrected = f"hf/{model_folder}", f"hf/{model_folder}+tsdi:{bias_folder}"

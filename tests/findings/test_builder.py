@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from xxhash import xxh3_128_hexdigest
 
-from evenhand.findings.builder import TableBuilder, build, digest_of, ids_of, rows_where
+from evenhand.findings.builder import TableBuilder, build, digest_of, first, ids_of, rows_where, select
 from evenhand.findings.families import (
     adjust_each,
     control_discoveries,
@@ -18,7 +18,6 @@ from evenhand.findings.families import (
     q_values,
     record_of,
 )
-from evenhand.findings.lookup import first, select
 from evenhand.records import Finding, HypothesisTest, Interval
 from evenhand.report.marks import state_of
 from evenhand.runs.check import finding_from

@@ -14,8 +14,6 @@ from evenhand.registry import KINDS, METHODS, Method, built_in_methods, load_tar
 
 ROOT = Path(evenhand.__file__).parent
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = {"service": "service_quality", "reward": "implicit_reward"}
-"""Papers whose docs page has another name than their package."""
 TARGETS = ("audit", "settings", "sample", "section", "commands")
 FOLDERS = sorted(path.parent.relative_to(ROOT / "methods") for path in (ROOT / "methods").rglob("method.py"))
 
@@ -50,7 +48,7 @@ def test_what_a_declaration_names_exists(folder: Path) -> None:
 def test_folder_paper_and_docs_page_have_one_name(folder: Path) -> None:
     method = declared(folder)
     assert method.paper == folder.parts[0]
-    assert (DOCS / f"{PAGES.get(method.paper, method.paper)}.md").is_file()
+    assert (DOCS / f"{method.paper}.md").is_file()
 
 
 @pytest.mark.parametrize("folder", [folder for folder in FOLDERS if declared(folder).audit], ids=str)

@@ -14,7 +14,7 @@ from evenhand.records import HypothesisTest, Interval
 from evenhand.registry import Method
 from evenhand.report.blocks import Note, Table
 from evenhand.report.build import build_report
-from evenhand.report.generic import adjusted_p, estimate_text, finding_table, generic_part, interval_text
+from evenhand.report.generic import all_findings, estimate_text, generic_part, interval_text
 from evenhand.runs.load import load
 
 
@@ -60,15 +60,24 @@ def test_intervals_do_not_repeat_the_unit(toy: ModuleType) -> None:
 
 
 def test_the_adjusted_p_comes_first(toy: ModuleType) -> None:
-    assert adjusted_p(toy.finding()) == 0.04
-    assert adjusted_p(toy.finding(test=HypothesisTest(0.01, "toy", q_bh=0.03))) == 0.03
-    assert adjusted_p(toy.finding(test=HypothesisTest(0.01, "toy"))) == 0.01
-    assert adjusted_p(toy.finding(test=None)) is None
+    tests = [
+        HypothesisTest(0.01, "toy", p_holm=0.04),
+        HypothesisTest(0.01, "toy", q_bh=0.03),
+        HypothesisTest(0.01, "toy"),
+        None,
+    ]
+    table = all_findings([toy.finding(test=test) for test in tests], "t", set())
+    assert [(row[-2].text, row[-2].sort) for row in table.rows] == [
+        ("0.040", 0.04),
+        ("0.030", 0.03),
+        ("0.010", 0.01),
+        ("—", None),
+    ]
 
 
 def test_every_finding_is_a_row_and_empty_columns_are_left_out(toy: ModuleType) -> None:
     findings = [toy.finding(), toy.finding(group=None, estimate=None, reason="no rows", slice={"topic": "tea"})]
-    table = finding_table(findings, "t", {"audit", "config", "group"})
+    table = all_findings(findings, "t", {"audit", "config", "group"})
     titles = ["estimand", "outcome", "group", "compared with", "part", "estimate", "95% interval", "p", "n"]
     assert [column.title for column in table.columns] == titles
     first, second = table.rows
@@ -78,13 +87,25 @@ def test_every_finding_is_a_row_and_empty_columns_are_left_out(toy: ModuleType) 
     assert first[5].evidence == {"audit": "theirs", "config": "m", "group": "a"}
     assert [cell.text for cell in second][2:6] == ["all", "b", "topic tea", "—"]
     assert second[5].reason == "no rows"
-    assert "part" not in [column.title for column in finding_table(findings[:1], "t", set()).columns]
+    assert "part" not in [column.title for column in all_findings(findings[:1], "t", set()).columns]
     other = toy.finding(config="n")
-    assert "configuration" in [column.title for column in finding_table([*findings, other], "t", set()).columns]
+    assert "configuration" in [column.title for column in all_findings([*findings, other], "t", set()).columns]
+
+
+def test_decisions_are_a_column_with_their_reasons(toy: ModuleType) -> None:
+    findings = [
+        toy.finding(decision="worse"),
+        toy.finding(group="c", decision="cannot tell", decision_reason="too few stems"),
+        toy.finding(group=None),
+    ]
+    table = all_findings(findings, "t", set())
+    assert [column.title for column in table.columns][-2:] == ["n", "decision"]
+    assert [row[-1].text for row in table.rows] == ["worse", "cannot tell: too few stems", ""]
+    assert all(len(row) == len(table.columns) for row in table.rows)
 
 
 def test_a_level_other_than_95_is_not_called_so(toy: ModuleType) -> None:
-    table = finding_table([toy.finding(interval=Interval(0.1, 0.4, 0.9, "toy"))], "t", set())
+    table = all_findings([toy.finding(interval=Interval(0.1, 0.4, 0.9, "toy"))], "t", set())
     assert "interval" in [column.title for column in table.columns]
 
 
@@ -92,7 +113,7 @@ def test_a_number_links_only_to_rows_that_the_page_can_select(toy: ModuleType) -
     several = toy.finding(evidence={"table": "grades", "config": ["m"], "group": ["a", "b"]})
     unknown = toy.finding(evidence={"table": "grades", "colour": ["red"]})
     none = toy.finding(evidence={})
-    table = finding_table([several, unknown, none], "t", {"audit", "config", "group"})
+    table = all_findings([several, unknown, none], "t", {"audit", "config", "group"})
     assert [row[-4].evidence for row in table.rows] == [None, None, None]
 
 

@@ -6,9 +6,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from evenhand.report.blocks import Paragraph, Series, TradeOff, TradePoint
-from evenhand.report.plane_blocks import Scatter, ScatterPanel, ScatterPoint
-from evenhand.report.scales import Scale
+from evenhand.report.blocks import Paragraph, Scale, Series, TradeOff, TradePoint
+from evenhand.report.figures import Scatter, ScatterPanel, ScatterPoint
 from evenhand.report.svg import _wrap, drawable, figure_svg
 
 NAMESPACE = "{http://www.w3.org/2000/svg}"

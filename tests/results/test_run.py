@@ -74,7 +74,7 @@ def test_the_page_is_written_where_it_is_asked_for(labels_run: Path, tmp_path: P
 
 
 def test_a_run_that_another_process_writes_is_not_discarded(labels_run: Path) -> None:
-    from evenhand.runs.lock import hold
+    from evenhand.runs.run import hold
 
     run = evenhand.load(labels_run)
     lock = hold(run.folder)

@@ -11,39 +11,53 @@ from typing import Annotated, Any
 
 import typer
 
-from evenhand.cli import audit, datasets, listing, organism, runs, serve
+from evenhand import __version__
+from evenhand.cli import commands, listing, runs
 from evenhand.console import boundary
-from evenhand.console.options import GroupedCommand
+from evenhand.console.options import CommandApp
 from evenhand.console.streams import own_lines_only
-from evenhand.registry import METHODS, load_target
-from evenhand.version import __version__
+from evenhand.registry import METHODS, built_in_methods, load_target
 
-app = typer.Typer(
+app = CommandApp(
     name="evenhand",
     help="Measure how a safety-aligned language model treats groups of people, with the evidence behind every number.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
     epilog=boundary.epilog(),
 )
 
 
 def _add_commands() -> None:
-    """The shared commands, and those that each method declares."""
-    app.command("audit", cls=GroupedCommand)(audit.audit)
-    datasets.add_commands(app)
-    for method in METHODS:
+    """The shared commands, and those that each built-in method declares."""
+    app.command("audit")(commands.audit)
+    listing.add_datasets(app)
+    for method in built_in_methods():
         if method.commands:
             load_target(method.commands)(app)
-    app.command("serve")(serve.serve)
+    app.command("serve")(commands.serve)
     app.command("report")(runs.report)
     app.command("show")(runs.show)
     app.command("sample")(runs.sample)
     app.command("list")(listing.list_registered)
-    app.add_typer(organism.app, name="organism")
+    listing.add_organism(app)
 
 
 _add_commands()
+
+
+def add_plugin_commands() -> None:
+    """Add the commands of methods that plug-ins brought, once each.
+
+    It is called when the command line runs, not on import, so that a plug-in that cannot be loaded is reported in one line.
+    """
+    built_in = {method.name for method in built_in_methods()}
+    for method in METHODS:
+        if method.commands and method.name not in built_in | _with_commands:
+            load_target(method.commands)(app)
+            _with_commands.add(method.name)
+
+
+_with_commands: set[str] = set()
+"""Methods of plug-ins whose commands the app already has."""
 
 
 def _version(wanted: bool) -> None:
@@ -90,6 +104,7 @@ def _on_signals(handler: Callable[[int, Any], None]) -> None:
 
 def _invoke() -> object:
     with own_lines_only():
+        add_plugin_commands()
         command: Callable[..., object] = app
         if _COMPLETING in os.environ:
             from evenhand.console.completion import complete_values

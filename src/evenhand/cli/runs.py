@@ -44,7 +44,9 @@ def show(
     ] = None,
     grader: Annotated[str | None, typer.Option(help="Labels of this grader (default: the run's first).")] = None,
     audit: Annotated[str | None, typer.Option(help="Audit whose rows are shown (default: the run's first).")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Rows shown at the most (20; all with --csv).")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Maximum number of rows (default: 20; all with --csv).")
+    ] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV (safe for spreadsheets) instead.")] = False,
 ) -> None:
     """Show the responses behind a number, by group, label, name or stem."""
@@ -86,8 +88,8 @@ def _show_graded(
             continue
         column = loaded.method.filters.get(option, option)
         if column not in rows.columns or value not in rows[column].unique():
-            known = ", ".join(sorted(map(str, rows[column].unique()))[:20]) if column in rows.columns else "none"
-            raise BadInput(f"No row has {option} '{value}'.", file=run, do=f"There are: {known}.")
+            choices = ", ".join(sorted(map(str, rows[column].unique()))[:20]) if column in rows.columns else "none"
+            raise BadInput(f"No row has {option} '{value}'.", file=run, do=f"There are: {choices}.")
         rows = rows.filter(pl.col(column) == value)
     if label is not None:
         label = " ".join(label.lower().split())
@@ -162,8 +164,8 @@ def _show_ungraded(loaded: LoadedRun, wanted: dict[str, str | None], limit: int 
             )
         there = {str(one) for column in columns for one in rows[column].unique() if one not in (None, "")}
         if value not in there:
-            known = ", ".join(sorted(there)[:20]) or "none"
-            raise BadInput(f"No row has {option} '{value}'.", file=loaded.run.folder, do=f"There are: {known}.")
+            choices = ", ".join(sorted(there)[:20]) or "none"
+            raise BadInput(f"No row has {option} '{value}'.", file=loaded.run.folder, do=f"There are: {choices}.")
         rows = rows.filter(pl.any_horizontal(pl.col(column).cast(pl.String) == value for column in columns))
     if as_csv:
         screens.print_csv(rows if limit is None else rows.head(limit))

@@ -22,13 +22,13 @@ import typer
 from pydantic import BaseModel
 
 from evenhand.console import boundary
-from evenhand.console.options import with_model_options
+from evenhand.console.options import CommandApp, with_model_options
 from evenhand.errors import BadInput
 from evenhand.redact import HIDDEN, public_word
 
 if TYPE_CHECKING:
     from evenhand.config import AuditConfig
-    from evenhand.console.forecast import Rows, Way
+    from evenhand.console.progress import Rows, Way
     from evenhand.runs.runner import Outcome
 
 
@@ -120,7 +120,7 @@ def run_command(
 
 def audit_job(config: AuditConfig) -> Job:
     """The audits of these settings."""
-    from evenhand.console.forecast import audit_ways
+    from evenhand.console.progress import audit_ways
     from evenhand.runs.runner import default_folder, estimate_audits, run_audits
 
     return Job(
@@ -182,7 +182,7 @@ def _folder(job: Job, name: str, out: Path | None, *, resume: bool) -> Path:
     if resume and job.newest:
         return unfinished_folder(RUNS)
     if resume:
-        raise BadInput("It is not known which run is to be continued.", do="Name its folder with --out.")
+        raise BadInput("It is not clear which run to continue.", do="Name its folder with --out.")
     return job.folder() if job.folder is not None else RUNS / f"{datetime.now().astimezone():%Y%m%d-%H%M%S}-{name}"
 
 
@@ -204,7 +204,7 @@ def resumable(folder: Path, *, named: bool) -> Iterator[Callable[[str, int, int]
     except KeyboardInterrupt:
         words = [public_word(word) for word in sys.argv[1:] if word != "--resume"]
         words += [] if named else ["--out", str(folder)]
-        back = f"(Replace {HIDDEN} by what you gave there.)\n" if any(HIDDEN in word for word in words) else ""
+        back = f"(Replace {HIDDEN} with what you gave there.)\n" if any(HIDDEN in word for word in words) else ""
         sys.stderr.write(
             f"\nInterrupted; nothing that was finished is lost. Continue with:\n  evenhand {shlex.join(words)} --resume\n"
             f"{back}"
@@ -237,7 +237,7 @@ def group(app: typer.Typer, name: str, text: str = "") -> typer.Typer:
         if info.name == name and info.typer_instance is not None:
             return info.typer_instance
     words = text or GROUPS.get(name, "")
-    made = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+    made = CommandApp()
     made.callback(help=words)(_no_options)  # with a callback, a group of a single command is a group still
     app.add_typer(made, name=name, help=words)
     return made

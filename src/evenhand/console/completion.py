@@ -98,7 +98,7 @@ _BY_COMMAND: dict[tuple[str, ...], Values] = {
     ("repair", "dart", "judge"): partial(_engines, "rule"),
     ("repair", "dart", "second"): partial(_engines, "echo", "rule"),
 }
-"""Values of one command's parameter, where its name alone does not tell."""
+"""Values of one command's parameter, whose name alone does not determine them."""
 
 
 def complete_values(command: Any, path: tuple[str, ...] = ()) -> None:
@@ -126,9 +126,9 @@ def _types(callback: Any) -> dict[str, Any]:
 
 
 def _values(path: tuple[str, ...], annotation: Any) -> Values | None:
-    own = _BY_COMMAND.get(path)
-    if own is not None:
-        return own
+    values_of_command = _BY_COMMAND.get(path)
+    if values_of_command is not None:
+        return values_of_command
     choices = [(str(choice), "") for choice in _choices(annotation)]
     if choices:
         return lambda: choices

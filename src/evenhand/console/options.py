@@ -75,6 +75,17 @@ class GroupedCommand(TyperCommand):
                 _write_names(formatter, methods)
 
 
+class CommandApp(typer.Typer):
+    """A typer app or group whose commands are all `GroupedCommand`."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(no_args_is_help=True, rich_markup_mode=None, **settings)
+
+    def command(self, name: str | None = None, *, cls: type[TyperCommand] | None = None, **settings: Any) -> Any:
+        """As `typer.Typer.command`; ``cls`` is `GroupedCommand` by default."""
+        return super().command(name, cls=cls or GroupedCommand, **settings)
+
+
 def _write_names(formatter: Any, methods: Mapping[str, Sequence[str]]) -> None:
     """One row for each method with the names of its options, none of them broken at a hyphen."""
     indent = " " * formatter.current_indent
@@ -106,17 +117,17 @@ def model_options(model: type[BaseModel]) -> dict[str, _Option]:
     """The settings of a model by their flat names: its own, then inherited ones; for an audit those of each method at the end."""
     if model is AuditConfig:
         model = audit_model()
-    found: dict[str, _Option] = {}
+    options: dict[str, _Option] = {}
     methods: dict[str, _Option] = {}
     for name, field in sorted(model.model_fields.items(), key=lambda entry: _declaring(model, entry[0])):
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, Settings):
             group = Group(f"{field.title} ({name})", name)
-            methods |= {own: _Option(inner, group) for own, inner in kind.model_fields.items()}
+            methods |= {setting: _Option(inner, group) for setting, inner in kind.model_fields.items()}
         else:
             heading = getattr(model.__mro__[_declaring(model, name)], "heading", "")
-            found[name] = _Option(field, Group(heading or _COMMON))
-    return found | methods
+            options[name] = _Option(field, Group(heading or _COMMON))
+    return options | methods
 
 
 def _declaring(model: type[BaseModel], name: str) -> int:
@@ -230,7 +241,7 @@ def with_model_options(
 
 def _given(options: Mapping[str, _Option], values: Mapping[str, Any]) -> dict[str, Any]:
     """Only what the user gave, in the shape of the model's fields."""
-    found: dict[str, Any] = {}
+    given: dict[str, Any] = {}
     for name, value in values.items():
         if value is None or value == []:
             continue
@@ -239,7 +250,7 @@ def _given(options: Mapping[str, _Option], values: Mapping[str, Any]) -> dict[st
             wrong = [part for part in value if "=" not in part]
             if wrong:
                 raise BadInput(f"{option_name(name)} takes NAME=VALUE, not '{wrong[0]}'.")
-            found[name] = {key.strip(): column.strip() for key, _, column in pairs}
+            given[name] = {key.strip(): column.strip() for key, _, column in pairs}
         else:
-            found[name] = tuple(value) if isinstance(value, list) else value
-    return found
+            given[name] = tuple(value) if isinstance(value, list) else value
+    return given

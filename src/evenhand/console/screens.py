@@ -15,7 +15,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from evenhand.console.forecast import Way, forecast_lines, time_words
+from evenhand.console.progress import Way, forecast_lines, time_words
 from evenhand.safe_text import terminal_safe
 from evenhand.wording import ORGANISM_NOTICE, is_organism
 
@@ -42,7 +42,7 @@ def _on_stderr(line: str) -> None:
 
 @contextmanager
 def progress_bars() -> Iterator[Progress]:
-    """Bars with rate and time left on standard error; plain lines where that is no terminal (see `Lines`)."""
+    """Bars with rate and time left on standard error; plain lines if that is not a terminal (see `Lines`)."""
     if not Console(stderr=True).is_terminal:
         from evenhand.console.progress import line_progress
 
@@ -128,7 +128,7 @@ def announcer(ways: Callable[[Sequence[tuple[str, Estimate]]], Sequence[Way]]) -
 
 
 def print_outcome(outcome: Outcome, page: Path | None, seconds: float) -> None:
-    """The verdicts, the main findings, the time of each audit, and where the report lies."""
+    """The verdicts, the main findings, the time of each audit, and the path of the report."""
     out = console()
     for result in outcome.results:
         out.print()

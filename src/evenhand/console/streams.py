@@ -80,7 +80,7 @@ def _prepared(stream: Any) -> Any:
 def prepare_streams() -> None:
     """Make ``sys.stdout`` and ``sys.stderr`` safe to write to.
 
-    A character that the encoding lacks is written as an escape (``\\u25cf``). A closed pipe is no error: the rest of the output
+    A character that the encoding lacks is written as an escape (``\\u25cf``). A closed pipe is not an error: the rest of the output
     is dropped and the work goes on to its end.
     """
     sys.stdout = _prepared(sys.stdout)
@@ -164,7 +164,7 @@ def own_lines_only() -> Iterator[None]:
     libraries reach no handler, their own handlers included. Everything is restored at the end.
     """
     shown, handed_on, before = warnings.showwarning, logging.Logger.callHandlers, dict(os.environ)
-    own, handler = logging.getLogger("evenhand"), Sentences(logging.WARNING)
+    logger_of_ours, handler = logging.getLogger("evenhand"), Sentences(logging.WARNING)
 
     def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
         if _is_ours(category.__module__):
@@ -178,11 +178,11 @@ def own_lines_only() -> Iterator[None]:
         os.environ.setdefault(name, value)
     warnings.showwarning = show
     logging.Logger.callHandlers = hand_on  # type: ignore[method-assign, assignment]
-    own.addHandler(handler)
+    logger_of_ours.addHandler(handler)
     try:
         yield
     finally:
-        own.removeHandler(handler)
+        logger_of_ours.removeHandler(handler)
         logging.Logger.callHandlers = handed_on  # type: ignore[method-assign]
         warnings.showwarning = shown
         for name in _ENVIRONMENT:

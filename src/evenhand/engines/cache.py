@@ -13,7 +13,6 @@ from typing import Any
 
 from xxhash import xxh64_digest, xxh128_digest
 
-from evenhand.counts import mended_counts
 from evenhand.engines.base import (
     Batch,
     Choice,
@@ -28,7 +27,7 @@ from evenhand.engines.base import (
     Verb,
 )
 from evenhand.errors import BadInput
-from evenhand.records import LogProb, Response
+from evenhand.records import LogProb, Response, mended_counts
 from evenhand.redact import holds, redact_values
 
 _LOG = logging.getLogger(__name__)

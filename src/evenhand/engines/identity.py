@@ -10,9 +10,9 @@ from typing import Any
 
 from xxhash import xxh128
 
+from evenhand import __version__
 from evenhand.errors import BadInput
 from evenhand.text_input import read_json_file
-from evenhand.version import __version__
 
 _CHUNK = 1 << 22
 _TOKENIZER_FILES = (

@@ -15,7 +15,6 @@ from typing import Any, Generic, TypeVar
 
 import httpx
 
-from evenhand.counts import implausible_count
 from evenhand.engines.spec import EngineOptions
 from evenhand.engines.transport import (
     ACCEPTED,
@@ -30,6 +29,7 @@ from evenhand.engines.transport import (
 )
 from evenhand.engines.wire import Dialect, WireError, error_text, filtered
 from evenhand.errors import EngineError
+from evenhand.records import implausible_count
 from evenhand.redact import redact_field, redact_message, redact_row
 
 _LOG = logging.getLogger(__name__)

@@ -16,8 +16,7 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from evenhand.engines.base import Engine
-from evenhand.errors import BadInput
-from evenhand.extras import need
+from evenhand.errors import BadInput, need
 from evenhand.redact import hide_urls
 
 MARK = "+tsdi:"

@@ -11,10 +11,9 @@ from typing import Any
 
 from xxhash import xxh32_intdigest
 
-from evenhand.counts import token_count
 from evenhand.engines.base import Choice, Question, Request, Sampling
 from evenhand.engines.reply_text import split_reasoning
-from evenhand.records import FinishReason, Response
+from evenhand.records import FinishReason, Response, token_count
 from evenhand.redact import redact, redact_message
 
 _FINISH: Mapping[str, FinishReason] = {

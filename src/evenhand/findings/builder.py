@@ -1,4 +1,4 @@
-"""The one place where findings are built: stable ids, the selector of the rows behind a number, and their digest.
+"""The one place where findings are built and looked up: stable ids, the selector of the rows behind a number, and their digest.
 
 An id is ``audit/lead/estimand/outcome/tail/key=value...``: the lead names the configurations, the tail the group, and the
 pairs the slice. Empty parts are left out. Ids are keys of gates and comparisons between releases, so they never change.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import polars as pl
 from xxhash import xxh3_128_hexdigest
@@ -124,3 +124,40 @@ class TableBuilder:
             evidence_digest=digest_of(ids_of(rows, self.keys)),
             **fields,
         )
+
+
+ANY: Final[Any] = object()
+"""In place of a group: whatever it is, None included."""
+
+
+def select(
+    findings: Iterable[Finding],
+    estimand: str,
+    config: str | None = None,
+    outcome: str = "",
+    *,
+    group: Any = ANY,
+    part: Mapping[str, str] | None = None,
+    having: Mapping[str, str] | None = None,
+) -> list[Finding]:
+    """The findings of an estimand, in their order; what is not given is not asked for.
+
+    ``part`` is the exact slice (an empty mapping: the whole set), ``having`` some of its entries.
+    """
+    return [
+        f
+        for f in findings
+        if f.estimand == estimand
+        and config in (None, f.config)
+        and outcome in ("", f.outcome)
+        and (group is ANY or f.group == group)
+        and (part is None or dict(f.slice) == dict(part))
+        and all(f.slice.get(key) == value for key, value in (having or {}).items())
+    ]
+
+
+def first(
+    findings: Iterable[Finding], estimand: str, config: str | None = None, outcome: str = "", **where: Any
+) -> Finding | None:
+    """The first finding that `select` gives, if there is one."""
+    return next(iter(select(findings, estimand, config, outcome, **where)), None)

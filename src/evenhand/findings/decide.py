@@ -49,7 +49,7 @@ class Rule:
     Where no difference was found: ``needs_test``, ``needs_interval``: cannot tell without one. ``attainable``: cannot tell if no
     data of this size (``units``) could have reached `ALPHA`. ``detectable``: cannot tell if the minimum detectable difference is
     larger, and if it is unknown where ``needs_detectable``. ``reach``: cannot tell if the interval reaches further than this from 0
-    on the side ``reach_side``, or that far from ``extra[reach_from]``. ``rising``: cannot tell if the estimate lies above
+    on the side ``reach_side``, or that far from ``extra[reach_from]``. ``rising``: cannot tell if the estimate is above
     ``null``. ``lost``: cannot tell if a larger share of rows has no outcome. ``still``: the reason of an estimate that is
     ``null`` in every draw, which is even. ``otherwise``: the word for what is left.
     """
@@ -80,7 +80,7 @@ TOO_WIDE = "The interval reaches so far that a difference that matters could hav
 
 
 def side_of(interval: Interval | None, null: float = 0.0) -> int:
-    """1 where the interval lies above ``null``, -1 where it lies below, 0 where it holds it or is missing."""
+    """1 if the interval is above ``null``, -1 if it is below, 0 if it contains it or is missing."""
     return 0 if interval is None else int(interval.low > null) - int(interval.high < null)
 
 

@@ -33,7 +33,7 @@ def record_of(
 
 
 def q_values(tests: Iterable[PermutationTest | None]) -> list[float | None]:
-    """Benjamini and Hochberg's q of each test, None where there is none."""
+    """Benjamini and Hochberg's q of each test, None if there is none."""
     return list(benjamini_hochberg([test.p if test else None for test in tests]).values)
 
 

@@ -8,8 +8,7 @@ from typing import Any
 
 from xxhash import xxh3_128, xxh128_hexdigest
 
-from evenhand.errors import BadInput, EngineError
-from evenhand.extras import need
+from evenhand.errors import BadInput, EngineError, need
 
 
 class HfClassifier:

@@ -1,6 +1,6 @@
 """A judge model with the fixed six-label rubric, through any engine that generates.
 
-The labels are those of the paper on service quality (docs/service_quality.md); decision order and wording are ours. The judge sees
+The labels are those of the paper on service quality (docs/service.md); decision order and wording are ours. The judge sees
 neither group nor name (masked), and the judged text is fenced data. A reply that is not exactly one class is
 ``judge_missing``.
 """

@@ -7,8 +7,7 @@ and `write` puts it in a file. `service` makes the section and the verdict of th
 from __future__ import annotations
 
 from evenhand.report.evidence import Evidence, EvidenceRow, Facet, FacetSet
-from evenhand.report.page import Glance, GlanceRow, KeyNumber, Page, Section, Verdict
-from evenhand.report.render import render, write
+from evenhand.report.page import Glance, GlanceRow, KeyNumber, Page, Section, Verdict, render, write
 
 __all__ = [
     "Evidence",

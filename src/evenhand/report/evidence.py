@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
-from evenhand.report.words import clean, cut
+from evenhand.safe_text import clean, cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ def pack(evidence: Evidence) -> dict[str, Any]:
 
 
 def script_json(value: Any) -> str:
-    """JSON that may stand inside a script element: no ``<``, ``>``, ``&`` and no line separator of JavaScript."""
+    """JSON that is safe inside a script element: no ``<``, ``>``, ``&`` and no line separator of JavaScript."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for char in ("<", ">", "&", "\u2028", "\u2029"):
         text = text.replace(char, f"\\u{ord(char):04x}")

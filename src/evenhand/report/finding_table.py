@@ -22,11 +22,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from evenhand.records import Finding
-from evenhand.report.blocks import Cell, Column, Filter, Table
-from evenhand.report.scales import ends
+from evenhand.report.blocks import Cell, Column, Filter, Table, ends
 from evenhand.wording import DASH, count, defined, nats, number, p_value, percent, points
 
 R = TypeVar("R")
@@ -35,7 +34,7 @@ NO_VALUE, NO_INTERVAL, NO_TEST = "not measured", "no interval", "not tested"
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """How values of one unit are printed; ``suffix`` follows a value that stands alone, outside a table."""
+    """How values of one unit are printed; ``suffix`` follows a value outside a table."""
 
     text: Callable[[float | None], str]
     suffix: str = ""
@@ -253,7 +252,7 @@ class FindingColumns(Generic[R]):
         return Shown(Column(title, numeric=True, help=note), cell)
 
     def field(self, title: str, key: str, unit: Unit = COUNT, *, note: str = "") -> Shown[R]:
-        """A number that the finding holds beside its estimate."""
+        """A number that the finding holds in addition to its estimate."""
 
         def cell(row: R) -> Cell:
             f = self.pick(row)
@@ -311,3 +310,41 @@ def finding_table(
         return None
     heads = tuple(column.head for column in columns)
     return Table(id=block_id, columns=heads, rows=made, title=title, caption=caption, sortable=sortable)
+
+
+class Agreement(NamedTuple):
+    """A row on agreement: a coefficient or a share, or, if ``raw``, the raw agreement that a coefficient holds."""
+
+    f: Finding
+    graders: str
+    measure: str
+    raw: bool = False
+
+    @property
+    def unit(self) -> Unit:
+        """A share for probabilities and raw agreement, else a coefficient."""
+        return SHARE if self.raw or self.f.unit == "probability" else COEFFICIENT
+
+
+def agreement_table(
+    rows: Iterable[Agreement], block_id: str, *, model: str, n: str, note: str = "", caption: str = ""
+) -> Table | None:
+    """One row for each of ``rows``. ``model`` and ``n`` head the first and the last column, ``note`` explains the last."""
+
+    def number(row: Agreement) -> Cell:
+        return value_cell(row.f.extra["observed"] if row.raw else row.f.estimate, row.unit, row.f.reason)
+
+    return finding_table(
+        rows,
+        (
+            words(model, lambda row: row.f.config),
+            words("graders", lambda row: row.graders),
+            words("measure", lambda row: row.measure, wide=True),
+            cells("value", number, numeric=True),
+            words("95 % interval", lambda row: "" if row.raw else range_text(row.f, row.unit)),
+            FindingColumns[Agreement](lambda row: row.f).size(n, note=note),
+        ),
+        block_id=block_id,
+        title="Agreement of the graders",
+        caption=caption,
+    )

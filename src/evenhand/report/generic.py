@@ -11,9 +11,10 @@ import polars as pl
 from xxhash import xxh3_64_hexdigest
 
 from evenhand.records import HARMFUL, Finding
-from evenhand.report.blocks import Block, Cell, Column, Filter, Note, Table
-from evenhand.report.build import Part
+from evenhand.report.blocks import Block, Cell, Filter, Note, Table
+from evenhand.report.build import Part, show_command
 from evenhand.report.evidence import Evidence, EvidenceRow, Facet
+from evenhand.report.finding_table import cells, finding_table, first_p, words
 from evenhand.report.page import Section, Verdict
 from evenhand.runs.load import LoadedRun
 from evenhand.runs.tables import items_from
@@ -21,7 +22,7 @@ from evenhand.wording import DASH, defined, group_label, number, p_value, percen
 
 _FACETS = ("config", "group", "label", "grader")
 _MOST_VALUES = 200
-"""A column with more values is no filter: a reader could not choose among them."""
+"""A column with more values is not offered as a filter: a reader could not choose among them."""
 _TEXTS = ("text", "response", "answer")
 _PROMPTS = ("prompt", "context", "question")
 _IDS = ("item_id", "id", "pair_id")
@@ -32,13 +33,10 @@ _UNSAFE = HARMFUL | {"harmful", "unsafe"}
 def generic_part(loaded: LoadedRun) -> Part:
     """Verdicts as the run stored them, a table of its findings, and its rows where it wrote any."""
     method, result, name = loaded.method, loaded.result, loaded.audit
-    evidence = _evidence(loaded) if loaded.has_rows else Evidence((), (), _command(loaded))
+    evidence = _evidence(loaded) if loaded.has_rows else Evidence((), (), show_command(loaded, loaded.audit))
     facets = {facet.key for facet in evidence.facets}
-    blocks: list[Block] = []
-    if loaded.findings:
-        blocks.append(finding_table(loaded.findings, f"{_id(name)}-findings", facets))
-    else:
-        blocks.append(Note(text="This method stored no findings."))
+    table = all_findings(loaded.findings, f"{_id(name)}-findings", facets)
+    blocks: list[Block] = [table or Note(text="This method stored no findings.")]
     if not evidence.rows:
         blocks.append(Note(text="This method stored no rows, so no responses can be opened from its numbers."))
     return Part(
@@ -58,10 +56,6 @@ def _id(name: str) -> str:
 
 def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."
-
-
-def _command(loaded: LoadedRun) -> str:
-    return f"evenhand show {shlex.quote(str(loaded.run.folder))} --audit {shlex.quote(loaded.audit)}"
 
 
 def _verdict(loaded: LoadedRun, stored: Mapping[str, Any]) -> Verdict:
@@ -103,64 +97,57 @@ def interval_text(finding: Finding) -> str:
     return " to ".join(end.removesuffix(suffix) for end in ends)
 
 
-def adjusted_p(finding: Finding) -> float | None:
-    """The p value that the finding is judged by: Holm where there is one, then Benjamini-Hochberg, else unadjusted."""
-    test = finding.test
-    if test is None:
-        return None
-    return next((p for p in (test.p_holm, test.q_bh, test.p) if p is not None), None)
+def decision_text(finding: Finding) -> str:
+    """The stored decision with its reason; empty for a finding that decides nothing."""
+    return f"{finding.decision}: {finding.decision_reason}" if finding.decision_reason else finding.decision
 
 
-def finding_table(findings: Sequence[Finding], block_id: str, facets: set[str]) -> Table:
-    """Every finding as a row. Numbers open their rows where ``facets`` (the filters of the page) can select them."""
-    head = ("estimand", "outcome", "configuration", "group", "compared with", "part")
-    rows: list[tuple[Cell, ...]] = []
-    for finding in findings:
-        part = ", ".join(f"{key} {value}" for key, value in finding.slice.items())
-        words = (
-            finding.estimand.replace("_", " "),
-            finding.outcome,
-            finding.config,
-            group_label(finding.group) if finding.group is not None else "all",
-            group_label(finding.reference) if finding.reference is not None else "",
-            part,
-        )
-        behind = _behind(finding, facets)
-        p = adjusted_p(finding)
-        rows.append(
-            (
-                *(Cell(word) for word in words),
-                Cell(
-                    estimate_text(finding.estimate, finding.unit),
-                    sort=finding.estimate,
-                    reason=finding.reason,
-                    evidence=behind,
-                    label=f"rows behind {words[0]}, {words[3]}" if behind else "",
-                ),
-                Cell(interval_text(finding)),
-                Cell(p_value(p), sort=p),
-                Cell(f"{finding.n:,}", sort=finding.n),
-            )
-        )
-    several = len({finding.config for finding in findings}) > 1
-    kept = [
-        at
-        for at in range(len(head))
-        if any(row[at].text for row in rows) and (at != head.index("configuration") or several)
+_NAMES = (
+    words("estimand", lambda f: f.estimand.replace("_", " ")),
+    words("outcome", lambda f: f.outcome),
+    words("configuration", lambda f: f.config),
+    words("group", lambda f: "all" if f.group is None else group_label(f.group)),
+    words("compared with", lambda f: "" if f.reference is None else group_label(f.reference)),
+    words("part", lambda f: ", ".join(f"{key} {value}" for key, value in f.slice.items())),
+)
+"""What names a finding; a column that is empty for every finding is left out."""
+
+
+def all_findings(findings: Sequence[Finding], block_id: str, facets: set[str]) -> Table | None:
+    """Every finding as a row, with its decision if any of them decides something; None if there are no findings.
+
+    Numbers open their rows if ``facets`` (the filters of the page) can select them.
+    """
+
+    def estimate(f: Finding) -> Cell:
+        behind = _behind(f, facets)
+        label = f"rows behind {_NAMES[0].cell(f).text}, {_NAMES[3].cell(f).text}" if behind else ""
+        return Cell(estimate_text(f.estimate, f.unit), f.estimate, f.reason, behind, label)
+
+    def tested(f: Finding) -> Cell:
+        p = first_p(f, "p_holm", "q_bh", "p")
+        return Cell(p_value(p), sort=p)
+
+    several = len({f.config for f in findings}) > 1
+    names = [
+        column
+        for column in _NAMES
+        if any(column.cell(f).text for f in findings) and (several or column.head.title != "configuration")
     ]
-    columns = [
-        *(Column(head[at]) for at in kept),
-        Column("estimate", numeric=True),
-        Column("95% interval" if _all_95(findings) else "interval", numeric=True),
-        Column("p", numeric=True, help="Adjusted within its family where the method adjusts."),
-        Column("n", numeric=True),
-    ]
-    return Table(
-        id=block_id,
+    interval = "95% interval" if _all_95(findings) else "interval"
+    return finding_table(
+        findings,
+        (
+            *names,
+            cells("estimate", estimate, numeric=True),
+            words(interval, interval_text, numeric=True),
+            cells("p", tested, numeric=True, note="Adjusted within its family where the method adjusts."),
+            cells("n", lambda f: Cell(f"{f.n:,}", sort=f.n), numeric=True),
+            *([words("decision", decision_text)] if any(f.decision for f in findings) else []),
+        ),
+        block_id=block_id,
         title="All findings",
         caption="Every number that the method stored, in the order in which it stored them.",
-        columns=tuple(columns),
-        rows=tuple((*(row[at] for at in kept), *row[len(head) :]) for row in rows),
         sortable=True,
     )
 
@@ -174,13 +161,13 @@ def _behind(finding: Finding, facets: set[str]) -> Filter | None:
     chosen = {column: values for column, values in finding.evidence.items() if column not in _NO_COLUMN}
     if not chosen or not set(chosen) <= facets:
         return None
-    found = {"audit": finding.audit}
+    selected = {"audit": finding.audit}
     for column, values in chosen.items():
         several = list(values) if isinstance(values, list | tuple) else [values]
         if len(several) != 1:
             return None
-        found[column] = str(several[0])
-    return found
+        selected[column] = str(several[0])
+    return selected
 
 
 def _evidence(loaded: LoadedRun) -> Evidence:
@@ -188,18 +175,18 @@ def _evidence(loaded: LoadedRun) -> Evidence:
     rows, fold = loaded.rows, loaded.method.fold
     text, prompt, key = (_first(rows, names) for names in (_TEXTS, _PROMPTS, _IDS))
     if text is None and prompt is None:
-        return Evidence((), (), _command(loaded))
+        return Evidence((), (), show_command(loaded, loaded.audit))
     asked = _asked(loaded) if prompt is None and "item_id" in rows.columns else {}
     named = [column for finding in loaded.findings for column in finding.evidence]
     columns = [column for column in dict.fromkeys((*_FACETS, *named)) if _is_facet(rows, column)]
-    found = []
+    evidence_rows = []
     for at, row in enumerate(rows.iter_rows(named=True)):
         label = str(row.get("label") or "")
         repetition = row.get("repetition")
         closed = fold or (label if label in _UNSAFE else "")
         before = _word(row[prompt]) if prompt is not None else asked.get(row.get("item_id"), "")
         after = _word(row[text]) if text is not None else ""
-        found.append(
+        evidence_rows.append(
             EvidenceRow(
                 id=str(row[key]) if key is not None else f"row {at + 1}",
                 facets={"audit": loaded.audit, **{column: _word(row[column]) for column in columns}},
@@ -214,10 +201,12 @@ def _evidence(loaded: LoadedRun) -> Evidence:
     facets = [Facet("audit", "Audit", {loaded.audit: loaded.method.title})]
     for column in columns:
         names = (
-            {value: group_label(value) for row in found if (value := row.facets[column])} if column == "group" else {}
+            {value: group_label(value) for row in evidence_rows if (value := row.facets[column])}
+            if column == "group"
+            else {}
         )
         facets.append(Facet(column, column.replace("_", " ").capitalize(), names, strata=column in _FACETS))
-    return Evidence(tuple(facets), found, _command(loaded))
+    return Evidence(tuple(facets), evidence_rows, show_command(loaded, loaded.audit))
 
 
 def _asked(loaded: LoadedRun) -> dict[Any, str]:

@@ -1,4 +1,4 @@
-"""Marks of figures made from findings: a bar, a row of a forest plot, a row beside the verdict, a number of the first screen."""
+"""Marks of figures made from findings: a bar, a row of a forest plot, a row next to the verdict, a number of the first screen."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from typing import Literal
 
 from evenhand.findings.decide import is_found
 from evenhand.records import Finding
-from evenhand.report.blocks import Bar, Filter, ForestRow
+from evenhand.report.blocks import Bar, Filter, ForestRow, ends
 from evenhand.report.finding_table import WHOLE_SHARE, Unit, range_text, unit_of
 from evenhand.report.page import GlanceRow, KeyNumber
-from evenhand.report.scales import ends
 
 State = Literal["found", "not found", "unknown", "undefined"]
 Second = tuple[float, float | None, float | None]
 
 
 def state_of(finding: Finding) -> State:
-    """How a comparison is drawn, by its stored decision; one without a decision cannot be told."""
+    """How a comparison is drawn, by its stored decision; one without a decision is drawn as unknown."""
     if finding.estimate is None:
         return "undefined"
     if is_found(finding):
@@ -48,7 +47,7 @@ def glance_row(
     strong: bool = False,
     evidence: Filter | None = None,
 ) -> GlanceRow:
-    """A row of the picture beside the verdict."""
+    """A row of the picture next to the verdict."""
     low, high = ends(f)
     return GlanceRow(title, f.estimate, unit.text(f.estimate), label, low, high, strong, evidence)
 

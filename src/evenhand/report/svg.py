@@ -12,11 +12,9 @@ from html import escape
 from itertools import pairwise
 from unicodedata import east_asian_width
 
-from evenhand.report.blocks import Bars, Block, ForestPlot, ForestRow, HeatCell, HeatMap, TradeOff
-from evenhand.report.plane_blocks import Grid, GridCell, Scatter
-from evenhand.report.scales import Scale
-from evenhand.report.stage_blocks import Distribution, Stacks, StagePlot
-from evenhand.report.words import clean
+from evenhand.report.blocks import Bars, Block, ForestPlot, ForestRow, HeatCell, HeatMap, Scale, TradeOff
+from evenhand.report.figures import Distribution, Grid, GridCell, Scatter, Stacks, StagePlot
+from evenhand.safe_text import clean
 from evenhand.wording import number
 
 FigureBlock = ForestPlot | Bars | HeatMap | Grid | Distribution | Stacks | Scatter | StagePlot | TradeOff
@@ -119,12 +117,12 @@ class _Canvas:
         top = self.y
         strips = []
         for title, text, note, draw in rows:
-            words, told = _wrap(title, _LEFT - _EDGE - 14, 13), _wrap(text, _WIDTH - _RIGHT - 35, 13)
+            words, value_lines = _wrap(title, _LEFT - _EDGE - 14, 13), _wrap(text, _WIDTH - _RIGHT - 35, 13)
             notes = _wrap(note, _WIDTH - _RIGHT - 35, 11) if note else []
-            height = max(26.0, 17.0 * max(len(words), len(told) + len(notes)) + 9)
+            height = max(26.0, 17.0 * max(len(words), len(value_lines) + len(notes)) + 9)
             self.lines(_EDGE, self.y + 17, words)
-            self.lines(_RIGHT + 18, self.y + 17, told, weight=600 if note else 400)
-            self.lines(_RIGHT + 18, self.y + 17 + 17 * len(told), notes, size=11, fill=_SOFT)
+            self.lines(_RIGHT + 18, self.y + 17, value_lines, weight=600 if note else 400)
+            self.lines(_RIGHT + 18, self.y + 17 + 17 * len(value_lines), notes, size=11, fill=_SOFT)
             strips.append((draw, self.y, height))
             self.y += height
         for tick in scale.ticks:

@@ -17,8 +17,7 @@ from evenhand.results.audit import AuditView
 from evenhand.results.findings import findings_frame
 from evenhand.runs.check import readable
 from evenhand.runs.load import load as load_audit
-from evenhand.runs.lock import hold
-from evenhand.runs.run import Run
+from evenhand.runs.run import Run, hold
 
 if TYPE_CHECKING:
     from evenhand.results.figure import Figure
@@ -198,7 +197,7 @@ class RunResult:
             The run is not finished or has no findings, or ``path`` is a folder.
         """
         from evenhand.report.build import compose
-        from evenhand.report.render import write
+        from evenhand.report.page import write
 
         target = self.folder / "report.html" if path is None else Path(path)
         if target.is_dir():

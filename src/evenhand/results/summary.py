@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from evenhand.report.words import clean
-from evenhand.safe_text import terminal_safe
+from evenhand.safe_text import clean, terminal_safe
 
 HEAD = ("audit", "verdict", "main number", "95% interval", "group")
 TONES = {"worse": "worse", "provisional": "provisional", "even": "even", "unknown": "cannot tell"}

@@ -1,4 +1,7 @@
-"""What a run folder must hold to be read, and what is said of a folder that does not hold it."""
+"""What a run folder must hold to be read, and the JSON schema of its findings.
+
+`python -m evenhand.runs.check` writes the shipped schema file again.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from typing import Any
 from evenhand.errors import BadInput, EvenhandError
 from evenhand.records import Finding, HypothesisTest, Interval
 
+MANIFEST_SCHEMA = 1
 CHECKSUMS = "checksums"
 """Key of the manifest of a run whose tables and findings carry checksums."""
 _RESTORE = "Restore it from a copy, or make the run again in a new folder."
@@ -42,12 +46,14 @@ def no_run(folder: Path) -> BadInput:
     return BadInput("The folder holds no run (there is no manifest.json).", file=folder, do=held)
 
 
-def check_manifest(found: Any, path: Path, schema: int) -> dict[str, Any]:
+def check_manifest(found: Any, path: Path) -> dict[str, Any]:
     """The manifest, if it has all that every reader of a run relies on. Raises BadInput naming the file."""
     if not isinstance(found, dict):
         raise BadInput("The manifest is not a JSON object.", file=path, do=_RESTORE)
-    if found.get("schema") != schema:
-        raise BadInput(f"The manifest has schema {found.get('schema')!r}; this version reads {schema}.", file=path)
+    if found.get("schema") != MANIFEST_SCHEMA:
+        raise BadInput(
+            f"The manifest has schema {found.get('schema')!r}; this version reads {MANIFEST_SCHEMA}.", file=path
+        )
     kinds: dict[str, Any] = {
         "plan": dict,
         "versions": dict,
@@ -106,16 +112,18 @@ def _check_finding(row: Any, where: str, path: Path) -> None:
         part = row.get(key)
         if part is None:
             continue
-        known = {field.name for field in fields(kind)}
-        if not set(part) <= known:
-            raise BadInput(f"{where}.{key} has the unknown field '{min(set(part) - known)}'.", file=path, do=_RESTORE)
+        field_names = {field.name for field in fields(kind)}
+        if not set(part) <= field_names:
+            raise BadInput(
+                f"{where}.{key} has the unknown field '{min(set(part) - field_names)}'.", file=path, do=_RESTORE
+            )
         for name, form in numbers.items():
             if name in part or key == "interval" or name in ("p", "method"):
                 _is(part.get(name), form, f"{where}.{key}.{name}", path)
 
 
 def _is(value: Any, kind: Any, where: str, path: Path) -> Any:
-    """``value``, if it is of a kind; true and false are no numbers."""
+    """``value``, if it is of a kind; true and false are not numbers."""
     if not isinstance(value, kind) or (isinstance(value, bool) and kind in (int, _NUMBER, _MAYBE)):
         raise BadInput(f"{where} is missing or of the wrong type ({type(value).__name__}).", file=path, do=_RESTORE)
     return value
@@ -131,7 +139,7 @@ def finding_from(row: Mapping[str, Any]) -> Finding:
 
 @contextmanager
 def readable(folder: Path, manifest: Mapping[str, Any]) -> Iterator[None]:
-    """Reading the contents of a run. Where its files carry no checksums, whatever fails is put down to them, as BadInput.
+    """Reads the contents of a run. If its files carry no checksums, any failure is attributed to them and raised as BadInput.
 
     Files that were edited, or written by another version, can lack any column or key. With checksums they are as this version
     wrote them: an unexpected error is then a fault of Evenhand's, and is not disguised.
@@ -153,3 +161,54 @@ def readable(folder: Path, manifest: Mapping[str, Any]) -> Iterator[None]:
         raise BadInput(
             f"The run's files carry no checksums and do not fit together ({why}).", file=folder, do=_RESTORE
         ) from error
+
+
+SCHEMA_FILE = Path(__file__).with_name("findings.schema.json")
+
+
+def findings_schema() -> dict[str, Any]:
+    """A schema that the ``findings.json`` of this version fits."""
+    from pydantic import TypeAdapter
+
+    from evenhand.records import Finding
+
+    finding = TypeAdapter(Finding).json_schema(ref_template="#/$defs/{model}")
+    definitions = finding.pop("$defs", {})
+    definitions["Finding"] = finding
+    audit_fields = {
+        "audit": {"type": "string"},
+        "verdicts": {"type": "array", "items": {"type": "object"}},
+        "findings": {"type": "array", "items": {"$ref": "#/$defs/Finding"}},
+        "headlines": {"type": "array", "items": {"type": "object"}},
+        "rows": {"type": "integer", "minimum": 0},
+        "missing": {"type": "integer", "minimum": 0},
+        "methods": {"type": "array"},
+        "caveats": {"type": "array", "items": {"type": "string"}},
+        "facts": {"type": "object"},
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Evenhand findings",
+        "type": "object",
+        "required": ["schema", "audits"],
+        "properties": {
+            "checksum": {"type": "string", "pattern": "^xxh128:[0-9a-f]{32}$"},
+            "schema": {"const": MANIFEST_SCHEMA},
+            "audits": {
+                "type": "object",
+                "additionalProperties": {
+                    "type": "object",
+                    "required": sorted(audit_fields),
+                    "properties": audit_fields,
+                    "additionalProperties": False,
+                },
+            },
+        },
+        "$defs": definitions,
+    }
+
+
+if __name__ == "__main__":
+    from evenhand.files import write_json
+
+    write_json(SCHEMA_FILE, findings_schema(), seal=False)

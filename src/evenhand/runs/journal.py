@@ -14,8 +14,7 @@ from typing import IO, Any, Generic, TypeVar
 
 from xxhash import xxh64_hexdigest
 
-from evenhand.counts import mended_counts
-from evenhand.records import LogProb, Response
+from evenhand.records import LogProb, Response, mended_counts
 from evenhand.redact import redact, redact_row
 
 _LOG = logging.getLogger(__name__)

@@ -1,17 +1,29 @@
-"""The life of a run, the same for everything that makes one: engines open, one plan, findings and a released folder at the end."""
+"""The life of a run, the same for everything that makes one: opened engines, one plan, findings, and a released folder at the end.
+
+What the engines observe is kept on the disk from the moment it is known until the manifest holds it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import logging
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
+from evenhand.config import AuditConfig
 from evenhand.engines.base import Engine
-from evenhand.runs.observed import Observations
+from evenhand.engines.ticks import merged_facts, on_new_facts
+from evenhand.errors import BadInput
+from evenhand.files import read_json, write_json
+from evenhand.organisms import refuse_curator
+from evenhand.redact import public
+from evenhand.runs.respond import Configuration
 from evenhand.runs.run import Run, input_checksum
+from evenhand.text_input import read_text
 
 if TYPE_CHECKING:
     from evenhand.engines.spec import EngineOptions
@@ -90,3 +102,106 @@ def started(
         observations.finish()
     finally:
         run.release()
+
+
+def _open(spec: str, config: AuditConfig, cache: Path | None) -> Engine:
+    from evenhand.engines.spec import open_engine
+
+    return open_engine(spec, cache=cache, options=engine_options(config))
+
+
+def open_configurations(config: AuditConfig, cache: Path | None) -> list[Configuration]:
+    """Each model under each system prompt file, in the order given; one engine a model."""
+    prompts: list[tuple[str, str | None]] = [("", None)]
+    if config.system_prompt:
+        prompts = [(f" · {path.stem}", _prompt(path)) for path in config.system_prompt]
+    if len({suffix for suffix, _ in prompts}) < len(prompts):
+        raise BadInput("Two system prompt files have the same name.", do="Rename one: the name labels its results.")
+    configurations = []
+    for spec in config.models:
+        refuse_curator(spec)
+        engine = _open(spec, config, cache)
+        configurations += [Configuration(engine.spec + suffix, engine, text) for suffix, text in prompts]
+    labels = [configuration.label for configuration in configurations]
+    if len(set(labels)) < len(labels):
+        raise BadInput("Two configurations have the same name: " + ", ".join(labels) + ".", do="Name each model once.")
+    return configurations
+
+
+def open_others(config: AuditConfig, configurations: Sequence[Configuration], cache: Path | None) -> dict[str, Engine]:
+    """The engines of the reference and of the stages that are not configurations themselves, by spec without its query.
+
+    A reference that is a policy's own base model, without its adapter, shares the policy's weights.
+    """
+    wanted = dict.fromkeys([*config.stages.values(), *([config.reference] if config.reference else [])])
+    there = {item.engine.spec: item.engine for item in configurations}
+    others: dict[str, Engine] = {}
+    for spec in wanted:
+        if (shown := public(spec)) not in there:
+            policy = next((engine for name, engine in there.items() if name.startswith(f"{spec}+")), None)
+            bare = getattr(policy, "without_adapter", None)
+            others[shown] = bare(spec) if bare is not None else _open(spec, config, cache)
+    return others
+
+
+def open_judge(config: AuditConfig, cache: Path | None) -> Engine | None:
+    """The engine that applies the rubric, if one is named."""
+    return _open(config.judge, config, cache) if config.judge else None
+
+
+def _prompt(path: Path) -> str:
+    return read_text(path).strip()
+
+
+_FILE = "observed.json"
+_LOG = logging.getLogger(__name__)
+
+
+class Observations:
+    """The facts of every engine of a run, by role.
+
+    An engine's facts (system fingerprints, traits of the echo, how texts were packed) come with the rows that it computes. A
+    resumed run takes those rows from its journals and would not see the facts again. They are therefore written to
+    ``observed.json`` in the run folder as soon as an engine has them, before their rows are journaled, and `finish` moves
+    them into the manifest.
+    """
+
+    def __init__(self, run: Run, engines: Mapping[str, Engine]):
+        self._run, self._engines = run, dict(engines)
+        self._path = run.folder / _FILE
+        self._lock = threading.Lock()
+        self._facts: dict[str, Any] = dict(run.manifest.get("observed", {}))
+        self._facts = merged_facts(self._facts, self._kept())
+        for engine in self._engines.values():
+            on_new_facts(engine, self.note)
+        self.note()
+
+    def _kept(self) -> dict[str, Any]:
+        """What an unfinished process wrote down; nothing, with a warning, where the file was damaged since."""
+        if not self._path.exists():
+            return {}
+        try:
+            facts = read_json(self._path)
+        except BadInput as error:
+            _LOG.warning("%s Facts that engines observed before this resumption are lost.", error)
+            return {}
+        return facts if isinstance(facts, dict) else {}
+
+    def note(self) -> None:
+        """Write down what is new since the last time."""
+        with self._lock:
+            now = {role: dict(getattr(engine, "observed", dict)()) for role, engine in self._engines.items()}
+            facts = merged_facts(self._facts, {role: facts for role, facts in now.items() if facts})
+            if facts != self._facts:
+                self._facts = facts
+                write_json(self._path, facts)
+
+    def to_manifest(self) -> None:
+        """Put the facts into the manifest, to be saved with it."""
+        self.note()
+        if self._facts:
+            self._run.manifest["observed"] = self._facts
+
+    def finish(self) -> None:
+        """Remove the file: the manifest, now saved, holds the facts."""
+        self._path.unlink(missing_ok=True)

@@ -141,8 +141,8 @@ class LoadedRun:
             raise BadInput(
                 f"The run holds no audit '{self.audit}'.", file=self.run.folder, do=f"It holds: {', '.join(audits)}."
             )
-        found: Mapping[str, Any] = audits[self.audit]
-        return found
+        result: Mapping[str, Any] = audits[self.audit]
+        return result
 
     @cached_property
     @_readable

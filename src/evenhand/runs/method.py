@@ -22,8 +22,8 @@ class Verdict:
     """What an audit says in plain words, for one configuration.
 
     ``tone`` is ``worse`` (some group is treated worse), ``even`` (no group is, within what could be seen), ``unknown`` (the
-    data cannot tell) or ``provisional`` (the grader's error for this use is not known, so no group is named).
-    ``group`` is the group that the headline names, ``also`` the other differences found, ``unknowns`` what could not be told;
+    data cannot settle it) or ``provisional`` (the grader's error for this use is not known, so no group is named).
+    ``group`` is the group that the headline names, ``also`` the other differences found, ``unknowns`` what could not be settled;
     ``advice``, where there is any, ends with a colon and is followed by the command that draws a sample to label.
     """
 
@@ -109,10 +109,10 @@ class Context:
     run: Run
     progress: Progress
     others: Mapping[str, Engine] = field(default_factory=dict)
-    """Engines of references and stages by spec (without a query), opened beside the configurations."""
+    """Engines of references and stages by spec (without a query), opened in addition to the configurations."""
 
     def open(self, spec: str) -> Engine:
-        """The engine of a spec that the settings name: a configuration's, or one opened beside them."""
+        """The engine of a spec that the settings name: a configuration's, or one opened in addition."""
         for configuration in self.configurations:
             if configuration.engine.spec == public(spec):
                 return configuration.engine

@@ -43,7 +43,7 @@ class Configuration:
 
 
 class _Watched:
-    """An engine that tells how far its generation is; everything else is the engine's own."""
+    """An engine that reports the progress of its generation; everything else is the engine's own."""
 
     def __init__(self, engine: Engine, what: str, progress: Progress):
         self._engine, self._what, self._progress = engine, what, progress
@@ -92,7 +92,7 @@ def respond(
     """Draw every response that the journal does not hold yet; return all of them in the order of the plan.
 
     A finished batch is journaled before the next is begun. Batches that hold a failed row are tried again on resume. With
-    ``plain`` every item's one message is continued as it stands, without a chat template.
+    ``plain`` every item's one message is continued as it is, without a chat template.
     """
     done = journal.read()
     responses: list[Response] = []

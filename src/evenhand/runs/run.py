@@ -1,7 +1,12 @@
-"""A run folder: manifest, and for each audit a journal and its tables; then findings and report."""
+"""A run folder: manifest, and for each audit a journal and its tables; then findings and report.
+
+One process at a time writes a folder, by a lock of the operating system. The lock ends with its process, so a killed run leaves
+none behind.
+"""
 
 from __future__ import annotations
 
+import inspect
 import json
 import platform
 import time
@@ -16,31 +21,28 @@ from xxhash import xxh128_hexdigest
 
 from evenhand.config import nested_plan
 from evenhand.errors import BadInput
-from evenhand.files import read_sealed_json, write_json
-from evenhand.leftovers import is_leftover, remove_leftovers
+from evenhand.files import is_leftover, read_sealed_json, remove_leftovers, write_json
 from evenhand.redact import hide_environment, hide_urls, public, redact_values
-from evenhand.runs.check import CHECKSUMS, check_findings, check_manifest, no_run
+from evenhand.runs.check import CHECKSUMS, MANIFEST_SCHEMA, check_findings, check_manifest, no_run
 from evenhand.runs.journal import Journal, ScoreJournal
-from evenhand.runs.lock import LOCK_NAME, hold
 from evenhand.seal import altered
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 
-MANIFEST_SCHEMA = 1
 _LIBRARIES = ("evenhand", "numpy", "scipy", "polars", "pyarrow", "torch", "transformers", "tokenizers", "httpx")
 
 
 def library_versions() -> dict[str, str]:
     """Versions of what can change a number; a library that is not installed is left out."""
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for name in _LIBRARIES:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def input_checksum(path: Path) -> dict[str, str | int]:
@@ -57,7 +59,7 @@ class Run:
 
     ``manifest["plan"]`` holds all that decides the numbers (config, identities, inputs); a run is resumed only under the
     same plan. Whatever a command puts into the plan, its URLs are written without user information and query, and every text
-    without secrets (see `evenhand.redact`). Times stand apart, under ``created`` and ``timings``. Where a run is resumed with
+    without secrets (see `evenhand.redact`). Times are kept apart, under ``created`` and ``timings``. Where a run is resumed with
     other library versions, they are noted under ``resumed_with_versions``: the bytes are then no longer promised to be those
     of an unbroken run.
     """
@@ -109,7 +111,7 @@ class Run:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise BadInput(
-                f"The folder cannot be made ({error.strerror}).", file=folder, do="Choose another --out."
+                f"The folder cannot be created ({error.strerror}).", file=folder, do="Choose another --out."
             ) from None
         run = cls(
             folder,
@@ -146,7 +148,7 @@ class Run:
         if not there:
             raise no_run(folder)
         found, sealed = read_sealed_json(path)
-        manifest = check_manifest(found, path, MANIFEST_SCHEMA)
+        manifest = check_manifest(found, path)
         if CHECKSUMS in manifest and not sealed:
             raise altered(path)
         return cls(folder, manifest)
@@ -190,12 +192,12 @@ class Run:
         return ScoreJournal(self.folder / audit / f"{stage}.journal.jsonl")
 
     def table(self, audit: str, name: str) -> Path:
-        """Where a table of an audit lies."""
+        """Path of a table of an audit."""
         return self.folder / audit / f"{name}.parquet"
 
     @property
     def findings_path(self) -> Path:
-        """Where the findings of every audit lie."""
+        """Path of the findings of every audit."""
         return self.folder / "findings.json"
 
     def check_tables(self, audit: str) -> None:
@@ -280,3 +282,37 @@ def _differences(before: Any, now: Any, path: str = "") -> list[str]:
             found += _differences(before.get(key), now.get(key), f"{path}.{key}" if path else key)
         return found
     return [] if before == now else [f"{path} was {before!r} and is now {now!r}"]
+
+
+LOCK_NAME = ".lock"
+
+
+def hold(folder: Path) -> BaseFileLock:
+    """Lock a folder without waiting; ``release()`` of what is returned ends the lock, and so does the end of the process.
+
+    The lock is ``flock`` on POSIX and ``msvcrt.locking`` on Windows, on the file ``.lock``, which may stay behind. Raises
+    BadInput where another process holds it, where the file cannot be written, or where the file system has no such locks.
+    """
+    from filelock import FileLock, Timeout
+
+    # Newer versions fall back to a marker file, which a killed process would leave behind; an error is better.
+    choices: dict[str, Any] = {"fallback_to_soft": False}
+    parameters = inspect.signature(FileLock.__init__).parameters
+    lock = FileLock(
+        folder / LOCK_NAME,
+        timeout=0,
+        thread_local=False,
+        **{name: value for name, value in choices.items() if name in parameters},
+    )
+    try:
+        lock.acquire()
+    except Timeout:
+        raise BadInput("Another process is writing this run.", file=folder, do="Wait for it to end.") from None
+    except (OSError, NotImplementedError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise BadInput(
+            f"The folder cannot be locked ({why}).",
+            file=folder,
+            do="Choose an --out that you may write to, on a file system that has file locks.",
+        ) from None
+    return lock

@@ -52,7 +52,7 @@ def unfinished_folder(runs: Path) -> Path:
         with suppress(BadInput):  # a damaged run of another day is not the one to continue
             if Run.open(manifest.parent).manifest["state"] != "done":
                 return manifest.parent
-    raise BadInput(f"No unfinished run lies in {runs}/.", do="Name the run's folder with --out.")
+    raise BadInput(f"There is no unfinished run in {runs}/.", do="Name the run's folder with --out.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class _Opened:
 
 @contextmanager
 def _opened(config: AuditConfig, cache: Path | None, verbs: frozenset[str]) -> Iterator[_Opened]:
-    from evenhand.runs.open_engines import open_configurations, open_judge, open_others
+    from evenhand.runs.lifecycle import open_configurations, open_judge, open_others
 
     configurations = open_configurations(config, cache) if verbs else []
     opened = _Opened(
@@ -98,14 +98,14 @@ def chosen_audits(config: AuditConfig) -> tuple[list[Audit], dict[str, str]]:
 
 def _why_not(engine: Engine, verbs: frozenset[Verb]) -> str:
     """Why an engine cannot do what an audit needs, in its own words where it has some."""
-    told = [str(getattr(engine, "why_not", lambda verb: "")(verb)) for verb in sorted(verbs)]
-    return next((text for text in told if text), f"{engine.spec} cannot {', '.join(sorted(verbs))}")
+    reasons = [str(getattr(engine, "why_not", lambda verb: "")(verb)) for verb in sorted(verbs)]
+    return next((text for text in reasons if text), f"{engine.spec} cannot {', '.join(sorted(verbs))}")
 
 
 def _served(audits: Sequence[Audit], config: AuditConfig, opened: _Opened, left_out: dict[str, str]) -> list[Audit]:
     engines = [*(item.engine for item in opened.configurations), *opened.others.values()]
     if any(audit.verbs(config) - {"generate"} for audit in audits):
-        for engine in engines:  # an endpoint tells what it can do only when asked
+        for engine in engines:  # an endpoint reports its abilities only when asked
             getattr(engine, "probe", set)()
     served = []
     for audit in audits:

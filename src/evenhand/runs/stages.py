@@ -37,17 +37,17 @@ SAME = "{policy} is its own reference: every margin is zero and says nothing."
 
 
 def not_asked_for(config: AuditConfig, audit: str) -> str:
-    """Why an audit with texts of its own is left out where the user brings texts for another one, or an empty text."""
-    own = next(iter(config.own_prompts), "")
+    """Why an audit with its own texts is left out if the user brings texts for another audit; an empty text if it is not."""
+    option = next(iter(config.own_prompts), "")
     return (
-        f"--{own} is given for another audit; ask for this one with --only {audit}"
-        if own and audit not in config.only
+        f"--{option} is given for another audit; ask for this one with --only {audit}"
+        if option and audit not in config.only
         else ""
     )
 
 
 def family_and_stage(key: str) -> tuple[str, str]:
-    """``"pythia/sft-dpo"`` -> ``("pythia", "sft-dpo")``; the family is empty where none is named."""
+    """``"pythia/sft-dpo"`` -> ``("pythia", "sft-dpo")``; the family is empty by default."""
     family, _, stage = key.rpartition("/")
     return family, stage
 
@@ -60,13 +60,13 @@ def with_organism_stages(config: AuditConfig) -> AuditConfig:
     if config.stages or config.reference or config.responses or config.labels:
         return config
     names = [spec.partition("/")[2] for spec in config.models if spec.startswith("organism/")]
-    known = [name for name in names if name in FAMILY_STAGES]
-    if len(names) < len(config.models) or not known:
+    organisms = [name for name in names if name in FAMILY_STAGES]
+    if len(names) < len(config.models) or not organisms:
         return config
-    several = len(known) > 1
+    several = len(organisms) > 1
     stages = {
         (f"{name}/{stage}" if several else stage): f"organism/{organism}"
-        for name in known
+        for name in organisms
         for stage, organism in FAMILY_STAGES[name].items()
     }
     return config.model_copy(update={"stages": stages, "beta": config.beta or ORGANISM_BETA})
@@ -74,7 +74,7 @@ def with_organism_stages(config: AuditConfig) -> AuditConfig:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A model beside the one that it is compared with, by label.
+    """A model and the one that it is compared with, by label.
 
     ``kind`` says what their log-ratio is: a ``reward`` of preference tuning, a ``pseudo-reward`` (supervised fine-tuning has no
     reward of its own, and of a plain ``--reference`` without beta it is not known), or a ``total shift`` over several stages.
@@ -90,7 +90,7 @@ class Step:
 
     @property
     def is_total(self) -> bool:
-        """Whether it stands beside the stages that make it up. A total shift that was asked for alone does not."""
+        """Whether it is reported together with the stages that make it up. A total shift that was requested alone is not."""
         return self.kind == "total shift" and bool(self.stage)
 
 
@@ -125,7 +125,7 @@ def steps_of(context: Context) -> list[Step]:
 
 
 def _given(policy: str, reference: str, beta: float | None) -> Step:
-    """A pair named by the user. Organisms, and checkpoints whose names tell their stage, are checked against their origin."""
+    """A pair named by the user. Organisms, and checkpoints whose names state their stage, are checked against their origin."""
     if policy == reference:
         return Step(policy, reference, "", "", "pseudo-reward", SAME.format(policy=policy))
     origin = _origin(policy)
@@ -135,10 +135,10 @@ def _given(policy: str, reference: str, beta: float | None) -> Step:
 
 
 def _origin(policy: str) -> str | None:
-    """What a model was tuned from, where its name tells: an organism's parent, or ``sft`` in place of ``sft-dpo``."""
+    """What a model was tuned from, if its name shows it: an organism's parent, or ``sft`` in place of ``sft-dpo``."""
     if policy.startswith("organism/"):
         stages = FAMILY_STAGES.get(policy.partition("/")[2], {})
-        own = next((stage for stage, name in stages.items() if policy == f"organism/{name}"), "")
-        return f"organism/{stages[REFERENCES[own]]}" if own in REFERENCES else None
+        stage_of_policy = next((stage for stage, name in stages.items() if policy == f"organism/{name}"), "")
+        return f"organism/{stages[REFERENCES[stage_of_policy]]}" if stage_of_policy in REFERENCES else None
     name = policy.rpartition("/")[2]
     return name.replace("sft-dpo", "sft") if "sft-dpo" in name else None

@@ -160,8 +160,8 @@ def _run_has_checksums(path: Path) -> bool:
     for folder in list(path.parents)[:4]:
         manifest = folder / "manifest.json"
         if manifest.exists():
-            found = read_json(manifest)
-            return isinstance(found, dict) and CHECKSUMS in found
+            content = read_json(manifest)
+            return isinstance(content, dict) and CHECKSUMS in content
     return False
 
 

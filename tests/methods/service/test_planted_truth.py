@@ -1,4 +1,4 @@
-"""What is planted is found, and nothing else (docs/service_quality.md prints the tables)."""
+"""What is planted is found, and nothing else (docs/service.md prints the tables)."""
 
 from __future__ import annotations
 

@@ -9,7 +9,6 @@ import typer
 
 from evenhand.config import AuditConfig, load_config
 from evenhand.console.commands import Job, audit_job, run_command
-from evenhand.console.options import GroupedCommand
 from evenhand.errors import BadInput
 
 STAGES = ("base", "sft", "dpo", "sft-dpo")
@@ -19,7 +18,7 @@ def add_commands(app: typer.Typer) -> None:
     """Add `evenhand stages`, `evenhand datasets coverage` and `evenhand datasets audit-preferences`."""
     from evenhand.methods.reward.coverage import commands
 
-    app.command("stages", cls=GroupedCommand)(stages)
+    app.command("stages")(stages)
     commands.add_commands(app)
 
 

@@ -1,6 +1,6 @@
 """The service-quality audit: whom does the model refuse, or serve worse, on harmless prompts?
 
-Method after Chehbouni et al. 2024 (arXiv 2403.13213); docs/service_quality.md says what was published and what is a chosen default.
+Method after Chehbouni et al. 2024 (arXiv 2403.13213); docs/service.md says what was published and what is a chosen default.
 """
 
 from __future__ import annotations

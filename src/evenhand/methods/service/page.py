@@ -14,13 +14,9 @@ from evenhand.methods.service.page_tables import change_table, rate_table, rest_
 from evenhand.methods.service.verdict import NAMES, primary_contrasts
 from evenhand.records import HARMFUL, LABELS, Finding, Grade, Item, Response
 from evenhand.report.blocks import Block, Note, Panel
-from evenhand.report.build import Part
-from evenhand.report.evidence import Evidence, EvidenceRow, Facet, FacetSet
-from evenhand.report.finding_table import POINTS, SHARE
-from evenhand.report.marks import glance_row
-from evenhand.report.page import Glance, KeyNumber, Section, Verdict
-from evenhand.report.sections import (
+from evenhand.report.build import (
     GRAVITY,
+    Part,
     Stored,
     folded,
     method_part,
@@ -29,9 +25,13 @@ from evenhand.report.sections import (
     show_command,
     stored_verdict,
 )
-from evenhand.report.words import clean
+from evenhand.report.evidence import Evidence, EvidenceRow, Facet, FacetSet
+from evenhand.report.finding_table import POINTS, SHARE
+from evenhand.report.marks import glance_row
+from evenhand.report.page import Glance, KeyNumber, Section, Verdict
 from evenhand.runs.load import LoadedRun
 from evenhand.runs.tables import items_from, responses_from
+from evenhand.safe_text import clean
 from evenhand.wording import count, defined, group_label, group_phrase, p_value, percent
 
 PROVISIONAL = (

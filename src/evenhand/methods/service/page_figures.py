@@ -18,10 +18,13 @@ from evenhand.report.blocks import (
     HeatColumn,
     HeatMap,
     HeatRow,
+    Scale,
     Series,
     Table,
     TradeOff,
     TradePoint,
+    ends,
+    nice_scale,
 )
 from evenhand.report.finding_table import (
     FINDING,
@@ -35,7 +38,6 @@ from evenhand.report.finding_table import (
     words,
 )
 from evenhand.report.marks import State, finding_bar, second_mark, state_of
-from evenhand.report.scales import Scale, ends, nice_scale
 from evenhand.wording import count, defined, group_label, group_phrase, number, p_value, percent, point_range, points
 
 _HUES: dict[str, Literal["good", "bad", "plain"]] = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
+from evenhand.findings.builder import first, select
 from evenhand.findings.decide import is_found, passes_test
-from evenhand.findings.lookup import first, select
 from evenhand.methods.service.findings import CORRECTION
 from evenhand.methods.service.graders import Trust
 from evenhand.records import Finding

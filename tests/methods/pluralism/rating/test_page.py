@@ -18,9 +18,8 @@ from evenhand.methods.pluralism.rating.table import PEOPLE
 from evenhand.records import Finding
 from evenhand.report.blocks import Bars, Block, Filter, ForestPlot, Note, Panels, Table
 from evenhand.report.build import Part, build_report
+from evenhand.report.figures import Grid, GridCell, Scatter, Stacks
 from evenhand.report.page import all_blocks
-from evenhand.report.plane_blocks import Grid, GridCell, Scatter
-from evenhand.report.stage_blocks import Stacks
 from evenhand.runs.load import load
 from evenhand.runs.respond import Configuration
 from evenhand.wording import ORGANISM_NOTICE
@@ -400,7 +399,7 @@ def test_a_large_run_is_thinned_and_says_so(both: Path, page: Callable[[Path], s
 
     from evenhand.report.build import compose
     from evenhand.report.evidence import pack
-    from evenhand.report.render import render
+    from evenhand.report.page import render
 
     packed = pack(replace(part.evidence, max_rows=400))
     assert len(packed["rows"]) == 400

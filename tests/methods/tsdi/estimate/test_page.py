@@ -20,8 +20,8 @@ from evenhand.methods.tsdi.sweep.page import sweep_part
 from evenhand.organisms.sections.safety import TEXTS
 from evenhand.report.blocks import Details, ForestPlot, HeatMap, Note, Table, TradeOff
 from evenhand.report.build import Part, build_report
+from evenhand.report.figures import StagePlot
 from evenhand.report.page import all_blocks
-from evenhand.report.stage_blocks import StagePlot
 from evenhand.runs.load import load
 from evenhand.runs.run import Run
 from evenhand.runs.tables import write_table

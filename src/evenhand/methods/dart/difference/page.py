@@ -6,14 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from evenhand.records import Finding
-from evenhand.report.blocks import BarGroup, Bars, Block, Cell, Filter, Table
-from evenhand.report.build import Part
-from evenhand.report.evidence import Evidence, EvidenceRow, Facet
-from evenhand.report.finding_table import FINDING, SHARE, FindingColumns, Unit, cells, finding_table, value, words
-from evenhand.report.marks import finding_bar, glance_row
-from evenhand.report.page import Glance, Verdict
-from evenhand.report.scales import nice_scale
-from evenhand.report.sections import (
+from evenhand.report.blocks import BarGroup, Bars, Block, Cell, Filter, Table, nice_scale
+from evenhand.report.build import (
+    Part,
     by_gravity,
     evidence_of,
     folded,
@@ -23,6 +18,10 @@ from evenhand.report.sections import (
     prompt_of,
     stored_verdict,
 )
+from evenhand.report.evidence import Evidence, EvidenceRow, Facet
+from evenhand.report.finding_table import FINDING, SHARE, FindingColumns, Unit, cells, finding_table, value, words
+from evenhand.report.marks import finding_bar, glance_row
+from evenhand.report.page import Glance, Verdict
 from evenhand.runs.load import LoadedRun
 from evenhand.wording import DASH, p_value, percent
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from evenhand.findings.builder import first, select
 from evenhand.findings.decide import is_found
-from evenhand.findings.lookup import first, select
 from evenhand.methods.dart.difference.entry import CHOICE
 from evenhand.methods.dart.difference.table import PARSERS
 from evenhand.records import Finding

@@ -10,7 +10,7 @@ from evenhand.console.commands import Job, run_command
 from evenhand.methods.dart.drift.config import DriftConfig
 
 if TYPE_CHECKING:
-    from evenhand.console.forecast import Rows, Way
+    from evenhand.console.progress import Rows, Way
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -34,6 +34,6 @@ def drift(
 
 def drift_ways(config: DriftConfig, rows: Rows) -> list[Way]:
     """What would make a drift audit shorter."""
-    from evenhand.console.forecast import ways_of
+    from evenhand.console.progress import ways_of
 
     return ways_of(rows, config.draws_per_item, config.max_tokens, config.device, stems=False)

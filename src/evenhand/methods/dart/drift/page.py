@@ -9,14 +9,21 @@ import polars as pl
 
 from evenhand.methods.dart.drift.findings import CATEGORIES, SEVERITIES, SLICES
 from evenhand.records import Finding
-from evenhand.report.blocks import BarGroup, Bars, Block, Filter, Table
-from evenhand.report.build import Part
+from evenhand.report.blocks import BarGroup, Bars, Block, Filter, Table, nice_scale
+from evenhand.report.build import (
+    Part,
+    by_gravity,
+    folded,
+    mark_filter,
+    method_part,
+    present,
+    show_command,
+    stored_verdict,
+)
 from evenhand.report.evidence import Evidence, EvidenceRow, Facet
 from evenhand.report.finding_table import FINDING, P_VALUE, SHARE, FindingColumns, Unit, finding_table, value, words
 from evenhand.report.marks import finding_bar, glance_row
 from evenhand.report.page import Glance
-from evenhand.report.scales import nice_scale
-from evenhand.report.sections import by_gravity, folded, mark_filter, method_part, present, show_command, stored_verdict
 from evenhand.runs.load import LoadedRun
 from evenhand.wording import DASH, percent
 

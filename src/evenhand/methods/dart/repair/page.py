@@ -9,7 +9,7 @@ from evenhand.methods.dart.difference.page import baseline_table, finding_of, la
 from evenhand.methods.dart.drift.page import kind_bars, pair_evidence, slice_table
 from evenhand.records import Finding
 from evenhand.report.blocks import Block, Cell, Table
-from evenhand.report.build import Part
+from evenhand.report.build import Part, by_gravity, folded, method_part, present, show_command, stored_verdict
 from evenhand.report.evidence import Evidence, EvidenceRow
 from evenhand.report.finding_table import (
     FINDING,
@@ -25,7 +25,6 @@ from evenhand.report.finding_table import (
 )
 from evenhand.report.marks import glance_row
 from evenhand.report.page import Glance
-from evenhand.report.sections import by_gravity, folded, method_part, present, show_command, stored_verdict
 from evenhand.runs.load import LoadedRun
 from evenhand.runs.tables import read_table
 from evenhand.wording import DASH, count, percent

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from evenhand.findings.lookup import first
+from evenhand.findings.builder import first
 from evenhand.methods.dart.difference.data.cases import Cases
 from evenhand.methods.dart.drift.verdict import drift_caveats
 from evenhand.methods.dart.repair.config import ABLATIONS, DartConfig

@@ -12,15 +12,9 @@ from evenhand.methods.dart.transfer.graders.classes import DISAGREE
 from evenhand.methods.dart.transfer.graders.transfer_text import CLASSES
 from evenhand.methods.dart.transfer.verdict import WORDS
 from evenhand.records import Finding
-from evenhand.report.agreement import Agreement, agreement_table
-from evenhand.report.blocks import BarGroup, Bars, Block, Filter, Panel, Table
-from evenhand.report.build import Part
-from evenhand.report.evidence import Evidence, EvidenceRow, Facet
-from evenhand.report.finding_table import COEFFICIENT, FINDING, finding_table, range_text, words
-from evenhand.report.marks import finding_bar, glance_row, key_number
-from evenhand.report.page import Glance, KeyNumber, Verdict
-from evenhand.report.scales import nice_scale
-from evenhand.report.sections import (
+from evenhand.report.blocks import BarGroup, Bars, Block, Filter, Panel, Table, nice_scale
+from evenhand.report.build import (
+    Part,
     answer_of,
     by_gravity,
     evidence_of,
@@ -31,6 +25,18 @@ from evenhand.report.sections import (
     prompt_of,
     stored_verdict,
 )
+from evenhand.report.evidence import Evidence, EvidenceRow, Facet
+from evenhand.report.finding_table import (
+    COEFFICIENT,
+    FINDING,
+    Agreement,
+    agreement_table,
+    finding_table,
+    range_text,
+    words,
+)
+from evenhand.report.marks import finding_bar, glance_row, key_number
+from evenhand.report.page import Glance, KeyNumber, Verdict
 from evenhand.runs.load import LoadedRun
 from evenhand.wording import count, percent
 

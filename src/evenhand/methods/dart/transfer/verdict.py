@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from evenhand.findings.builder import first, select
 from evenhand.findings.decide import is_found
-from evenhand.findings.lookup import first, select
 from evenhand.methods.dart.transfer.findings import APPROPRIATE, CHANGE, CONTROLS, KAPPA, OVER, SHARES
 from evenhand.methods.dart.transfer.graders.classes import DISAGREE
 from evenhand.methods.dart.transfer.graders.transfer_text import CLASSES

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evenhand import __version__
 from evenhand.errors import EvenhandError
 from evenhand.methods.pluralism.corpus.build_config import BuildConfig
 from evenhand.methods.pluralism.corpus.card import (
@@ -21,7 +22,6 @@ from evenhand.methods.pluralism.corpus.profiles import PromptSet
 from evenhand.methods.pluralism.corpus.quality import spot_sample
 from evenhand.methods.pluralism.corpus.split import SPLITS
 from evenhand.methods.pluralism.corpus.validation import validation_facts
-from evenhand.version import __version__
 
 if TYPE_CHECKING:
     import polars as pl

@@ -133,7 +133,7 @@ def dedup(
     from evenhand.bridges.ray_dedup import find_duplicates_on_ray
     from evenhand.config import checked
     from evenhand.engines.machine import cpu_threads
-    from evenhand.extras import need
+    from evenhand.errors import need
     from evenhand.methods.pluralism.corpus.dedup import find_duplicates
     from evenhand.methods.pluralism.corpus.dedup_files import check_folder, write_result
     from evenhand.methods.pluralism.corpus.reading import RowFile

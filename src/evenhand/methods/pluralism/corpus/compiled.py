@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evenhand.extras import installed
+from evenhand.errors import installed
 from evenhand.methods.pluralism.corpus.pairs import Crowded, Pairs
 
 _CHUNK = 2048

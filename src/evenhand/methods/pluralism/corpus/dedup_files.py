@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from evenhand import __version__
 from evenhand.errors import BadInput
 from evenhand.files import write_atomically, write_json
 from evenhand.methods.pluralism.corpus.config import DedupConfig
@@ -16,7 +17,6 @@ from evenhand.methods.pluralism.corpus.dedup import DedupResult
 from evenhand.methods.pluralism.corpus.reading import RowFile
 from evenhand.methods.pluralism.corpus.simhash import HASHES, NORMALISATION
 from evenhand.safe_text import csv_safe
-from evenhand.version import __version__
 
 
 def check_folder(out: Path) -> None:

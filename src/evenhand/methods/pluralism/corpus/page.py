@@ -9,12 +9,11 @@ from evenhand.methods.pluralism.corpus.sweep import SweepCell, SweepResult
 from evenhand.methods.pluralism.corpus.sweep_config import PUBLISHED_DELTA, PUBLISHED_TAU
 from evenhand.methods.pluralism.corpus.sweep_ratings import Measured
 from evenhand.report.blocks import Block, Table
+from evenhand.report.build import present
 from evenhand.report.evidence import Evidence
+from evenhand.report.figures import Grid, GridCell, GridRow
 from evenhand.report.finding_table import RATIO, Shown, finding_table, value, words
-from evenhand.report.page import KeyNumber, Page, Section, Verdict
-from evenhand.report.plane_blocks import Grid, GridCell, GridRow
-from evenhand.report.render import write
-from evenhand.report.sections import present
+from evenhand.report.page import KeyNumber, Page, Section, Verdict, write
 from evenhand.runs.run import Run
 from evenhand.wording import DASH, ORGANISM_NOTICE, count, is_organism, number
 

@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from evenhand.console.commands import Job, run_command
-from evenhand.console.options import GroupedCommand
 from evenhand.methods.pluralism.rating.config import PluralismConfig
 
 if TYPE_CHECKING:
-    from evenhand.console.forecast import Rows, Way
+    from evenhand.console.progress import Rows, Way
 
 
 def add_commands(app: typer.Typer) -> None:
     """Add `evenhand rate`."""
-    app.command("rate", cls=GroupedCommand)(rate)
+    app.command("rate")(rate)
 
 
 @run_command(PluralismConfig, "rate", argument="models", estimate="Print calls, tokens, time and memory, and stop.")
@@ -34,7 +33,7 @@ def rate(settings: dict[str, Any]) -> Job:
 
 def rating_ways(config: PluralismConfig, rows: Rows) -> list[Way]:
     """Fewer wordings and texts, a GPU; seconds are in proportion."""
-    from evenhand.console.forecast import Way, all_seconds, gpu_way
+    from evenhand.console.progress import Way, all_seconds, gpu_way
 
     whole, ways = all_seconds(rows), []
     if config.wordings > 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from evenhand.findings.lookup import select
+from evenhand.findings.builder import select
 from evenhand.methods.pluralism.rating.agreement import ALPHA, ICC, RHO
 from evenhand.methods.pluralism.rating.asked import ORDER, STATUS
 from evenhand.methods.pluralism.rating.data.rating_table import VIEWS

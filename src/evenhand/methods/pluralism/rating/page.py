@@ -31,11 +31,10 @@ from evenhand.methods.pluralism.rating.page_tables import (
 from evenhand.methods.pluralism.rating.table import PEOPLE
 from evenhand.methods.pluralism.rating.verdict import moving
 from evenhand.report.blocks import Block, Panel
-from evenhand.report.build import Part
+from evenhand.report.build import GRAVITY, Part, Stored, folded, method_part, one_each, present, stored_verdict
 from evenhand.report.finding_table import SCALE, range_text
 from evenhand.report.marks import glance_row, key_number
 from evenhand.report.page import Glance, KeyNumber, Verdict
-from evenhand.report.sections import GRAVITY, Stored, folded, method_part, one_each, present, stored_verdict
 from evenhand.runs.load import LoadedRun
 from evenhand.wording import count, percent
 

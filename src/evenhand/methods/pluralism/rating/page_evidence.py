@@ -13,8 +13,8 @@ from evenhand.methods.pluralism.rating.plan import FULL, NEUTRAL, SINGLE
 from evenhand.methods.pluralism.rating.table import MISSING_DOMAIN, PEOPLE, SHARES
 from evenhand.records import Finding
 from evenhand.report.blocks import Filter
+from evenhand.report.build import evidence_of
 from evenhand.report.evidence import Evidence, EvidenceRow, Facet, FacetSet
-from evenhand.report.sections import evidence_of
 from evenhand.runs.load import LoadedRun
 
 NAMED, GIVEN, PERSON, ASKED_ALONE = "any that is named", "a rating", "person", "neutral and one field"

@@ -14,11 +14,10 @@ from evenhand.methods.pluralism.rating.page_evidence import behind, domain_name
 from evenhand.methods.pluralism.rating.table import PEOPLE
 from evenhand.methods.pluralism.rating.verdict import PROFILES
 from evenhand.records import Finding
-from evenhand.report.blocks import ForestPlot
+from evenhand.report.blocks import ForestPlot, nice_scale
+from evenhand.report.figures import Grid, GridCell, GridRow
 from evenhand.report.finding_table import FINDING, POINTS, SCALE, WHOLE_SHARE, finding_table, range_text, words
 from evenhand.report.marks import forest_row, forest_values, state_of
-from evenhand.report.plane_blocks import Grid, GridCell, GridRow
-from evenhand.report.scales import nice_scale
 from evenhand.wording import DASH, count, points
 
 LEAST_REACH = 0.05

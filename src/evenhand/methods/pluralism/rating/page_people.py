@@ -13,11 +13,10 @@ from evenhand.methods.pluralism.rating.page_figures import ADJUSTED, ConfigFindi
 from evenhand.methods.pluralism.rating.table import PEOPLE
 from evenhand.methods.pluralism.rating.verdict import PROFILES
 from evenhand.records import Finding
-from evenhand.report.blocks import ForestPlot, Table
+from evenhand.report.blocks import ForestPlot, Table, nice_scale
+from evenhand.report.figures import Scatter, ScatterPanel, ScatterPoint
 from evenhand.report.finding_table import FINDING, POINTS, SCALE, FindingColumns, finding_table, value, words
 from evenhand.report.marks import State, forest_row, forest_values
-from evenhand.report.plane_blocks import Scatter, ScatterPanel, ScatterPoint
-from evenhand.report.scales import nice_scale
 from evenhand.wording import points
 
 Cells = dict[tuple[str, str, str], Finding]

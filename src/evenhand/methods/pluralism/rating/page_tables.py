@@ -14,7 +14,8 @@ from evenhand.methods.pluralism.rating.page_figures import ADJUSTED, ConfigFindi
 from evenhand.methods.pluralism.rating.plan import NEUTRAL, SINGLE
 from evenhand.methods.pluralism.rating.table import PEOPLE
 from evenhand.records import Finding
-from evenhand.report.blocks import BarGroup, Bars, Block, Cell, Filter, Note, Table
+from evenhand.report.blocks import BarGroup, Bars, Block, Cell, Filter, Note, Table, nice_scale
+from evenhand.report.figures import Segment, Stack, Stacks
 from evenhand.report.finding_table import (
     FINDING,
     SCALE,
@@ -29,8 +30,6 @@ from evenhand.report.finding_table import (
     words,
 )
 from evenhand.report.marks import finding_bar
-from evenhand.report.scales import nice_scale
-from evenhand.report.stage_blocks import Segment, Stack, Stacks
 from evenhand.wording import DASH, count, percent
 
 PARTS = {

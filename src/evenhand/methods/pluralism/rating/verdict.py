@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from evenhand.datasets.safety_prompts import category_name
+from evenhand.findings.builder import first, select
 from evenhand.findings.decide import TOO_WIDE, is_found
-from evenhand.findings.lookup import first, select
 from evenhand.methods.pluralism.rating.agreement import ALPHA, ICC, POLARITY
 from evenhand.methods.pluralism.rating.asked import COMPONENT, ORDER, STATUS
 from evenhand.methods.pluralism.rating.contrasts import ALL_DOMAINS, CONTRAST, MACRO_DOMAINS

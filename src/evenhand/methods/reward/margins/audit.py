@@ -1,6 +1,6 @@
 """The reward audit: which stage of alignment rewarded a harm?
 
-Idea after Ovalle et al. 2024 (arXiv 2411.03700, abstract); docs/implicit_reward.md says what was published and what is a chosen
+Idea after Ovalle et al. 2024 (arXiv 2411.03700, abstract); docs/reward.md says what was published and what is a chosen
 default. Pairs in; scores of every model; margins, rewards and fates by group out.
 """
 

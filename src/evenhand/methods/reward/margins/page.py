@@ -13,12 +13,11 @@ from evenhand.methods.reward.margins.page_tables import bias_table, reading_tabl
 from evenhand.methods.reward.margins.statistics.reward import FATES
 from evenhand.records import Finding
 from evenhand.report.blocks import Block, Panel, Panels, Paragraph
-from evenhand.report.build import Part
+from evenhand.report.build import Part, by_gravity, evidence_of, folded, method_part, present, stored_verdict
 from evenhand.report.evidence import Evidence, EvidenceRow, Facet
 from evenhand.report.finding_table import range_text
 from evenhand.report.marks import glance_row
 from evenhand.report.page import Glance, KeyNumber, Verdict
-from evenhand.report.sections import by_gravity, evidence_of, folded, method_part, present, stored_verdict
 from evenhand.runs.load import LoadedRun
 from evenhand.runs.tables import read_table
 from evenhand.wording import group_label, nats, p_value, percent

@@ -10,11 +10,10 @@ import numpy as np
 from evenhand.methods.reward.margins.page_rows import STAGE_ORDER, STAGE_TITLES, PairRows, Step
 from evenhand.methods.reward.margins.statistics.reward import FATES
 from evenhand.records import Finding
-from evenhand.report.blocks import Filter
+from evenhand.report.blocks import Filter, ends, nice_scale
+from evenhand.report.build import mark_filter
+from evenhand.report.figures import Distribution, Segment, Spread, Stack, Stacks, StageLine, StagePlot, StagePoint
 from evenhand.report.finding_table import NATS, SHARE, FindingColumns, finding_table, range_text, value, words
-from evenhand.report.scales import ends, nice_scale
-from evenhand.report.sections import mark_filter
-from evenhand.report.stage_blocks import Distribution, Segment, Spread, Stack, Stacks, StageLine, StagePlot, StagePoint
 from evenhand.wording import count, group_label, nats, percent
 
 Key = tuple[Step, str, str]

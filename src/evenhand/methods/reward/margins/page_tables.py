@@ -12,8 +12,8 @@ from evenhand.methods.reward.margins.page_figures import behind
 from evenhand.methods.reward.margins.page_rows import PairRows, Step
 from evenhand.records import Finding
 from evenhand.report.blocks import Block, Table
+from evenhand.report.build import folded
 from evenhand.report.finding_table import FINDING, NAT_SIZE, NATS, FindingColumns, finding_table, value, words
-from evenhand.report.sections import folded
 from evenhand.wording import group_label
 
 

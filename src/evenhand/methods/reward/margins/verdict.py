@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from evenhand.findings.builder import select
 from evenhand.findings.decide import ALPHA, is_found
-from evenhand.findings.lookup import select
 from evenhand.methods.reward.margins.findings import Cut
 from evenhand.methods.reward.margins.statistics.stages import Contribution, name_change, name_stage
 from evenhand.records import Finding

@@ -7,14 +7,9 @@ from typing import NamedTuple
 
 from evenhand.findings.decide import is_found
 from evenhand.records import Finding
-from evenhand.report.blocks import BarGroup, Bars, Block, Filter, Table
-from evenhand.report.build import Part
-from evenhand.report.evidence import Evidence, EvidenceRow, Facet
-from evenhand.report.finding_table import FINDING, FindingColumns, finding_table, words
-from evenhand.report.marks import finding_bar, glance_row
-from evenhand.report.page import Glance, Verdict
-from evenhand.report.scales import ends, nice_scale
-from evenhand.report.sections import (
+from evenhand.report.blocks import BarGroup, Bars, Block, Filter, Table, ends, nice_scale
+from evenhand.report.build import (
+    Part,
     by_gravity,
     evidence_of,
     folded,
@@ -25,7 +20,11 @@ from evenhand.report.sections import (
     show_command,
     stored_verdict,
 )
-from evenhand.report.stage_blocks import StageLine, StagePlot, StagePoint
+from evenhand.report.evidence import Evidence, EvidenceRow, Facet
+from evenhand.report.figures import StageLine, StagePlot, StagePoint
+from evenhand.report.finding_table import FINDING, FindingColumns, finding_table, words
+from evenhand.report.marks import finding_bar, glance_row
+from evenhand.report.page import Glance, Verdict
 from evenhand.runs.load import LoadedRun
 from evenhand.runs.tables import read_table
 from evenhand.wording import percent, points

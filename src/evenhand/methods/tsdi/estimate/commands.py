@@ -14,7 +14,7 @@ from evenhand.console.commands import Job, group, run_command
 from evenhand.methods.tsdi.estimate.check_config import TsdiRepairConfig
 
 if TYPE_CHECKING:
-    from evenhand.console.forecast import Rows
+    from evenhand.console.progress import Rows
     from evenhand.runs.method import AuditResult
     from evenhand.runs.respond import Progress
     from evenhand.runs.run import Run
@@ -36,7 +36,7 @@ def tsdi(
 ) -> Job:
     """Measure how far alignment shifted the opening tokens whatever the prompt; the artefact removes that while decoding."""
     from evenhand.config import checked
-    from evenhand.extras import need
+    from evenhand.errors import need
 
     config = checked(TsdiRepairConfig, model=model, **settings)
     need("local", "torch", "transformers", "safetensors", what="An estimate of TSDI")

@@ -9,14 +9,12 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from evenhand.records import Finding
-from evenhand.report.blocks import Block, Cell, Column, Details, ForestPlot, Note, Table
-from evenhand.report.build import Part
+from evenhand.report.blocks import Block, Cell, Column, Details, ForestPlot, Note, Table, ends, nice_scale
+from evenhand.report.build import Part, by_gravity, method_part, present, show_command, stored_verdict
 from evenhand.report.evidence import Evidence
 from evenhand.report.finding_table import FindingColumns, Unit, finding_table, range_text, words
 from evenhand.report.marks import forest_row, forest_values, key_number, second_mark
 from evenhand.report.page import Glance, GlanceRow, KeyNumber, Verdict
-from evenhand.report.scales import ends, nice_scale
-from evenhand.report.sections import by_gravity, method_part, present, show_command, stored_verdict
 from evenhand.runs.load import LoadedRun
 from evenhand.wording import count, nats, number, percent
 

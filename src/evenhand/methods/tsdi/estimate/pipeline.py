@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 
+from evenhand import __version__
 from evenhand.engines.base import Estimate
 from evenhand.engines.chat import ChatRenderer
 from evenhand.engines.local import LocalEngine
@@ -33,7 +34,6 @@ from evenhand.runs.method import AuditResult
 from evenhand.runs.respond import Progress
 from evenhand.runs.run import Run
 from evenhand.runs.tables import read_table, write_table
-from evenhand.version import __version__
 
 BIAS_FOLDER = "bias"
 Check = Callable[[TsdiConfig, Run, Path], Iterable[AuditResult]]

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from evenhand.engines.token_bias import TokenBias
-from evenhand.findings.builder import build
+from evenhand.findings.builder import build, select
 from evenhand.findings.decide import Rule, decided
-from evenhand.findings.lookup import select
 from evenhand.methods.tsdi.estimate.config import TsdiConfig
 from evenhand.methods.tsdi.estimate.estimate import CHECK_EVERY, LIKELY, Estimated
 from evenhand.methods.tsdi.estimate.openers import OPENERS_VERSION

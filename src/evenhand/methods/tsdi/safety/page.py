@@ -28,11 +28,8 @@ from evenhand.methods.tsdi.safety.page_tables import (
 from evenhand.methods.tsdi.safety.table import FUSED, REJECTIVE
 from evenhand.methods.tsdi.safety.verdict import one, opener_shift, weak_categories
 from evenhand.report.blocks import Block, Panel
-from evenhand.report.build import Part
-from evenhand.report.evidence import Evidence, EvidenceRow, Facet
-from evenhand.report.marks import glance_row, key_number
-from evenhand.report.page import Glance, Verdict
-from evenhand.report.sections import (
+from evenhand.report.build import (
+    Part,
     answer_of,
     by_gravity,
     evidence_of,
@@ -43,6 +40,9 @@ from evenhand.report.sections import (
     prompt_of,
     stored_verdict,
 )
+from evenhand.report.evidence import Evidence, EvidenceRow, Facet
+from evenhand.report.marks import glance_row, key_number
+from evenhand.report.page import Glance, Verdict
 from evenhand.runs.load import LoadedRun
 from evenhand.wording import percent
 

@@ -12,7 +12,8 @@ from evenhand.methods.tsdi.safety.bias import SHIFT
 from evenhand.methods.tsdi.safety.findings import COMPLIANCE, GAP, MACRO, SHARE
 from evenhand.methods.tsdi.safety.verdict import one
 from evenhand.records import Finding
-from evenhand.report.blocks import BarGroup, Bars, Filter, ForestPlot
+from evenhand.report.blocks import BarGroup, Bars, Filter, ForestPlot, nice_scale
+from evenhand.report.build import mark_filter
 from evenhand.report.finding_table import (
     SMALL_SHARE,
     WHOLE_SHARE,
@@ -23,8 +24,6 @@ from evenhand.report.finding_table import (
     words,
 )
 from evenhand.report.marks import State, finding_bar, forest_row, forest_values, second_mark
-from evenhand.report.scales import nice_scale
-from evenhand.report.sections import mark_filter
 from evenhand.wording import count, nats, percent
 
 ALL = "All requests"

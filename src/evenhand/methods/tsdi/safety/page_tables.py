@@ -11,9 +11,18 @@ from evenhand.methods.tsdi.safety.findings import AGREEMENT, COMPLIANCE, KAPPA, 
 from evenhand.methods.tsdi.safety.page_figures import behind, in_order
 from evenhand.methods.tsdi.safety.pairs import CHANGE
 from evenhand.records import Finding
-from evenhand.report.agreement import Agreement, agreement_table
 from evenhand.report.blocks import Cell, Table
-from evenhand.report.finding_table import FINDING, NATS, SMALL_SHARE, cells, finding_table, value, words
+from evenhand.report.finding_table import (
+    FINDING,
+    NATS,
+    SMALL_SHARE,
+    Agreement,
+    agreement_table,
+    cells,
+    finding_table,
+    value,
+    words,
+)
 from evenhand.report.finding_table import SHARE as SHARE_UNIT
 from evenhand.wording import DASH, percent
 

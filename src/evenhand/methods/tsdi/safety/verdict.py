@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from evenhand.datasets.safety_prompts import category_name
+from evenhand.findings.builder import first, select
 from evenhand.findings.decide import is_found
-from evenhand.findings.lookup import first, select
 from evenhand.methods.tsdi.safety.bias import CORRECTED, LEFT_OUT, SHIFT
 from evenhand.methods.tsdi.safety.findings import (
     AGREEMENT,

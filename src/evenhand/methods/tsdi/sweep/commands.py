@@ -45,7 +45,7 @@ def tsdi(
 ) -> Job:
     """Measure ALIGNED with and without TSDI over many settings, with peers; recommend a setting that keeps safety, or none."""
     from evenhand.config import checked
-    from evenhand.extras import need
+    from evenhand.errors import need
 
     given = dict(zip(_LISTS, (alpha, length, pool, safety_set, safety_grader, peers), strict=True))
     lists = {name: tuple(values) for name, values in given.items() if values}

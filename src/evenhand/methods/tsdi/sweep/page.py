@@ -17,12 +17,8 @@ from evenhand.methods.tsdi.sweep.page_figures import (
 )
 from evenhand.methods.tsdi.sweep.verdict import spec_of
 from evenhand.report.blocks import Block, Note, Panel
-from evenhand.report.build import Part
-from evenhand.report.evidence import Evidence, EvidenceRow, Facet
-from evenhand.report.finding_table import range_text
-from evenhand.report.marks import glance_row
-from evenhand.report.page import Glance, GlanceRow, Verdict
-from evenhand.report.sections import (
+from evenhand.report.build import (
+    Part,
     Stored,
     answer_of,
     evidence_of,
@@ -32,6 +28,10 @@ from evenhand.report.sections import (
     prompt_of,
     stored_verdict,
 )
+from evenhand.report.evidence import Evidence, EvidenceRow, Facet
+from evenhand.report.finding_table import range_text
+from evenhand.report.marks import glance_row
+from evenhand.report.page import Glance, GlanceRow, Verdict
 from evenhand.runs.load import LoadedRun
 from evenhand.wording import percent
 

@@ -8,11 +8,10 @@ from evenhand.datasets.safety_prompts import category_name
 from evenhand.methods.tsdi.sweep.models import FACTORS, SweptModel, checkpoint_names
 from evenhand.methods.tsdi.sweep.page_figures import AREA, Place, Swept, axis_title, place_columns, share_scale
 from evenhand.records import Finding
-from evenhand.report.blocks import Block, Panel, Panels, Series, Table, TradeOff, TradePoint
+from evenhand.report.blocks import Block, Panel, Panels, Series, Table, TradeOff, TradePoint, ends, nice_scale
+from evenhand.report.build import present
+from evenhand.report.figures import StageLine, StagePlot, StagePoint
 from evenhand.report.finding_table import FindingColumns, finding_table, range_text, words
-from evenhand.report.scales import ends, nice_scale
-from evenhand.report.sections import present
-from evenhand.report.stage_blocks import StageLine, StagePlot, StagePoint
 from evenhand.wording import percent
 
 WITH = {False: "without TSDI", True: "with TSDI"}

@@ -17,10 +17,12 @@ from evenhand.report.blocks import (
     HeatColumn,
     HeatMap,
     HeatRow,
+    Scale,
     Series,
     Table,
     TradeOff,
     TradePoint,
+    nice_scale,
 )
 from evenhand.report.finding_table import (
     FINDING,
@@ -34,7 +36,6 @@ from evenhand.report.finding_table import (
     value,
     words,
 )
-from evenhand.report.scales import Scale, nice_scale
 from evenhand.wording import DASH, count, percent, points
 
 AREA = Unit(lambda area: DASH if area is None else signed(area))

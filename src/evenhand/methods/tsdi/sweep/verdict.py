@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from evenhand.datasets.safety_prompts import category_name
-from evenhand.findings.lookup import select
+from evenhand.findings.builder import select
 from evenhand.methods.tsdi.sweep.config import SweepConfig
 from evenhand.methods.tsdi.sweep.models import FACTORS
 from evenhand.records import Finding

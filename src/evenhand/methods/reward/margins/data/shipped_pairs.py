@@ -1,8 +1,8 @@
 """The pairs that come with Evenhand: hearsay about gender-diverse people, and about women and men, with neutral controls.
 
-Written for Evenhand and mild on purpose; the themes are those of the code book in docs/implicit_reward.md. They find what a
+Written for Evenhand and mild on purpose; the themes are those of the code book in docs/reward.md. They find what a
 stage of alignment favours on such sentences, and are no survey of what people suffer: for that, bring statements from the
-affected community (docs/implicit_reward.md, "Your own pairs").
+affected community (docs/reward.md, "Your own pairs").
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ import pytest
 
 from evenhand.report import Evidence, EvidenceRow, Section, render, write
 from evenhand.report.blocks import Cell, Column, Details, Note, Panel, Panels, Paragraph, Table
-from evenhand.report.render import evidence_link
+from evenhand.report.page import evidence_link
 
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
 SVG_CLOSED = {"line", "rect", "circle"}

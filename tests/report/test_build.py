@@ -9,11 +9,7 @@ from typing import Any, cast
 
 from evenhand.records import Finding, Interval
 from evenhand.report.blocks import Details, Note, Panel, Panels, Paragraph
-from evenhand.report.evidence import Evidence, EvidenceRow, Facet
-from evenhand.report.finding_table import POINTS, SHARE
-from evenhand.report.marks import finding_bar, forest_row, forest_values, glance_row, key_number, second_mark
-from evenhand.report.page import Glance
-from evenhand.report.sections import (
+from evenhand.report.build import (
     answer_of,
     by_gravity,
     cautions,
@@ -27,6 +23,10 @@ from evenhand.report.sections import (
     show_command,
     stored_verdict,
 )
+from evenhand.report.evidence import Evidence, EvidenceRow, Facet
+from evenhand.report.finding_table import POINTS, SHARE
+from evenhand.report.marks import finding_bar, forest_row, forest_values, glance_row, key_number, second_mark
+from evenhand.report.page import Glance
 from evenhand.runs.load import LoadedRun
 
 TEXT = Paragraph(text="a")

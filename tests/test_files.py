@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from evenhand import leftovers
-from evenhand.files import write_atomically
-from evenhand.leftovers import beside, is_leftover, remove_leftovers
+from evenhand import files
+from evenhand.files import is_leftover, remove_leftovers, temporary_path, write_atomically
 from evenhand.runs.run import Run
 
 PLAN = {"config": {"seed": 0}}
@@ -33,7 +32,7 @@ def named(folder: Path, tail: str, name: str = "manifest.json") -> Path:
 
 
 def test_only_files_of_ended_processes_of_this_host_are_left_over(tmp_path: Path, ended: int) -> None:
-    host = leftovers._host()
+    host = files._host()
     gone = [named(tmp_path, f"{host}-{ended}"), named(tmp_path, str(ended)), named(tmp_path, f"{host}-{ended}", "a.b")]
     kept = [
         named(tmp_path, f"{host}-{os.getppid()}"),  # it runs
@@ -53,7 +52,7 @@ def test_only_files_of_ended_processes_of_this_host_are_left_over(tmp_path: Path
 
 
 def test_an_old_file_with_our_own_process_number_is_left_over(tmp_path: Path) -> None:
-    path = named(tmp_path, f"{leftovers._host()}-{os.getpid()}")  # numbers are used again, in a container at each start
+    path = named(tmp_path, f"{files._host()}-{os.getpid()}")  # numbers are used again, in a container at each start
     assert not is_leftover(path)
     os.utime(path, (1, 1))
     assert is_leftover(path)
@@ -90,7 +89,7 @@ def test_a_process_killed_while_it_writes_leaves_nothing_after_the_next_start(tm
 
 def test_a_run_killed_before_its_manifest_may_be_started_again(tmp_path: Path, ended: int) -> None:
     (tmp_path / ".lock").write_bytes(b"")
-    named(tmp_path, f"{leftovers._host()}-{ended}")
+    named(tmp_path, f"{files._host()}-{ended}")
     Run.start(tmp_path, PLAN, resume=False).release()
     assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "manifest.json"]
 
@@ -98,4 +97,4 @@ def test_a_run_killed_before_its_manifest_may_be_started_again(tmp_path: Path, e
 def test_the_name_beside_a_file_is_recognised(tmp_path: Path) -> None:
     write_atomically(tmp_path / "a.json", b"{}")
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
-    assert leftovers._NAME.fullmatch(beside(tmp_path / "a.json").name)
+    assert files._NAME.fullmatch(temporary_path(tmp_path / "a.json").name)

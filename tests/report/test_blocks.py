@@ -7,7 +7,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evenhand.report.scales import nice_scale
+from evenhand.report.blocks import nice_scale
 
 VALUES = st.lists(st.one_of(st.none(), st.floats(-1, 1), st.just(math.nan), st.just(math.inf)), max_size=8)
 

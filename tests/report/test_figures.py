@@ -1,4 +1,4 @@
-"""The sections of the reward and affirmation audits, built from real runs: complete, well formed, hostile text inert."""
+"""The sections of the reward and affirmation audits, built from real runs: complete figures, well formed, hostile text inert."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from evenhand.config import make_config
+from evenhand.report.blocks import Scale
 from evenhand.report.build import build_report, compose
+from evenhand.report.figures import Distribution, Segment, Stack, Stacks, StageLine, StagePlot, StagePoint
 from evenhand.report.page import all_blocks
-from evenhand.report.scales import Scale
-from evenhand.report.stage_blocks import Distribution, Segment, Stack, Stacks, StageLine, StagePlot, StagePoint
 from evenhand.runs.runner import run_audits
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"

@@ -1,14 +1,35 @@
-"""`evenhand serve`: a model behind an OpenAI-compatible address, with and without its correction."""
+"""`evenhand audit` and `evenhand serve`: the commands that belong to no single method."""
 
 from __future__ import annotations
 
 import os
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
+import typer
 from rich.text import Text
 
 from evenhand.bridges.serve.wire import LOOPBACK, ServeConfig
+from evenhand.config import AuditConfig, load_config
+from evenhand.console.commands import Job, audit_job, run_command
 from evenhand.console.options import with_model_options
+
+
+@run_command(
+    AuditConfig, "MODEL", argument="models", resume="the newest, or --out",
+    estimate="Print calls, tokens, time and memory, and stop.",
+)  # fmt: skip
+def audit(
+    settings: dict[str, Any],
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file of settings; options given here come before it.")
+    ] = None,
+) -> Job:
+    """Audit models, responses or labels, and write a report.
+
+    With no MODELS the shipped organism is audited. With no --only every audit runs that the engine can serve.
+    """
+    return audit_job(load_config(config, settings))
 
 
 @with_model_options(ServeConfig, argument="model")
@@ -16,7 +37,7 @@ def serve(settings: dict[str, Any]) -> None:
     """Serve a local model for trying, OpenAI-compatible, with a TSDI correction if given; needs evenhand[serve]."""
     from evenhand.config import checked
     from evenhand.console.screens import console
-    from evenhand.extras import need
+    from evenhand.errors import need
     from evenhand.safe_text import terminal_safe
 
     config = checked(ServeConfig, **settings)
@@ -30,10 +51,10 @@ def serve(settings: dict[str, Any]) -> None:
     def say(text: str, style: str = "") -> None:
         out.print(Text(terminal_safe(text), style), soft_wrap=True)
 
-    found = listen(config)
+    listener = listen(config)
     try:
         model = ServedModel(config)
-        host, port = found.getsockname()[:2]
+        host, port = listener.getsockname()[:2]
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         correction = f"TSDI {config.tsdi}, alpha {config.alpha:g}, {model.length} positions"
         say(f"{model.name}, {'uncorrected' if model.bias is None else correction}")
@@ -45,9 +66,9 @@ def serve(settings: dict[str, Any]) -> None:
                 "yellow",
             )
         say(f"base URL {address}/v1   (Ctrl-C ends)")
-        make_server(create_app(model, key=key), config).run(sockets=[found])
+        make_server(create_app(model, key=key), config).run(sockets=[listener])
     finally:
-        found.close()
+        listener.close()
 
 
 def _key(config: ServeConfig) -> str | None:
