@@ -18,7 +18,8 @@ from evenhand.errors import BadInput
 from evenhand.methods.service.analysis import Analysis, analyse
 from evenhand.methods.service.config import ServiceSettings
 from evenhand.methods.service.content import check_classifiers
-from evenhand.methods.service.entry import (
+from evenhand.methods.service.graders import RUBRIC, Trust, check_graders, check_label_files, open_graders, trust_in
+from evenhand.methods.service.items import (
     AUDIT,
     Entry,
     configurations_in,
@@ -27,7 +28,6 @@ from evenhand.methods.service.entry import (
     reference_of,
     unsafe_items,
 )
-from evenhand.methods.service.graders import RUBRIC, Trust, check_graders, check_label_files, open_graders, trust_in
 from evenhand.records import Grade, Item, Response
 from evenhand.runs.load import joined_rows
 from evenhand.runs.method import AuditResult, Context

@@ -9,8 +9,16 @@ import polars as pl
 
 from evenhand.findings.decide import is_found
 from evenhand.methods.service.page_figures import forest_plot, heat_map, name_bars, trade_off
-from evenhand.methods.service.page_index import OUTCOME_LABELS, OUTCOMES, Index, behind
-from evenhand.methods.service.page_tables import change_table, rate_table, rest_tables, stem_table
+from evenhand.methods.service.page_tables import (
+    OUTCOME_LABELS,
+    OUTCOMES,
+    Index,
+    behind,
+    change_table,
+    rate_table,
+    rest_tables,
+    stem_table,
+)
 from evenhand.methods.service.verdict import NAMES, primary_contrasts
 from evenhand.records import HARMFUL, LABELS, Finding, Grade, Item, Response
 from evenhand.report.blocks import Block, Note, Panel

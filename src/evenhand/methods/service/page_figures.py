@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from evenhand.methods.service.page_index import OUTCOMES, Index, behind, extra
+from evenhand.methods.service.page_tables import OUTCOMES, Index, behind, extra
 from evenhand.records import LABELS, Finding
 from evenhand.report.blocks import (
     Bar,

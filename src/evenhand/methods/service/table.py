@@ -11,7 +11,9 @@ import numpy as np
 import polars as pl
 from xxhash import xxh3_128_hexdigest
 
-from evenhand.records import DECLINED, HARMFUL, LABELS, SERVED, SERVED_LENIENT, UNSERVED
+from evenhand.findings.builder import build
+from evenhand.methods.service.items import AUDIT
+from evenhand.records import DECLINED, HARMFUL, LABELS, SERVED, SERVED_LENIENT, UNSERVED, Finding
 from evenhand.statistics.cells import Cells, FloatArray, IntArray, cells_from_rows
 
 COLLAPSES: dict[str, frozenset[str]] = {
@@ -178,3 +180,59 @@ class ServiceTable:
         return {
             row[self.units.stem]: (row["stratum"] or "", row["stem_text"] or "") for row in facts.iter_rows(named=True)
         }
+
+
+@dataclass(frozen=True, slots=True)
+class FindingBuilder:
+    """Makes findings of one configuration and one grader, each with the rows behind it."""
+
+    table: ServiceTable
+    grader: str
+    labels: frozenset[str]
+    seed: int
+    draws: int
+    within: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Column values that all rows of the table share, part of the evidence of every finding."""
+
+    def undefined_outcome(self, outcome: str) -> str:
+        """Why an outcome cannot be told from this grader's labels, or an empty text."""
+        if outcome == "declined" or self.labels >= frozenset(LABELS):
+            return ""
+        return f"the grader '{self.grader}' gives only {', '.join(sorted(self.labels))}"
+
+    def build(
+        self,
+        estimand: str,
+        outcome: str,
+        estimate: float | None,
+        unit: str,
+        *,
+        group: str | None = None,
+        reference: str | None = None,
+        rows: Mapping[str, str | Sequence[str]] | None = None,
+        part: Mapping[str, str] | None = None,
+        **more: Any,
+    ) -> Finding:
+        """A finding with its id, its evidence and how many rows and units stand behind it."""
+        selected: dict[str, str | Sequence[str]] = {**self.within, **(rows or {})}
+        if group is not None and "group" not in selected:
+            selected["group"] = group if reference is None else (group, reference)
+        n, digest = self.table.behind(**selected)
+        config = self.table.config
+        return build(
+            AUDIT,
+            estimand,
+            outcome,
+            config,
+            estimate,
+            unit,
+            lead=(config, self.grader),
+            group=group,
+            reference=reference,
+            part=part,
+            n=more.pop("n", n),
+            grader=self.grader,
+            evidence={"config": config, "grader": self.grader, **selected},
+            evidence_digest=digest,
+            **more,
+        )

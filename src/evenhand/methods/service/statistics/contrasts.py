@@ -1,8 +1,12 @@
 """Each group against the reference: difference, ratio, odds ratio, intervals, permutation test, Holm, omnibus.
 
-Source: service_quality sections 4, 5 and 10. The default interval is not the specification's percentile bootstrap but
-the two-way cluster t of `evenhand.methods.service.statistics.variance`; the percentile, the same t with every name a
-random draw, and the naive Wald interval stand beside it (docs/statistics.md gives the measured coverage of all four).
+The default interval is the two-way cluster t of `evenhand.methods.service.statistics.rates`. The crossed-bootstrap percentile,
+the same t with every name a random draw, and the naive Wald interval are reported alongside (docs/statistics.md gives the
+measured coverage of all four).
+
+Measures of served responses (words, sentiment, toxicity) are compared only on stems where both groups were served: a group that
+is refused on hard stems is served on easy ones only, so a plain mean over served responses compares different stems. Cells are
+averaged first; stems then weigh equally.
 """
 
 from __future__ import annotations
@@ -10,11 +14,22 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 from evenhand.errors import BadInput
-from evenhand.methods.service.statistics.rates import NO_CELLS, GroupRate, cluster_interval, group_rates, ratios
-from evenhand.methods.service.statistics.variance import Part, cluster_variance, dominating_names
+from evenhand.methods.service.statistics.rates import (
+    NO_CELLS,
+    GroupRate,
+    Part,
+    cluster_interval,
+    cluster_variance,
+    dominating_names,
+    group_rates,
+    ratios,
+)
 from evenhand.records import Interval
-from evenhand.statistics.cells import Cells, group_rate, name_values
+from evenhand.statistics.cells import Cells, cells_from_rows, group_rate, name_values
 from evenhand.statistics.intervals import minimum_detectable, wald_difference
 from evenhand.statistics.multiplicity import best_attainable, holm
 from evenhand.statistics.permutation import (
@@ -226,3 +241,49 @@ def contrast_family(
     if cells.nested:
         rates = tuple(replace(rate, names=len(cells.of(rate.group))) for rate in rates)
     return ContrastFamily(reference, rates, tuple(contrasts), omnibus, adjusted.family_size, bootstrap)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HelpfulContent:
+    """Contrasts of a measure on served responses, with how much of the material they rest on.
+
+    Each contrast states its stems and the stems dropped. ``served`` maps a group code to its served and all responses;
+    ``unmeasured`` counts served responses without a value.
+    """
+
+    family: ContrastFamily
+    served: dict[int, tuple[int, int]]
+    unmeasured: int
+
+
+def helpful_contrasts(
+    names: ArrayLike,
+    stems: ArrayLike,
+    values: ArrayLike,
+    served: NDArray[np.bool_],
+    groups: ArrayLike,
+    reference: int,
+    *,
+    level: float = 0.95,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> HelpfulContent:
+    """Compare groups on a real-valued measure of their served responses.
+
+    ``names``, ``stems`` (rows,) codes from 0, ``values`` (rows,) the measure (words, a probability), ``served``
+    (rows,) whether the response counts as served, ``groups`` (names,). Raises BadInput where the reference has no
+    served response.
+    """
+    name, group = np.asarray(names, dtype=np.int64), np.asarray(groups, dtype=np.int64)
+    kept = np.asarray(served, dtype=bool)
+    value = np.asarray(values, dtype=np.float64)
+    if not kept.shape == value.shape == name.shape:
+        raise BadInput(f"Rows of unequal length: {name.size} names, {value.size} values, {kept.size} served flags.")
+    cells = cells_from_rows(name, stems, np.where(kept, value, np.nan), group, binary=False)
+    counts = {
+        int(code): (int(kept[group[name] == code].sum()), int((group[name] == code).sum())) for code in np.unique(group)
+    }
+    if reference in counts and counts[reference][0] == 0:
+        raise BadInput(f"Reference group {reference} has no served response.", do="Choose another reference group.")
+    family = contrast_family(cells, reference, level=level, draws=draws, seed=seed)
+    return HelpfulContent(family, counts, int((kept & np.isnan(value)).sum()))

@@ -1,4 +1,4 @@
-"""Where the service audit begins: at prompts, at responses or at labels."""
+"""The rows that the service audit starts from: prompts, responses or labels."""
 
 from __future__ import annotations
 
