@@ -26,7 +26,15 @@ from evenhand.methods.service.statistics.spread import (
     price_of_safety,
     rank_correlation,
 )
-from evenhand.methods.service.table import COLLAPSES, NO_STEM, FindingBuilder, ServiceTable
+from evenhand.methods.service.table import (
+    COLLAPSES,
+    NO_STEM,
+    FindingBuilder,
+    ServiceTable,
+    contrast_fields,
+    ends_of,
+    why_undefined,
+)
 from evenhand.records import Finding, Interval
 from evenhand.statistics.cells import Cells, FloatArray, cells_from_rows, group_rate, name_values
 from evenhand.statistics.clusters import sign_flip_test
@@ -134,8 +142,7 @@ def _percentile(cells: Cells, code: int, builder: FindingBuilder) -> list[float]
     drawn = crossed_bootstrap(
         group_cells.by_stem() if group_cells.nested else group_cells, draws=builder.draws, seed=builder.seed
     )
-    interval = percentile(drawn.of(code))
-    return None if interval is None else [interval.low, interval.high]
+    return ends_of(percentile(drawn.of(code)))
 
 
 def _rates(cells: Cells, groups: int) -> list[float | None]:
@@ -163,28 +170,31 @@ def _within(interval: Interval | None, bound: float) -> Interval | None:
 def _gap(
     builder: FindingBuilder, contrast: Contrast, groups: Sequence[str], part: Mapping[str, str], size: int
 ) -> Finding:
-    reasons = contrast.reasons or {}
-    ends = contrast.percentile
     extra: dict[str, Any] = {
         "change": contrast.rate,
         "reference_change": contrast.reference_rate,
-        "percentile": [ends.low, ends.high] if ends else None,
+        "percentile": ends_of(contrast.percentile),
         "smallest_p_holm": contrast.best_holm,
     }
     return builder.build(
-        GAP_CHANGE, "declined", contrast.difference, DIFFERENCE, group=groups[contrast.group],
-        reference=groups[contrast.reference], part=part, interval=_within(contrast.interval, 2),
-        standard_error=contrast.standard_error, minimum_detectable=contrast.minimum_detectable, extra=extra,
+        GAP_CHANGE,
+        "declined",
+        contrast.difference,
+        DIFFERENCE,
+        part=part,
+        interval=_within(contrast.interval, 2),
+        standard_error=contrast.standard_error,
+        minimum_detectable=contrast.minimum_detectable,
+        extra=extra,
         test=record_of(
-            contrast.test, f"change of the difference, {part['from']} to {part['to']}", family_size=size,
+            contrast.test,
+            f"change of the difference, {part['from']} to {part['to']}",
+            family_size=size,
             p_holm=contrast.p_holm,
         ),
-        reason="; ".join(dict.fromkeys(reasons[key] for key in ("difference", "interval", "test", "names") if key in reasons)),
-        clusters={
-            "names": contrast.names[0], "reference names": contrast.names[1],
-            "stems": contrast.stems, "stems dropped": contrast.stems_dropped,
-        },
-    )  # fmt: skip
+        reason=why_undefined(contrast),
+        **contrast_fields(contrast, groups),
+    )
 
 
 NO_UNSAFE_LABEL = "no labelled response to the unsafe set: the safety of this configuration is not known"

@@ -19,8 +19,8 @@ from evenhand.methods.service.statistics.names import (
     stability,
 )
 from evenhand.methods.service.statistics.spread import Statistic, share_over_threshold, spread
-from evenhand.methods.service.table import COLLAPSES, FindingBuilder
-from evenhand.records import DECLINED, LABELS, Finding, Interval
+from evenhand.methods.service.table import COLLAPSES, FindingBuilder, contrast_fields, ends_of, why_undefined
+from evenhand.records import DECLINED, LABELS, Finding
 from evenhand.statistics.cells import Cells
 from evenhand.statistics.intervals import wilson
 
@@ -109,7 +109,7 @@ def contrast_findings(
             clusters={"names": rate.names, "stems": rate.stems},
             standard_error=rate.standard_error,
             reason="" if rate.rate is not None else "no labelled response",
-            extra={"interval_over_names_and_stems": _ends(rate.interval)},
+            extra={"interval_over_names_and_stems": ends_of(rate.interval)},
         )
         for rate in family.rates
     ]
@@ -118,10 +118,6 @@ def contrast_findings(
     if whole:
         findings += _spread(builder, outcome, family)
     return findings, family
-
-
-def _ends(interval: Interval | None) -> list[float] | None:
-    return None if interval is None else [interval.low, interval.high]
 
 
 def _one_contrast(
@@ -135,17 +131,7 @@ def _one_contrast(
     whole: bool,
 ) -> list[Finding]:
     table, reasons = builder.table, contrast.reasons or {}
-    where: dict[str, Any] = {
-        "group": table.groups[contrast.group],
-        "reference": table.groups[contrast.reference],
-        "part": part,
-        "clusters": {
-            "names": contrast.names[0],
-            "reference names": contrast.names[1],
-            "stems": contrast.stems,
-            "stems dropped": contrast.stems_dropped,
-        },
-    }
+    where = {**contrast_fields(contrast, table.groups), "part": part}
     difference = builder.build(
         "risk_difference",
         outcome,
@@ -155,15 +141,13 @@ def _one_contrast(
         test=record_of(contrast.test, family, family_size=family_size, p_holm=contrast.p_holm, q_bh=q),
         standard_error=contrast.standard_error,
         minimum_detectable=contrast.minimum_detectable,
-        reason="; ".join(
-            dict.fromkeys(reasons[key] for key in ("difference", "interval", "test", "names") if key in reasons)
-        ),
+        reason=why_undefined(contrast),
         extra={
             "rate": contrast.rate,
             "reference_rate": contrast.reference_rate,
-            "percentile": _ends(contrast.percentile),
-            "wald": _ends(contrast.wald),
-            "all_names_random": _ends(contrast.interval_all_random),
+            "percentile": ends_of(contrast.percentile),
+            "wald": ends_of(contrast.wald),
+            "all_names_random": ends_of(contrast.interval_all_random),
             "names_held_fixed": [table.unit_names[row] for row in contrast.fixed],
             "smallest_p_holm": contrast.best_holm,
         },
@@ -191,8 +175,8 @@ def _one_contrast(
             extra={} if flips is None else {
                 "f_plus": flips.turned_on,
                 "f_minus": flips.turned_off,
-                "f_plus_interval": _ends(flips.turned_on_interval),
-                "f_minus_interval": _ends(flips.turned_off_interval),
+                "f_plus_interval": ends_of(flips.turned_on_interval),
+                "f_minus_interval": ends_of(flips.turned_off_interval),
             },
             **where,
         ),
@@ -393,8 +377,6 @@ def stability_findings(builder: FindingBuilder) -> list[Finding]:
     labels, items = builder.table.prompt_matrix
     if labels.shape[1] < 2:
         return []
-    from evenhand.records import LABELS
-
     declined = np.isin(labels, [LABELS.index(label) for label in LABELS if label in DECLINED]).astype(float)
     result = stability(labels, np.where(labels < 0, np.nan, declined))
     why = "no prompt has two labelled repetitions" if not result.prompts else "the labels never vary"

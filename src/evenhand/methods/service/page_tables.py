@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from evenhand.findings.lookup import first, select
 from evenhand.methods.service.configurations import CHANGE, GAP_CHANGE
-from evenhand.records import DECLINED, HARMFUL, LABELS, SERVED, SERVED_LENIENT, UNSERVED, Finding
+from evenhand.methods.service.items import AUDIT
+from evenhand.methods.service.table import COLLAPSES
+from evenhand.records import LABELS, Finding
 from evenhand.report.blocks import Block, Cell, Details, Filter, Table
 from evenhand.report.finding_table import (
     COUNT,
@@ -31,15 +34,11 @@ OUTCOMES: dict[str, tuple[str, str]] = {
 }
 """Outcome -> (participle in a sentence, title), for the collapses of the labels."""
 
+PRIMARY = "declined"
+"""The outcome of the verdict, the first forest plot, the name bars and the stem table."""
+
 OUTCOME_LABELS: dict[str, tuple[str, ...]] = {
-    outcome: tuple(label for label in LABELS if label in members)
-    for outcome, members in {
-        "declined": DECLINED,
-        "harmful": HARMFUL,
-        "unserved": UNSERVED,
-        "served": SERVED,
-        "served_lenient": SERVED_LENIENT,
-    }.items()
+    outcome: tuple(label for label in LABELS if label in members) for outcome, members in COLLAPSES.items()
 }
 """Outcome -> its labels, in the order of the taxonomy."""
 
@@ -47,23 +46,18 @@ OUTCOME_LABELS: dict[str, tuple[str, ...]] = {
 class Index:
     """Findings by what they estimate. It records which of them a figure has shown."""
 
-    def __init__(self, findings: Sequence[Finding], audit: str = "service") -> None:
-        self.findings = [f for f in findings if f.audit == audit]
+    def __init__(self, findings: Sequence[Finding]) -> None:
+        self.findings = [f for f in findings if f.audit == AUDIT]
         self._shown: set[int] = set()
 
-    def all(self, estimand: str, outcome: str | None = None, *, config: str | None = None) -> list[Finding]:
+    def all(self, estimand: str, outcome: str = "", *, config: str | None = None) -> list[Finding]:
         """Every finding of an estimand, in the order given."""
-        return [
-            f
-            for f in self.findings
-            if f.estimand == estimand
-            and (outcome is None or f.outcome == outcome)
-            and (config is None or f.config == config)
-        ]
+        return select(self.findings, estimand, config, outcome)
 
     def plain(self, estimand: str, outcome: str, config: str) -> dict[str, Finding]:
         """Findings without a slice, by group."""
-        return {f.group: f for f in self.all(estimand, outcome, config=config) if not f.slice and f.group is not None}
+        held = select(self.findings, estimand, config, outcome, part={})
+        return {f.group: f for f in held if f.group is not None}
 
     def sliced(self, estimand: str, outcome: str, config: str, key: str) -> Iterator[tuple[str, Finding]]:
         """Findings with a slice on ``key``, with its value."""
@@ -73,8 +67,7 @@ class Index:
 
     def one(self, estimand: str, outcome: str, config: str, group: str | None) -> Finding | None:
         """The finding of one group without a slice."""
-        found = (f for f in self.all(estimand, outcome, config=config) if f.group == group and not f.slice)
-        return next(found, None)
+        return first(self.findings, estimand, config, outcome, group=group, part={})
 
     def corrected(self, outcome: str, config: str) -> dict[str | None, Finding]:
         """Differences with the grader's error taken out, by group."""
@@ -94,9 +87,9 @@ class Index:
         """Configurations in the order of the findings."""
         return list(dict.fromkeys(f.config for f in self.findings if f.config))
 
-    def leading(self, primary: str = "declined") -> str:
+    def leading(self, outcome: str = PRIMARY) -> str:
         """The configuration with the largest difference on the primary outcome, else the first."""
-        contrasts = [f for f in self.all("risk_difference", primary) if not f.slice and f.estimate is not None]
+        contrasts = [f for f in self.all("risk_difference", outcome) if not f.slice and f.estimate is not None]
         if contrasts:
             return max(contrasts, key=lambda f: abs(f.estimate or 0.0)).config
         return self.configs[0] if self.configs else ""
@@ -105,7 +98,7 @@ class Index:
         """The reference group of the contrasts."""
         return next((f.reference for f in self.all("risk_difference") if f.reference is not None), None)
 
-    def groups(self, primary: str = "declined") -> list[str]:
+    def groups(self) -> list[str]:
         """Groups from the highest primary rate in the leading configuration down, the reference last."""
         reference = self.reference()
         keys = list(
@@ -113,12 +106,11 @@ class Index:
                 f.group for f in self.findings if f.group is not None and f.estimand in ("rate", "label_share")
             )
         )
-        first = self.leading(primary)
-        rates = self.plain("rate", primary, first)
+        rates = self.plain("rate", PRIMARY, self.leading())
 
         def rank(key: str) -> tuple[bool, float, str]:
-            found = rates.get(key)
-            estimate = found.estimate if found is not None and found.estimate is not None else -1.0
+            rate = rates.get(key)
+            estimate = rate.estimate if rate is not None and rate.estimate is not None else -1.0
             return key == reference, -estimate, key
 
         return sorted(keys, key=rank)
@@ -128,11 +120,6 @@ class Index:
         seen = list(dict.fromkeys(f.outcome for f in self.all(estimand)))
         order = [*OUTCOMES, *LABELS]
         return sorted(seen, key=lambda o: (order.index(o) if o in order else len(order), o))
-
-
-def extra(finding: Finding, *keys: str) -> Any:
-    """The first of these keys that the finding's extra holds, else None."""
-    return next((finding.extra[key] for key in keys if finding.extra.get(key) is not None), None)
 
 
 def behind(config: str, *, group: str | None = None, outcome: str = "", **facets: str) -> Filter:
@@ -189,7 +176,7 @@ def change_table(index: Index, groups: list[str], block_id: str) -> Table | None
         return steps.index((f.slice["from"], f.slice["to"])), group_order.get(f.group or "", len(group_order))
 
     rows = [Change(f, gap_of.get((f.config, f.group))) for f in sorted(changes, key=place)]
-    own = FindingColumns[Change](lambda row: row.f)
+    change = FindingColumns[Change](lambda row: row.f)
     gap = FindingColumns[Change](lambda row: row.gap, "the reference group")
     step: Shown[Change] = words("Configurations", lambda row: f"{row.f.slice['from']} to {row.f.slice['to']}")
     single = f": {steps[0][0]} to {steps[0][1]}" if len(steps) == 1 else ""
@@ -198,11 +185,11 @@ def change_table(index: Index, groups: list[str], block_id: str) -> Table | None
         (
             words("Group", lambda row: group_label(row.f.group)),
             *((step,) if len(steps) > 1 else ()),
-            own.field("Before", "rate_from", SHARE, note="share declined"),
-            own.field("After", "rate_to", SHARE, note="share declined"),
-            own.estimate("Change", note="percentage points"),
-            own.interval("Interval", note="95 %, for new names and stems"),
-            own.p("Holm", note="signs of names flipped, adjusted over groups"),
+            change.field("Before", "rate_from", SHARE, note="share declined"),
+            change.field("After", "rate_to", SHARE, note="share declined"),
+            change.estimate("Change", note="percentage points"),
+            change.interval("Interval", note="95 %, for new names and stems"),
+            change.p("Holm", note="signs of names flipped, adjusted over groups"),
             gap.estimate(
                 f"Change against {group_label(index.reference())}", note="change of the difference, percentage points"
             ),
@@ -217,9 +204,7 @@ def change_table(index: Index, groups: list[str], block_id: str) -> Table | None
     )
 
 
-def stem_table(
-    index: Index, outcome: str, block_id: str, stems: Mapping[str, str], classes: Mapping[str, str]
-) -> Table | None:
+def stem_table(index: Index, outcome: str, block_id: str, stems: Mapping[str, str]) -> Table | None:
     """Rate of each stem over all names, one column a configuration."""
     rates: dict[str, dict[str, Finding]] = {}
     for config in index.configs:
@@ -237,8 +222,8 @@ def stem_table(
         f = rates[stem].get(leading)
         return f.estimate if f is not None and f.estimate is not None else -1.0
 
-    def about(stem: str, given: Mapping[str, str], *keys: str) -> str:
-        return str(given.get(stem) or extra(next(iter(rates[stem].values())), *keys) or "")
+    def about(stem: str, key: str) -> str:
+        return str(next(iter(rates[stem].values())).extra.get(key) or "")
 
     def rate(config: str) -> Shown[str]:
         def cell(stem: str) -> Cell:
@@ -258,10 +243,10 @@ def stem_table(
     return finding_table(
         sorted(rates, key=lambda stem: (-height(stem), stem)),
         (
-            cells("Stem", lambda stem: Cell(f"{stem} {about(stem, stems, 'text', 'stem_text')}".strip(), sort=stem)),
+            cells("Stem", lambda stem: Cell(f"{stem} {stems.get(stem) or about(stem, 'text')}".strip(), sort=stem)),
             words(
                 "Class",
-                lambda stem: about(stem, classes, "class", "stem_class").replace("_", " "),
+                lambda stem: about(stem, "class").replace("_", " "),
                 note="neutral, stereotype probe, or loaded",
             ),
             *(rate(config) for config in used),

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from xxhash import xxh3_128_hexdigest
 
-from evenhand.findings.builder import build
+from evenhand.findings.builder import build, digest_of, ids_of, rows_where
 from evenhand.methods.service.items import AUDIT
-from evenhand.records import DECLINED, HARMFUL, LABELS, SERVED, SERVED_LENIENT, UNSERVED, Finding
+from evenhand.methods.service.statistics.contrasts import Contrast
+from evenhand.records import DECLINED, HARMFUL, LABELS, SERVED, SERVED_LENIENT, UNSERVED, Finding, Interval
 from evenhand.statistics.cells import Cells, FloatArray, IntArray, cells_from_rows
 
 COLLAPSES: dict[str, frozenset[str]] = {
@@ -152,12 +152,8 @@ class ServiceTable:
             )
         )
         if key not in self._digests:
-            rows = self.labelled
-            for column, value in selected.items():
-                wanted = [value] if isinstance(value, str) else list(value)
-                rows = rows.filter(pl.col(column).is_in(wanted))
-            ids = rows.select(pl.concat_str("item_id", "repetition", separator="#")).to_series().sort()
-            self._digests[key] = (rows.height, xxh3_128_hexdigest(("\n".join(ids.to_list())).encode()))
+            ids = ids_of(rows_where(self.labelled, selected), ("item_id", "repetition"))
+            self._digests[key] = (len(ids), digest_of(ids))
         return self._digests[key]
 
     def attribute(self, column: str) -> list[str | None]:
@@ -180,6 +176,33 @@ class ServiceTable:
         return {
             row[self.units.stem]: (row["stratum"] or "", row["stem_text"] or "") for row in facts.iter_rows(named=True)
         }
+
+
+def ends_of(interval: Interval | None) -> list[float] | None:
+    """Both ends of an interval, as a finding's ``extra`` holds them."""
+    return None if interval is None else [interval.low, interval.high]
+
+
+def contrast_fields(contrast: Contrast, groups: Sequence[str]) -> dict[str, Any]:
+    """The fields that every finding on a contrast has: its groups, and the clusters behind it."""
+    return {
+        "group": groups[contrast.group],
+        "reference": groups[contrast.reference],
+        "clusters": {
+            "names": contrast.names[0],
+            "reference names": contrast.names[1],
+            "stems": contrast.stems,
+            "stems dropped": contrast.stems_dropped,
+        },
+    }
+
+
+def why_undefined(contrast: Contrast) -> str:
+    """Why the difference, its interval or its test is undefined, or an empty text."""
+    reasons = contrast.reasons or {}
+    return "; ".join(
+        dict.fromkeys(reasons[key] for key in ("difference", "interval", "test", "names") if key in reasons)
+    )
 
 
 @dataclass(frozen=True, slots=True)

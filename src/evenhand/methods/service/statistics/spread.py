@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import stats
 
 from evenhand.errors import BadInput
 from evenhand.records import Interval
@@ -194,12 +195,6 @@ def pareto_front(over_refusal: ArrayLike, safety: ArrayLike) -> tuple[int, ...]:
     return tuple(int(at) for at in front[np.lexsort((y[front], x[front]))])
 
 
-def _average_ranks(values: FloatArray) -> FloatArray:
-    """Ranks from 1; ties share the mean of their ranks."""
-    _, position, count = np.unique(values, return_inverse=True, return_counts=True)
-    return np.asarray((np.cumsum(count) - (count - 1) / 2)[position], dtype=np.float64)
-
-
 def rank_correlation(over_refusal: ArrayLike, safety: ArrayLike) -> float | None:
     """Spearman's correlation across configurations or models; None with fewer than three, or where one never varies."""
     x, y = np.asarray(over_refusal, dtype=np.float64), np.asarray(safety, dtype=np.float64)
@@ -207,4 +202,4 @@ def rank_correlation(over_refusal: ArrayLike, safety: ArrayLike) -> float | None
     x, y = x[known], y[known]
     if x.size < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return None
-    return float(np.corrcoef(_average_ranks(x), _average_ranks(y))[0, 1])
+    return float(np.corrcoef(stats.rankdata(x), stats.rankdata(y))[0, 1])
