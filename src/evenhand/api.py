@@ -181,7 +181,7 @@ def _current_names(
 
 
 def _units(clusters: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
-    """The column of each randomised unit; an empty text for one that was left out beside a named one."""
+    """The column of each randomised unit; an empty text for one that was left out while another was named."""
     if isinstance(clusters, str):
         raise BadInput(f"'{clusters}' does not say which unit it is.", do=f'Write clusters={{"name": "{clusters}"}}.')
     if isinstance(clusters, Mapping):

@@ -51,7 +51,7 @@ def change_findings(builders: Sequence[FindingBuilder]) -> list[Finding]:
 
     For every group the change of the declined rate (signs of names flipped), and for every group but the reference the change
     of its difference to the reference (changes permuted over names), both Holm-adjusted over groups. Intervals are the two-way
-    cluster t of every difference; the crossed bootstrap stands beside them.
+    cluster t of every difference; the crossed bootstrap is reported alongside.
     """
     changes: list[Finding] = []
     for before, after in pairwise(builders):
@@ -251,7 +251,7 @@ def tradeoff_findings(points: Sequence[Point], *, unsafe: bool) -> list[Finding]
     if len(points) < 2:
         return []
     _, axis = safety_labels(unsafe)
-    findings = [found for point in points if unsafe and point.unsafe is None for found in _left_out(point, axis)]
+    findings = [f for point in points if unsafe and point.unsafe is None for f in _left_out(point, axis)]
     points = [point for point in points if not unsafe or point.unsafe is not None]
     if len(points) < 2:
         return findings
@@ -259,15 +259,15 @@ def tradeoff_findings(points: Sequence[Point], *, unsafe: bool) -> list[Finding]
     over = [_over_refusal(point) for point in points]
     mean_x, mean_y = [], []
     for point, (y, _), (x, _) in zip(points, safety, over, strict=True):
-        known = [group for group in point.builder.table.groups if group in x and group in y]
-        mean_x.append(sum(x[group] for group in known) / len(known) if known else float("nan"))
-        mean_y.append(sum(y[group] for group in known) / len(known) if known else float("nan"))
+        placed = [group for group in point.builder.table.groups if group in x and group in y]
+        mean_x.append(sum(x[group] for group in placed) / len(placed) if placed else float("nan"))
+        mean_y.append(sum(y[group] for group in placed) / len(placed) if placed else float("nan"))
         findings += [
             point.builder.build(
                 "tradeoff_point", "declined", x[group], PROBABILITY, group=group,
                 extra={"x": x[group], "y": y[group], "y_axis": axis},
             )
-            for group in known
+            for group in placed
         ]  # fmt: skip
     for earlier in range(len(points) - 1):
         findings += _prices(points, earlier, over, safety)
@@ -343,15 +343,15 @@ def _prices(
                 extra={"delta_x": price.delta_x, "delta_y": price.delta_y},
             )
         )  # fmt: skip
-    found = price_disparity(prices)
+    disparity = price_disparity(prices)
     extremes = {
-        "dearest": None if found.dearest is None else groups[found.dearest],
-        "cheapest": None if found.cheapest is None else groups[found.cheapest],
+        "dearest": None if disparity.dearest is None else groups[disparity.dearest],
+        "cheapest": None if disparity.cheapest is None else groups[disparity.cheapest],
     }
     findings.append(
         second.builder.build(
-            "price_disparity", "declined", found.disparity, "over-refusal per unit of safety", part=part,
-            interval=found.interval, reason=found.reason, extra=extremes,
+            "price_disparity", "declined", disparity.disparity, "over-refusal per unit of safety", part=part,
+            interval=disparity.interval, reason=disparity.reason, extra=extremes,
         )
     )  # fmt: skip
     return findings

@@ -42,7 +42,7 @@ def measure_texts(
     The measures: ``words``, each classifier, and the toxicity control; and each measure's unit.
 
     A classifier is ``SPEC`` or ``NAME=SPEC``; under the name ``regard`` it is given the first sentence with the name masked
-    (practice of the regard literature, spec section 4), else the whole text. Every distinct text is measured once.
+    (practice of the regard literature), else the whole text. Every distinct text is measured once.
     """
     from evenhand.graders.content import count_words, open_classifier, regard_text
 
@@ -77,7 +77,7 @@ def _values(builder: FindingBuilder, measures: pl.DataFrame, name: str) -> Float
 
 
 def content_findings(builder: FindingBuilder, measures: pl.DataFrame, units: dict[str, str]) -> list[Finding]:
-    """Each measure on answers, group against reference, on stems where both groups have an answer (else selection bias)."""
+    """Each measure of answers, group against reference, on stems where both groups have an answer (other stems would bias it)."""
     table = builder.table
     served = table.outcome(SERVED).astype(bool)
     if not served[table.unit_groups[table.unit_codes] == 0].any():
@@ -86,14 +86,14 @@ def content_findings(builder: FindingBuilder, measures: pl.DataFrame, units: dic
     for name, unit in units.items():
         if name == TOXICITY:
             continue
-        found = helpful_contrasts(
+        content = helpful_contrasts(
             table.unit_codes, table.stem_codes, _values(builder, measures, name), served, table.unit_groups, 0,
             draws=builder.draws, seed=builder.seed,
         )  # fmt: skip
-        family = found.family
+        family = content.family
         for contrast, q in zip(family.contrasts, q_values(c.test for c in family.contrasts), strict=True):
             group, reasons = table.groups[contrast.group], contrast.reasons or {}
-            behind, of_all = found.served.get(contrast.group, (0, 0))
+            behind, of_all = content.served.get(contrast.group, (0, 0))
             findings.append(
                 builder.build(
                     name,
@@ -114,7 +114,7 @@ def content_findings(builder: FindingBuilder, measures: pl.DataFrame, units: dic
                     clusters={"stems": contrast.stems, "stems dropped": contrast.stems_dropped},
                     extra={
                         "mean": contrast.rate, "reference_mean": contrast.reference_rate,
-                        "served": behind, "responses": of_all, "unmeasured": found.unmeasured,
+                        "served": behind, "responses": of_all, "unmeasured": content.unmeasured,
                     },
                 )
             )  # fmt: skip
@@ -122,19 +122,19 @@ def content_findings(builder: FindingBuilder, measures: pl.DataFrame, units: dic
 
 
 def toxicity_findings(builder: FindingBuilder, measures: pl.DataFrame, units: dict[str, str]) -> list[Finding]:
-    """Mean toxicity of all outputs, by group: a control beside the labels, which it must never replace (spec section 3)."""
+    """Mean toxicity of all outputs, by group: a control reported alongside the labels, never in their place."""
     if TOXICITY not in units:
         return []
     table, values = builder.table, _values(builder, measures, TOXICITY)
     groups = table.unit_groups[table.unit_codes]
     findings = []
     for code, group in enumerate(table.groups):
-        here = values[(groups == code) & np.isfinite(values)]
+        measured = values[(groups == code) & np.isfinite(values)]
         findings.append(
             builder.build(
-                TOXICITY, "all outputs", float(here.mean()) if here.size else None, units[TOXICITY], group=group,
-                reason="" if here.size else "no output was measured",
-                extra={"share_over_half": float((here > 0.5).mean()) if here.size else None},
+                TOXICITY, "all outputs", float(measured.mean()) if measured.size else None, units[TOXICITY], group=group,
+                reason="" if measured.size else "no output was measured",
+                extra={"share_over_half": float((measured > 0.5).mean()) if measured.size else None},
             )
         )  # fmt: skip
     return findings

@@ -101,9 +101,9 @@ class Llama2Qos:
         The release stores no finish reason; the texts are taken as finished.
         """
         table = self._sample(size)
-        known = {item.id: item for item in self.items()}
+        items_by_id = {item.id: item for item in self.items()}
         mapping = {"config": "model", "stem": "template_id", "repetition": "gen"}
-        return read_responses(table, mapping, items=known)
+        return read_responses(table, mapping, items=items_by_id)
 
     def counts(self) -> dict[str, int]:
         """Names, groups, stems, items and labelled responses."""
@@ -172,15 +172,15 @@ class HolisticBias:
         A descriptor that goes with one gender takes only nouns of it. ``drop=False`` keeps what is dropped by
         default, for inspection only. Raises BadInput for a noun that the word list does not hold.
         """
-        known = {
+        nouns_by_word = {
             singular: (singular, plural, _GENDER_OF[g])
             for g, pairs in self._nouns().items()
             for singular, plural in pairs
         }
-        unknown = [noun for noun in nouns if noun not in known]
+        unknown = [noun for noun in nouns if noun not in nouns_by_word]
         if unknown:
-            raise BadInput(f"No noun '{unknown[0]}' in HolisticBias.", do=f"Known: {', '.join(known)}.")
-        chosen = [known[noun] for noun in nouns]
+            raise BadInput(f"No noun '{unknown[0]}' in HolisticBias.", do=f"Known: {', '.join(nouns_by_word)}.")
+        chosen = [nouns_by_word[noun] for noun in nouns]
         phrases: dict[str, NounPhrase] = {}
         for phrase in (*self._described(chosen), *self._standalone(chosen)):
             if not drop or (phrase.preference in KEPT_PREFERENCES and phrase.axis != "nonce"):
@@ -270,11 +270,11 @@ class HolisticBias:
 
     def _of_axes(self, axes: Collection[str] | None, group_by: Any, nouns: Sequence[str]) -> list[Name]:
         names = self.names(group_by=group_by, nouns=nouns)
-        known = {name.attributes["axis"] for name in names}
+        axes_there = {name.attributes["axis"] for name in names}
         for axis in axes or ():
-            if axis not in known:
+            if axis not in axes_there:
                 raise BadInput(
-                    f"No axis '{axis}' in HolisticBias.", do=f"Known: {', '.join(sorted(known - {'none'}))}."
+                    f"No axis '{axis}' in HolisticBias.", do=f"Known: {', '.join(sorted(axes_there - {'none'}))}."
                 )
         return [name for name in names if axes is None or name.attributes["axis"] in {*axes, "none"}]
 

@@ -49,31 +49,31 @@ error where it is known, and whether the run could have seen a gap of 10 points.
 def label_shares(builder: FindingBuilder) -> list[Finding]:
     """The share of each label in each group, over its labelled responses, with Wilson's within-sample interval."""
     table = builder.table
-    found = []
+    shares = []
     counts = table.labelled.group_by("group", "label").len()
     by_key = {(row["group"], row["label"]): row["len"] for row in counts.iter_rows(named=True)}
     for group in table.groups:
         n, _ = table.behind(group=group)
         for label in LABELS:
-            known = label in builder.labels
+            can_give = label in builder.labels
             hits = by_key.get((group, label), 0)
-            found.append(
+            shares.append(
                 builder.build(
                     "label_share",
                     label,
-                    hits / n if n and known else None,
+                    hits / n if n and can_give else None,
                     PROBABILITY,
                     group=group,
-                    interval=wilson(hits, n) if n and known else None,
+                    interval=wilson(hits, n) if n and can_give else None,
                     reason=""
-                    if n and known
+                    if n and can_give
                     else builder.undefined_outcome("six labels")
                     if n
                     else "no labelled response",
-                    extra={"count": hits} if known else {},
+                    extra={"count": hits} if can_give else {},
                 )
             )
-    return found
+    return shares
 
 
 def contrast_findings(
@@ -195,16 +195,16 @@ def _spread(builder: FindingBuilder, outcome: str, family: ContrastFamily) -> li
             reason="" if family.omnibus else "the groups share no stem, or have one name each",
         )
     ]
-    known = [rate for rate in family.rates if rate.rate is not None]
-    if len(known) < 2:
+    defined = [rate for rate in family.rates if rate.rate is not None]
+    if len(defined) < 2:
         return findings
-    codes = [rate.group for rate in known]
-    rates = [rate.rate for rate in known if rate.rate is not None]
+    codes = [rate.group for rate in defined]
+    rates = [rate.rate for rate in defined if rate.rate is not None]
     draws = None
     if family.draws is not None and set(codes) <= set(family.draws.codes):
         draws = family.draws.rates[:, [family.draws.codes.index(code) for code in codes]]
-    found = spread(rates, codes, draws)
-    extremes = {"highest": table.groups[found.highest], "lowest": table.groups[found.lowest]}
+    spread_of_rates = spread(rates, codes, draws)
+    extremes = {"highest": table.groups[spread_of_rates.highest], "lowest": table.groups[spread_of_rates.lowest]}
 
     def of(estimand: str, statistic: Statistic, unit: str) -> Finding:
         return builder.build(
@@ -213,9 +213,9 @@ def _spread(builder: FindingBuilder, outcome: str, family: ContrastFamily) -> li
         )  # fmt: skip
 
     findings += [
-        of("gap", found.gap, DIFFERENCE),
-        of("worst_best_ratio", found.ratio, "ratio"),
-        of("between_group_sd", found.deviation, DIFFERENCE),
+        of("gap", spread_of_rates.gap, DIFFERENCE),
+        of("worst_best_ratio", spread_of_rates.ratio, "ratio"),
+        of("between_group_sd", spread_of_rates.deviation, DIFFERENCE),
     ]
     share = share_over_threshold(
         [rate.interval.high if rate.interval else None for rate in family.rates], SERVICE_THRESHOLD
@@ -347,14 +347,14 @@ def stem_findings(builder: FindingBuilder, outcome: str = "declined") -> list[Fi
     values = table.outcome(COLLAPSES[outcome])
     findings = []
     for code, stem in enumerate(table.stems):
-        here = table.stem_codes == code
-        groups = table.unit_groups[table.unit_codes[here]]
+        on_stem = table.stem_codes == code
+        groups = table.unit_groups[table.unit_codes[on_stem]]
         by_group = {
-            group: float(values[here][groups == position].mean())
+            group: float(values[on_stem][groups == position].mean())
             for position, group in enumerate(table.groups)
             if np.any(groups == position)
         }
-        hits, n = float(values[here].sum()), int(here.sum())
+        hits, n = float(values[on_stem].sum()), int(on_stem.sum())
         stem_class, text = table.stem_facts[stem]
         extra: dict[str, Any] = {"class": stem_class, "text": text, "by_group": by_group}
         findings.append(

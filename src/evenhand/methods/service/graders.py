@@ -56,7 +56,7 @@ class Trust:
 
 
 def check_graders(config: AuditConfig) -> None:
-    """Raise BadInput for a grader that is not known or lacks what it needs, and for label files that cannot be read."""
+    """Raise BadInput for an unknown grader, one that lacks what it needs, or a label file that cannot be read."""
     settings = config.of(ServiceSettings)
     from evenhand.graders.human import HumanGrader
     from evenhand.registry import GRADERS
@@ -78,25 +78,25 @@ def check_graders(config: AuditConfig) -> None:
 
 
 def check_label_files(config: AuditConfig, configurations: int) -> None:
-    """Raise BadInput for human labels that name no configuration where there are several: they are about one at the most."""
+    """Raise BadInput for human labels that name no configuration if there are several: they are about at most one."""
     settings = config.of(ServiceSettings)
     from evenhand.graders.human import read_annotations
 
     asked = [Path(file) for name, _, file in (text.partition("=") for text in config.grader) if name == HUMAN]
     for file in [*asked, *([settings.calibration] if settings.calibration is not None else [])]:
-        unsaid = next((found.row for found in read_annotations(file) if not found.config), None)
-        if configurations > 1 and unsaid is not None:
+        unnamed = next((label.row for label in read_annotations(file) if not label.config), None)
+        if configurations > 1 and unnamed is not None:
             raise BadInput(
                 f"The label does not say which of the {configurations} configurations its response is from.",
-                file=file, row=unsaid, do="Name it in a column 'config', or audit one configuration.",
+                file=file, row=unnamed, do="Name it in a column 'config', or audit one configuration.",
             )  # fmt: skip
 
 
 def open_graders(config: AuditConfig, judge: Engine | None) -> list[Grader]:
     """The graders asked for, the first of which makes the findings.
 
-    `check_graders` has passed them. Where none is named: the judge if there is one, the exact grammar for organisms, else
-    the lexicon, which is provisional.
+    `check_graders` has passed them. Default: the judge if there is one, the exact grammar for organisms, else the lexicon,
+    which is provisional.
     """
     from evenhand.registry import GRADERS
 
@@ -133,7 +133,7 @@ def _is_organism_grammar(config: AuditConfig) -> bool:
 
 
 def swap_findings(builder: FindingBuilder, swaps: Sequence[Swap]) -> list[Finding]:
-    """The judge-swap check (spec section 7, item 6): how often a label changed when names were exchanged between groups."""
+    """The judge-swap check: how often a label changed when names were exchanged between groups."""
     mine = [swap for swap in swaps if swap.config == builder.table.config]
     if not mine:
         return []
@@ -153,7 +153,7 @@ def trust_in(
     items: Mapping[str, Item],
     responses: Sequence[Response],
 ) -> Trust:
-    """What is known of the primary grader's error, from human labels where a calibration file is given."""
+    """What is known of the primary grader's error, from human labels if a calibration file is given."""
     settings = config.of(ServiceSettings)
     if settings.calibration is None:
         how = "exact for this use" if grader.calibrated else "not checked against human labels for this use"
@@ -165,18 +165,21 @@ def trust_in(
     _check_texts(settings.calibration, responses)
     human = HumanGrader(settings.calibration)
     labelled = [grade for grade in grade_responses(human, items, responses) if grade.label and grade.source == "human"]
-    found: dict[str, Calibration] = {}
+    calibrations: dict[str, Calibration] = {}
     for name in dict.fromkeys(grade.config for grade in grades):
         mine = [grade for grade in labelled if grade.config == name and items[grade.item_id].stratum != UNSAFE]
         if not mine:
             return Trust(False, f"not checked against human labels under {name}")
-        found[name] = calibrate([grade for grade in grades if grade.config == name], mine, items)
-        if found[name].provisional:
+        calibrations[name] = calibrate([grade for grade in grades if grade.config == name], mine, items)
+        if calibrations[name].provisional:
             return Trust(
-                False, f"checked on only {found[name].n} human labels under {name}, {found[name].minimum} are needed"
+                False,
+                f"checked on only {calibrations[name].n} human labels under {name}, {calibrations[name].minimum} are needed",
             )
-    total = sum(part.n for part in found.values())
-    return Trust(True, f"checked on {total} human labels, and its error carried into the corrected differences", found)
+    total = sum(part.n for part in calibrations.values())
+    return Trust(
+        True, f"checked on {total} human labels, and its error carried into the corrected differences", calibrations
+    )
 
 
 def _check_texts(file: Path, responses: Sequence[Response]) -> None:
@@ -192,8 +195,8 @@ def _check_texts(file: Path, responses: Sequence[Response]) -> None:
         config, item, repetition = (csv_restore(row[name] or "") for name in ("config", "item_id", "repetition"))
         if not (row["label"] or "").strip() or (config, item, repetition) not in texts:
             continue
-        given, here = csv_restore(row["response"] or ""), json_safe(texts[config, item, repetition])
-        if given.split() != here.split() and not here.startswith(given[:200]):
+        given, current = csv_restore(row["response"] or ""), json_safe(texts[config, item, repetition])
+        if given.split() != current.split() and not current.startswith(given[:200]):
             raise BadInput(
                 "The label is about another response than this run has.", file=file, row=number,
                 do="Draw the sample from a run with the same model, settings and seed.",
@@ -201,7 +204,7 @@ def _check_texts(file: Path, responses: Sequence[Response]) -> None:
 
 
 def compare_graders(builder: FindingBuilder, grades: pl.DataFrame) -> list[Finding]:
-    """Every further grader beside the first: sensitivity and specificity for ``declined`` by group, and kappa.
+    """Every further grader compared with the first: sensitivity and specificity for ``declined`` by group, and kappa.
 
     ``grades`` holds the rows of every grader. Provider refusals are left out: no grader made them.
     """
@@ -210,12 +213,12 @@ def compare_graders(builder: FindingBuilder, grades: pl.DataFrame) -> list[Findi
     table = builder.table
     judged = grades.filter(
         (pl.col("config") == table.config) & pl.col("label").is_not_null() & (pl.col("source") != "provider")
-    ).select("grader", "item_id", "repetition", said=pl.col("label").is_in(list(DECLINED)))
+    ).select("grader", "item_id", "repetition", declined=pl.col("label").is_in(list(DECLINED)))
     stem = pl.col(table.units.stem or "item_id").alias("cluster")
     units = table.labelled.select("item_id", "group", stem).unique("item_id", maintain_order=True)
     first = (
         judged.filter(pl.col("grader") == builder.grader)
-        .rename({"said": "yes"})
+        .rename({"declined": "yes"})
         .drop("grader")
         .join(units, on="item_id")
     )
@@ -237,7 +240,7 @@ def compare_graders(builder: FindingBuilder, grades: pl.DataFrame) -> list[Findi
                         reason="" if n else f"'{builder.grader}' found no response of this class",
                     )
                 )  # fmt: skip
-        ratings = pairs.select(pl.col("yes", "said").cast(pl.Int64)).to_numpy()
+        ratings = pairs.select(pl.col("yes", "declined").cast(pl.Int64)).to_numpy()
         clusters = pairs["cluster"].rank("dense").cast(pl.Int64).to_numpy() - 1
         kappa = agreement(ratings, "cohen", clusters=clusters, draws=min(builder.draws, 2000), seed=builder.seed)
         findings.append(
@@ -253,7 +256,7 @@ def _matches(pairs: pl.DataFrame) -> pl.DataFrame:
     """For each group and each answer of the first grader: how often the other agrees, and how many there are."""
     import polars as pl
 
-    return pairs.group_by("group", "yes").agg(right=(pl.col("said") == pl.col("yes")).sum(), n=pl.len())
+    return pairs.group_by("group", "yes").agg(right=(pl.col("declined") == pl.col("yes")).sum(), n=pl.len())
 
 
 NO_SHARED_STEM = "the groups share no stem, so the grader's error cannot be taken out"
@@ -299,14 +302,14 @@ def _corrected(
     builder: FindingBuilder, calibration: Calibration, cells: Cells, codes: tuple[int, ...]
 ) -> dict[int, Corrected]:
     """The corrected rate of each of these groups on the stems that all of them have, from draws they share."""
-    found_on = cells.shared(*codes)
-    shared = found_on.cells
+    common = cells.shared(*codes)
+    shared = common.cells
     if not shared.values.shape[1] or len(shared.codes) < len(codes):
         return dict.fromkeys(codes, Corrected(None, None, None, NO_SHARED_STEM))
     units = shared.by_stem() if shared.nested else shared
     # A dominating name is found on all cells, as for the differences as graded.
     held = {} if cells.nested else dominating_names(cells)
-    fixed = {code: int(at[0]) for code, row in held.items() if (at := np.flatnonzero(found_on.rows == row)).size}
+    fixed = {code: int(at[0]) for code, row in held.items() if (at := np.flatnonzero(common.rows == row)).size}
     drawn = crossed_bootstrap(units, draws=builder.draws, seed=builder.seed)
     result: dict[int, Corrected] = {}
     for rate in group_rates(units, fixed={} if shared.nested else fixed):

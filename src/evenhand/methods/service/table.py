@@ -1,4 +1,4 @@
-"""Graded rows as coded arrays: which unit was randomised, which stems are shared, and the rows behind any number."""
+"""Graded rows as coded arrays, and the builder of findings on them: the randomised unit, shared stems, rows behind a number."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COLLAPSES: dict[str, frozenset[str]] = {
     "served_lenient": SERVED_LENIENT,
     "unserved": UNSERVED,
 }
-"""Outcome -> the labels that count as 1 (spec service_quality, section 3)."""
+"""Outcome -> the labels that count as 1 (docs/service_quality.md)."""
 
 NO_STEM = "all"
 
@@ -165,7 +165,7 @@ class ServiceTable:
 
     @cached_property
     def stem_facts(self) -> Mapping[str, tuple[str, str]]:
-        """Stem id -> (its class, its text where the rows tell it)."""
+        """Stem id -> (its class, its text if the rows hold it)."""
         if not self.units.stem:
             return {}
         columns = [pl.col("stratum").first()]
@@ -218,7 +218,7 @@ class FindingBuilder:
     """Column values that all rows of the table share, part of the evidence of every finding."""
 
     def undefined_outcome(self, outcome: str) -> str:
-        """Why an outcome cannot be told from this grader's labels, or an empty text."""
+        """Why an outcome is not defined by this grader's labels, or an empty text."""
         if outcome == "declined" or self.labels >= frozenset(LABELS):
             return ""
         return f"the grader '{self.grader}' gives only {', '.join(sorted(self.labels))}"
@@ -236,7 +236,7 @@ class FindingBuilder:
         part: Mapping[str, str] | None = None,
         **more: Any,
     ) -> Finding:
-        """A finding with its id, its evidence and how many rows and units stand behind it."""
+        """A finding with its id, its evidence and the number of rows and units behind it."""
         selected: dict[str, str | Sequence[str]] = {**self.within, **(rows or {})}
         if group is not None and "group" not in selected:
             selected["group"] = group if reference is None else (group, reference)

@@ -1,4 +1,4 @@
-"""The service audit in plain words: who is declined more, by how much, how sure, and what could not be told."""
+"""The service audit in plain words: who is declined more, by how much, how sure that is, and what cannot be said."""
 
 from __future__ import annotations
 
@@ -109,9 +109,9 @@ def verdict(findings: Sequence[Finding], config: str, trust: Trust, *, several: 
 
 
 def change_sentence(findings: Sequence[Finding], config: str, trust: Trust, subject: str) -> str:
-    """One sentence: which differences to the reference changed on the way to ``config``; empty where nothing may be said.
+    """One sentence: which differences to the reference changed on the way to ``config``; empty if nothing may be stated.
 
-    Nothing is said of a grader that is not calibrated. The changes are as graded: what a grader gets wrong in both
+    Nothing is stated if the grader is not calibrated. The changes are as graded: what a grader gets wrong in both
     configurations alike cancels in them, and nothing else of its error is taken out.
     """
     gaps = [f for f in findings if f.estimand == GAP_CHANGE and f.config == config]
@@ -181,7 +181,7 @@ def _evidence(findings: Sequence[Finding], worst: Finding) -> str:
 
 
 def _unknowns(unsure: Sequence[Finding]) -> tuple[str, ...]:
-    """What cannot be told, groups of one reason together."""
+    """What the data cannot settle, groups of one reason together."""
     reasons: defaultdict[str, list[str]] = defaultdict(list)
     for finding in unsure:
         reason, label = finding.decision_reason, group_label(finding.group)

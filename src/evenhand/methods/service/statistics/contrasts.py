@@ -54,8 +54,8 @@ class Contrast:
 
     ``difference`` (rate minus reference rate; a probability, or the unit of the measure) is the primary estimand and
     ``interval`` its default interval, in which a dominating name (rows of the cells in ``fixed``) stays as it is.
-    ``interval_all_random`` treats that name, too, as a random draw. ``percentile`` is the crossed bootstrap of the
-    specification; ``wald`` takes responses as independent. ``standard_error`` and ``df`` belong to ``interval``;
+    ``interval_all_random`` treats that name, too, as a random draw. ``percentile`` is the crossed
+    bootstrap; ``wald`` takes responses as independent. ``standard_error`` and ``df`` belong to ``interval``;
     ``minimum_detectable`` (80 % power, two-sided, before adjustment) to ``interval_all_random``, since the test
     permutes all names. ``p_holm`` is within the family; ``best_holm`` is the smallest it could have been.
     """
@@ -104,8 +104,8 @@ class ContrastFamily:
 
 def _require(cells: Cells, code: int, role: str) -> None:
     if code not in cells.codes:
-        known = ", ".join(str(known) for known in cells.codes.tolist())
-        raise BadInput(f"{role} {code} has no names.", do=f"Name a group that is in the data: {known}.")
+        codes = ", ".join(map(str, cells.codes.tolist()))
+        raise BadInput(f"{role} {code} has no names.", do=f"Name a group that is in the data: {codes}.")
 
 
 def contrast(
@@ -134,7 +134,7 @@ def contrast(
     units = pair.by_stem() if pair.nested else pair
     held = {} if pair.nested else dominating_names(cells) if fixed is None else fixed
     mine, base = units.of(group), units.of(reference)
-    found = Contrast(
+    sizes = Contrast(
         group=group,
         reference=reference,
         names=(len(pair.of(group)), len(pair.of(reference))),
@@ -144,7 +144,7 @@ def contrast(
     )
     p, q = group_rate(mine), group_rate(base)
     if p is None or q is None:
-        return replace(found, reasons={"difference": NO_CELLS})
+        return replace(sizes, reasons={"difference": NO_CELLS})
     gap = p - q
     places = {code: shared.position(code, held.get(code)) for code in (group, reference)}
     rows = tuple(held[code] for code, place in places.items() if place is not None)
@@ -152,8 +152,8 @@ def contrast(
     variance = cluster_variance(parts)
     all_random = cluster_variance([replace(part, fixed=None) for part in parts])
     bounds = (-1.0, 1.0) if cells.binary else (-math.inf, math.inf)
-    interval = cluster_interval(gap, variance, stems=found.stems, fixed=len(rows), level=level, bounds=bounds)
-    wide = cluster_interval(gap, all_random, stems=found.stems, fixed=0, level=level, bounds=bounds)
+    interval = cluster_interval(gap, variance, stems=sizes.stems, fixed=len(rows), level=level, bounds=bounds)
+    wide = cluster_interval(gap, all_random, stems=sizes.stems, fixed=0, level=level, bounds=bounds)
     quotients = ratios(units, group, reference, parts, level)
     reasons = dict(quotients.reasons)
     by_bootstrap = None
@@ -167,28 +167,28 @@ def contrast(
             reasons["percentile"] = MANY_UNDEFINED
         if interval is None:
             reasons["interval"] = NO_VARIATION
-        elif min(found.names) < 2:
+        elif min(sizes.names) < 2:
             reasons["names"] = NAMES_UNKNOWN
     permuted = None
-    if min(found.names) < 2:
+    if min(sizes.names) < 2:
         reasons["test"] = NO_PERMUTATION
     elif test and pair.nested:
         permuted = within_stems_test(pair.of(group), pair.of(reference), seed=seed)
     elif test:
         level_of = name_values(pair.values)
         permuted = permutation_test(level_of[pair.groups == group], level_of[pair.groups == reference], seed=seed)
-    known = variance if interval is not None else None
+    behind = variance if interval is not None else None
     return replace(
-        found,
+        sizes,
         rate=p,
         reference_rate=q,
         difference=gap,
         interval=interval,
         interval_all_random=wide,
         percentile=by_bootstrap,
-        wald=wald_difference(p, found.responses[0], q, found.responses[1], level) if cells.binary else None,
-        standard_error=known.standard_error if known else None,
-        df=known.df if known else None,
+        wald=wald_difference(p, sizes.responses[0], q, sizes.responses[1], level) if cells.binary else None,
+        standard_error=behind.standard_error if behind else None,
+        df=behind.df if behind else None,
         fixed=rows,
         ratio=quotients.ratio,
         ratio_interval=quotients.ratio_interval,
@@ -226,11 +226,11 @@ def contrast_family(
         for code in codes
         if code != reference
     ]
-    adjusted = holm([found.test.p if found.test else None for found in contrasts])
-    best = best_attainable([found.test.smallest_p if found.test else None for found in contrasts])
+    adjusted = holm([one.test.p if one.test else None for one in contrasts])
+    best = best_attainable([one.test.smallest_p if one.test else None for one in contrasts])
     contrasts = [
-        replace(found, p_holm=p, best_holm=least)
-        for found, p, least in zip(contrasts, adjusted.values, best.values, strict=True)
+        replace(one, p_holm=p, best_holm=least)
+        for one, p, least in zip(contrasts, adjusted.values, best.values, strict=True)
     ]
     omnibus = None
     if nested:

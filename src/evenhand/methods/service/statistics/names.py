@@ -113,15 +113,15 @@ def flip_rates(
 def name_rates(cells: Cells, *, level: float = 0.95) -> tuple[NameRate, ...]:
     """The rate of every name that has a cell, in row order, equal weights over its stems."""
     dominating = set(dominating_names(cells).values())
-    found = []
+    rates = []
     for row, values in enumerate(cells.values):
         rate = group_rate(values[None, :])
         if rate is None:
             continue
         responses = int(cells.counts[row].sum())
         within = wilson(min(max(rate * responses, 0.0), responses), responses, level) if cells.binary else None
-        found.append(NameRate(row, int(cells.groups[row]), rate, responses, within, row in dominating))
-    return tuple(found)
+        rates.append(NameRate(row, int(cells.groups[row]), rate, responses, within, row in dominating))
+    return tuple(rates)
 
 
 def leave_one_name_out(cells: Cells, group: int, reference: int, *, seed: int = 0) -> LeaveOneOut | None:

@@ -152,15 +152,15 @@ def dominating_names(cells: Cells, alpha: float = DOMINATION_ALPHA) -> dict[int,
     trimmed = {code: _extreme(level) for code, level in levels.items()}
     spent = sum(others.size - 1 for _, others in trimmed.values())
     pooled = sum(float(others.var(ddof=1)) * (others.size - 1) for _, others in trimmed.values()) / spent
-    found: dict[int, int] = {}
+    dominating: dict[int, int] = {}
     for code, (at, others) in trimmed.items():
         noise = _within(cells.values[rows[code]], None).cells * levels[code].size
         scale = math.sqrt(max(float(others.var(ddof=1)), pooled, noise))
         distance = abs(float(levels[code][at]) - float(others.mean()))
         limit = t_quantile(1 - alpha / (2 * levels[code].size), others.size - 1)
         if distance > 1e-12 and distance > limit * scale * math.sqrt(1 + 1 / others.size):
-            found[code] = int(rows[code][at])
-    return found
+            dominating[code] = int(rows[code][at])
+    return dominating
 
 
 NO_CELLS = "no cell on a stem that both groups have"
@@ -222,23 +222,23 @@ def group_rates(cells: Cells, *, level: float = 0.95, fixed: dict[int, int] | No
     """
     held = dominating_names(cells) if fixed is None else fixed
     bounds = (0.0, 1.0) if cells.binary else (-math.inf, math.inf)
-    found = []
+    rates = []
     for code in cells.codes.tolist():
-        own = cells.shared(code)
-        values, responses = own.cells.values, cells.responses(code)
+        group_cells = cells.shared(code)
+        values, responses = group_cells.cells.values, cells.responses(code)
         names, stems = values.shape
         rate = group_rate(values)
         if rate is None:
-            found.append(GroupRate(code, None, responses, names, stems, None, None))
+            rates.append(GroupRate(code, None, responses, names, stems, None, None))
             continue
-        place = own.position(code, held.get(code))
+        place = group_cells.position(code, held.get(code))
         rows = () if place is None else (held[code],)
         variance = cluster_variance([Part(1.0, values, place)])
         interval = cluster_interval(rate, variance, stems=stems, fixed=len(rows), level=level, bounds=bounds)
         within = wilson(_successes(rate, responses), responses, level) if cells.binary else None
         error, df = (None, None) if variance is None else (variance.standard_error, variance.df)
-        found.append(GroupRate(code, rate, responses, names, stems, within, interval, error, df, rows))
-    return tuple(found)
+        rates.append(GroupRate(code, rate, responses, names, stems, within, interval, error, df, rows))
+    return tuple(rates)
 
 
 def _successes(rate: float, responses: int) -> float:
