@@ -217,7 +217,7 @@ def _methods(work: Analysis, units: Units) -> list[tuple[str, str]]:
         (
             "Differences",
             f"Each group minus {reference}. 95 % interval: two-way cluster t over names and stems, a dominating name held "
-            f"fixed; the crossed bootstrap ({count(config.draws)} draws, percentile) and the naive Wald interval are given alongside.",
+            f"fixed. Reported alongside: crossed bootstrap ({count(config.draws)} draws, percentile), naive Wald interval.",
         ),
         (
             "Test",
