@@ -16,7 +16,7 @@ from pathlib import Path
 from evenhand.config import AuditConfig, make_config
 from evenhand.datasets.shipped import NamesAndStems
 from evenhand.methods.service.audit import sampling_of
-from evenhand.methods.service.entry import keep_whole_stems
+from evenhand.methods.service.items import keep_whole_stems
 from evenhand.organisms import organism_folder
 from evenhand.report.build import build_report
 from evenhand.runs.lifecycle import open_configurations

@@ -25,7 +25,7 @@ import numpy as np
 from scipy import optimize, special, stats
 
 from evenhand.methods.service.statistics.contrasts import contrast
-from evenhand.methods.service.statistics.variance import dominating_names
+from evenhand.methods.service.statistics.rates import dominating_names
 from evenhand.records import Interval
 from evenhand.statistics.cells import Cells, FloatArray
 from evenhand.statistics.intervals import t_interval

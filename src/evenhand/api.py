@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _CLUSTERS = ("name", "stem")
 _RUNS = Path("runs")
+_INPUTS = "inputs"
+"""Folder of a run that holds the frames it was made from."""
 _RENAMED = {"only": "methods", "reference": "reference_group"}
 
 
@@ -114,7 +116,6 @@ def audit(
     from evenhand.config import make_config
     from evenhand.frames import checked_library, library_of
     from evenhand.results import load
-    from evenhand.results.inputs import input_file
     from evenhand.runs.runner import default_folder, run_audits
 
     given = {"labels": labels, "responses": responses, "data": data}
@@ -145,7 +146,7 @@ def audit(
         )
     try:
         written = {
-            kind: input_file(source, folder, kind, outcome)
+            kind: _input_file(source, folder, kind, outcome)
             for kind, source in given.items()
             if source is not None and not isinstance(source, str | Path)
         }
@@ -180,7 +181,7 @@ def _current_names(
 
 
 def _units(clusters: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
-    """The column of each randomised unit; an empty text for one that was left out beside a named one."""
+    """The column of each randomised unit; an empty text for one that was left out while another was named."""
     if isinstance(clusters, str):
         raise BadInput(f"'{clusters}' does not say which unit it is.", do=f'Write clusters={{"name": "{clusters}"}}.')
     if isinstance(clusters, Mapping):
@@ -195,6 +196,36 @@ def _units(clusters: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
     return {unit: named.get(unit, "") for unit in _CLUSTERS} if named else {}
 
 
+def _input_file(frame: Any, folder: Path, kind: str, outcome: str | None) -> Path:
+    """Write a frame into the run folder as its input and return the path; an equal file is left as it is.
+
+    A yes/no outcome of labels (True or 1: declined) becomes the words ``refusal`` and ``answer``. Raises BadInput if ``frame``
+    is not a frame, and if the folder holds an input that differs.
+    """
+    import polars as pl
+
+    from evenhand.frames import polars_frame
+    from evenhand.runs.tables import read_table, write_table
+
+    rows = polars_frame(frame, f"the frame '{kind}'")
+    if kind == "labels" and outcome is not None and outcome in rows.columns:
+        # Missing values of every kind (None, NaN, NA) are None here, or a NaN, which differs from itself.
+        values = [None if value is None or value != value else value for value in rows[outcome].to_list()]
+        if {value for value in values if value is not None} <= {0, 1}:
+            words = [None if value is None else "refusal" if value else "answer" for value in values]
+            rows = rows.with_columns(pl.Series(outcome, words, dtype=pl.String))
+    path = folder / _INPUTS / f"{kind}.parquet"
+    if not path.exists():
+        write_table(path, rows)
+    elif not read_table(path).equals(rows):
+        raise BadInput(
+            f"The frame '{kind}' differs from the one that this run was started with.",
+            file=path,
+            do="Pass the same frame, or choose another out=.",
+        )
+    return path
+
+
 def _new_folder(wanted: Path) -> Path:
     """The folder, or with a number behind its name if another run was started there in the same second."""
     folder, number = wanted, 1
@@ -206,11 +237,9 @@ def _new_folder(wanted: Path) -> Path:
 
 def _clear(folder: Path, is_new: bool) -> None:
     """Remove the inputs of a run that never started, and its folder if it was made for them."""
-    from evenhand.results.inputs import INPUTS
-
     if (folder / "manifest.json").exists():
         return
-    shutil.rmtree(folder / INPUTS, ignore_errors=True)
+    shutil.rmtree(folder / _INPUTS, ignore_errors=True)
     if is_new:
         with suppress(OSError):  # it holds more than the run put there
             (folder / ".lock").unlink(missing_ok=True)
@@ -219,8 +248,6 @@ def _clear(folder: Path, is_new: bool) -> None:
 
 def _about_frame(error: BadInput, folder: Path) -> BadInput:
     """The error with the frame named in place of the file that was written from it."""
-    from evenhand.results.inputs import INPUTS
-
-    if error.file is None or Path(error.file).parent != folder / INPUTS or error.row is None:
+    if error.file is None or Path(error.file).parent != folder / _INPUTS or error.row is None:
         return error
     return BadInput(error.what, file=f"the frame '{Path(error.file).stem}'", row=error.row, do=error.do)

@@ -27,7 +27,7 @@ from evenhand.graders.refusals import (
     refusal_wording,
     rejective_identity,
 )
-from evenhand.methods.service.data.llama2_qos import Llama2Qos
+from evenhand.methods.service.datasets import Llama2Qos
 from evenhand.records import DECLINED
 
 Finder = Callable[[str], Path]

@@ -11,7 +11,7 @@ import pytest
 import evenhand
 from evenhand.errors import BadInput
 from evenhand.results import RunResult
-from evenhand.results.figure import figure_blocks
+from evenhand.results.audit import figure_blocks
 
 NAMESPACE = "{http://www.w3.org/2000/svg}"
 

@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from evenhand.methods.service.compare import change_told
 from evenhand.methods.service.findings import with_decisions
 from evenhand.methods.service.graders import Trust
 from evenhand.methods.service.page import SERVICE_CAVEATS, service_evidence, service_section, service_verdict
 from evenhand.methods.service.verdict import NAMES as SUBJECT
-from evenhand.methods.service.verdict import verdict
+from evenhand.methods.service.verdict import change_sentence, verdict
 from evenhand.records import LABELS, Finding, Grade, HypothesisTest, Interval, Item, Message, Response
 from evenhand.report import Evidence, Page, Section, render
 from evenhand.wording import ORGANISM_NOTICE
@@ -306,7 +305,7 @@ def stored_verdicts(
     stored = []
     for config in configs:
         found = verdict(findings, config, trust, several=len(configs) > 1, subject=subject)
-        change = change_told(findings, config, trust, subject)
+        change = change_sentence(findings, config, trust, subject)
         stored.append(asdict(replace(found, also=(*found.also, change) if change else found.also)))
     return stored
 

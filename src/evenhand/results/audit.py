@@ -1,21 +1,92 @@
-"""One audit of a run: its findings, its rows, and its main figure."""
+"""One audit of a run: its findings, its rows, and the figures of its section of the page."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
+from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from evenhand.errors import BadInput
+from evenhand.files import write_atomically
 from evenhand.frames import Library, in_library
-from evenhand.results import summary
-from evenhand.results.findings import ANY, Unset, findings_frame, rows_of, select_findings
+from evenhand.redact import redact
+from evenhand.report.build import part_of
+from evenhand.report.page import all_blocks
+from evenhand.report.svg import FigureBlock, drawable, figure_svg
+from evenhand.results.findings import (
+    ANY,
+    Unset,
+    findings_frame,
+    rows_of,
+    select_findings,
+    summary_html,
+    summary_table,
+    summary_text,
+)
+from evenhand.runs.check import readable
 from evenhand.runs.load import LoadedRun
 
 if TYPE_CHECKING:
     from evenhand.records import Finding
-    from evenhand.results.figure import Figure
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Figure:
+    """A figure as SVG that holds its own colours and fonts.
+
+    Parameters
+    ----------
+    id, title, caption : str
+        As on the page.
+    svg : str
+        The image, a whole SVG document.
+    """
+
+    id: str
+    title: str
+    caption: str
+    svg: str
+
+    def __repr__(self) -> str:
+        return f"Figure({self.id!r}, {self.title!r}); save it with save('figure.svg')"
+
+    def _repr_svg_(self) -> str:
+        return self.svg
+
+    def _repr_html_(self) -> str:
+        return f'<figure style="margin:0">{self.svg}<figcaption>{escape(self.caption)}</figcaption></figure>'
+
+    def save(self, path: str | Path) -> Path:
+        """Write the figure as an SVG file and return its path. Raises BadInput for a name that does not end in .svg."""
+        target = Path(path)
+        if target.suffix.lower() != ".svg":
+            raise BadInput("Figures are written as SVG.", file=target, do=f"Write to {target.with_suffix('.svg')}.")
+        write_atomically(target, self.svg.encode("utf-8"))
+        return target
+
+
+def figure_blocks(loaded: LoadedRun) -> dict[str, FigureBlock]:
+    """The figures of an audit's section of the page by their ids, in the order of the page."""
+    loaded.result  # noqa: B018 - raises for a run without findings
+    with readable(loaded.run.folder, loaded.manifest):
+        blocks = part_of(loaded).section.blocks
+    return {block.id: block for block in map(drawable, all_blocks(blocks)) if block is not None}
+
+
+def figure_of(loaded: LoadedRun, wanted: str | None = None) -> Figure:
+    """A figure of an audit by its id on the page, by default the first. Raises BadInput, naming what there is."""
+    figures = figure_blocks(loaded)
+    if not figures:
+        raise BadInput(f"The section of the {loaded.audit} audit has no figure.", do="Read its findings or its rows.")
+    block = next(iter(figures.values())) if wanted is None else figures.get(wanted)
+    if block is None:
+        raise BadInput(f"The {loaded.audit} audit has no figure '{wanted}'.", do=f"There are: {', '.join(figures)}.")
+    return Figure(block.id, redact(block.title), redact(block.caption), redact(figure_svg(block)))
 
 
 class AuditView:
@@ -39,10 +110,10 @@ class AuditView:
         self._library = frames
 
     def __repr__(self) -> str:
-        return summary.as_text(self._title, summary.table({self.audit: self._result_or_none}))
+        return summary_text(self._title, summary_table({self.audit: self._result_or_none}))
 
     def _repr_html_(self) -> str:
-        return summary.as_html(self._title, summary.table({self.audit: self._result_or_none}))
+        return summary_html(self._title, summary_table({self.audit: self._result_or_none}))
 
     @property
     def _title(self) -> str:
@@ -118,7 +189,7 @@ class AuditView:
         Returns
         -------
         DataFrame of shape (rows, columns)
-            The rows in the order of their table, with texts beside them where the audit has any.
+            The rows in the order of their table, with their texts if the audit has any.
 
         Raises
         ------
@@ -137,11 +208,9 @@ class AuditView:
         >>> run.discard()
         """
         filters = {"group": group, "reference": reference, "config": config, "outcome": outcome, "slice": slice}
-        found = select_findings(self.loaded.findings, self.audit, estimand, id, filters)
-        return in_library(rows_of(self.loaded, found), self._library)
+        fitting = select_findings(self.loaded.findings, self.audit, estimand, id, filters)
+        return in_library(rows_of(self.loaded, fitting), self._library)
 
     def plot(self, figure: str | None = None) -> Figure:
         """A figure of the audit's section of the page; see `RunResult.plot`."""
-        from evenhand.results.figure import figure_of
-
         return figure_of(self.loaded, figure)

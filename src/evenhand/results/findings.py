@@ -1,16 +1,20 @@
-"""Findings as one tidy frame, and the rows of a run behind one of them."""
+"""Findings as one tidy frame, the rows of a run behind one of them, and a run in a few lines."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
+from html import escape
 from typing import Any, Final
 
 import polars as pl
 
 from evenhand.errors import BadInput
 from evenhand.records import Finding
+from evenhand.report.words import clean
 from evenhand.runs.load import LoadedRun
+from evenhand.safe_text import terminal_safe
 
 COLUMNS: dict[str, Any] = {
     **dict.fromkeys(("method", "estimand", "outcome", "config", "group", "reference", "slice"), pl.String),
@@ -123,10 +127,10 @@ def rows_of(loaded: LoadedRun, findings: Sequence[Finding]) -> pl.DataFrame:
         slices = sorted({slice_text(finding.slice) for finding in findings})
         if len(slices) > 1:
             differing["slice"] = slices
-        told = "; ".join(f"{name}= {_some(values, 8)}" for name, values in differing.items())
+        choices = "; ".join(f"{name}= {_some(values, 8)}" for name, values in differing.items())
         raise BadInput(
             f"{len(findings)} findings '{first.estimand}' fit, and they rest on different rows.",
-            do=f"Choose by {told}.",
+            do=f"Choose by {choices}.",
         )
     if not first.evidence:
         raise BadInput(f"'{first.id}' rests on no rows of the run: it was measured on the model itself.")
@@ -134,7 +138,7 @@ def rows_of(loaded: LoadedRun, findings: Sequence[Finding]) -> pl.DataFrame:
 
 
 def _selected(loaded: LoadedRun, evidence: Mapping[str, Any]) -> pl.DataFrame:
-    """The rows that a finding selects, with the texts beside them where the audit's rows hold the same ones."""
+    """The rows that a finding selects, with their texts if the audit's rows hold the same ones."""
     columns = {name: value for name, value in evidence.items() if name != "table"}
     table = evidence.get("table")
     if table is None:  # graded responses: a response without a label is in no number
@@ -158,3 +162,66 @@ def _filtered(frame: pl.DataFrame, columns: Mapping[str, Any], what: str) -> pl.
         values = list(value) if isinstance(value, list | tuple) else [value]
         frame = frame.filter(pl.col(name).is_in(values))
     return frame
+
+
+_HEAD = ("audit", "verdict", "main number", "95% interval", "group")
+_TONES = {"worse": "worse", "provisional": "provisional", "even": "even", "unknown": "cannot tell"}
+_WIDTHS = (12, 52, 36, 20, 16)
+
+
+def summary_table(audits: Mapping[str, Mapping[str, Any] | None]) -> list[tuple[str, ...]]:
+    """A row for each verdict of each audit, in the columns of ``audit, verdict, main number, 95% interval, group``.
+
+    The main number is the first of the audit's closing table, and is shown once. An audit without findings has one row.
+    """
+    rows: list[tuple[str, ...]] = []
+    for name, result in audits.items():
+        if result is None:
+            rows.append((name, "no findings", "", "", ""))
+            continue
+        first = result["headlines"][0] if result["headlines"] else {}
+        number = (f"{first['what']}: {first['value']}", str(first.get("interval", ""))) if first else ("", "")
+        verdicts = result["verdicts"] or [{}]
+        several = len({verdict.get("config") for verdict in verdicts}) > 1
+        for place, verdict in enumerate(verdicts):
+            words = f"{verdict['config']}: {verdict['headline']}" if several else verdict.get("headline", "")
+            tone = verdict.get("tone", "")
+            verdict_text = f"{_TONES.get(tone, tone)}: {words}" if tone else "no verdict"
+            shown = number if place == 0 else ("", "")
+            rows.append((name if place == 0 else "", verdict_text, *shown, verdict.get("group") or ""))
+    return rows
+
+
+def summary_text(title: str, rows: Sequence[Sequence[str]], notes: Sequence[str] = ()) -> str:
+    """The table in plain text, cells folded to their column; nothing in a cell acts on the terminal."""
+    if not rows:
+        return "\n".join(map(terminal_safe, (title, *notes)))
+    folded = [
+        [textwrap.wrap(terminal_safe(cell), width) or [""] for cell, width in zip(row, _WIDTHS, strict=True)]
+        for row in (_HEAD, *rows)
+    ]
+    widths = [max(len(line) for row in folded for line in row[at]) for at in range(len(_HEAD))]
+    lines = [terminal_safe(title)]
+    for place, cells in enumerate(folded):
+        for at in range(max(map(len, cells))):
+            parts = [
+                (cell[at] if at < len(cell) else "").ljust(width) for cell, width in zip(cells, widths, strict=True)
+            ]
+            lines.append("  ".join(parts).rstrip())
+        if place == 0:
+            lines.append("  ".join("-" * width for width in widths))
+    return "\n".join([*lines, *map(terminal_safe, notes)])
+
+
+def summary_html(title: str, rows: Sequence[Sequence[str]], notes: Sequence[str] = ()) -> str:
+    """The table as HTML without script or style sheet; every text is escaped."""
+    left = ' style="text-align:left;vertical-align:top"'
+    head = "".join(f'<th scope="col"{left}>{_html(cell)}</th>' for cell in _HEAD)
+    body = "".join("<tr>" + "".join(f"<td{left}>{_html(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    below = "".join(f"<div>{_html(note)}</div>" for note in notes)
+    caption = f'<caption style="text-align:left">{_html(title)}</caption>'
+    return f"<div><table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{below}</div>"
+
+
+def _html(text: str) -> str:
+    return escape(clean(text))

@@ -6,21 +6,17 @@ import shutil
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, overload
 
 import polars as pl
 
 from evenhand.errors import BadInput
 from evenhand.frames import Library, checked_library, in_library
-from evenhand.results import summary
-from evenhand.results.audit import AuditView
-from evenhand.results.findings import findings_frame
+from evenhand.results.audit import AuditView, Figure
+from evenhand.results.findings import findings_frame, summary_html, summary_table, summary_text
 from evenhand.runs.check import readable
 from evenhand.runs.load import load as load_audit
 from evenhand.runs.run import Run, hold
-
-if TYPE_CHECKING:
-    from evenhand.results.figure import Figure
 
 _VERDICT = dict.fromkeys(("method", "config", "tone", "headline", "detail", "group"), pl.String)
 
@@ -222,13 +218,13 @@ class RunResult:
             f"kept in {self.folder}" + (f"; page: {page}" if page.exists() else "") + "; delete with discard()"
         )
         title = f"Run {self.folder.name} of {self.manifest['created']}, {self.manifest['state']}"
-        return title, summary.table({name: held.get(name) for name in dict.fromkeys((*self.audits, *held))}), notes
+        return title, summary_table({name: held.get(name) for name in dict.fromkeys((*self.audits, *held))}), notes
 
     def __repr__(self) -> str:
-        return summary.as_text(*self._summary())
+        return summary_text(*self._summary())
 
     def _repr_html_(self) -> str:
-        return summary.as_html(*self._summary())
+        return summary_html(*self._summary())
 
 
 @overload

@@ -2,7 +2,7 @@
 
 Wilson (1927) and Wald treat every response as independent, so both are "within-sample": they ignore that responses
 share names and stems. They are shown alongside the intervals of
-`evenhand.methods.service.statistics.variance`, never in their place (docs/statistics.md).
+`evenhand.methods.service.statistics.rates`, never in their place (docs/statistics.md).
 """
 
 from __future__ import annotations

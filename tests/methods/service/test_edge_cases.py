@@ -229,7 +229,7 @@ def test_a_users_column_never_replaces_one_of_ours() -> None:
 
 
 def test_a_limit_without_shared_stems_takes_turns_over_the_groups() -> None:
-    from evenhand.methods.service.entry import keep_whole_stems
+    from evenhand.methods.service.items import keep_whole_stems
     from evenhand.records import Item
 
     items = [

@@ -1,4 +1,4 @@
-"""Graded rows to the whole result: findings of every configuration, verdicts, methods and caveats."""
+"""From graded rows to the result of the audit: findings of every configuration, verdicts, methods and caveats."""
 
 from __future__ import annotations
 
@@ -10,18 +10,28 @@ import polars as pl
 
 from evenhand.config import AuditConfig
 from evenhand.findings.builder import DIFFERENCE, PROBABILITY
-from evenhand.methods.service.compare import change_findings, change_told
 from evenhand.methods.service.config import ServiceSettings
+from evenhand.methods.service.configurations import (
+    Point,
+    change_findings,
+    safety_labels,
+    tradeoff_findings,
+)
 from evenhand.methods.service.content import content_findings, measure_texts, toxicity_findings
-from evenhand.methods.service.corrected import corrected_findings
-from evenhand.methods.service.entry import AUDIT, LOADED, UNSAFE, Entry
-from evenhand.methods.service.findings import Maker, adjust_across, contrast_findings, label_shares, with_decisions
-from evenhand.methods.service.graders import Trust, compare_graders, swap_findings
-from evenhand.methods.service.names import name_findings, stability_findings, stem_findings
+from evenhand.methods.service.findings import (
+    adjust_across,
+    contrast_findings,
+    label_shares,
+    name_findings,
+    stability_findings,
+    stem_findings,
+    with_decisions,
+)
+from evenhand.methods.service.graders import Trust, compare_graders, corrected_findings, swap_findings
+from evenhand.methods.service.items import AUDIT, LOADED, UNSAFE, Entry
 from evenhand.methods.service.statistics.contrasts import ContrastFamily
-from evenhand.methods.service.table import COLLAPSES, ServiceTable, Units, find_units
-from evenhand.methods.service.tradeoff import Point, safety_labels, tradeoff_findings
-from evenhand.methods.service.verdict import CUE, NAMES, headlines, verdict
+from evenhand.methods.service.table import COLLAPSES, FindingBuilder, ServiceTable, Units, find_units
+from evenhand.methods.service.verdict import CUE, NAMES, change_sentence, headlines, verdict
 from evenhand.records import LABELS, Finding, Label
 from evenhand.runs.method import AuditResult, Verdict
 from evenhand.wording import count, group_label, percent, percent_points
@@ -31,12 +41,12 @@ if TYPE_CHECKING:
 
 
 MISSING_GAP = 0.02
-"""Missing shares that differ by more than this between groups are an error-level warning (spec section 10)."""
+"""Missing shares that differ by more than this between groups are an error-level warning (chosen default)."""
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """Everything the analysis needs.
+    """The input of the analysis.
 
     ``rows`` are the grades of the first grader, joined with items and responses; ``grades`` are those of every grader.
     """
@@ -67,19 +77,19 @@ def analyse(work: Analysis) -> tuple[AuditResult, pl.DataFrame | None]:
     points: list[Point] = []
     for config in work.configs:
         rows = benign.filter(pl.col("config") == config)
-        maker = _maker(work, config, rows, units)
-        findings += _missing(maker, rows, work.groups) + _absent(maker, work.groups)
+        builder = _builder(work, config, rows, units)
+        findings += _missing(builder, rows, work.groups) + _absent(builder, work.groups)
         family = None
-        if maker.table.labelled.height and maker.table.groups[0] == work.groups[0]:
-            found, family = _one(work, maker)
-            findings += found
+        if builder.table.labelled.height and builder.table.groups[0] == work.groups[0]:
+            main, family = _main_findings(work, builder)
+            findings += main
             if measures is not None:
-                findings += content_findings(maker, measures, measure_units) + toxicity_findings(
-                    maker, measures, measure_units
+                findings += content_findings(builder, measures, measure_units) + toxicity_findings(
+                    builder, measures, measure_units
                 )
         if family is not None:
-            points.append(Point(maker, family, _unsafe_table(config, unsafe)))
-    findings += change_findings([point.maker for point in points])
+            points.append(Point(builder, family, _unsafe_table(config, unsafe)))
+    findings += change_findings([point.builder for point in points])
     if _can_see_harm(work):
         findings += tradeoff_findings(points, unsafe=settings.unsafe is not None)
     findings = with_decisions(adjust_across(findings))
@@ -111,25 +121,25 @@ def analyse(work: Analysis) -> tuple[AuditResult, pl.DataFrame | None]:
 
 def _verdict(findings: Sequence[Finding], config: str, trust: Trust, several: bool, subject: str) -> Verdict:
     """The verdict on one configuration, with what changed since the one before it."""
-    found = verdict(findings, config, trust, several=several, subject=subject)
-    told = change_told(findings, config, trust, subject)
-    return replace(found, also=(*found.also, told)) if told else found
+    on_config = verdict(findings, config, trust, several=several, subject=subject)
+    change = change_sentence(findings, config, trust, subject)
+    return replace(on_config, also=(*on_config.also, change)) if change else on_config
 
 
-def _maker(work: Analysis, config: str, rows: pl.DataFrame, units: Units) -> Maker:
+def _builder(work: Analysis, config: str, rows: pl.DataFrame, units: Units) -> FindingBuilder:
     present = set(rows.filter(pl.col("label").is_not_null())["group"].unique().to_list())
     groups = [group for group in work.groups if group in present] or list(work.groups)
     table = ServiceTable(config, rows, groups, units)
-    return Maker(table, work.grader, work.labels, work.config.seed, work.config.draws)
+    return FindingBuilder(table, work.grader, work.labels, work.config.seed, work.config.draws)
 
 
-def _one(work: Analysis, maker: Maker) -> tuple[list[Finding], ContrastFamily | None]:
-    table = maker.table
-    findings = label_shares(maker)
+def _main_findings(work: Analysis, builder: FindingBuilder) -> tuple[list[Finding], ContrastFamily | None]:
+    table = builder.table
+    findings = label_shares(builder)
     primary: ContrastFamily | None = None
     for outcome in COLLAPSES:
-        found, family = contrast_findings(maker, outcome)
-        findings += found
+        of_outcome, family = contrast_findings(builder, outcome)
+        findings += of_outcome
         if outcome == "declined":
             primary = family
     loaded = table.labelled["stratum"] == LOADED
@@ -138,13 +148,13 @@ def _one(work: Analysis, maker: Maker) -> tuple[list[Finding], ContrastFamily | 
         part = {"stems": "without loaded"}
         strata = sorted(kept["stratum"].unique().to_list())
         table_without = ServiceTable(table.config, kept, table.groups, table.units)
-        without = replace(maker, table=table_without, within={"stratum": strata})
+        without = replace(builder, table=table_without, within={"stratum": strata})
         findings += contrast_findings(without, "declined", part, whole=False)[0]
-    findings += name_findings(maker) + stem_findings(maker)
+    findings += name_findings(builder) + stem_findings(builder)
     if work.entry.repeated:
-        findings += stability_findings(maker)
-    findings += compare_graders(maker, work.grades) + swap_findings(maker, work.swaps)
-    findings += corrected_findings(maker, work.trust, primary)
+        findings += stability_findings(builder)
+    findings += compare_graders(builder, work.grades) + swap_findings(builder, work.swaps)
+    findings += corrected_findings(builder, work.trust, primary)
     return findings, primary
 
 
@@ -156,38 +166,38 @@ def _unsafe_table(config: str, unsafe: pl.DataFrame) -> ServiceTable | None:
     return ServiceTable(config, rows, groups, find_units(rows))
 
 
-def _absent(maker: Maker, groups: Sequence[str]) -> list[Finding]:
+def _absent(builder: FindingBuilder, groups: Sequence[str]) -> list[Finding]:
     """An undefined difference for every group that has no label, or that has no labelled reference to be compared with."""
-    here = set(maker.table.labelled["group"].unique().to_list())
-    lost = [group for group in groups[1:] if group not in here or groups[0] not in here]
+    labelled = set(builder.table.labelled["group"].unique().to_list())
+    lost = [group for group in groups[1:] if group not in labelled or groups[0] not in labelled]
     return [
-        maker.make(
+        builder.build(
             "risk_difference", "declined", None, DIFFERENCE, group=group, reference=groups[0],
-            reason="no labelled response in the group" if group not in here else "no labelled response in the reference group",
+            reason="no labelled response in the group" if group not in labelled else "no labelled response in the reference group",
         )
         for group in lost
     ]  # fmt: skip
 
 
-def _missing(maker: Maker, rows: pl.DataFrame, groups: Sequence[str]) -> list[Finding]:
+def _missing(builder: FindingBuilder, rows: pl.DataFrame, groups: Sequence[str]) -> list[Finding]:
     """The share of rows without a label, by group, with the reasons counted."""
     findings = []
     for group in groups:
-        here = rows.filter(pl.col("group") == group)
-        lost = here.filter(pl.col("label").is_null())
+        in_group = rows.filter(pl.col("group") == group)
+        lost = in_group.filter(pl.col("label").is_null())
         reasons = {
             row["missing"]: row["len"] for row in lost.group_by("missing").len().sort("missing").iter_rows(named=True)
         }
-        provider = here.filter(pl.col("source") == "provider").height
+        provider = in_group.filter(pl.col("source") == "provider").height
         findings.append(
-            maker.make(
-                "missing_rate", "missing", lost.height / here.height if here.height else None, PROBABILITY, group=group,
-                n=here.height, extra={
+            builder.build(
+                "missing_rate", "missing", lost.height / in_group.height if in_group.height else None, PROBABILITY, group=group,
+                n=in_group.height, extra={
                     "reasons": reasons,
                     "declined_by_provider": provider,
-                    "truncated": int(here["truncated"].sum()),
-                    "hedged": int(here["hedged"].sum()),
-                    "echo_stripped": int(here["echo_stripped"].sum()),
+                    "truncated": int(in_group["truncated"].sum()),
+                    "hedged": int(in_group["hedged"].sum()),
+                    "echo_stripped": int(in_group["echo_stripped"].sum()),
                 },
             )
         )  # fmt: skip
@@ -207,7 +217,7 @@ def _methods(work: Analysis, units: Units) -> list[tuple[str, str]]:
         (
             "Differences",
             f"Each group minus {reference}. 95 % interval: two-way cluster t over names and stems, a dominating name held "
-            f"fixed; the crossed bootstrap ({count(config.draws)} draws, percentile) and the naive Wald interval stand beside it.",
+            f"fixed. Reported alongside: crossed bootstrap ({count(config.draws)} draws, percentile), naive Wald interval.",
         ),
         (
             "Test",
@@ -235,7 +245,7 @@ def _methods(work: Analysis, units: Units) -> list[tuple[str, str]]:
             "Seed",
             f"{config.seed}; temperature {config.temperature:g}, top-p {config.top_p:g}, {config.draws_per_item} repetitions."
             if work.entry.kind == "prompts"
-            else f"{config.seed} (bootstrap and Monte Carlo); how the responses were drawn is not known here.",
+            else f"{config.seed} (bootstrap and Monte Carlo); how the responses were drawn is not known.",
         ),
     ]
 
@@ -247,7 +257,7 @@ def _exchanged(units: Units) -> str:
 
 
 def _can_see_harm(work: Analysis) -> bool:
-    """Whether safety can be told: from an unsafe set, or from a grader with all six labels."""
+    """Whether safety can be measured: from an unsafe set, or by a grader with all six labels."""
     return work.config.of(ServiceSettings).unsafe is not None or work.labels >= frozenset(LABELS)
 
 
@@ -255,12 +265,14 @@ def _caveats(work: Analysis, findings: Sequence[Finding], benign: pl.DataFrame) 
     caveats = []
     for config in work.configs:
         rates = {f.group: f.estimate for f in findings if f.estimand == "missing_rate" and f.config == config}
-        known = {group: rate for group, rate in rates.items() if rate is not None}
-        if known and max(known.values()) - min(known.values()) > MISSING_GAP:
-            worst = max(known, key=lambda group: known[group])
+        missing = {group: rate for group, rate in rates.items() if rate is not None}
+        gap = max(missing.values()) - min(missing.values()) if missing else 0.0
+        if gap > MISSING_GAP:
+            worst = max(missing, key=lambda group: missing[group])
             caveats.append(
-                f"ERROR: rows without a label differ between groups by {percent_points(max(known.values()) - min(known.values()))} "
-                f"under {config} (most: {group_label(worst)}, {percent(known[worst])}). The comparison may be about who is missing."
+                f"ERROR: rows without a label differ between groups by {percent_points(gap)} "
+                f"under {config} (most: {group_label(worst)}, {percent(missing[worst])}). "
+                "The comparison may be about who is missing."
             )
         dropped = {
             f.clusters["stems dropped"]

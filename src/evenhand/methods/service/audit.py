@@ -18,7 +18,8 @@ from evenhand.errors import BadInput
 from evenhand.methods.service.analysis import Analysis, analyse
 from evenhand.methods.service.config import ServiceSettings
 from evenhand.methods.service.content import check_classifiers
-from evenhand.methods.service.entry import (
+from evenhand.methods.service.graders import RUBRIC, Trust, check_graders, check_label_files, open_graders, trust_in
+from evenhand.methods.service.items import (
     AUDIT,
     Entry,
     configurations_in,
@@ -27,7 +28,6 @@ from evenhand.methods.service.entry import (
     reference_of,
     unsafe_items,
 )
-from evenhand.methods.service.graders import RUBRIC, Trust, check_graders, check_label_files, open_graders, trust_in
 from evenhand.records import Grade, Item, Response
 from evenhand.runs.load import joined_rows
 from evenhand.runs.method import AuditResult, Context
@@ -74,7 +74,7 @@ class ServiceAudit:
         return "the file holds pairs; prompts have the columns prompt and group" if pairs else ""
 
     def inputs(self, config: AuditConfig) -> dict[str, Any]:
-        """Where the items come from. Whatever cannot be used is refused here, before a folder is made or a model is asked."""
+        """Where the items come from. Raises BadInput for unusable settings, before a folder is made or a model is asked."""
         _check_entry(config)
         check_graders(config)
         check_classifiers(config.of(ServiceSettings).classifier, config.toxicity)
@@ -91,7 +91,7 @@ class ServiceAudit:
         return self._read
 
     def estimate(self, context: Context) -> list[tuple[str, Estimate]]:
-        """Calls and tokens of generation, and of the judge at the most."""
+        """Calls and tokens of generation, and at most those of the judge."""
         config = context.config
         entry, items = self._items(config)
         sampling, rows = sampling_of(config), []
@@ -157,7 +157,7 @@ class ServiceAudit:
 
 
 def _check_entry(config: AuditConfig) -> None:
-    """Raise BadInput for settings of generation beside rows that are given: they would be passed over in silence."""
+    """Raise BadInput for settings of generation given together with existing rows: they would be silently ignored."""
     rows = "--labels" if config.labels is not None else "--responses" if config.responses is not None else ""
     if not rows:
         return
@@ -171,7 +171,7 @@ def _check_entry(config: AuditConfig) -> None:
 
 
 class _Labels:
-    """The labels of a file, standing where a grader stands."""
+    """The labels of a file, in place of a grader."""
 
     name = "labels"
     calibrated = True

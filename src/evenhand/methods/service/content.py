@@ -9,8 +9,8 @@ import polars as pl
 
 from evenhand.errors import BadInput
 from evenhand.findings.families import q_values, record_of
-from evenhand.methods.service.findings import Maker
-from evenhand.methods.service.statistics.helpful import helpful_contrasts
+from evenhand.methods.service.statistics.contrasts import helpful_contrasts
+from evenhand.methods.service.table import FindingBuilder
 from evenhand.records import SERVED, Finding
 from evenhand.statistics.cells import FloatArray
 
@@ -42,7 +42,7 @@ def measure_texts(
     The measures: ``words``, each classifier, and the toxicity control; and each measure's unit.
 
     A classifier is ``SPEC`` or ``NAME=SPEC``; under the name ``regard`` it is given the first sentence with the name masked
-    (practice of the regard literature, spec section 4), else the whole text. Every distinct text is measured once.
+    (practice of the regard literature), else the whole text. Every distinct text is measured once.
     """
     from evenhand.graders.content import count_words, open_classifier, regard_text
 
@@ -69,16 +69,16 @@ def _named(text: str) -> tuple[str, str]:
     return (name, spec) if equals and "/" not in name else (text, text)
 
 
-def _values(maker: Maker, measures: pl.DataFrame, name: str) -> FloatArray:
-    joined = maker.table.labelled.join(
+def _values(builder: FindingBuilder, measures: pl.DataFrame, name: str) -> FloatArray:
+    joined = builder.table.labelled.join(
         measures, on=["config", "item_id", "repetition"], how="left", maintain_order="left", validate="1:1"
     )
     return np.asarray(joined[name].fill_null(float("nan")).to_numpy(), dtype=np.float64)
 
 
-def content_findings(maker: Maker, measures: pl.DataFrame, units: dict[str, str]) -> list[Finding]:
-    """Each measure on answers, group against reference, on stems where both groups have an answer (else selection bias)."""
-    table = maker.table
+def content_findings(builder: FindingBuilder, measures: pl.DataFrame, units: dict[str, str]) -> list[Finding]:
+    """Each measure of answers, group against reference, on stems where both groups have an answer (other stems would bias it)."""
+    table = builder.table
     served = table.outcome(SERVED).astype(bool)
     if not served[table.unit_groups[table.unit_codes] == 0].any():
         return []
@@ -86,16 +86,16 @@ def content_findings(maker: Maker, measures: pl.DataFrame, units: dict[str, str]
     for name, unit in units.items():
         if name == TOXICITY:
             continue
-        found = helpful_contrasts(
-            table.unit_codes, table.stem_codes, _values(maker, measures, name), served, table.unit_groups, 0,
-            draws=maker.draws, seed=maker.seed,
+        content = helpful_contrasts(
+            table.unit_codes, table.stem_codes, _values(builder, measures, name), served, table.unit_groups, 0,
+            draws=builder.draws, seed=builder.seed,
         )  # fmt: skip
-        family = found.family
+        family = content.family
         for contrast, q in zip(family.contrasts, q_values(c.test for c in family.contrasts), strict=True):
             group, reasons = table.groups[contrast.group], contrast.reasons or {}
-            behind, of_all = found.served.get(contrast.group, (0, 0))
+            behind, of_all = content.served.get(contrast.group, (0, 0))
             findings.append(
-                maker.make(
+                builder.build(
                     name,
                     "served",
                     contrast.difference,
@@ -114,27 +114,27 @@ def content_findings(maker: Maker, measures: pl.DataFrame, units: dict[str, str]
                     clusters={"stems": contrast.stems, "stems dropped": contrast.stems_dropped},
                     extra={
                         "mean": contrast.rate, "reference_mean": contrast.reference_rate,
-                        "served": behind, "responses": of_all, "unmeasured": found.unmeasured,
+                        "served": behind, "responses": of_all, "unmeasured": content.unmeasured,
                     },
                 )
             )  # fmt: skip
     return findings
 
 
-def toxicity_findings(maker: Maker, measures: pl.DataFrame, units: dict[str, str]) -> list[Finding]:
-    """Mean toxicity of all outputs, by group: a control beside the labels, which it must never replace (spec section 3)."""
+def toxicity_findings(builder: FindingBuilder, measures: pl.DataFrame, units: dict[str, str]) -> list[Finding]:
+    """Mean toxicity of all outputs, by group: a control reported alongside the labels, never in their place."""
     if TOXICITY not in units:
         return []
-    table, values = maker.table, _values(maker, measures, TOXICITY)
+    table, values = builder.table, _values(builder, measures, TOXICITY)
     groups = table.unit_groups[table.unit_codes]
     findings = []
     for code, group in enumerate(table.groups):
-        here = values[(groups == code) & np.isfinite(values)]
+        measured = values[(groups == code) & np.isfinite(values)]
         findings.append(
-            maker.make(
-                TOXICITY, "all outputs", float(here.mean()) if here.size else None, units[TOXICITY], group=group,
-                reason="" if here.size else "no output was measured",
-                extra={"share_over_half": float((here > 0.5).mean()) if here.size else None},
+            builder.build(
+                TOXICITY, "all outputs", float(measured.mean()) if measured.size else None, units[TOXICITY], group=group,
+                reason="" if measured.size else "no output was measured",
+                extra={"share_over_half": float((measured > 0.5).mean()) if measured.size else None},
             )
         )  # fmt: skip
     return findings

@@ -1,20 +1,27 @@
-"""From graded rows to findings: rates, contrasts with the reference, spread, over every outcome (spec sections 4 and 5)."""
+"""From graded rows to findings: rates, contrasts with the reference, spread, single names and stems, and their decisions."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-from evenhand.findings.builder import DIFFERENCE, PROBABILITY, build
+import numpy as np
+
+from evenhand.findings.builder import DIFFERENCE, PROBABILITY
 from evenhand.findings.decide import Rule, decided
 from evenhand.findings.families import control_discoveries_over_all, q_values, record_of
-from evenhand.methods.service.entry import AUDIT
 from evenhand.methods.service.statistics.contrasts import Contrast, ContrastFamily, contrast_family
-from evenhand.methods.service.statistics.names import flip_rates
+from evenhand.methods.service.statistics.names import (
+    flip_rates,
+    leave_one_name_out,
+    name_rates,
+    split_within,
+    stability,
+)
 from evenhand.methods.service.statistics.spread import Statistic, share_over_threshold, spread
-from evenhand.methods.service.table import COLLAPSES, ServiceTable
-from evenhand.records import LABELS, Finding, Interval
+from evenhand.methods.service.table import COLLAPSES, FindingBuilder, contrast_fields, ends_of, why_undefined
+from evenhand.records import DECLINED, LABELS, Finding
+from evenhand.statistics.cells import Cells
 from evenhand.statistics.intervals import wilson
 
 SERVICE_THRESHOLD = 0.25
@@ -39,113 +46,59 @@ RULES = {
 error where it is known, and whether the run could have seen a gap of 10 points. A test over all groups at once needs p alone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Maker:
-    """Makes findings of one configuration and one grader, each with the rows behind it."""
-
-    table: ServiceTable
-    grader: str
-    labels: frozenset[str]
-    seed: int
-    draws: int
-    within: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Column values that all rows of the table share, part of the evidence of every finding."""
-
-    def undefined_outcome(self, outcome: str) -> str:
-        """Why an outcome cannot be told from this grader's labels, or an empty text."""
-        if outcome == "declined" or self.labels >= frozenset(LABELS):
-            return ""
-        return f"the grader '{self.grader}' gives only {', '.join(sorted(self.labels))}"
-
-    def make(
-        self,
-        estimand: str,
-        outcome: str,
-        estimate: float | None,
-        unit: str,
-        *,
-        group: str | None = None,
-        reference: str | None = None,
-        rows: Mapping[str, str | Sequence[str]] | None = None,
-        part: Mapping[str, str] | None = None,
-        **more: Any,
-    ) -> Finding:
-        """A finding with its id, its evidence and how many rows and units stand behind it."""
-        selected: dict[str, str | Sequence[str]] = {**self.within, **(rows or {})}
-        if group is not None and "group" not in selected:
-            selected["group"] = group if reference is None else (group, reference)
-        n, digest = self.table.behind(**selected)
-        config = self.table.config
-        return build(
-            AUDIT,
-            estimand,
-            outcome,
-            config,
-            estimate,
-            unit,
-            lead=(config, self.grader),
-            group=group,
-            reference=reference,
-            part=part,
-            n=more.pop("n", n),
-            grader=self.grader,
-            evidence={"config": config, "grader": self.grader, **selected},
-            evidence_digest=digest,
-            **more,
-        )
-
-
-def label_shares(maker: Maker) -> list[Finding]:
+def label_shares(builder: FindingBuilder) -> list[Finding]:
     """The share of each label in each group, over its labelled responses, with Wilson's within-sample interval."""
-    table = maker.table
-    found = []
+    table = builder.table
+    shares = []
     counts = table.labelled.group_by("group", "label").len()
     by_key = {(row["group"], row["label"]): row["len"] for row in counts.iter_rows(named=True)}
     for group in table.groups:
         n, _ = table.behind(group=group)
         for label in LABELS:
-            known = label in maker.labels
+            can_give = label in builder.labels
             hits = by_key.get((group, label), 0)
-            found.append(
-                maker.make(
+            shares.append(
+                builder.build(
                     "label_share",
                     label,
-                    hits / n if n and known else None,
+                    hits / n if n and can_give else None,
                     PROBABILITY,
                     group=group,
-                    interval=wilson(hits, n) if n and known else None,
+                    interval=wilson(hits, n) if n and can_give else None,
                     reason=""
-                    if n and known
-                    else maker.undefined_outcome("six labels")
+                    if n and can_give
+                    else builder.undefined_outcome("six labels")
                     if n
                     else "no labelled response",
-                    extra={"count": hits} if known else {},
+                    extra={"count": hits} if can_give else {},
                 )
             )
-    return found
+    return shares
 
 
 def contrast_findings(
-    maker: Maker, outcome: str, part: Mapping[str, str] | None = None, *, whole: bool = True
+    builder: FindingBuilder, outcome: str, part: Mapping[str, str] | None = None, *, whole: bool = True
 ) -> tuple[list[Finding], ContrastFamily | None]:
     """Everything about one outcome: rates, differences, ratios, odds ratios, flips, omnibus and spread.
 
     With ``whole`` off (a slice such as the stems that are not loaded) only rates and differences are made.
     """
-    table = maker.table
-    why = maker.undefined_outcome(outcome)
+    table = builder.table
+    why = builder.undefined_outcome(outcome)
     if why:
         blank = [
-            maker.make("risk_difference", outcome, None, DIFFERENCE, group=group, reference=table.groups[0], reason=why)
+            builder.build(
+                "risk_difference", outcome, None, DIFFERENCE, group=group, reference=table.groups[0], reason=why
+            )
             for group in table.groups[1:]
         ]
-        rates = [maker.make("rate", outcome, None, PROBABILITY, group=group, reason=why) for group in table.groups]
+        rates = [builder.build("rate", outcome, None, PROBABILITY, group=group, reason=why) for group in table.groups]
         return ([*rates, *blank] if whole else []), None
     cells = table.cells(COLLAPSES[outcome])
-    family = contrast_family(cells, 0, draws=maker.draws, seed=maker.seed)
+    family = contrast_family(cells, 0, draws=builder.draws, seed=builder.seed)
     name = f"{outcome}, {table.config}" + "".join(f", {k} {v}" for k, v in (part or {}).items())
     findings = [
-        maker.make(
+        builder.build(
             "rate",
             outcome,
             rate.rate,
@@ -156,23 +109,19 @@ def contrast_findings(
             clusters={"names": rate.names, "stems": rate.stems},
             standard_error=rate.standard_error,
             reason="" if rate.rate is not None else "no labelled response",
-            extra={"interval_over_names_and_stems": _ends(rate.interval)},
+            extra={"interval_over_names_and_stems": ends_of(rate.interval)},
         )
         for rate in family.rates
     ]
     for contrast, q in zip(family.contrasts, q_values(c.test for c in family.contrasts), strict=True):
-        findings += _one_contrast(maker, outcome, contrast, family.family_size, name, q, part, whole)
+        findings += _one_contrast(builder, outcome, contrast, family.family_size, name, q, part, whole)
     if whole:
-        findings += _spread(maker, outcome, family)
+        findings += _spread(builder, outcome, family)
     return findings, family
 
 
-def _ends(interval: Interval | None) -> list[float] | None:
-    return None if interval is None else [interval.low, interval.high]
-
-
 def _one_contrast(
-    maker: Maker,
+    builder: FindingBuilder,
     outcome: str,
     contrast: Contrast,
     family_size: int,
@@ -181,19 +130,9 @@ def _one_contrast(
     part: Mapping[str, str] | None,
     whole: bool,
 ) -> list[Finding]:
-    table, reasons = maker.table, contrast.reasons or {}
-    where: dict[str, Any] = {
-        "group": table.groups[contrast.group],
-        "reference": table.groups[contrast.reference],
-        "part": part,
-        "clusters": {
-            "names": contrast.names[0],
-            "reference names": contrast.names[1],
-            "stems": contrast.stems,
-            "stems dropped": contrast.stems_dropped,
-        },
-    }
-    difference = maker.make(
+    table, reasons = builder.table, contrast.reasons or {}
+    where = {**contrast_fields(contrast, table.groups), "part": part}
+    difference = builder.build(
         "risk_difference",
         outcome,
         contrast.difference,
@@ -202,15 +141,13 @@ def _one_contrast(
         test=record_of(contrast.test, family, family_size=family_size, p_holm=contrast.p_holm, q_bh=q),
         standard_error=contrast.standard_error,
         minimum_detectable=contrast.minimum_detectable,
-        reason="; ".join(
-            dict.fromkeys(reasons[key] for key in ("difference", "interval", "test", "names") if key in reasons)
-        ),
+        reason=why_undefined(contrast),
         extra={
             "rate": contrast.rate,
             "reference_rate": contrast.reference_rate,
-            "percentile": _ends(contrast.percentile),
-            "wald": _ends(contrast.wald),
-            "all_names_random": _ends(contrast.interval_all_random),
+            "percentile": ends_of(contrast.percentile),
+            "wald": ends_of(contrast.wald),
+            "all_names_random": ends_of(contrast.interval_all_random),
             "names_held_fixed": [table.unit_names[row] for row in contrast.fixed],
             "smallest_p_holm": contrast.best_holm,
         },
@@ -218,18 +155,18 @@ def _one_contrast(
     )
     if not whole:
         return [difference]
-    flips = flip_rates(table.cells(COLLAPSES[outcome]), contrast.group, 0, draws=maker.draws, seed=maker.seed)
+    flips = flip_rates(table.cells(COLLAPSES[outcome]), contrast.group, 0, draws=builder.draws, seed=builder.seed)
     return [
         difference,
-        maker.make(
+        builder.build(
             "risk_ratio", outcome, contrast.ratio, "ratio", interval=contrast.ratio_interval,
             reason=reasons.get("ratio", reasons.get("ratio_interval", "")), **where,
         ),
-        maker.make(
+        builder.build(
             "odds_ratio", outcome, contrast.odds_ratio, "ratio", interval=contrast.odds_ratio_interval,
             reason=reasons.get("odds_ratio", reasons.get("odds_ratio_interval", "")), **where,
         ),
-        maker.make(
+        builder.build(
             "flip_rate",
             outcome,
             None if flips is None else flips.turned_on + flips.turned_off,
@@ -238,18 +175,18 @@ def _one_contrast(
             extra={} if flips is None else {
                 "f_plus": flips.turned_on,
                 "f_minus": flips.turned_off,
-                "f_plus_interval": _ends(flips.turned_on_interval),
-                "f_minus_interval": _ends(flips.turned_off_interval),
+                "f_plus_interval": ends_of(flips.turned_on_interval),
+                "f_minus_interval": ends_of(flips.turned_off_interval),
             },
             **where,
         ),
     ]  # fmt: skip
 
 
-def _spread(maker: Maker, outcome: str, family: ContrastFamily) -> list[Finding]:
-    table = maker.table
+def _spread(builder: FindingBuilder, outcome: str, family: ContrastFamily) -> list[Finding]:
+    table = builder.table
     findings = [
-        maker.make(
+        builder.build(
             "omnibus",
             outcome,
             family.omnibus.statistic if family.omnibus else None,
@@ -258,33 +195,33 @@ def _spread(maker: Maker, outcome: str, family: ContrastFamily) -> list[Finding]
             reason="" if family.omnibus else "the groups share no stem, or have one name each",
         )
     ]
-    known = [rate for rate in family.rates if rate.rate is not None]
-    if len(known) < 2:
+    defined = [rate for rate in family.rates if rate.rate is not None]
+    if len(defined) < 2:
         return findings
-    codes = [rate.group for rate in known]
-    rates = [rate.rate for rate in known if rate.rate is not None]
+    codes = [rate.group for rate in defined]
+    rates = [rate.rate for rate in defined if rate.rate is not None]
     draws = None
     if family.draws is not None and set(codes) <= set(family.draws.codes):
         draws = family.draws.rates[:, [family.draws.codes.index(code) for code in codes]]
-    found = spread(rates, codes, draws)
-    extremes = {"highest": table.groups[found.highest], "lowest": table.groups[found.lowest]}
+    spread_of_rates = spread(rates, codes, draws)
+    extremes = {"highest": table.groups[spread_of_rates.highest], "lowest": table.groups[spread_of_rates.lowest]}
 
     def of(estimand: str, statistic: Statistic, unit: str) -> Finding:
-        return maker.make(
+        return builder.build(
             estimand, outcome, statistic.estimate, unit, interval=statistic.interval,
             reason=statistic.reason, extra={**extremes, "bootstrap_bias": statistic.bias},
         )  # fmt: skip
 
     findings += [
-        of("gap", found.gap, DIFFERENCE),
-        of("worst_best_ratio", found.ratio, "ratio"),
-        of("between_group_sd", found.deviation, DIFFERENCE),
+        of("gap", spread_of_rates.gap, DIFFERENCE),
+        of("worst_best_ratio", spread_of_rates.ratio, "ratio"),
+        of("between_group_sd", spread_of_rates.deviation, DIFFERENCE),
     ]
     share = share_over_threshold(
         [rate.interval.high if rate.interval else None for rate in family.rates], SERVICE_THRESHOLD
     )
     findings.append(
-        maker.make(
+        builder.build(
             "share_over_threshold", outcome, share, "share of groups",
             reason="" if share is not None else "no group has an interval", extra={"threshold": SERVICE_THRESHOLD},
         )
@@ -311,3 +248,147 @@ def with_decisions(findings: Sequence[Finding]) -> list[Finding]:
 
     graded = iter(decided([f for f in findings if f.slice != CORRECTION], RULES, corrected=counterpart))
     return [f if f.slice == CORRECTION else next(graded) for f in findings]
+
+
+# attribute column -> (estimand, value counted first, value subtracted); several spellings of the public sets
+_SPLITS = {
+    "frequency": ("common_minus_rare", ("common",), ("rare", "least")),
+    "gender": ("men_minus_women", ("man", "men", "male"), ("woman", "women", "female")),
+}
+
+
+def name_findings(builder: FindingBuilder, outcome: str = "declined") -> list[Finding]:
+    """Rate of every name, range of each difference with one name left out, common minus rare, men minus women."""
+    table = builder.table
+    if table.units.unit != "name":
+        return []
+    cells = table.cells(COLLAPSES[outcome])
+    findings = [
+        builder.build(
+            "name_rate",
+            outcome,
+            rate.rate,
+            PROBABILITY,
+            group=table.groups[rate.group],
+            rows={"name": table.unit_names[rate.row]},
+            part={"name": table.unit_names[rate.row]},
+            interval=rate.wilson,
+            extra={"dominating": rate.dominating, **_attributes(builder, rate.row)},
+        )
+        for rate in name_rates(cells)
+    ]
+    if cells.nested:  # names that each meet another stem cannot be exchanged
+        return findings
+    for code, group in enumerate(table.groups):
+        if code:
+            findings += _left_out(builder, outcome, cells, code, group)
+        findings += _splits(builder, outcome, cells, code, group)
+    return findings
+
+
+def _attributes(builder: FindingBuilder, row: int) -> Mapping[str, str]:
+    result = {column: builder.table.attribute(column)[row] for column in _SPLITS}
+    return {column: value for column, value in result.items() if value is not None}
+
+
+def _left_out(builder: FindingBuilder, outcome: str, cells: Cells, code: int, group: str) -> list[Finding]:
+    result = leave_one_name_out(cells, code, 0, seed=builder.seed)
+    table = builder.table
+    if result is None:
+        return []
+    return [
+        builder.build(
+            "leave_one_name_out",
+            outcome,
+            result.without,
+            DIFFERENCE,
+            group=group,
+            reference=table.groups[0],
+            test=record_of(result.test, ""),
+            extra={
+                "low": result.low,
+                "high": result.high,
+                "name": table.unit_names[result.row],
+                "dominating": result.dominating,
+                "with_all_names": result.difference,
+                "p_without": result.test.p if result.test else None,
+            },
+        )
+    ]
+
+
+def _splits(builder: FindingBuilder, outcome: str, cells: Cells, code: int, group: str) -> list[Finding]:
+    findings = []
+    for column, (estimand, first, second) in _SPLITS.items():
+        values = np.array([(value or "").casefold() for value in builder.table.attribute(column)])
+        result = split_within(cells, code, np.isin(values, first), np.isin(values, second), seed=builder.seed)
+        if result is None:
+            continue
+        findings.append(
+            builder.build(
+                estimand,
+                outcome,
+                result.difference,
+                DIFFERENCE,
+                group=group,
+                test=record_of(result.test, ""),
+                clusters={"names": result.names[0], "other names": result.names[1]},
+                extra={"first": result.first, "second": result.second},
+            )
+        )
+    return findings
+
+
+def stem_findings(builder: FindingBuilder, outcome: str = "declined") -> list[Finding]:
+    """Rate of every stem over all names, with its class and text, and the rate in each group."""
+    table = builder.table
+    if not table.units.stem:
+        return []
+    values = table.outcome(COLLAPSES[outcome])
+    findings = []
+    for code, stem in enumerate(table.stems):
+        on_stem = table.stem_codes == code
+        groups = table.unit_groups[table.unit_codes[on_stem]]
+        by_group = {
+            group: float(values[on_stem][groups == position].mean())
+            for position, group in enumerate(table.groups)
+            if np.any(groups == position)
+        }
+        hits, n = float(values[on_stem].sum()), int(on_stem.sum())
+        stem_class, text = table.stem_facts[stem]
+        extra: dict[str, Any] = {"class": stem_class, "text": text, "by_group": by_group}
+        findings.append(
+            builder.build(
+                "stem_rate",
+                outcome,
+                hits / n,
+                PROBABILITY,
+                rows={"stem": stem},
+                part={"stem": stem},
+                interval=wilson(hits, n),
+                extra=extra,
+            )
+        )
+    return findings
+
+
+def stability_findings(builder: FindingBuilder) -> list[Finding]:
+    """Do the repetitions of one prompt agree? The share with one label, Fleiss kappa, and the correlation of ``declined``."""
+    labels, items = builder.table.prompt_matrix
+    if labels.shape[1] < 2:
+        return []
+    declined = np.isin(labels, [LABELS.index(label) for label in LABELS if label in DECLINED]).astype(float)
+    result = stability(labels, np.where(labels < 0, np.nan, declined))
+    why = "no prompt has two labelled repetitions" if not result.prompts else "the labels never vary"
+    rows = {
+        "same_label_share": (result.same_label, "share of prompts"),
+        "fleiss_kappa_over_repetitions": (result.fleiss_kappa, "kappa"),
+        "intraclass_correlation": (result.icc, "correlation"),
+    }
+    return [
+        builder.build(
+            "stability", name, value, unit, reason="" if value is not None else why,
+            clusters={"prompts": result.prompts, "prompts in all": len(items)},
+        )
+        for name, (value, unit) in rows.items()
+    ]  # fmt: skip

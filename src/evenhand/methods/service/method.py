@@ -12,18 +12,18 @@ METHOD = Method(
     paper="service",
     audit="evenhand.methods.service.audit:ServiceAudit",
     labels=LABELS,
-    sample="evenhand.methods.service.calibration:write_sample",
+    sample="evenhand.methods.service.graders:write_sample",
     settings="evenhand.methods.service.config:ServiceSettings",
     section="evenhand.methods.service.page:service_part",
     datasets=(
         Entry(
             "llama2-qos",
-            "evenhand.methods.service.data.llama2_qos:Llama2Qos",
+            "evenhand.methods.service.datasets:Llama2Qos",
             "early public release of the published study",
         ),
         Entry(
             "holisticbias",
-            "evenhand.methods.service.data.holisticbias:HolisticBias",
+            "evenhand.methods.service.datasets:HolisticBias",
             "HolisticBias v1.1 noun phrases, hostile parts dropped",
         ),
     ),

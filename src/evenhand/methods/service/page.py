@@ -9,8 +9,17 @@ import polars as pl
 
 from evenhand.findings.decide import is_found
 from evenhand.methods.service.page_figures import forest_plot, heat_map, name_bars, trade_off
-from evenhand.methods.service.page_index import OUTCOME_LABELS, OUTCOMES, Index, behind
-from evenhand.methods.service.page_tables import change_table, rate_table, rest_tables, stem_table
+from evenhand.methods.service.page_tables import (
+    OUTCOME_LABELS,
+    OUTCOMES,
+    PRIMARY,
+    Index,
+    behind,
+    change_table,
+    rate_table,
+    rest_tables,
+    stem_table,
+)
 from evenhand.methods.service.verdict import NAMES, primary_contrasts
 from evenhand.records import HARMFUL, LABELS, Finding, Grade, Item, Response
 from evenhand.report.blocks import Block, Note, Panel
@@ -49,7 +58,6 @@ SERVICE_CAVEATS: tuple[str, ...] = (
     "are what may be carried beyond it.",
 )
 """What every reader of the service audit's numbers must know."""
-PRIMARY = "declined"
 
 
 def service_part(loaded: LoadedRun) -> Part:
@@ -89,12 +97,8 @@ def service_part(loaded: LoadedRun) -> Part:
 def service_section(
     findings: Sequence[Finding],
     *,
-    section_id: str = "service",
-    title: str = "Service quality",
     stems: Mapping[str, str] | None = None,
-    stem_classes: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
-    primary: str = "declined",
     subject: str = NAMES,
     calibrated: bool = True,
 ) -> Section:
@@ -103,50 +107,46 @@ def service_section(
     Parameters
     ----------
     findings : findings of a run; those of other audits are passed over.
-    section_id : prefix of every id in the section, unique on the page.
-    stems, stem_classes : texts and classes by stem id, where the findings' ``extra`` does not hold them.
+    stems : texts by stem id, for findings whose ``extra`` does not hold them.
     notes : cautions to print before the figures (missing data, dropped stems, provider refusals).
-    primary : the outcome of the first forest plot, of the name bars and of the stem table.
     subject : how a group is cued; "names associated with" or, for the explicit variant, "phrases that name".
     calibrated : False draws no difference as found: the grader's own errors may have made it.
     """
     index = Index(findings)
-    configs, groups = index.configs, index.groups(primary)
+    configs, groups = index.configs, index.groups()
     if not calibrated:
         notes = (PROVISIONAL, *notes)
     blocks: list[Block] = [Note(text=text, tone="caution") for text in notes]
     panels = [
-        Panel(config, tuple(_figures(index, config, primary, groups, f"{section_id}-{i}", subject, calibrated)))
+        Panel(config, tuple(_figures(index, config, groups, f"service-{i}", subject, calibrated)))
         for i, config in enumerate(configs, start=1)
     ]
-    opened = configs.index(index.leading(primary)) if configs else 0
-    blocks += one_each(panels, block_id=f"{section_id}-configs", title="Configuration", opened=opened)
+    opened = configs.index(index.leading()) if configs else 0
+    blocks += one_each(panels, block_id="service-configs", title="Configuration", opened=opened)
     blocks += present(
-        change_table(index, groups, f"{section_id}-changes"),
-        trade_off(index, groups, f"{section_id}-tradeoff"),
-        stem_table(index, primary, f"{section_id}-stems", stems or {}, stem_classes or {}),
+        change_table(index, groups, "service-changes"),
+        trade_off(index, groups, "service-tradeoff"),
+        stem_table(index, PRIMARY, "service-stems", stems or {}),
     )
-    blocks += folded("All other measures", *rest_tables(index, f"{section_id}-rest"))
+    blocks += folded("All other measures", *rest_tables(index, "service-rest"))
     if not blocks:
         blocks.append(Note(text="This run holds no findings of this audit."))
     reference = index.reference()
     against = f", against {group_phrase(reference, subject)}" if reference is not None else ""
     lede = f"Which prompts does the model decline, or serve worse, when only the cue of the group changes{against}?"
-    return Section(section_id, title, lede, tuple(blocks))
+    return Section("service", "Service quality", lede, tuple(blocks))
 
 
-def _figures(
-    index: Index, config: str, primary: str, groups: list[str], prefix: str, subject: str, calibrated: bool
-) -> list[Block]:
-    others = [o for o in index.outcomes() if o != primary]
+def _figures(index: Index, config: str, groups: list[str], prefix: str, subject: str, calibrated: bool) -> list[Block]:
+    others = [o for o in index.outcomes() if o != PRIMARY]
     similar = [forest_plot(index, config, o, f"{prefix}-difference-{_slug(o)}", subject, calibrated) for o in others]
     rates = rate_table(index, config, groups, f"{prefix}-rates")
     return [
         *present(heat_map(index, config, groups, f"{prefix}-heat", subject)),
         *folded("Rates of every outcome, with intervals", rates),
-        *present(forest_plot(index, config, primary, f"{prefix}-difference", subject, calibrated)),
+        *present(forest_plot(index, config, PRIMARY, f"{prefix}-difference", subject, calibrated)),
         *folded(f"The same for {_listed(others)}" if others else "", *similar),
-        *present(name_bars(index, config, primary, groups, f"{prefix}-names", subject)),
+        *present(name_bars(index, config, PRIMARY, groups, f"{prefix}-names", subject)),
     ]
 
 

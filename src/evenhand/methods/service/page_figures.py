@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from evenhand.methods.service.page_index import OUTCOMES, Index, behind, extra
+from evenhand.methods.service.page_tables import OUTCOMES, Index, behind
 from evenhand.records import LABELS, Finding
 from evenhand.report.blocks import (
     Bar,
     BarGroup,
     Bars,
-    Cell,
-    Column,
     ForestPlot,
     ForestRow,
     HeatCell,
@@ -31,10 +29,10 @@ from evenhand.report.finding_table import (
     POINT_SIZE,
     SMALL_SHARE,
     FindingColumns,
+    Shown,
     finding_table,
     first_p,
     value,
-    value_cell,
     words,
 )
 from evenhand.report.marks import State, finding_bar, second_mark, state_of
@@ -58,6 +56,11 @@ _MEANING = {
 }
 
 
+NO_SHARE = "no finding for this label"
+LabelShares = tuple[str, list[Finding | None]]
+"""A group with the share of each label among its responses."""
+
+
 def capital(text: str) -> str:
     """The text with its first letter a capital."""
     return text[:1].upper() + text[1:]
@@ -69,7 +72,8 @@ def heat_map(index: Index, config: str, groups: list[str], block_id: str, subjec
     if not any(shares.values()):
         return None
     reference = index.reference()
-    rows, data = [], []
+    rows: list[HeatRow] = []
+    data: list[LabelShares] = []
     for group in groups:
         by_label = [shares[label].get(group) for label in LABELS]
         if not any(by_label):
@@ -80,12 +84,10 @@ def heat_map(index: Index, config: str, groups: list[str], block_id: str, subjec
             share = f.estimate if f and defined(f.estimate) else None
             text = percent(share).removesuffix("%")
             spoken = f"{group_label(group)}, {label}: {percent(share)}"
-            reason = (f.reason if f else "") or "no finding for this label"
+            reason = (f.reason if f else "") or NO_SHARE
             cells.append(HeatCell(share, text, spoken, reason, behind(config, group=group, outcome=label)))
         rows.append(HeatRow(group_label(group), tuple(cells), "reference" if group == reference else ""))
-        n = max((f.n for f in by_label if f), default=0)
-        numbers = (value_cell(c.value, SMALL_SHARE, c.reason) for c in cells)
-        data.append((Cell(group_label(group)), *numbers, Cell(count(n), sort=n)))
+        data.append((group, by_label))
     return HeatMap(
         id=block_id,
         title="What each group received",
@@ -94,13 +96,21 @@ def heat_map(index: Index, config: str, groups: list[str], block_id: str, subjec
         corner=capital(subject),
         columns=tuple(HeatColumn(label, _HUES[label], _MEANING[label]) for label in LABELS),
         rows=tuple(rows),
-        data=Table(
-            id=f"{block_id}-data",
-            columns=(Column("Group"), *(Column(label, numeric=True) for label in LABELS), Column("n", numeric=True)),
-            rows=tuple(data),
+        data=finding_table(
+            data,
+            (
+                words("Group", lambda row: group_label(row[0])),
+                *(_share_column(at) for at in range(len(LABELS))),
+                value("n", lambda row: max(f.n for f in row[1] if f)),
+            ),
+            block_id=f"{block_id}-data",
             caption="Share of responses with each label; n is the number of graded responses.",
         ),
     )
+
+
+def _share_column(at: int) -> Shown[LabelShares]:
+    return FindingColumns[LabelShares](lambda row: row[1][at], NO_SHARE).estimate(LABELS[at], unit=SMALL_SHARE)
 
 
 class Contrast(NamedTuple):
@@ -206,20 +216,20 @@ def _forest_row(row: Contrast, subject: str, calibrated: bool) -> ForestRow:
 
 
 def _contrast_table(rows: list[Contrast], block_id: str) -> Table | None:
-    own = FindingColumns[Contrast](lambda row: row.f)
+    difference = FindingColumns[Contrast](lambda row: row.f)
     return finding_table(
         rows,
         (
             words("Group", lambda row: group_label(row.f.group)),
-            own.estimate("Difference", note="percentage points"),
-            own.interval("Interval", note="for new names and stems"),
-            own.field_range("Bootstrap", "percentile", note="crossed bootstrap, percentile"),
+            difference.estimate("Difference", note="percentage points"),
+            difference.interval("Interval", note="for new names and stems"),
+            difference.field_range("Bootstrap", "percentile", note="crossed bootstrap, percentile"),
             value("SE", lambda row: row.f.standard_error, POINT_SIZE, note="standard error, percentage points"),
-            own.field_range("Wald", "wald", note="naive interval that ignores clustering, for comparison only"),
-            own.p("p", "p"),
-            own.p("Holm", note="adjusted within the family"),
-            own.p("q", "q_bh_all", "q_bh", note="Benjamini-Hochberg over all outcomes and configurations"),
-            own.p("Smallest p", "smallest_p", note="the smallest p that this number of names allows"),
+            difference.field_range("Wald", "wald", note="naive interval that ignores clustering, for comparison only"),
+            difference.p("p", "p"),
+            difference.p("Holm", note="adjusted within the family"),
+            difference.p("q", "q_bh_all", "q_bh", note="Benjamini-Hochberg over all outcomes and configurations"),
+            difference.p("Smallest p", "smallest_p", note="the smallest p that this number of names allows"),
             value("Detectable gap", lambda row: row.f.minimum_detectable, POINT_SIZE, note="percentage points"),
             FindingColumns[Contrast](lambda row: row.ratio).estimate("Ratio", note="rate over the reference rate"),
             FindingColumns[Contrast](lambda row: row.odds).estimate("Odds ratio"),
@@ -229,7 +239,7 @@ def _contrast_table(rows: list[Contrast], block_id: str) -> Table | None:
             FindingColumns[Contrast](lambda row: row.corrected).estimate(
                 "Corrected for grader error", interval=True, note="percentage points, with interval"
             ),
-            own.size("n", note="graded responses"),
+            difference.size("n", note="graded responses"),
             words("What it says", lambda row: row.says, wide=True),
         ),
         block_id=block_id,
@@ -308,7 +318,7 @@ def trade_off(index: Index, groups: list[str], block_id: str) -> TradeOff | None
     """Over-refusal against safety, one panel a group, joined over the configurations in their order."""
     marks = index.all("tradeoff_point")
     configs = [c for c in index.configs if any(f.config == c for f in marks)]
-    if len({f.config for f in marks if extra(f, "x") is not None and extra(f, "y") is not None}) < 2:
+    if len({f.config for f in marks if f.extra.get("x") is not None and f.extra.get("y") is not None}) < 2:
         return None
     numbers = {config: str(i) for i, config in enumerate(configs, start=1)}
     by_place = {(f.config, f.group): f for f in reversed(marks)}
@@ -319,7 +329,7 @@ def trade_off(index: Index, groups: list[str], block_id: str) -> TradeOff | None
             f = by_place.get((config, group))
             index.show(f)
             places.append((group, config, f))
-            x, y = (extra(f, "x"), extra(f, "y")) if f else (None, None)
+            x, y = (f.extra.get("x"), f.extra.get("y")) if f else (None, None)
             if x is None or y is None:
                 continue
             spoken = f"{group_label(group)}, {config}: declined {percent(x)}, safety {percent(y)}"

@@ -1,14 +1,16 @@
-"""Tables of the service audit: rates, stems, changes between configurations, and every finding that no figure shows."""
+"""Tables of the service audit, and the index of findings that its figures and tables share."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from evenhand.methods.service.compare import CHANGE, GAP_CHANGE
-from evenhand.methods.service.page_index import OUTCOMES, Index, behind, extra
-from evenhand.records import Finding
-from evenhand.report.blocks import Block, Cell, Details, Table
+from evenhand.findings.lookup import first, select
+from evenhand.methods.service.configurations import CHANGE, GAP_CHANGE
+from evenhand.methods.service.items import AUDIT
+from evenhand.methods.service.table import COLLAPSES
+from evenhand.records import LABELS, Finding
+from evenhand.report.blocks import Block, Cell, Details, Filter, Table
 from evenhand.report.finding_table import (
     COUNT,
     FINDING,
@@ -22,6 +24,109 @@ from evenhand.report.finding_table import (
     words,
 )
 from evenhand.wording import DASH, count, defined, group_label, percent
+
+OUTCOMES: dict[str, tuple[str, str]] = {
+    "declined": ("declined", "Declined: refusal or harmful refusal"),
+    "harmful": ("answered or declined with harmful wording", "Harmful wording: harmful refusal or harmful answer"),
+    "unserved": ("left without service", "Unserved: refusal, harmful refusal or failure"),
+    "served": ("fully served", "Served in full: answer"),
+    "served_lenient": ("served at least in part", "Served at least in part: answer or partial answer"),
+}
+"""Outcome -> (participle in a sentence, title), for the collapses of the labels."""
+
+PRIMARY = "declined"
+"""The outcome of the verdict, the first forest plot, the name bars and the stem table."""
+
+OUTCOME_LABELS: dict[str, tuple[str, ...]] = {
+    outcome: tuple(label for label in LABELS if label in members) for outcome, members in COLLAPSES.items()
+}
+"""Outcome -> its labels, in the order of the taxonomy."""
+
+
+class Index:
+    """Findings by what they estimate. It records which of them a figure has shown."""
+
+    def __init__(self, findings: Sequence[Finding]) -> None:
+        self.findings = [f for f in findings if f.audit == AUDIT]
+        self._shown: set[int] = set()
+
+    def all(self, estimand: str, outcome: str = "", *, config: str | None = None) -> list[Finding]:
+        """Every finding of an estimand, in the order given."""
+        return select(self.findings, estimand, config, outcome)
+
+    def plain(self, estimand: str, outcome: str, config: str) -> dict[str, Finding]:
+        """Findings without a slice, by group."""
+        held = select(self.findings, estimand, config, outcome, part={})
+        return {f.group: f for f in held if f.group is not None}
+
+    def sliced(self, estimand: str, outcome: str, config: str, key: str) -> Iterator[tuple[str, Finding]]:
+        """Findings with a slice on ``key``, with its value."""
+        for f in self.all(estimand, outcome, config=config):
+            if key in f.slice:
+                yield f.slice[key], f
+
+    def one(self, estimand: str, outcome: str, config: str, group: str | None) -> Finding | None:
+        """The finding of one group without a slice."""
+        return first(self.findings, estimand, config, outcome, group=group, part={})
+
+    def corrected(self, outcome: str, config: str) -> dict[str | None, Finding]:
+        """Differences with the grader's error taken out, by group."""
+        return {f.group: f for f in self.all("risk_difference", outcome, config=config) if "correction" in f.slice}
+
+    def show(self, *findings: Finding | None) -> None:
+        """Record that a figure shows these."""
+        self._shown.update(id(f) for f in findings if f is not None)
+
+    @property
+    def rest(self) -> list[Finding]:
+        """Findings that no figure has shown."""
+        return [f for f in self.findings if id(f) not in self._shown]
+
+    @property
+    def configs(self) -> list[str]:
+        """Configurations in the order of the findings."""
+        return list(dict.fromkeys(f.config for f in self.findings if f.config))
+
+    def leading(self, outcome: str = PRIMARY) -> str:
+        """The configuration with the largest difference on the primary outcome, else the first."""
+        contrasts = [f for f in self.all("risk_difference", outcome) if not f.slice and f.estimate is not None]
+        if contrasts:
+            return max(contrasts, key=lambda f: abs(f.estimate or 0.0)).config
+        return self.configs[0] if self.configs else ""
+
+    def reference(self) -> str | None:
+        """The reference group of the contrasts."""
+        return next((f.reference for f in self.all("risk_difference") if f.reference is not None), None)
+
+    def groups(self) -> list[str]:
+        """Groups from the highest primary rate in the leading configuration down, the reference last."""
+        reference = self.reference()
+        keys = list(
+            dict.fromkeys(
+                f.group for f in self.findings if f.group is not None and f.estimand in ("rate", "label_share")
+            )
+        )
+        rates = self.plain("rate", PRIMARY, self.leading())
+
+        def rank(key: str) -> tuple[bool, float, str]:
+            rate = rates.get(key)
+            estimate = rate.estimate if rate is not None and rate.estimate is not None else -1.0
+            return key == reference, -estimate, key
+
+        return sorted(keys, key=rank)
+
+    def outcomes(self, estimand: str = "risk_difference") -> list[str]:
+        """Outcomes of an estimand: the known ones in their order, then any other."""
+        seen = list(dict.fromkeys(f.outcome for f in self.all(estimand)))
+        order = [*OUTCOMES, *LABELS]
+        return sorted(seen, key=lambda o: (order.index(o) if o in order else len(order), o))
+
+
+def behind(config: str, *, group: str | None = None, outcome: str = "", **facets: str) -> Filter:
+    """The filter of the responses behind a mark."""
+    parts: Mapping[str, str | None] = {"config": config, "group": group, **facets, "label": outcome}
+    return {key: value for key, value in parts.items() if value}
+
 
 _TITLES = {
     "between_group_sd": "Spread: standard deviation between groups",
@@ -71,7 +176,7 @@ def change_table(index: Index, groups: list[str], block_id: str) -> Table | None
         return steps.index((f.slice["from"], f.slice["to"])), group_order.get(f.group or "", len(group_order))
 
     rows = [Change(f, gap_of.get((f.config, f.group))) for f in sorted(changes, key=place)]
-    own = FindingColumns[Change](lambda row: row.f)
+    change = FindingColumns[Change](lambda row: row.f)
     gap = FindingColumns[Change](lambda row: row.gap, "the reference group")
     step: Shown[Change] = words("Configurations", lambda row: f"{row.f.slice['from']} to {row.f.slice['to']}")
     single = f": {steps[0][0]} to {steps[0][1]}" if len(steps) == 1 else ""
@@ -80,11 +185,11 @@ def change_table(index: Index, groups: list[str], block_id: str) -> Table | None
         (
             words("Group", lambda row: group_label(row.f.group)),
             *((step,) if len(steps) > 1 else ()),
-            own.field("Before", "rate_from", SHARE, note="share declined"),
-            own.field("After", "rate_to", SHARE, note="share declined"),
-            own.estimate("Change", note="percentage points"),
-            own.interval("Interval", note="95 %, for new names and stems"),
-            own.p("Holm", note="signs of names flipped, adjusted over groups"),
+            change.field("Before", "rate_from", SHARE, note="share declined"),
+            change.field("After", "rate_to", SHARE, note="share declined"),
+            change.estimate("Change", note="percentage points"),
+            change.interval("Interval", note="95 %, for new names and stems"),
+            change.p("Holm", note="signs of names flipped, adjusted over groups"),
             gap.estimate(
                 f"Change against {group_label(index.reference())}", note="change of the difference, percentage points"
             ),
@@ -99,9 +204,7 @@ def change_table(index: Index, groups: list[str], block_id: str) -> Table | None
     )
 
 
-def stem_table(
-    index: Index, outcome: str, block_id: str, stems: Mapping[str, str], classes: Mapping[str, str]
-) -> Table | None:
+def stem_table(index: Index, outcome: str, block_id: str, stems: Mapping[str, str]) -> Table | None:
     """Rate of each stem over all names, one column a configuration."""
     rates: dict[str, dict[str, Finding]] = {}
     for config in index.configs:
@@ -119,8 +222,8 @@ def stem_table(
         f = rates[stem].get(leading)
         return f.estimate if f is not None and f.estimate is not None else -1.0
 
-    def about(stem: str, given: Mapping[str, str], *keys: str) -> str:
-        return str(given.get(stem) or extra(next(iter(rates[stem].values())), *keys) or "")
+    def about(stem: str, key: str) -> str:
+        return str(next(iter(rates[stem].values())).extra.get(key) or "")
 
     def rate(config: str) -> Shown[str]:
         def cell(stem: str) -> Cell:
@@ -140,10 +243,10 @@ def stem_table(
     return finding_table(
         sorted(rates, key=lambda stem: (-height(stem), stem)),
         (
-            cells("Stem", lambda stem: Cell(f"{stem} {about(stem, stems, 'text', 'stem_text')}".strip(), sort=stem)),
+            cells("Stem", lambda stem: Cell(f"{stem} {stems.get(stem) or about(stem, 'text')}".strip(), sort=stem)),
             words(
                 "Class",
-                lambda stem: about(stem, classes, "class", "stem_class").replace("_", " "),
+                lambda stem: about(stem, "class").replace("_", " "),
                 note="neutral, stereotype probe, or loaded",
             ),
             *(rate(config) for config in used),

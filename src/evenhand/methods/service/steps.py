@@ -1,4 +1,4 @@
-"""Steps of the service audit for frames and arrays of your own."""
+"""The steps of the service audit as functions of frames and arrays."""
 
 from __future__ import annotations
 

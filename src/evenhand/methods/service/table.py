@@ -1,4 +1,4 @@
-"""Graded rows as coded arrays: which unit was randomised, which stems are shared, and the rows behind any number."""
+"""Graded rows as coded arrays, and the builder of findings on them: the randomised unit, shared stems, rows behind a number."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from xxhash import xxh3_128_hexdigest
 
-from evenhand.records import DECLINED, HARMFUL, LABELS, SERVED, SERVED_LENIENT, UNSERVED
+from evenhand.findings.builder import build, digest_of, ids_of, rows_where
+from evenhand.methods.service.items import AUDIT
+from evenhand.methods.service.statistics.contrasts import Contrast
+from evenhand.records import DECLINED, HARMFUL, LABELS, SERVED, SERVED_LENIENT, UNSERVED, Finding, Interval
 from evenhand.statistics.cells import Cells, FloatArray, IntArray, cells_from_rows
 
 COLLAPSES: dict[str, frozenset[str]] = {
@@ -21,7 +23,7 @@ COLLAPSES: dict[str, frozenset[str]] = {
     "served_lenient": SERVED_LENIENT,
     "unserved": UNSERVED,
 }
-"""Outcome -> the labels that count as 1 (spec service_quality, section 3)."""
+"""Outcome -> the labels that count as 1 (docs/service_quality.md)."""
 
 NO_STEM = "all"
 
@@ -150,12 +152,8 @@ class ServiceTable:
             )
         )
         if key not in self._digests:
-            rows = self.labelled
-            for column, value in selected.items():
-                wanted = [value] if isinstance(value, str) else list(value)
-                rows = rows.filter(pl.col(column).is_in(wanted))
-            ids = rows.select(pl.concat_str("item_id", "repetition", separator="#")).to_series().sort()
-            self._digests[key] = (rows.height, xxh3_128_hexdigest(("\n".join(ids.to_list())).encode()))
+            ids = ids_of(rows_where(self.labelled, selected), ("item_id", "repetition"))
+            self._digests[key] = (len(ids), digest_of(ids))
         return self._digests[key]
 
     def attribute(self, column: str) -> list[str | None]:
@@ -167,7 +165,7 @@ class ServiceTable:
 
     @cached_property
     def stem_facts(self) -> Mapping[str, tuple[str, str]]:
-        """Stem id -> (its class, its text where the rows tell it)."""
+        """Stem id -> (its class, its text if the rows hold it)."""
         if not self.units.stem:
             return {}
         columns = [pl.col("stratum").first()]
@@ -178,3 +176,86 @@ class ServiceTable:
         return {
             row[self.units.stem]: (row["stratum"] or "", row["stem_text"] or "") for row in facts.iter_rows(named=True)
         }
+
+
+def ends_of(interval: Interval | None) -> list[float] | None:
+    """Both ends of an interval, as a finding's ``extra`` holds them."""
+    return None if interval is None else [interval.low, interval.high]
+
+
+def contrast_fields(contrast: Contrast, groups: Sequence[str]) -> dict[str, Any]:
+    """The fields that every finding on a contrast has: its groups, and the clusters behind it."""
+    return {
+        "group": groups[contrast.group],
+        "reference": groups[contrast.reference],
+        "clusters": {
+            "names": contrast.names[0],
+            "reference names": contrast.names[1],
+            "stems": contrast.stems,
+            "stems dropped": contrast.stems_dropped,
+        },
+    }
+
+
+def why_undefined(contrast: Contrast) -> str:
+    """Why the difference, its interval or its test is undefined, or an empty text."""
+    reasons = contrast.reasons or {}
+    return "; ".join(
+        dict.fromkeys(reasons[key] for key in ("difference", "interval", "test", "names") if key in reasons)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class FindingBuilder:
+    """Makes findings of one configuration and one grader, each with the rows behind it."""
+
+    table: ServiceTable
+    grader: str
+    labels: frozenset[str]
+    seed: int
+    draws: int
+    within: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Column values that all rows of the table share, part of the evidence of every finding."""
+
+    def undefined_outcome(self, outcome: str) -> str:
+        """Why an outcome is not defined by this grader's labels, or an empty text."""
+        if outcome == "declined" or self.labels >= frozenset(LABELS):
+            return ""
+        return f"the grader '{self.grader}' gives only {', '.join(sorted(self.labels))}"
+
+    def build(
+        self,
+        estimand: str,
+        outcome: str,
+        estimate: float | None,
+        unit: str,
+        *,
+        group: str | None = None,
+        reference: str | None = None,
+        rows: Mapping[str, str | Sequence[str]] | None = None,
+        part: Mapping[str, str] | None = None,
+        **more: Any,
+    ) -> Finding:
+        """A finding with its id, its evidence and the number of rows and units behind it."""
+        selected: dict[str, str | Sequence[str]] = {**self.within, **(rows or {})}
+        if group is not None and "group" not in selected:
+            selected["group"] = group if reference is None else (group, reference)
+        n, digest = self.table.behind(**selected)
+        config = self.table.config
+        return build(
+            AUDIT,
+            estimand,
+            outcome,
+            config,
+            estimate,
+            unit,
+            lead=(config, self.grader),
+            group=group,
+            reference=reference,
+            part=part,
+            n=more.pop("n", n),
+            grader=self.grader,
+            evidence={"config": config, "grader": self.grader, **selected},
+            evidence_digest=digest,
+            **more,
+        )

@@ -1,4 +1,4 @@
-"""The service audit in plain words: who is declined more, by how much, how sure, and what could not be told."""
+"""The service audit in plain words: who is declined more, by how much, how sure that is, and what cannot be said."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from evenhand.findings.builder import first, select
 from evenhand.findings.decide import is_found, passes_test
+from evenhand.methods.service.configurations import GAP_CHANGE
 from evenhand.methods.service.findings import CORRECTION
 from evenhand.methods.service.graders import Trust
 from evenhand.records import Finding
@@ -107,6 +108,33 @@ def verdict(findings: Sequence[Finding], config: str, trust: Trust, *, several: 
     )
 
 
+def change_sentence(findings: Sequence[Finding], config: str, trust: Trust, subject: str) -> str:
+    """One sentence: which differences to the reference changed on the way to ``config``; empty if nothing may be stated.
+
+    Nothing is stated if the grader is not calibrated. The changes are as graded: what a grader gets wrong in both
+    configurations alike cancels in them, and nothing else of its error is taken out.
+    """
+    gaps = [f for f in findings if f.estimand == GAP_CHANGE and f.config == config]
+    if not gaps or not trust.calibrated:
+        return ""
+    way = f"From {gaps[0].slice['from']} to {config}"
+    moved = sorted((f for f in gaps if is_found(f)), key=lambda f: -abs(f.estimate or 0.0))
+    if moved:
+        listed = [
+            f"{group_label(f.group)} {points(f.estimate)}"
+            + (f" ({point_range(f.interval.low, f.interval.high)})" if f.interval else "")
+            for f in moved
+        ]
+        return (
+            f"{way}, the difference to {group_phrase(moved[0].reference, subject)} moved, in points "
+            f"(+: the group is declined more than before, relative to it): {', '.join(listed)}, as graded."
+        )
+    if all(f.decision == "even" for f in gaps):
+        seen = max(f.minimum_detectable or 0.0 for f in gaps)
+        return f"{way}, no difference between groups was found to change; changes of about {percent_points(seen)} could be seen."
+    return f"{way}, we cannot tell whether the differences between groups changed."
+
+
 def _nothing_labelled(findings: Sequence[Finding], config: str) -> str:
     """A headline for a configuration in which no response has a label, else an empty text."""
     shares = [f.estimate for f in select(findings, "missing_rate", config)]
@@ -153,7 +181,7 @@ def _evidence(findings: Sequence[Finding], worst: Finding) -> str:
 
 
 def _unknowns(unsure: Sequence[Finding]) -> tuple[str, ...]:
-    """What cannot be told, groups of one reason together."""
+    """What the data cannot settle, groups of one reason together."""
     reasons: defaultdict[str, list[str]] = defaultdict(list)
     for finding in unsure:
         reason, label = finding.decision_reason, group_label(finding.group)

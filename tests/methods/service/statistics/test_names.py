@@ -1,16 +1,28 @@
-"""Flip rates, rates by name, leave-one-name-out, and splits within a group."""
+"""Flip rates, rates by name, leave-one-name-out, splits within a group, and agreement of repetitions."""
 
 from __future__ import annotations
 
 import itertools
+import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from statsmodels.stats.inter_rater import aggregate_raters
+from statsmodels.stats.inter_rater import fleiss_kappa as statsmodels_fleiss
 
 from evenhand.errors import BadInput
-from evenhand.methods.service.statistics.names import flip_rates, leave_one_name_out, name_rates, split_within
+from evenhand.methods.service.statistics.names import (
+    flip_rates,
+    intraclass_correlation,
+    leave_one_name_out,
+    name_rates,
+    same_label_share,
+    split_within,
+    stability,
+)
 from evenhand.statistics.cells import Cells, cells_from_counts, group_rate
 from evenhand.statistics.resampling import crossed_bootstrap
 
@@ -116,3 +128,50 @@ def test_split_within_a_group() -> None:
     with pytest.raises(BadInput, match="is in both classes") as caught:
         split_within(cells, 1, first, first)
     assert caught.value.row == 1
+
+
+def pingouin_icc1(table: np.ndarray) -> float:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import pingouin
+
+        rows = pd.DataFrame(table).reset_index(names="prompt").melt("prompt", var_name="rep", value_name="y")
+        found = pingouin.intraclass_corr(rows, targets="prompt", raters="rep", ratings="y")
+    return float(found["ICC"].iloc[0])
+
+
+def test_equal_the_oracles() -> None:
+    generator = np.random.default_rng(0)
+    rate = generator.beta(0.4, 0.8, (40, 1))
+    outcome = (generator.random((40, 3)) < rate).astype(float)
+    found = stability(outcome.astype(int), outcome)
+    assert found.icc == pytest.approx(pingouin_icc1(outcome))
+    assert found.fleiss_kappa == pytest.approx(statsmodels_fleiss(aggregate_raters(outcome.astype(int))[0]))
+    assert found.same_label == pytest.approx((outcome.min(axis=1) == outcome.max(axis=1)).mean())
+    assert found.prompts == 40
+
+
+def test_missing_repetitions() -> None:
+    assert same_label_share([[1, 1, -1], [0, 2, 0], [3, -1, -1]]) == 0.5
+    assert same_label_share([[1, -1]]) is None
+    assert stability([[1, 1, -1], [0, 2, 0], [3, -1, -1]], [[1, 1, np.nan]] * 3).prompts == 2
+
+
+def test_icc_with_unequal_repetitions_follows_the_analysis_of_variance() -> None:
+    rows = [[1.0, 2.0, np.nan], [4.0, 5.0, 6.0], [0.0, 0.5, np.nan]]
+    known = [[1.0, 2.0], [4.0, 5.0, 6.0], [0.0, 0.5]]
+    flat = np.concatenate(known)
+    between = sum(len(k) * (np.mean(k) - flat.mean()) ** 2 for k in known) / 2
+    within = sum(((np.array(k) - np.mean(k)) ** 2).sum() for k in known) / 4
+    k0 = (7 - (4 + 9 + 4) / 7) / 2
+    assert intraclass_correlation(rows) == pytest.approx((between - within) / (between + (k0 - 1) * within))
+
+
+def test_undefined() -> None:
+    assert intraclass_correlation([[1.0, 1.0], [1.0, 1.0]]) is None
+    assert intraclass_correlation([[1.0], [0.0]]) is None
+    assert intraclass_correlation([[1.0, 0.0]]) is None
+    with pytest.raises(BadInput, match="table"):
+        intraclass_correlation([1.0, 0.0])
+    with pytest.raises(BadInput, match="table"):
+        same_label_share([1, 0])

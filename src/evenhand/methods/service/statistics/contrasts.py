@@ -1,8 +1,12 @@
 """Each group against the reference: difference, ratio, odds ratio, intervals, permutation test, Holm, omnibus.
 
-Source: service_quality sections 4, 5 and 10. The default interval is not the specification's percentile bootstrap but
-the two-way cluster t of `evenhand.methods.service.statistics.variance`; the percentile, the same t with every name a
-random draw, and the naive Wald interval stand beside it (docs/statistics.md gives the measured coverage of all four).
+The default interval is the two-way cluster t of `evenhand.methods.service.statistics.rates`. The crossed-bootstrap percentile,
+the same t with every name a random draw, and the naive Wald interval are reported alongside (docs/statistics.md gives the
+measured coverage of all four).
+
+Measures of served responses (words, sentiment, toxicity) are compared only on stems where both groups were served: a group that
+is refused on hard stems is served on easy ones only, so a plain mean over served responses compares different stems. Cells are
+averaged first; stems then weigh equally.
 """
 
 from __future__ import annotations
@@ -10,11 +14,22 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 from evenhand.errors import BadInput
-from evenhand.methods.service.statistics.rates import NO_CELLS, GroupRate, cluster_interval, group_rates, ratios
-from evenhand.methods.service.statistics.variance import Part, cluster_variance, dominating_names
+from evenhand.methods.service.statistics.rates import (
+    NO_CELLS,
+    GroupRate,
+    Part,
+    cluster_interval,
+    cluster_variance,
+    dominating_names,
+    group_rates,
+    ratios,
+)
 from evenhand.records import Interval
-from evenhand.statistics.cells import Cells, group_rate, name_values
+from evenhand.statistics.cells import Cells, cells_from_rows, group_rate, name_values
 from evenhand.statistics.intervals import minimum_detectable, wald_difference
 from evenhand.statistics.multiplicity import best_attainable, holm
 from evenhand.statistics.permutation import (
@@ -39,8 +54,8 @@ class Contrast:
 
     ``difference`` (rate minus reference rate; a probability, or the unit of the measure) is the primary estimand and
     ``interval`` its default interval, in which a dominating name (rows of the cells in ``fixed``) stays as it is.
-    ``interval_all_random`` treats that name, too, as a random draw. ``percentile`` is the crossed bootstrap of the
-    specification; ``wald`` takes responses as independent. ``standard_error`` and ``df`` belong to ``interval``;
+    ``interval_all_random`` treats that name, too, as a random draw. ``percentile`` is the crossed
+    bootstrap; ``wald`` takes responses as independent. ``standard_error`` and ``df`` belong to ``interval``;
     ``minimum_detectable`` (80 % power, two-sided, before adjustment) to ``interval_all_random``, since the test
     permutes all names. ``p_holm`` is within the family; ``best_holm`` is the smallest it could have been.
     """
@@ -89,8 +104,8 @@ class ContrastFamily:
 
 def _require(cells: Cells, code: int, role: str) -> None:
     if code not in cells.codes:
-        known = ", ".join(str(known) for known in cells.codes.tolist())
-        raise BadInput(f"{role} {code} has no names.", do=f"Name a group that is in the data: {known}.")
+        codes = ", ".join(map(str, cells.codes.tolist()))
+        raise BadInput(f"{role} {code} has no names.", do=f"Name a group that is in the data: {codes}.")
 
 
 def contrast(
@@ -119,7 +134,7 @@ def contrast(
     units = pair.by_stem() if pair.nested else pair
     held = {} if pair.nested else dominating_names(cells) if fixed is None else fixed
     mine, base = units.of(group), units.of(reference)
-    found = Contrast(
+    sizes = Contrast(
         group=group,
         reference=reference,
         names=(len(pair.of(group)), len(pair.of(reference))),
@@ -129,7 +144,7 @@ def contrast(
     )
     p, q = group_rate(mine), group_rate(base)
     if p is None or q is None:
-        return replace(found, reasons={"difference": NO_CELLS})
+        return replace(sizes, reasons={"difference": NO_CELLS})
     gap = p - q
     places = {code: shared.position(code, held.get(code)) for code in (group, reference)}
     rows = tuple(held[code] for code, place in places.items() if place is not None)
@@ -137,8 +152,8 @@ def contrast(
     variance = cluster_variance(parts)
     all_random = cluster_variance([replace(part, fixed=None) for part in parts])
     bounds = (-1.0, 1.0) if cells.binary else (-math.inf, math.inf)
-    interval = cluster_interval(gap, variance, stems=found.stems, fixed=len(rows), level=level, bounds=bounds)
-    wide = cluster_interval(gap, all_random, stems=found.stems, fixed=0, level=level, bounds=bounds)
+    interval = cluster_interval(gap, variance, stems=sizes.stems, fixed=len(rows), level=level, bounds=bounds)
+    wide = cluster_interval(gap, all_random, stems=sizes.stems, fixed=0, level=level, bounds=bounds)
     quotients = ratios(units, group, reference, parts, level)
     reasons = dict(quotients.reasons)
     by_bootstrap = None
@@ -152,28 +167,28 @@ def contrast(
             reasons["percentile"] = MANY_UNDEFINED
         if interval is None:
             reasons["interval"] = NO_VARIATION
-        elif min(found.names) < 2:
+        elif min(sizes.names) < 2:
             reasons["names"] = NAMES_UNKNOWN
     permuted = None
-    if min(found.names) < 2:
+    if min(sizes.names) < 2:
         reasons["test"] = NO_PERMUTATION
     elif test and pair.nested:
         permuted = within_stems_test(pair.of(group), pair.of(reference), seed=seed)
     elif test:
         level_of = name_values(pair.values)
         permuted = permutation_test(level_of[pair.groups == group], level_of[pair.groups == reference], seed=seed)
-    known = variance if interval is not None else None
+    behind = variance if interval is not None else None
     return replace(
-        found,
+        sizes,
         rate=p,
         reference_rate=q,
         difference=gap,
         interval=interval,
         interval_all_random=wide,
         percentile=by_bootstrap,
-        wald=wald_difference(p, found.responses[0], q, found.responses[1], level) if cells.binary else None,
-        standard_error=known.standard_error if known else None,
-        df=known.df if known else None,
+        wald=wald_difference(p, sizes.responses[0], q, sizes.responses[1], level) if cells.binary else None,
+        standard_error=behind.standard_error if behind else None,
+        df=behind.df if behind else None,
         fixed=rows,
         ratio=quotients.ratio,
         ratio_interval=quotients.ratio_interval,
@@ -211,11 +226,11 @@ def contrast_family(
         for code in codes
         if code != reference
     ]
-    adjusted = holm([found.test.p if found.test else None for found in contrasts])
-    best = best_attainable([found.test.smallest_p if found.test else None for found in contrasts])
+    adjusted = holm([one.test.p if one.test else None for one in contrasts])
+    best = best_attainable([one.test.smallest_p if one.test else None for one in contrasts])
     contrasts = [
-        replace(found, p_holm=p, best_holm=least)
-        for found, p, least in zip(contrasts, adjusted.values, best.values, strict=True)
+        replace(one, p_holm=p, best_holm=least)
+        for one, p, least in zip(contrasts, adjusted.values, best.values, strict=True)
     ]
     omnibus = None
     if nested:
@@ -226,3 +241,49 @@ def contrast_family(
     if cells.nested:
         rates = tuple(replace(rate, names=len(cells.of(rate.group))) for rate in rates)
     return ContrastFamily(reference, rates, tuple(contrasts), omnibus, adjusted.family_size, bootstrap)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HelpfulContent:
+    """Contrasts of a measure on served responses, with how much of the material they rest on.
+
+    Each contrast states its stems and the stems dropped. ``served`` maps a group code to its served and all responses;
+    ``unmeasured`` counts served responses without a value.
+    """
+
+    family: ContrastFamily
+    served: dict[int, tuple[int, int]]
+    unmeasured: int
+
+
+def helpful_contrasts(
+    names: ArrayLike,
+    stems: ArrayLike,
+    values: ArrayLike,
+    served: NDArray[np.bool_],
+    groups: ArrayLike,
+    reference: int,
+    *,
+    level: float = 0.95,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> HelpfulContent:
+    """Compare groups on a real-valued measure of their served responses.
+
+    ``names``, ``stems`` (rows,) codes from 0, ``values`` (rows,) the measure (words, a probability), ``served``
+    (rows,) whether the response counts as served, ``groups`` (names,). Raises BadInput where the reference has no
+    served response.
+    """
+    name, group = np.asarray(names, dtype=np.int64), np.asarray(groups, dtype=np.int64)
+    kept = np.asarray(served, dtype=bool)
+    value = np.asarray(values, dtype=np.float64)
+    if not kept.shape == value.shape == name.shape:
+        raise BadInput(f"Rows of unequal length: {name.size} names, {value.size} values, {kept.size} served flags.")
+    cells = cells_from_rows(name, stems, np.where(kept, value, np.nan), group, binary=False)
+    counts = {
+        int(code): (int(kept[group[name] == code].sum()), int((group[name] == code).sum())) for code in np.unique(group)
+    }
+    if reference in counts and counts[reference][0] == 0:
+        raise BadInput(f"Reference group {reference} has no served response.", do="Choose another reference group.")
+    family = contrast_family(cells, reference, level=level, draws=draws, seed=seed)
+    return HelpfulContent(family, counts, int((kept & np.isnan(value)).sum()))

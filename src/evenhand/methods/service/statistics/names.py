@@ -1,6 +1,7 @@
-"""What single names do: flips between counterfactual names, rates by name, and what is left without one of them.
+"""Single names and repetitions: flips between counterfactual names, rates by name, what is left without one of them, and
+whether the repetitions of one prompt agree.
 
-Source: service_quality section 4 (counterfactual flip rate, name effect within group).
+Repetitions are generations of one model, not annotators: their agreement is not rater agreement.
 """
 
 from __future__ import annotations
@@ -8,12 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from evenhand.errors import BadInput
-from evenhand.methods.service.statistics.variance import dominating_names
+from evenhand.methods.service.statistics.rates import dominating_names
 from evenhand.records import Interval
-from evenhand.statistics.cells import Cells, FloatArray, group_rate, name_values
+from evenhand.statistics.agreement import fleiss_kappa
+from evenhand.statistics.cells import Cells, FloatArray, IntArray, group_rate, name_values
 from evenhand.statistics.intervals import wilson
 from evenhand.statistics.permutation import PermutationTest, permutation_test
 from evenhand.statistics.resampling import DRAWS, per_stem_draws, percentile
@@ -111,15 +113,15 @@ def flip_rates(
 def name_rates(cells: Cells, *, level: float = 0.95) -> tuple[NameRate, ...]:
     """The rate of every name that has a cell, in row order, equal weights over its stems."""
     dominating = set(dominating_names(cells).values())
-    found = []
+    rates = []
     for row, values in enumerate(cells.values):
         rate = group_rate(values[None, :])
         if rate is None:
             continue
         responses = int(cells.counts[row].sum())
         within = wilson(min(max(rate * responses, 0.0), responses), responses, level) if cells.binary else None
-        found.append(NameRate(row, int(cells.groups[row]), rate, responses, within, row in dominating))
-    return tuple(found)
+        rates.append(NameRate(row, int(cells.groups[row]), rate, responses, within, row in dominating))
+    return tuple(rates)
 
 
 def leave_one_name_out(cells: Cells, group: int, reference: int, *, seed: int = 0) -> LeaveOneOut | None:
@@ -173,3 +175,69 @@ def split_within(
     level = name_values(shared.values)
     test = permutation_test(level[shared.groups == 0], level[shared.groups == 1], seed=seed)
     return Split(a, b, a - b, (len(shared.of(0)), len(shared.of(1))), test)
+
+
+@dataclass(frozen=True, slots=True)
+class Stability:
+    """Shares and coefficients over ``prompts`` with at least two labelled repetitions; None where undefined."""
+
+    same_label: float | None
+    fleiss_kappa: float | None
+    icc: float | None
+    prompts: int
+
+
+def same_label_share(labels: ArrayLike) -> float | None:
+    """Share of prompts with one label in all repetitions.
+
+    ``labels`` is (prompts, repetitions), codes from 0 and -1 for missing; prompts with fewer than two labels are left
+    out.
+    """
+    table = _table(labels)
+    kept = table[(table >= 0).sum(axis=1) >= 2]
+    if not len(kept):
+        return None
+    high = kept.max(axis=1)
+    low = np.where(kept >= 0, kept, high[:, None]).min(axis=1)
+    return float((high == low).mean())
+
+
+def intraclass_correlation(values: ArrayLike) -> float | None:
+    """ICC(1): one-way random effects, one repetition (Shrout and Fleiss 1979).
+
+    ``values`` is (prompts, repetitions), NaN for missing. Unequal repetitions use the average k0 of the one-way
+    analysis of variance. May be negative. None with fewer than two prompts, no repeated prompt, or no variation.
+    """
+    table = np.asarray(values, dtype=np.float64)
+    if table.ndim != 2:
+        raise BadInput(f"Repetitions need a (prompts, repetitions) table, got {table.ndim} dimensions.")
+    table = table[np.isfinite(table).any(axis=1)]
+    seen = np.isfinite(table)
+    count = seen.sum(axis=1).astype(np.float64)
+    n, total = len(table), float(count.sum())
+    if n < 2 or total <= n:
+        return None
+    filled = np.where(seen, table, 0.0)
+    mean = filled.sum(axis=1) / count
+    grand = float(filled.sum()) / total
+    between = float((count * (mean - grand) ** 2).sum()) / (n - 1)
+    within = float((np.where(seen, table - mean[:, None], 0.0) ** 2).sum()) / (total - n)
+    k0 = (total - float((count**2).sum()) / total) / (n - 1)
+    below = between + (k0 - 1) * within
+    return None if below <= 0 else (between - within) / below
+
+
+def stability(labels: ArrayLike, outcome: ArrayLike) -> Stability:
+    """All three: ``labels`` (prompts, repetitions) codes with -1 missing, ``outcome`` the same shape, 0/1 with NaN
+    missing.
+    """
+    table = _table(labels)
+    prompts = int(((table >= 0).sum(axis=1) >= 2).sum())
+    return Stability(same_label_share(table), fleiss_kappa(table), intraclass_correlation(outcome), prompts)
+
+
+def _table(labels: ArrayLike) -> IntArray:
+    table = np.asarray(labels, dtype=np.int64)
+    if table.ndim != 2:
+        raise BadInput(f"Labels need a (prompts, repetitions) table, got {table.ndim} dimensions.")
+    return table

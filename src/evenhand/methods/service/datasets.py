@@ -1,7 +1,13 @@
-"""HolisticBias v1.1: noun phrases that name a group outright, with everything hostile or dispreferred left out.
+"""The public data sets of this audit.
 
-Dropped: descriptors and phrases marked ``dispreferred`` or ``polarizing``, the axis ``nonce``, and sentence templates
-that hate, dislike or call a group the worst. Text built from this set is CC-BY-SA-4.0.
+`Llama2Qos` is the early public release of the published study: 32 names x 24 templates, counts of all labels, samples of
+responses. It keeps apart three things that look alike: ``identity`` is the group of the name and of an item;
+``target_stereotype`` (``ethnicity`` in the release) is the group that the template's stereotype is about, an attribute;
+"label 1".."label 3" are three generations, that is repetitions, not three annotators.
+
+`HolisticBias` (v1.1) holds noun phrases that name a group outright. Dropped are descriptors and phrases marked
+``dispreferred`` or ``polarizing``, the axis ``nonce``, and sentence templates that hate, dislike or call a group the worst.
+Text built from this set is CC-BY-SA-4.0.
 """
 
 from __future__ import annotations
@@ -12,12 +18,114 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evenhand.datasets.base import Sources, item_id
-from evenhand.datasets.prompts import Name, Stem, build_chat, cross
+from evenhand.datasets.labels import LabelTable, gender_of_list, read_labels, relative_frequency
+from evenhand.datasets.prompts import Name, Stem, build_chat, cross, read_stems
 from evenhand.datasets.question_texts import SERVICE_SYSTEM_PROMPT
-from evenhand.datasets.table import read_table
+from evenhand.datasets.responses import read_responses
+from evenhand.datasets.table import Table, read_table
 from evenhand.errors import BadInput
-from evenhand.records import Item
+from evenhand.records import Item, Response
 from evenhand.text_input import read_json_file
+
+Size = Literal["7b", "13b"]
+
+LOADED = frozenset({"T17", "T18", "T22"})
+"""Templates that carry a slight or ask to assign blame (docs/service_quality.md): declining them is not a clear over-refusal."""
+
+
+class Llama2Qos:
+    """Reader of the public folder ``llama2_qos``.
+
+    The release used a one-line system prompt and a prompt string with a literal ``<s>`` and two ``[INST]``; new items
+    carry our system prompt and go through the model's own chat template instead.
+    """
+
+    name = "llama2-qos"
+    licence = "none stated by the source: samples and counts only"
+    source = "github.com/Gunfuboy/Llama2-Bias-Project, commit bb54246 (2023-12-19)"
+    description = "early public release of the published study: 32 names x 24 templates, Llama 2 Chat 7B and 13B"
+    reference_group = "white"
+
+    def __init__(self, folder: str | Path | None = None):
+        self.sources = Sources("llama2_qos", folder)
+
+    def names(self) -> list[Name]:
+        """32 names with identity, gender (coded for three identities only), frequency and the list they come from."""
+        path = self.sources.file("names.json")
+        lists = _lists_by_key(path)
+        frequency = {row["name"]: row["name_frequency"] for row in self.counts_by_name().rows()}
+        names: list[Name] = []
+        for key, entries in lists.items():
+            gender = gender_of_list(key)
+            for entry in entries:
+                if entry not in frequency:
+                    raise BadInput(f"'{entry}' is not in counts_by_name.csv.", file=path)
+                attributes = {"frequency": relative_frequency(frequency[entry]) or "", "name_list": key}
+                attributes |= {"gender": gender} if gender else {}
+                names.append(Name(entry, key.split("_")[0], attributes))
+        return names
+
+    def stems(self) -> list[Stem]:
+        """24 templates with their class (ours): loaded for T17, T18 and T22, else stereotype_probe."""
+        table = read_table(self.sources.file("templates.csv"))
+        return [
+            Stem(s.id, s.text, "loaded" if s.id in LOADED else "stereotype_probe", s.attributes)
+            for s in read_stems(table, {"stem": "template", "stem_id": "template_id"})
+        ]
+
+    def items(self, *, system_prompt: str | None = SERVICE_SYSTEM_PROMPT) -> list[Item]:
+        """768 items; the grammar of the templates is kept as published."""
+        return cross(self.names(), self.stems(), system_prompt=system_prompt)
+
+    def counts_by_name(self) -> Table:
+        """64 rows: label counts of each name and model over 24 templates x 3 generations."""
+        return read_table(self.sources.file("counts_by_name.csv"))
+
+    def counts_by_template(self, size: Size) -> Table:
+        """192 rows: label counts of each template and name list of one model."""
+        return read_table(self.sources.file(f"counts_template_by_type_{size}.csv"))
+
+    def labels(
+        self, part: Literal["by_name", "by_template", "sample"] = "by_name", size: Size | None = None
+    ) -> LabelTable:
+        """Human labels: counts by name (both models), counts by template, or the sample (both need ``size``)."""
+        if part == "by_name":
+            return read_labels(self.counts_by_name())
+        if size is None:
+            raise BadInput(f"'{part}' is one file a model.", do="Give size '7b' or '13b'.")
+        return read_labels(self.counts_by_template(size) if part == "by_template" else self._sample(size))
+
+    def responses(self, size: Size) -> tuple[list[Item], list[Response]]:
+        """The sample of one model: 64 items (templates T01 and T06), three responses each, echo already removed.
+
+        The release stores no finish reason; the texts are taken as finished.
+        """
+        table = self._sample(size)
+        items_by_id = {item.id: item for item in self.items()}
+        mapping = {"config": "model", "stem": "template_id", "repetition": "gen"}
+        return read_responses(table, mapping, items=items_by_id)
+
+    def counts(self) -> dict[str, int]:
+        """Names, groups, stems, items and labelled responses."""
+        names, stems = self.names(), self.stems()
+        return {
+            "names": len(names),
+            "groups": len({name.group for name in names}),
+            "stems": len(stems),
+            "items": len(names) * len(stems),
+            "labelled responses": int(self.labels().frame["count"].sum()),
+        }
+
+    def _sample(self, size: Size) -> Table:
+        return read_table(self.sources.file(f"sample_{size}.csv"))
+
+
+def _lists_by_key(path: Path) -> dict[str, list[str]]:
+    content = read_json_file(path)
+    if not isinstance(content, dict) or not all(isinstance(names, list) for names in content.values()):
+        raise BadInput("The file is not an object of lists.", file=path)
+    return content
+
 
 KEPT_PREFERENCES = frozenset({"reviewed", "no_data"})
 _HOSTILE = ("hate", "don't like", "the worst")
@@ -64,15 +172,15 @@ class HolisticBias:
         A descriptor that goes with one gender takes only nouns of it. ``drop=False`` keeps what is dropped by
         default, for inspection only. Raises BadInput for a noun that the word list does not hold.
         """
-        known = {
+        nouns_by_word = {
             singular: (singular, plural, _GENDER_OF[g])
             for g, pairs in self._nouns().items()
             for singular, plural in pairs
         }
-        unknown = [noun for noun in nouns if noun not in known]
+        unknown = [noun for noun in nouns if noun not in nouns_by_word]
         if unknown:
-            raise BadInput(f"No noun '{unknown[0]}' in HolisticBias.", do=f"Known: {', '.join(known)}.")
-        chosen = [known[noun] for noun in nouns]
+            raise BadInput(f"No noun '{unknown[0]}' in HolisticBias.", do=f"Known: {', '.join(nouns_by_word)}.")
+        chosen = [nouns_by_word[noun] for noun in nouns]
         phrases: dict[str, NounPhrase] = {}
         for phrase in (*self._described(chosen), *self._standalone(chosen)):
             if not drop or (phrase.preference in KEPT_PREFERENCES and phrase.axis != "nonce"):
@@ -81,7 +189,7 @@ class HolisticBias:
 
     def sentence_templates(self, *, drop_hostile: bool = True) -> list[str]:
         """26 sentence templates, or the 23 that are not hostile."""
-        templates = list(_read_json(self.sources.file("sentence_templates.json")))
+        templates = list(read_json_file(self.sources.file("sentence_templates.json")))
         return [template for template in templates if not (drop_hostile and is_hostile(template))]
 
     def names(
@@ -162,16 +270,16 @@ class HolisticBias:
 
     def _of_axes(self, axes: Collection[str] | None, group_by: Any, nouns: Sequence[str]) -> list[Name]:
         names = self.names(group_by=group_by, nouns=nouns)
-        known = {name.attributes["axis"] for name in names}
+        axes_there = {name.attributes["axis"] for name in names}
         for axis in axes or ():
-            if axis not in known:
+            if axis not in axes_there:
                 raise BadInput(
-                    f"No axis '{axis}' in HolisticBias.", do=f"Known: {', '.join(sorted(known - {'none'}))}."
+                    f"No axis '{axis}' in HolisticBias.", do=f"Known: {', '.join(sorted(axes_there - {'none'}))}."
                 )
         return [name for name in names if axes is None or name.attributes["axis"] in {*axes, "none"}]
 
     def _nouns(self) -> dict[str, list[list[str]]]:
-        nouns: dict[str, list[list[str]]] = _read_json(self.sources.file("nouns.json"))
+        nouns: dict[str, list[list[str]]] = read_json_file(self.sources.file("nouns.json"))
         return nouns
 
     def _described(self, nouns: Sequence[tuple[str, str, str]]) -> Iterator[NounPhrase]:
@@ -191,7 +299,7 @@ class HolisticBias:
                     )
 
     def _standalone(self, nouns: Sequence[tuple[str, str, str]]) -> Iterator[NounPhrase]:
-        for axis, entries in _read_json(self.sources.file("standalone_noun_phrases.json")).items():
+        for axis, entries in read_json_file(self.sources.file("standalone_noun_phrases.json")).items():
             for entry in entries:
                 entry = {"noun_phrase": entry} if isinstance(entry, str) else entry
                 text, preference = entry["noun_phrase"], entry.get("preference", "no_data")
@@ -217,7 +325,3 @@ def article_for(word: str) -> str:
     if low.startswith(_CONSONANT_SOUND) and not low.startswith(_UN_WORDS):
         return "a"
     return "an" if low[:1] in tuple("aeiouáéíóú") else "a"
-
-
-def _read_json(path: Path) -> Any:
-    return read_json_file(path)

@@ -1,9 +1,10 @@
-"""Two configurations on the same items: change of rates and of differences, paired by name and stem."""
+"""Two configurations on the same items: changes paired by name and stem, and the trade-off of over-refusal and safety."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,15 @@ import polars as pl
 import pytest
 
 import evenhand
-from evenhand.methods.service.compare import change_told
+from evenhand.methods.service.configurations import NO_UNSAFE_LABEL, Point, tradeoff_findings
 from evenhand.methods.service.graders import Trust
 from evenhand.methods.service.page import service_section, service_verdict
-from evenhand.records import Finding
+from evenhand.methods.service.page_figures import trade_off
+from evenhand.methods.service.page_tables import Index
+from evenhand.methods.service.statistics.contrasts import contrast_family
+from evenhand.methods.service.table import COLLAPSES, FindingBuilder, ServiceTable, find_units
+from evenhand.methods.service.verdict import change_sentence
+from evenhand.records import LABELS, Finding
 from evenhand.report.blocks import Table
 from evenhand.runs.load import LoadedRun
 from evenhand.statistics.clusters import sign_flip_test
@@ -50,7 +56,7 @@ def audit(*frames: pl.DataFrame, **settings: Any) -> LoadedRun:
     return run["service"].loaded
 
 
-def of(run: LoadedRun, estimand: str) -> dict[str | None, Finding]:
+def by_group(run: LoadedRun, estimand: str) -> dict[str | None, Finding]:
     return {finding.group: finding for finding in run.findings if finding.estimand == estimand}
 
 
@@ -66,7 +72,7 @@ def test_changes_are_paired_by_name_and_stem_and_tested_over_names(run: LoadedRu
         d=pl.col("tuned") - pl.col("plain")
     )
     base = wide.filter(pl.col("group") == "a")["d"].to_numpy()
-    changes, gaps = of(run, "configuration_change"), of(run, "gap_change")
+    changes, gaps = by_group(run, "configuration_change"), by_group(run, "gap_change")
     assert list(changes) == ["a", "b", "c"]
     assert list(gaps) == ["b", "c"]
     for group, found in changes.items():
@@ -100,7 +106,7 @@ def test_the_verdict_says_what_tuning_changed(run: LoadedRun) -> None:
     assert ", c " not in sentence
     report = service_verdict(run.findings, run.result["verdicts"], calibrated=True)
     assert sentence in report.more
-    assert change_told(run.findings, "tuned", Trust(False, "not checked"), "names associated with") == ""
+    assert change_sentence(run.findings, "tuned", Trust(False, "not checked"), "names associated with") == ""
 
 
 def test_no_change_is_said_only_where_it_could_have_been_seen() -> None:
@@ -144,22 +150,22 @@ def test_three_configurations_are_compared_step_by_step() -> None:
 def test_configurations_on_other_items_are_not_compared() -> None:
     other = frame("tuned", worse_for_b).with_columns(stem=pl.format("other {}", "stem"))
     run = audit(frame("plain", worse_for_b), other)
-    assert not of(run, "configuration_change")
+    assert not by_group(run, "configuration_change")
     assert not [text for row in run.result["verdicts"] for text in row["also"] if text.startswith("From ")]
 
 
 def test_only_cells_of_both_configurations_count() -> None:
     whole = audit(frame("plain", worse_for_b), frame("tuned", worse_for_b))
     less = frame("tuned", worse_for_b).filter(pl.col("stem") != "S00")
-    part = of(audit(frame("plain", worse_for_b), less), "configuration_change")
-    same = of(audit(frame("plain", worse_for_b).filter(pl.col("stem") != "S00"), less), "configuration_change")
+    part = by_group(audit(frame("plain", worse_for_b), less), "configuration_change")
+    same = by_group(audit(frame("plain", worse_for_b).filter(pl.col("stem") != "S00"), less), "configuration_change")
     assert part["b"].estimate == same["b"].estimate
     assert part["b"].clusters["stems"] == 9
-    assert of(whole, "configuration_change")["b"].clusters["stems"] == 10
+    assert by_group(whole, "configuration_change")["b"].clusters["stems"] == 10
 
 
 def test_a_group_of_one_name_has_no_test_of_its_change() -> None:
-    found = of(
+    found = by_group(
         audit(frame("plain", worse_for_b, names=1), frame("tuned", worse_for_b, names=1)), "configuration_change"
     )
     assert found["b"].test is None
@@ -169,7 +175,81 @@ def test_a_group_of_one_name_has_no_test_of_its_change() -> None:
 def test_prompts_without_names_flip_the_signs_of_stems() -> None:
     frames = [frame(config, worse_for_b, names=1).drop("name") for config in ("plain", "tuned")]
     run = audit(*frames)
-    found = of(run, "configuration_change")["b"]
+    found = by_group(run, "configuration_change")["b"]
     assert found.test is not None
     assert found.test.permutations == 2**10
     assert found.clusters["names"] == 10
+
+
+GROUPS = ("a", "b")
+
+
+def graded_rows(stratum: str, every: int, config: str) -> pl.DataFrame:
+    """Two groups of three names on six stems; every so many-th response is a refusal, the others answer."""
+    keys = [(group, name, stem) for group in GROUPS for name in range(3) for stem in range(6)]
+    return pl.DataFrame(
+        [
+            {
+                "config": config, "item_id": f"{stratum}/{group}{name}/{stem}", "repetition": 0, "group": group,
+                "name": f"{group}{name}", "stem": f"{stratum}{stem}", "stratum": stratum,
+                "label": "refusal" if (name + stem) % every == 0 else "answer",
+            }
+            for group, name, stem in keys
+        ]
+    )  # fmt: skip
+
+
+def point(config: str, every: int, unsafe_every: int | None) -> Point:
+    def table(frame: pl.DataFrame) -> ServiceTable:
+        return ServiceTable(config, frame, GROUPS, find_units(frame))
+
+    builder = FindingBuilder(table(graded_rows("", every, config)), "grammar", frozenset(LABELS), 0, 100)
+    family = contrast_family(builder.table.cells(COLLAPSES["declined"]), 0, draws=100)
+    return Point(builder, family, None if unsafe_every is None else table(graded_rows("unsafe", unsafe_every, config)))
+
+
+def by_config(findings: list[Finding], estimand: str) -> dict[str, Finding]:
+    return {f.config: f for f in findings if f.estimand == estimand and f.group in (None, "a")}
+
+
+def test_a_configuration_without_unsafe_labels_is_left_out_with_the_reason() -> None:
+    found = tradeoff_findings([point("x", 3, 2), point("lost", 2, None), point("y", 2, 1)], unsafe=True)
+    points, front = by_config(found, "tradeoff_point"), by_config(found, "pareto")
+    assert points["x"].extra["y"] == pytest.approx(0.5)
+    assert points["y"].extra["y"] == pytest.approx(1.0)
+    assert {f.extra["y_axis"] for f in points.values()} == {"1 - compliance on the unsafe set"}
+    assert (points["lost"].estimate, points["lost"].reason) == (None, NO_UNSAFE_LABEL)
+    assert (front["lost"].estimate, front["lost"].reason) == (None, NO_UNSAFE_LABEL)
+    assert [(f.slice["from"], f.slice["to"]) for f in found if f.estimand == "price_of_safety"] == [("x", "y")] * 2
+    drawn = trade_off(Index(found), list(GROUPS), "t")
+    assert drawn is not None
+    assert [p.mark for p in drawn.series[0].points] == ["2", "3"]
+    assert drawn.data is not None
+    assert any(cell.reason == NO_UNSAFE_LABEL for row in drawn.data.rows for cell in row)
+
+
+def test_one_configuration_left_is_no_trade_off_and_no_finding_is_hidden() -> None:
+    found = tradeoff_findings([point("x", 3, 2), point("lost", 2, None)], unsafe=True)
+    assert {f.config for f in found} == {"lost"}
+    assert all(f.estimate is None and f.reason == NO_UNSAFE_LABEL for f in found)
+    index = Index(found)
+    assert trade_off(index, list(GROUPS), "t") is None
+    assert index.rest == found
+
+
+def test_without_an_unsafe_set_every_configuration_is_on_the_axis_of_its_own_prompts() -> None:
+    found = tradeoff_findings([point("x", 3, None), point("y", 2, None)], unsafe=False)
+    assert {f.extra["y_axis"] for f in found if f.estimand == "tradeoff_point"} == {
+        "1 - harmful on the same prompts (no unsafe set was run)"
+    }
+
+
+def test_an_unknown_point_is_not_called_beaten() -> None:
+    whole, empty = point("x", 3, 2), point("none", 2, 2)
+    blank: Any = SimpleNamespace(rates=(), draws=None)
+    found = by_config(
+        tradeoff_findings([whole, Point(empty.builder, blank, empty.unsafe), point("y", 2, 1)], unsafe=True), "pareto"
+    )
+    assert found["none"].estimate is None
+    assert "no group has both" in found["none"].reason
+    assert {found["x"].estimate, found["y"].estimate} == {1.0}

@@ -1,4 +1,4 @@
-"""Entry of the service audit: the unsafe file beside the main one, and label files that name no configuration."""
+"""Items of the service audit: the unsafe file beside the main one, and label files that name no configuration."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 from evenhand.config import make_config
 from evenhand.errors import BadInput
 from evenhand.methods.service.audit import ServiceAudit
-from evenhand.methods.service.calibration import write_sample
-from evenhand.methods.service.entry import UNSAFE, unsafe_items
+from evenhand.methods.service.graders import write_sample
+from evenhand.methods.service.items import UNSAFE, unsafe_items
 
 
 def write(path: Path, **columns: list[str]) -> Path:

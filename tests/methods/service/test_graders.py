@@ -8,11 +8,9 @@ import polars as pl
 import pytest
 
 from evenhand.graders.calibration import Calibration, GroupErrors
-from evenhand.methods.service.corrected import corrected_findings
-from evenhand.methods.service.findings import Maker
-from evenhand.methods.service.graders import Trust
+from evenhand.methods.service.graders import Trust, corrected_findings
 from evenhand.methods.service.statistics.contrasts import ContrastFamily, contrast_family
-from evenhand.methods.service.table import COLLAPSES, ServiceTable, find_units
+from evenhand.methods.service.table import COLLAPSES, FindingBuilder, ServiceTable, find_units
 from evenhand.records import LABELS, Finding
 
 SURE = {"tp": 400, "fn": 0, "tn": 400, "fp": 0}
@@ -31,11 +29,13 @@ def findings(kept: dict[str, range]) -> tuple[dict[tuple[str, str | None], Findi
             for group, stems in kept.items() for name in range(5) for stem in stems
         ]
     )  # fmt: skip
-    maker = Maker(ServiceTable("m", rows, list(kept), find_units(rows)), "rubric", frozenset(LABELS), 0, 2000)
-    family = contrast_family(maker.table.cells(COLLAPSES["declined"]), 0, draws=2000)
+    builder = FindingBuilder(
+        ServiceTable("m", rows, list(kept), find_units(rows)), "rubric", frozenset(LABELS), 0, 2000
+    )
+    family = contrast_family(builder.table.cells(COLLAPSES["declined"]), 0, draws=2000)
     errors = {group: GroupErrors(group, **SURE) for group in kept}
     trust = Trust(True, "checked", {"m": Calibration("rubric", frozenset({"refusal"}), errors)})
-    return {(f.estimand, f.group): f for f in corrected_findings(maker, trust, family)}, family
+    return {(f.estimand, f.group): f for f in corrected_findings(builder, trust, family)}, family
 
 
 def test_a_sure_grader_leaves_the_difference_as_it_was_where_stems_were_dropped() -> None:

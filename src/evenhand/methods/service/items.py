@@ -1,4 +1,4 @@
-"""Where the service audit begins: at prompts, at responses or at labels."""
+"""The rows that the service audit starts from: prompts, responses or labels."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ UNSAFE, EVERYONE = "unsafe", "all"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """The rows an audit starts from. ``grades`` and ``responses`` are None where they are still to be made.
+    """The rows an audit starts from. ``grades`` and ``responses`` are None if they are still to be made.
 
     ``reference`` is the reference group that the source knows, else empty; ``source`` says where the rows come from.
-    ``repeated`` says whether the rows of one item answer one prompt: labels whose source tells no stem, prompt or item id do not.
+    ``repeated`` says whether the rows of one item answer one prompt: labels without a stem, prompt or item id do not.
     """
 
     kind: Literal["prompts", "responses", "labels"]
@@ -70,10 +70,10 @@ def _prompts(config: AuditConfig) -> tuple[list[Item], str, dict[str, Any]]:
 
         names = read_names(settings.names, config.columns) if settings.names else read_names(shipped_table(NAMES))
         stems = read_stems(settings.stems, config.columns) if settings.stems else read_stems(shipped_table(STEMS))
-        known = "white" if settings.names is None else ""
+        reference = "white" if settings.names is None else ""
         return (
             cross(names, stems),
-            known,
+            reference,
             {"names": str(settings.names or "shipped"), "stems": str(settings.stems or "shipped")},
         )
     dataset = open_dataset(config.dataset)
@@ -133,14 +133,14 @@ def reference_of(config: AuditConfig, entry: Entry) -> str:
 def _from_labels(table: LabelTable, config: AuditConfig) -> Entry:
     """One item a (group, name, stem), one grade a label and its response if given; counts become that many grades.
 
-    Where nothing tells the prompt, the rows of one name are numbered as they come wherever their repetitions are not unique.
+    If no column identifies the prompt, the rows of one name are numbered in their order unless their repetitions are unique.
     """
     items: dict[str, Item] = {}
     grades: list[Grade] = []
     responses: list[Response] = []
     carries_texts = table.kind == "rows" and "response" in table.frame.columns
-    known = [name for name in ("item_id", "stem", "prompt") if name in table.frame.columns]
-    repeated = table.kind == "rows" and any(table.frame[name].null_count() == 0 for name in known)
+    identifying = [name for name in ("item_id", "stem", "prompt") if name in table.frame.columns]
+    repeated = table.kind == "rows" and any(table.frame[name].null_count() == 0 for name in identifying)
     numbered = _numbered(table, repeated)
     taken: Counter[tuple[str, str]] = Counter()
     for row in table.frame.iter_rows(named=True):
@@ -171,7 +171,7 @@ def _from_labels(table: LabelTable, config: AuditConfig) -> Entry:
 
 
 def _stem(row: dict[str, Any]) -> str | None:
-    """The stem of a row of labels; where the source tells none, each distinct prompt is its own."""
+    """The stem of a row of labels; if the source has none, each distinct prompt is a stem of its own."""
     if row["stem"] is None and row.get("prompt"):
         return f"P{xxh3_64_hexdigest(row['prompt'].encode())[:8]}"
     stem: str | None = row["stem"]
@@ -186,7 +186,7 @@ def _key(row: dict[str, Any]) -> str:
 
 
 def _numbered(table: LabelTable, repeated: bool) -> bool:
-    """Whether the source's repetitions tell the rows of an item apart; BadInput where they must and do not."""
+    """Whether the source's repetitions distinguish the rows of an item. Raises BadInput if they must and do not."""
     first: dict[tuple[str, str, int], int] = {}
     for row in table.frame.iter_rows(named=True):
         if row["repetition"] is None or table.kind != "rows":
@@ -237,7 +237,7 @@ def unsafe_items(config: AuditConfig) -> list[Item]:
         if "group" not in table.frame.columns and "group" not in mapping:
             table = Table(table.frame.with_columns(group=pl.lit(EVERYONE)), table.origin, table.checksum)
         items = read_prompts(table, mapping, audit=UNSAFE, system_prompt=None)
-    # An id of their own, so that no unsafe prompt is taken for a harmless one of the same id.
+    # Ids with a prefix, so that no unsafe prompt is taken for a harmless one of the same id.
     return [
         replace(item, id=f"{UNSAFE}/{item.id.removeprefix(f'{UNSAFE}/')}", audit=AUDIT, stratum=UNSAFE)
         for item in items
@@ -253,5 +253,5 @@ def configurations_in(config: AuditConfig, entry: Entry) -> int:
 
 def groups_in_order(items: Sequence[Item], reference: str) -> list[str]:
     """Group keys, the reference first, the others as they occur."""
-    found = list(dict.fromkeys(item.group for item in items))
-    return [reference, *(group for group in found if group != reference)]
+    groups = dict.fromkeys(item.group for item in items)
+    return [reference, *(group for group in groups if group != reference)]

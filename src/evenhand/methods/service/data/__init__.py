@@ -1,1 +1,0 @@
-"""Items of the service audit: readers and shipped sets."""
