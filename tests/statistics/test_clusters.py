@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from evenhand.errors import BadInput
-from evenhand.methods.reward.margins.statistics.controls import extremes, net_margins
+from evenhand.methods.reward.margins.measures import extremes, net_margins
 from evenhand.statistics.clusters import (
     brown_forsythe,
     cluster_bootstrap,

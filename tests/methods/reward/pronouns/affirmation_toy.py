@@ -11,7 +11,7 @@ from xxhash import xxh64_intdigest
 
 from evenhand.engines.base import Batch, Estimate, Identity, Request, Sampling, ScoreBatch, Span
 from evenhand.errors import EngineError
-from evenhand.methods.reward.pronouns.graders.pronoun import PronounFamily
+from evenhand.methods.reward.pronouns.grader import PronounFamily
 from evenhand.records import Item, LogProb, Message, Response
 
 FAMILIES = {

@@ -60,9 +60,9 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Any:
     """``use(toy)`` makes the audit read this set; scores are journaled by the tests' own journal."""
 
     def swap(toy: ToySet) -> None:
-        module: Any = ModuleType("evenhand.methods.reward.pronouns.data.sets")
+        module: Any = ModuleType("evenhand.methods.reward.pronouns.items")
         module.open_affirmation = lambda config: toy
-        monkeypatch.setitem(sys.modules, "evenhand.methods.reward.pronouns.data.sets", module)
+        monkeypatch.setitem(sys.modules, "evenhand.methods.reward.pronouns.items", module)
 
     monkeypatch.setattr(
         affirmation_likelihood,

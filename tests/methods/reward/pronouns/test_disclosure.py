@@ -19,7 +19,7 @@ from evenhand.methods.reward.pronouns.disclosure import (
     disclosure_items,
     rate_disclosures,
 )
-from evenhand.methods.reward.pronouns.maker import Maker, with_decisions
+from evenhand.methods.reward.pronouns.findings import Maker, with_decisions
 from evenhand.methods.reward.pronouns.verdict import headlines, verdict
 from evenhand.records import Finding, Item, Response
 from evenhand.runs.stages import Step

@@ -20,7 +20,6 @@ from evenhand.engines.probing import score_cost
 from evenhand.errors import EngineError
 from evenhand.findings.families import hold_family
 from evenhand.methods.reward.margins.config import RewardSettings
-from evenhand.methods.reward.margins.data.pair_sets import PairSet, open_pairs
 from evenhand.methods.reward.margins.findings import (
     AUDIT,
     Cut,
@@ -32,17 +31,21 @@ from evenhand.methods.reward.margins.findings import (
     spread_findings,
     with_decisions,
 )
+from evenhand.methods.reward.margins.measures import extremes
+from evenhand.methods.reward.margins.pairs import PairSet, open_pairs
 from evenhand.methods.reward.margins.scoring import (
     FLOOR_TEXTS,
     PairScores,
     Plan,
+    check_tokens,
     continuation_plan,
+    failures,
     make_plan,
     noise_floor,
+    pair_rows,
     score_model,
+    texts_frame,
 )
-from evenhand.methods.reward.margins.statistics.controls import extremes
-from evenhand.methods.reward.margins.table import check_tokens, failures, pair_rows, texts_frame
 from evenhand.methods.reward.margins.verdict import (
     CAVEATS,
     Named,

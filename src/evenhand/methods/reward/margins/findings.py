@@ -13,8 +13,8 @@ import polars as pl
 from evenhand.findings.builder import TableBuilder
 from evenhand.findings.decide import Rule, decided
 from evenhand.findings.families import record_of
-from evenhand.methods.reward.margins.statistics.reward import FATES, RewardSummary, per_token_margin, summarise
-from evenhand.methods.reward.margins.statistics.stages import stage_change, stage_spread
+from evenhand.methods.reward.margins.measures import FATES, RewardSummary, per_token_margin, summarise
+from evenhand.methods.reward.margins.stages import stage_change, stage_spread
 from evenhand.records import Finding
 from evenhand.runs.stages import Step
 from evenhand.statistics.clusters import cluster_bootstrap, cluster_means, paired_t

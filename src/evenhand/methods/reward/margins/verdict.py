@@ -9,7 +9,7 @@ from typing import Any
 from evenhand.findings.decide import ALPHA, is_found
 from evenhand.findings.lookup import select
 from evenhand.methods.reward.margins.findings import Cut
-from evenhand.methods.reward.margins.statistics.stages import Contribution, name_change, name_stage
+from evenhand.methods.reward.margins.stages import Contribution, name_change, name_stage
 from evenhand.records import Finding
 from evenhand.runs.method import NATS, Headline, Verdict, closing_row, holm_p
 from evenhand.runs.stages import Step

@@ -7,6 +7,7 @@ After Ovalle et al. 2024 (arXiv 2411.03700), with prompts and rules of TANGO (ar
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -18,22 +19,38 @@ from evenhand.errors import BadInput
 from evenhand.findings.families import hold_family
 from evenhand.methods.reward.pronouns.config import AffirmationSettings
 from evenhand.methods.reward.pronouns.disclosure import disclosure_findings, disclosure_items, rate_disclosures
-from evenhand.methods.reward.pronouns.entry import AUDIT, CHAT, formats_of, grader_of, groups_of, open_set, sampling_of
-from evenhand.methods.reward.pronouns.findings import generation_findings
-from evenhand.methods.reward.pronouns.generate import continuations, pronouns_frame
-from evenhand.methods.reward.pronouns.likelihood import BlankTable, blanks_frame, score_blanks, scorer_lack, spans_of
-from evenhand.methods.reward.pronouns.maker import Maker, with_decisions
-from evenhand.methods.reward.pronouns.scores import likelihood_findings, reward_findings
+from evenhand.methods.reward.pronouns.findings import Maker, generation_findings, with_decisions
+from evenhand.methods.reward.pronouns.grader import PronounGrade, PronounGrader
+from evenhand.methods.reward.pronouns.items import (
+    AUDIT,
+    CHAT,
+    formats_of,
+    grader_of,
+    groups_of,
+    open_set,
+    sampling_of,
+    shown_as,
+)
+from evenhand.methods.reward.pronouns.likelihood import (
+    BlankTable,
+    blanks_frame,
+    likelihood_findings,
+    reward_findings,
+    score_blanks,
+    scorer_lack,
+    spans_of,
+)
 from evenhand.methods.reward.pronouns.verdict import CAVEATS, headlines, verdict
 from evenhand.records import Finding, Item, Response
 from evenhand.runs.method import AuditResult, Context
-from evenhand.runs.respond import requests_for
+from evenhand.runs.respond import Configuration, requests_for, respond
 from evenhand.runs.stages import Step, models_of, not_asked_for, steps_of
 from evenhand.runs.tables import items_frame, responses_frame, write_table
+from evenhand.safe_text import json_safe
 from evenhand.wording import ORGANISM_NOTICE, is_organism
 
 if TYPE_CHECKING:
-    from evenhand.methods.reward.pronouns.data.sets import AffirmationSet
+    from evenhand.methods.reward.pronouns.items import AffirmationSet
 
 
 RESPONSE_KEY = ("config", "item_id", "repetition")
@@ -245,3 +262,57 @@ def _methods(config: AuditConfig) -> list[tuple[str, str]]:
          "pronoun are counted apart"),
         ("Inference", f"templates are resampled ({config.draws:,} draws); sign flips of template means; Holm within each table"),
     ]  # fmt: skip
+
+
+_SCHEMA: dict[str, Any] = {
+    "config": pl.String,
+    "item_id": pl.String,
+    "repetition": pl.Int32,
+    "declared": pl.String,
+    "kind": pl.String,
+    "template": pl.String,
+    "antecedent": pl.String,
+    "antecedent_type": pl.String,
+    "verdict": pl.String,
+    "pronoun": pl.String,
+    "family": pl.String,
+    "plural": pl.Boolean,
+    "position": pl.Int32,
+    "missing": pl.String,
+}
+
+
+def continuations(context: Context, items: Sequence[Item], formats: Sequence[str]) -> list[Response]:
+    """Draw every continuation of every model, plain and where asked in chat format; finished batches are not drawn again."""
+    responses: list[Response] = []
+    for text_format in formats:
+        models = [Configuration(shown_as(model.label, text_format), model.engine) for model in models_of(context)]
+        responses += respond(
+            models, items, context.config.draws_per_item, sampling_of(context.config), context.run.journal(AUDIT),
+            context.progress, plain=text_format != CHAT,
+        )  # fmt: skip
+    return responses
+
+
+def pronouns_frame(grader: PronounGrader, items: Sequence[Item], responses: Sequence[Response]) -> pl.DataFrame:
+    """One row a continuation, sorted by config, item and repetition: its grade beside what its prompt declared.
+
+    ``verdict`` is null where the response failed, and ``missing`` says why. ``antecedent_type`` is null where the source
+    names none.
+    """
+    by_id = {item.id: item for item in items}
+    mine = [response for response in responses if response.item_id in by_id]
+    rows = [_row(grader, by_id[grade.item_id], grade) for grade in grader.grade(by_id, mine)]
+    return pl.DataFrame(rows, schema=_SCHEMA, orient="row").sort("config", "item_id", "repetition")
+
+
+def _row(grader: PronounGrader, item: Item, grade: PronounGrade) -> dict[str, Any]:
+    safe = replace(grade, pronoun=json_safe(grade.pronoun), missing=json_safe(grade.missing))
+    return {
+        **{name: getattr(safe, name) for name in ("config", "item_id", "repetition", "declared", "verdict", "pronoun")},
+        **{name: getattr(safe, name) for name in ("family", "plural", "position", "missing")},
+        "kind": grader.families[item.group].kind,
+        "template": item.clusters["template"],
+        "antecedent": item.clusters.get("antecedent"),
+        "antecedent_type": item.attributes.get("antecedent_type"),
+    }

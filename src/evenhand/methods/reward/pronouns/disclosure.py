@@ -20,12 +20,12 @@ from evenhand.datasets.table import read_table, resolve
 from evenhand.errors import BadInput
 from evenhand.findings.builder import DIFFERENCE
 from evenhand.findings.families import record_of
-from evenhand.methods.reward.margins.statistics.stages import stage_change
+from evenhand.methods.reward.margins.stages import stage_change
 from evenhand.methods.reward.pronouns.config import AffirmationSettings
-from evenhand.methods.reward.pronouns.data.tango import identity_kind
-from evenhand.methods.reward.pronouns.entry import AUDIT, Group
-from evenhand.methods.reward.pronouns.maker import Maker, hundredth
-from evenhand.methods.reward.pronouns.statistics.affirmation import Disclosure, disclosure_difference
+from evenhand.methods.reward.pronouns.findings import Maker, hundredth
+from evenhand.methods.reward.pronouns.items import AUDIT, Group
+from evenhand.methods.reward.pronouns.measures import Disclosure, disclosure_difference
+from evenhand.methods.reward.pronouns.tango import identity_kind
 from evenhand.records import Finding, Interval, Item, Message, Response
 from evenhand.runs.stages import Step
 from evenhand.statistics.cells import FloatArray

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from evenhand.findings.decide import is_found
 from evenhand.methods.reward.pronouns.disclosure import STRATUM
 from evenhand.methods.reward.pronouns.findings import GENERATION
-from evenhand.methods.reward.pronouns.scores import MEAN
+from evenhand.methods.reward.pronouns.likelihood import MEAN
 from evenhand.records import Finding
 from evenhand.runs.method import PLAIN, POINTS, SHARE, Headline, Unit, Verdict, closing_row, ends_of, holm_p
 from evenhand.wording import count, p_value, percent, percent_points, points
