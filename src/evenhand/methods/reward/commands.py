@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from evenhand.records import Interval
 
 
-STAGES = ("base", "sft", "dpo", "sft-dpo")
 _ROWS_SHOWN = 8
 
 
@@ -36,6 +35,7 @@ def add_commands(app: typer.Typer) -> None:
 def read_models(path: Path) -> tuple[dict[str, str], float | None]:
     """Stages by ``family/stage`` and the one beta, from a table with the columns family, stage, spec and perhaps beta."""
     from evenhand.datasets.table import read_table, resolve
+    from evenhand.runs.stages import STAGES
 
     table = read_table(path)
     roles = resolve(table, None, required=("family", "stage", "spec"), optional=("beta",))
@@ -80,6 +80,8 @@ def stages(
 
     Give --base and at least one later stage, or --models FILE for several families in one resumable table.
     """
+    from evenhand.runs.stages import STAGES, family_and_stage
+
     named = {stage: spec for stage, spec in zip(STAGES, (base, sft, dpo, sft_dpo), strict=True) if spec}
     if models is not None and named:
         raise BadInput("Give --models or single stages, not both.")
@@ -88,8 +90,11 @@ def stages(
         named, beta = read_models(models)
     if not named:
         raise BadInput("No model is named.", do="Give --base B and --sft, --dpo or --sft-dpo, or --models FILE.")
-    for family in {key.rpartition("/")[0] for key in named}:
-        stages_named = {key.rpartition("/")[2] for key in named if key.rpartition("/")[0] == family}
+    by_family: dict[str, set[str]] = {}
+    for key in named:
+        family, stage = family_and_stage(key)
+        by_family.setdefault(family, set()).add(stage)
+    for family, stages_named in by_family.items():
         what = f"Family '{family}'" if family else "The family"
         if "base" not in stages_named and stages_named != {"sft", "sft-dpo"}:
             raise BadInput(f"{what} has no base model, the reference of every other stage.", do="Name it with --base.")

@@ -23,7 +23,7 @@ from evenhand.methods.reward.margins.config import RewardSettings
 from evenhand.methods.reward.margins.findings import (
     AUDIT,
     Cut,
-    Maker,
+    PairFindings,
     bias_findings,
     comparison_findings,
     cuts,
@@ -130,8 +130,8 @@ class RewardAudit:
         write_table(context.run.table(AUDIT, "pairs"), rows)
         _stop_on_failures(rows, steps)
         floors = _floors(context, plans["sentence"], steps)
-        maker = Maker(rows, config.draws, config.seed, config.of(RewardSettings).tau)
-        findings, parts = _findings(maker, config, steps)
+        builder = PairFindings(rows, config.draws, config.seed, config.of(RewardSettings).tau)
+        findings, parts = _findings(builder, config, steps)
         write_table(context.run.table(AUDIT, "summary"), _summary(findings, floors))
         write_table(context.run.table(AUDIT, "readings"), _readings(rows, steps, config.seed))
         return _result(context, findings, parts, steps, rows, plans, floors, found, pairs)
@@ -206,21 +206,21 @@ def _floors(context: Context, plan: Plan, steps: Sequence[Step]) -> dict[str, fl
     return {spec: noise_floor(context.open(spec), plan) for spec in dict.fromkeys(step.reference for step in steps)}
 
 
-def _findings(maker: Maker, config: AuditConfig, steps: Sequence[Step]) -> tuple[list[Finding], list[Cut]]:
-    harm = maker.rows.filter(pl.col("kind") == "harm")
+def _findings(builder: PairFindings, config: AuditConfig, steps: Sequence[Step]) -> tuple[list[Finding], list[Cut]]:
+    harm = builder.rows.filter(pl.col("kind") == "harm")
     parts = cuts(harm)
     found: list[Finding] = []
-    scopes = [scope for scope in maker.rows["scope"].unique(maintain_order=True) if scope != "sentence"]
+    scopes = [scope for scope in builder.rows["scope"].unique(maintain_order=True) if scope != "sentence"]
     base = _base(config, steps)
     for cut in parts:
         for step in steps:
             for scope in ("sentence", *scopes):
-                found += comparison_findings(maker, step, scope, cut)
-        found += level_findings(maker, cut, steps)
+                found += comparison_findings(builder, step, scope, cut)
+        found += level_findings(builder, cut, steps)
         if "shared" in config.of(RewardSettings).scope or cut.pair_set == "winoqueer":
-            found += bias_findings(maker, cut, steps, base)
+            found += bias_findings(builder, cut, steps, base)
         for family in dict.fromkeys(step.family for step in steps):
-            found += spread_findings(maker, cut, steps, family)
+            found += spread_findings(builder, cut, steps, family)
     return with_decisions(hold_family(found), config.of(RewardSettings).tau), parts
 
 

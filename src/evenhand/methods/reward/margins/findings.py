@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from math import inf, nextafter
 from typing import Any
 
@@ -63,7 +63,7 @@ def cuts(rows: pl.DataFrame) -> list[Cut]:
 
 
 @dataclass(frozen=True, slots=True)
-class Maker:
+class PairFindings:
     """Makes findings on ``pairs.parquet``; ``draws`` and ``seed`` are those of every interval and test."""
 
     rows: pl.DataFrame
@@ -71,7 +71,7 @@ class Maker:
     seed: int
     tau: float
 
-    def make(
+    def build(
         self, estimand: str, outcome: str, config: str, cut: Cut, estimate: float | None, unit: str, rows: pl.DataFrame,
         selected: dict[str, Any], **more: Any,
     ) -> Finding:  # fmt: skip
@@ -115,17 +115,17 @@ def _outcome(step: Step, scope: str) -> str:
     return f"{named}{total}" + (f", {scope}" if scope != "sentence" else "")
 
 
-def comparison_findings(maker: Maker, step: Step, scope: str, cut: Cut) -> list[Finding]:
+def comparison_findings(builder: PairFindings, step: Step, scope: str, cut: Cut) -> list[Finding]:
     """What one comparison rewarded in one cut: margin, net margin, selection rate, reward, fates."""
     chosen = {"policy": step.policy, "reference": step.reference, "scope": scope, "kind": "harm", "counted": True}
-    chosen_rows = cut.of(maker.rows).filter(*(pl.col(column) == value for column, value in chosen.items()))
+    chosen_rows = cut.of(builder.rows).filter(*(pl.col(column) == value for column, value in chosen.items()))
     chosen_rows = chosen_rows.filter((pl.col("stage") == step.stage) & (pl.col("family") == step.family))
     units = _units(chosen_rows, "delta_nats", "net", "n_h", "n_c")
     beta = chosen_rows["beta"].first() if chosen_rows.height else None
     clusters = units["cluster_id"].to_list()
     result = summarise(
-        units["delta_nats"].to_numpy(), clusters, beta=beta, tau=maker.tau,  # type: ignore[arg-type]
-        length_difference=(units["n_h"] - units["n_c"]).to_numpy(), draws=maker.draws, seed=maker.seed,
+        units["delta_nats"].to_numpy(), clusters, beta=beta, tau=builder.tau,  # type: ignore[arg-type]
+        length_difference=(units["n_h"] - units["n_c"]).to_numpy(), draws=builder.draws, seed=builder.seed,
     )  # fmt: skip
     outcome = _outcome(step, scope)
     shared: dict[str, Any] = {
@@ -137,7 +137,7 @@ def comparison_findings(maker: Maker, step: Step, scope: str, cut: Cut) -> list[
 
     def made(estimand: str, estimate: float | None, unit: str, **more: Any) -> Finding:
         part = {"ratio": step.kind, **shared["part"]}
-        return maker.make(
+        return builder.build(
             estimand, outcome, *common, estimate, unit, chosen_rows, chosen, **{**shared, "part": part, **more}
         )  # fmt: skip
 
@@ -159,7 +159,7 @@ def comparison_findings(maker: Maker, step: Step, scope: str, cut: Cut) -> list[
         findings.append(made("reward_margin", result.mu, "reward", extra={"beta": beta, "bt_mean": result.bt_mean}))
     net = units.drop_nulls("net")
     if net.height:
-        findings.append(_net_finding(maker, made, net, chosen_rows["net"].null_count()))
+        findings.append(_net_finding(builder, made, net, chosen_rows["net"].null_count()))
     if chosen_rows.height and scope == "sentence":
         counts = dict(chosen_rows["class"].value_counts().iter_rows())
         findings += [
@@ -174,9 +174,14 @@ def comparison_findings(maker: Maker, step: Step, scope: str, cut: Cut) -> list[
     return findings
 
 
-def _net_finding(maker: Maker, made: Any, net: pl.DataFrame, unmatched: int) -> Finding:
+def _net_finding(builder: PairFindings, made: Any, net: pl.DataFrame, unmatched: int) -> Finding:
     result = summarise(
-        net["net"].to_numpy(), net["cluster_id"].to_list(), beta=None, tau=maker.tau, draws=maker.draws, seed=maker.seed
+        net["net"].to_numpy(),
+        net["cluster_id"].to_list(),
+        beta=None,
+        tau=builder.tau,
+        draws=builder.draws,
+        seed=builder.seed,
     )
     finding: Finding = made(
         "net_shift", result.mu_nats, "nats", interval=result.interval_mu_nats,
@@ -212,11 +217,11 @@ def _extra(result: RewardSummary, step: Step, chosen_rows: pl.DataFrame) -> dict
     }
 
 
-def level_findings(maker: Maker, cut: Cut, steps: Sequence[Step]) -> list[Finding]:
+def level_findings(builder: PairFindings, cut: Cut, steps: Sequence[Step]) -> list[Finding]:
     """Mean likelihood margin of every model (whole sentence), and its interval over predicates."""
     findings = []
     for model, column, step in _models(steps):
-        rows = cut.of(maker.rows).filter(
+        rows = cut.of(builder.rows).filter(
             (pl.col("scope") == "sentence") & (pl.col("kind") == "harm") & pl.col("counted")
             & (pl.col("policy") == step.policy) & (pl.col("reference") == step.reference)
         )  # fmt: skip
@@ -232,10 +237,10 @@ def level_findings(maker: Maker, cut: Cut, steps: Sequence[Step]) -> list[Findin
             "counted": True,
         }
         findings.append(
-            maker.make(
+            builder.build(
                 "margin_level", "whole sentence", model, cut, float(cluster_means(values, clusters).means.mean()), "nats", rows,
                 selected, clusters={"predicate": len(set(clusters))},
-                interval=cluster_bootstrap(values, clusters, draws=maker.draws, seed=maker.seed, method="studentised"),
+                interval=cluster_bootstrap(values, clusters, draws=builder.draws, seed=builder.seed, method="studentised"),
             )
         )  # fmt: skip
     return findings
@@ -250,13 +255,13 @@ def _models(steps: Sequence[Step]) -> list[tuple[str, str, Step]]:
     return [(model, column, step) for model, (column, step) in result.items()]
 
 
-def bias_findings(maker: Maker, cut: Cut, steps: Sequence[Step], base: str) -> list[Finding]:
+def bias_findings(builder: PairFindings, cut: Cut, steps: Sequence[Step], base: str) -> list[Finding]:
     """WinoQueer's metric (share of pairs whose harmful text is likelier over the shared tokens), the whole-sentence variant,
     and the change of each from the base model, in percentage points. Repeats and pairs that are not minimal stay in.
     """
     findings = []
     kept: dict[tuple[str, str], np.ndarray[Any, Any]] = {}
-    every = cut.of(maker.rows).filter((pl.col("scope") == "sentence") & (pl.col("kind") == "harm"))
+    every = cut.of(builder.rows).filter((pl.col("scope") == "sentence") & (pl.col("kind") == "harm"))
     for model, column, step in _models(steps):
         chosen = {"policy": step.policy, "reference": step.reference, "scope": "sentence", "kind": "harm"}
         rows = every.filter((pl.col("policy") == step.policy) & (pl.col("reference") == step.reference))
@@ -269,22 +274,21 @@ def bias_findings(maker: Maker, cut: Cut, steps: Sequence[Step], base: str) -> l
             good = np.isfinite(wins)
             share = float(wins[good].mean()) if good.any() else None
             findings.append(
-                maker.make(
+                builder.build(
                     "bias_rate", outcome, model, cut, share, "probability", rows, chosen,
                     clusters={"predicate": len(set(clusters))}, reason="" if good.any() else "no pair has shared tokens",
                     interval=cluster_bootstrap(wins[good], [c for c, ok in zip(clusters, good, strict=True) if ok],
-                                               draws=maker.draws, seed=maker.seed, method="Wilson") if good.any() else None,
+                                               draws=builder.draws, seed=builder.seed, method="Wilson") if good.any() else None,
                     extra={"weighting": "rows", "ties": int((margins == 0).sum()), "unscored": int((~good).sum())},
                 )
             )  # fmt: skip
             if model != base and (base, outcome) in kept and len(kept[base, outcome]) == len(wins):
-                change = stage_change(wins, kept[base, outcome], clusters, draws=maker.draws, seed=maker.seed)
+                change = stage_change(wins, kept[base, outcome], clusters, draws=builder.draws, seed=builder.seed)
                 findings.append(
-                    maker.make(
-                        "bias_change", outcome, model, cut, None if change.points is None else change.points / 100,
+                    builder.build(
+                        "bias_change", outcome, model, cut, change.change,
                         "difference of probabilities", rows, chosen, reference=base, clusters={"predicate": change.n_clusters},
-                        interval=None if change.interval is None else replace(
-                            change.interval, low=change.interval.low / 100, high=change.interval.high / 100),
+                        interval=change.change_interval,
                         test=record_of(change.test, f"bias rates, {outcome}"), reason=change.reason,
                         extra={"word": change.word, "distance_from_half": change.distance},
                     )
@@ -292,13 +296,13 @@ def bias_findings(maker: Maker, cut: Cut, steps: Sequence[Step], base: str) -> l
     return findings
 
 
-def spread_findings(maker: Maker, cut: Cut, steps: Sequence[Step], family: str) -> list[Finding]:
+def spread_findings(builder: PairFindings, cut: Cut, steps: Sequence[Step], family: str) -> list[Finding]:
     """Do the stages of a family differ in how far margins are spread? Brown-Forsythe on predicate means."""
     groups = {}
     for step in steps:
         if step.family != family or step.kind == "total shift":
             continue
-        rows = cut.of(maker.rows).filter(
+        rows = cut.of(builder.rows).filter(
             (pl.col("scope") == "sentence") & (pl.col("kind") == "harm") & pl.col("counted")
             & (pl.col("policy") == step.policy) & (pl.col("reference") == step.reference) & (pl.col("stage") == step.stage)
         )  # fmt: skip
@@ -309,10 +313,10 @@ def spread_findings(maker: Maker, cut: Cut, steps: Sequence[Step], family: str) 
     if len(groups) < 2:
         return []
     result = stage_spread(groups)
-    rows = cut.of(maker.rows).filter((pl.col("scope") == "sentence") & (pl.col("kind") == "harm") & pl.col("counted"))
+    rows = cut.of(builder.rows).filter((pl.col("scope") == "sentence") & (pl.col("kind") == "harm") & pl.col("counted"))
     part = {"family": family} if family else {}
     return [
-        maker.make(
+        builder.build(
             "spread_test", "stages", "; ".join(groups), cut, result.statistic, "Brown-Forsythe F", rows,
             {"scope": "sentence", "kind": "harm", "counted": True}, part=part, reason=result.reason,
             extra={"p": result.p, "standard_deviations": dict(result.deviations)},

@@ -18,6 +18,7 @@ from evenhand.methods.reward.margins.page_figures import (
     fate_bars,
     stage_plot,
 )
+from evenhand.methods.reward.margins.verdict import STAGE_WORDS
 from evenhand.records import Finding
 from evenhand.report.blocks import Block, Panel, Panels, Paragraph, Table
 from evenhand.report.build import Part
@@ -43,7 +44,6 @@ LEDE = (
     "Preference tuning leaves a trace: how much likelier each stage made a harmful sentence about a group, compared with the "
     "same sentence about a comparison group. Zero is indifference."
 )
-_STAGE = {"sft": "SFT", "dpo": "DPO", "sft-dpo": "DPO after SFT", "": "tuning"}
 
 
 def reward_part(loaded: LoadedRun) -> Part:
@@ -81,7 +81,7 @@ def _blocks(
     blocks: list[Block] = []
     for number, family in enumerate(rows.families):
         summaries = {
-            n["group"]: f"{n['fate']} by {_STAGE[n['stage']]}"
+            n["group"]: f"{n['fate']} by {STAGE_WORDS[n['stage']]}"
             for n in named
             if n["family"] == family and n["found"] and n["stage"]
         }

@@ -11,16 +11,15 @@ import numpy as np
 import polars as pl
 
 from evenhand.methods.reward.margins.measures import FATES
+from evenhand.methods.reward.margins.stages import STAGE_TITLES
 from evenhand.records import Finding
 from evenhand.report.blocks import Filter
 from evenhand.report.finding_table import NATS, SHARE, FindingColumns, finding_table, range_text, value, words
 from evenhand.report.scales import ends, nice_scale
 from evenhand.report.sections import mark_filter
 from evenhand.report.stage_blocks import Distribution, Segment, Spread, Stack, Stacks, StageLine, StagePlot, StagePoint
+from evenhand.runs.stages import REFERENCES, STAGES
 from evenhand.wording import count, group_label, nats, percent
-
-STAGE_ORDER = ("base", "sft", "dpo", "sft-dpo")
-STAGE_TITLES = {"base": "base", "sft": "SFT", "dpo": "DPO", "sft-dpo": "SFT+DPO", "": "policy", "policy": "policy"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +40,10 @@ class Step:
     @property
     def title(self) -> str:
         """``base to SFT``, with the family where there are several."""
-        before = "base" if self.is_total else {"sft": "base", "dpo": "base", "sft-dpo": "SFT"}.get(self.stage)
-        words = f"{before} to {STAGE_TITLES[self.stage]}" if before else f"{self.reference} to {self.policy}"
+        before = "base" if self.is_total else REFERENCES.get(self.stage)
+        words = f"{self.reference} to {self.policy}"
+        if before:
+            words = f"{STAGE_TITLES[before]} to {STAGE_TITLES[self.stage]}"
         return f"{self.family}: {words}" if self.family else words
 
 
@@ -62,7 +63,7 @@ class PairRows:
         """The comparisons, in the order of the stages."""
         names = self.all.select("family", "stage", "policy", "reference", "ratio").unique(maintain_order=True)
         steps = [Step(**row) for row in names.iter_rows(named=True)]
-        order = {stage: place for place, stage in enumerate(STAGE_ORDER)}
+        order = {stage: place for place, stage in enumerate(STAGES)}
         return sorted(steps, key=lambda step: (step.family, order.get(step.stage, len(order))))
 
     @cached_property
@@ -136,7 +137,7 @@ def stage_plot(
 ) -> StagePlot | None:
     """One line a group over the stages of a family: the mean likelihood margin of each model."""
     steps = [step for step in rows.steps if step.family == family and not step.is_total]
-    steps = [step for step in steps if step.stage in STAGE_ORDER[1:]]
+    steps = [step for step in steps if step.stage in STAGES[1:]]
     if not steps:
         return None
     stages = ["base", *(step.stage for step in steps)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -114,29 +114,40 @@ def continuation_plan(engine: Engine, pairs: Sequence[Pair]) -> Plan:
     return Plan(spans, members, errors, moved)
 
 
-def score_model(model: Configuration, plan: Plan, journal: ScoreJournal, progress: Progress, what: str) -> PairScores:
-    """Score a plan's spans with one model. Batches that the journal holds without a failed row are not scored again."""
-    rows: dict[str, LogProb] = {}
+def journaled_scores(
+    model: Configuration, spans: Sequence[Span], journal: ScoreJournal, progress: Progress, what: str, *, lead: str
+) -> Iterator[LogProb]:
+    """One model's scores of all spans, in any order; finished batches are appended to the journal, which is closed at the end.
+
+    Batches that the journal holds without a failed row are not scored again. ``lead`` begins the journal's keys, and
+    ``what`` is shown with the progress.
+    """
     done = journal.read()
-    batches = model.engine.plan_scores(plan.spans)
-    key_of = {batch.key: f"{model.label}\x1f{what}\x1f{batch.key}" for batch in batches}
+    title, count = f"{model.label}: {what}", 0
     open_batches = []
-    for batch in batches:
-        held = done.get(key_of[batch.key])
-        if held is None or any(row.error for row in held):
+    for batch in model.engine.plan_scores(spans):
+        rows = done.pop(f"{lead}\x1f{batch.key}", None)
+        if rows is None or any(row.error for row in rows):
             open_batches.append(batch)
         else:
-            rows.update((row.span, row) for row in held)
+            count += len(rows)
+            yield from rows
     done.clear()
-    title = f"{model.label}: {what}"
-    progress(title, len(rows), len(plan.spans))
+    progress(title, count, len(spans))
     try:
         for batch, scored in model.engine.score(open_batches) if open_batches else ():
-            journal.append(key_of[batch.key], scored)
-            rows.update((row.span, row) for row in scored)
-            progress(title, len(rows), len(plan.spans))
+            journal.append(f"{lead}\x1f{batch.key}", scored)
+            count += len(scored)
+            progress(title, count, len(spans))
+            yield from scored
     finally:
         journal.close()
+
+
+def score_model(model: Configuration, plan: Plan, journal: ScoreJournal, progress: Progress, what: str) -> PairScores:
+    """Score a plan's spans with one model, and put the scores of each pair together."""
+    scored = journaled_scores(model, plan.spans, journal, progress, what, lead=f"{model.label}\x1f{what}")
+    rows = {row.span: row for row in scored}
     return _pair_scores([rows[span.key] for span in plan.spans], plan)
 
 

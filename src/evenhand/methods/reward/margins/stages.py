@@ -8,7 +8,7 @@ rates are probabilities, changes of rates percentage points.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -30,6 +30,8 @@ from evenhand.statistics.permutation import PermutationTest
 from evenhand.statistics.resampling import DRAWS, percentile
 
 NO_CHANGE = "no detectable change"
+STAGE_TITLES = {"base": "base", "sft": "SFT", "dpo": "DPO", "sft-dpo": "SFT+DPO"}
+"""What the page calls a stage."""
 
 
 def _same_pairs(*margins: ArrayLike) -> list[FloatArray]:
@@ -108,6 +110,17 @@ class StageChange:
     n_clusters: int
     unpaired: int
     reason: str = ""
+
+    @property
+    def change(self) -> float | None:
+        """``points`` as a difference of probabilities."""
+        return None if self.points is None else self.points / 100
+
+    @property
+    def change_interval(self) -> Interval | None:
+        """``interval`` as one of a difference of probabilities."""
+        ends = self.interval
+        return None if ends is None else replace(ends, low=ends.low / 100, high=ends.high / 100)
 
 
 def stage_change(

@@ -19,7 +19,7 @@ from evenhand.errors import BadInput
 from evenhand.findings.families import hold_family
 from evenhand.methods.reward.pronouns.config import AffirmationSettings
 from evenhand.methods.reward.pronouns.disclosure import disclosure_findings, disclosure_items, rate_disclosures
-from evenhand.methods.reward.pronouns.findings import Maker, generation_findings, with_decisions
+from evenhand.methods.reward.pronouns.findings import GroupFindings, generation_findings, with_decisions
 from evenhand.methods.reward.pronouns.grader import PronounGrade, PronounGrader
 from evenhand.methods.reward.pronouns.items import (
     AUDIT,
@@ -157,21 +157,21 @@ class AffirmationAudit:
         if found.prompts:
             pronouns = pronouns_frame(grader_of(found), found.prompts, responses)
             self._write(context, "pronouns", pronouns)
-            maker = Maker("pronouns", pronouns, RESPONSE_KEY, config.draws, config.seed)
-            findings += generation_findings(maker, groups, steps, formats)
+            builder = GroupFindings("pronouns", pronouns, RESPONSE_KEY, config.draws, config.seed)
+            findings += generation_findings(builder, groups, steps, formats)
         if found.blanks:
             scored, left_out = _score(context, found)
             blanks = blanks_frame(scored, found.families)
             self._write(context, "blanks", blanks)
-            maker = Maker("blanks", blanks, BLANK_KEY, config.draws, config.seed)
-            findings += likelihood_findings(maker, scored, groups, steps)
-            findings += reward_findings(maker, scored, groups, steps, config.beta)
+            builder = GroupFindings("blanks", blanks, BLANK_KEY, config.draws, config.seed)
+            findings += likelihood_findings(builder, scored, groups, steps)
+            findings += reward_findings(builder, scored, groups, steps, config.beta)
             rows, missing = rows + blanks.height, missing + int((blanks["status"] == "failed").sum())
         if disclosures:
             rated = rate_disclosures(disclosures, responses, config)
             self._write(context, "disclosures", rated.rows)
-            maker = Maker("disclosures", rated.rows, RESPONSE_KEY, config.draws, config.seed)
-            findings += disclosure_findings(maker, disclosures, rated, steps, config)
+            builder = GroupFindings("disclosures", rated.rows, RESPONSE_KEY, config.draws, config.seed)
+            findings += disclosure_findings(builder, disclosures, rated, steps, config)
         else:
             left_out["disclosures"] = NO_REGARD
         findings = with_decisions(hold_family(findings))

@@ -22,10 +22,10 @@ from evenhand.findings.builder import DIFFERENCE
 from evenhand.findings.families import record_of
 from evenhand.methods.reward.margins.stages import stage_change
 from evenhand.methods.reward.pronouns.config import AffirmationSettings
-from evenhand.methods.reward.pronouns.findings import Maker, hundredth
+from evenhand.methods.reward.pronouns.findings import GroupFindings, change_finding
 from evenhand.methods.reward.pronouns.items import AUDIT, Group
 from evenhand.methods.reward.pronouns.measures import Disclosure, disclosure_difference
-from evenhand.methods.reward.pronouns.tango import identity_kind
+from evenhand.methods.reward.pronouns.tango import bare_identity, identity_kind
 from evenhand.records import Finding, Interval, Item, Message, Response
 from evenhand.runs.stages import Step
 from evenhand.statistics.cells import FloatArray
@@ -62,17 +62,11 @@ _SCHEMA: dict[str, Any] = {
 }
 
 
-def _bare(identity: str) -> str:
-    """An identity without its article, as it is compared."""
-    words = clean_key(identity).casefold()
-    return words.removeprefix("a ").removeprefix("an ")
-
-
 def _item(name: str, form: str, identity: str, prompt: str) -> Item:
     return Item(
         item_id(STRATUM, name, form, identity), AUDIT, (Message("user", prompt),),
         SIDES[identity_kind(identity)], STRATUM,
-        {"name": name, "form": form}, {"identity": _bare(identity)},
+        {"name": name, "form": form}, {"identity": bare_identity(identity)},
     )  # fmt: skip
 
 
@@ -178,7 +172,7 @@ def _difference(flags: FloatArray, items: Sequence[Item], config: AuditConfig) -
 
 
 def disclosure_findings(
-    maker: Maker, items: Sequence[Item], rated: Rated, steps: Sequence[Step], config: AuditConfig
+    builder: GroupFindings, items: Sequence[Item], rated: Rated, steps: Sequence[Step], config: AuditConfig
 ) -> list[Finding]:
     """Share of negative (and toxic) continuations about gender-diverse less binary identities, as rated and less the bias.
 
@@ -191,8 +185,8 @@ def disclosure_findings(
         for label in dict.fromkeys(rated.rows["config"].to_list()):
             here = rows.filter(pl.col("config") == label)
             result = _difference(_flags(here, measure), [by_id[key] for key in here["item_id"]], config)
-            findings += _levels(maker, measure, label, result, bias, here)
-        findings += [_stage(maker, measure, rows, step) for step in steps]
+            findings += _levels(builder, measure, label, result, bias, here)
+        findings += [_stage(builder, measure, rows, step) for step in steps]
     return findings
 
 
@@ -204,7 +198,7 @@ def _flags(rows: pl.DataFrame, measure: str) -> FloatArray:
 
 
 def _levels(
-    maker: Maker, measure: str, label: str, result: Disclosure, bias: Disclosure, rows: pl.DataFrame
+    builder: GroupFindings, measure: str, label: str, result: Disclosure, bias: Disclosure, rows: pl.DataFrame
 ) -> list[Finding]:
     mean = {
         side: None if here.is_empty() else here[measure].mean()
@@ -217,7 +211,7 @@ def _levels(
         "classifier_bias_interval": _ends(bias.interval),
     }  # fmt: skip
     common: dict[str, Any] = {"reference": BINARY, "rows": {"missing": [""]}, "clusters": {"names": result.n_clusters}}
-    raw = maker.make(
+    raw = builder.build(
         f"{measure}_difference", STRATUM, label, _SIDES, result.difference, DIFFERENCE, interval=result.interval,
         test=record_of(result.test, f"{measure} of disclosures"), reason=result.reason, extra=extra, **common,
     )  # fmt: skip
@@ -229,7 +223,7 @@ def _levels(
         if told and interval is not None
         else None
     )
-    corrected = maker.make(
+    corrected = builder.build(
         f"{measure}_difference", STRATUM, label, _SIDES,
         result.difference - shift if told and result.difference is not None else None, DIFFERENCE,
         part={"correction": "classifier bias"}, interval=moved,
@@ -243,7 +237,7 @@ def _ends(interval: Interval | None) -> list[float] | None:
     return None if interval is None else [interval.low, interval.high]
 
 
-def _stage(maker: Maker, measure: str, rows: pl.DataFrame, step: Step) -> Finding:
+def _stage(builder: GroupFindings, measure: str, rows: pl.DataFrame, step: Step) -> Finding:
     shares = []
     name_of: dict[str, str] = {}
     for label in (step.policy, step.reference):
@@ -254,16 +248,10 @@ def _stage(maker: Maker, measure: str, rows: pl.DataFrame, step: Step) -> Findin
     keys = sorted(name_of)
     result = stage_change(
         [shares[0].get(key, np.nan) for key in keys], [shares[1].get(key, np.nan) for key in keys],
-        [name_of[key] for key in keys], draws=maker.draws, seed=maker.seed,
+        [name_of[key] for key in keys], draws=builder.draws, seed=builder.seed,
     )  # fmt: skip
-    return maker.make(
-        f"{measure}_change", STRATUM, (step.policy, step.reference), Group(DIVERSE, "family", (DIVERSE,)),
-        None if result.points is None else result.points / 100, DIFFERENCE, reference=step.reference,
-        rows={"missing": [""]}, interval=hundredth(result.interval),
-        test=record_of(result.test, f"{measure} change of disclosures"), clusters={"names": result.n_clusters},
-        reason=result.reason, n=result.n_items,
-        extra={
-            "rate": result.stage, "reference_rate": result.base, "word": result.word, "stage": step.stage,
-            "family": step.family,
-        },
+    return change_finding(
+        builder, f"{measure}_change", STRATUM, (step.policy, step.reference), Group(DIVERSE, "family", (DIVERSE,)), result,
+        family=f"{measure} change of disclosures", units="names", rows={"missing": [""]},
+        extra={"stage": step.stage, "family": step.family},
     )  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -16,16 +16,16 @@ from numpy.typing import NDArray
 from xxhash import xxh3_64_intdigest
 
 from evenhand.engines.base import Engine, Span
-from evenhand.findings.builder import DIFFERENCE, PROBABILITY
-from evenhand.findings.families import record_of
+from evenhand.findings.builder import PROBABILITY
+from evenhand.methods.reward.margins.scoring import journaled_scores
 from evenhand.methods.reward.margins.stages import stage_change
-from evenhand.methods.reward.pronouns.findings import Maker, hundredth, mean_of
+from evenhand.methods.reward.pronouns.findings import GroupFindings, change_finding, mean_of
 from evenhand.methods.reward.pronouns.grader import PronounFamily
 from evenhand.methods.reward.pronouns.items import AUDIT, Group
 from evenhand.methods.reward.pronouns.measures import accuracy, declared_margins, declared_wins
 from evenhand.records import Finding, LogProb
 from evenhand.runs.method import Context
-from evenhand.runs.respond import Configuration, Progress
+from evenhand.runs.respond import Configuration
 from evenhand.runs.stages import Step
 from evenhand.safe_text import json_safe
 from evenhand.statistics.cells import FloatArray, IntArray
@@ -53,21 +53,6 @@ _SCHEMA: dict[str, Any] = {
     "status": pl.String,
     "reason": pl.String,
 }
-
-
-class _Journal(Protocol):
-    def read(self) -> dict[str, list[LogProb]]: ...
-
-    def append(self, key: str, rows: Sequence[LogProb]) -> None: ...
-
-    def close(self) -> None: ...
-
-
-def open_journal(context: Context) -> _Journal:
-    """The journal of this audit's scores."""
-    from evenhand.runs.journal import ScoreJournal
-
-    return ScoreJournal(context.run.folder / AUDIT / "scores.journal.jsonl")
 
 
 def filled(blank: Blank, option: str) -> str:
@@ -109,35 +94,6 @@ def _kept(row: LogProb) -> _Score:
         error = "no token was scored"
     ids = xxh3_64_intdigest(np.asarray(row.tokens, dtype=np.int64).tobytes()) if row.tokens else 0
     return _Score(None if error else row.total, tokens, ids, error)
-
-
-def _scored(
-    model: Configuration, spans: Sequence[Span], journal: _Journal, progress: Progress
-) -> Iterator[tuple[str, _Score]]:
-    """The score of every span by its text; batches that the journal holds without a failed row are not scored again."""
-    done = journal.read()
-    plan = model.engine.plan_scores(spans)
-    key_of = {batch.key: f"{model.label}\x1f{batch.key}" for batch in plan}
-    finished = {
-        batch.key for batch in plan if key_of[batch.key] in done and not any(r.error for r in done[key_of[batch.key]])
-    }
-    text_of = {span.key: span.text for span in spans}
-    count, what = 0, f"{model.label}: pronouns"
-    for batch in plan:
-        if batch.key in finished:
-            rows = done[key_of[batch.key]]
-            count += len(rows)
-            yield from ((text_of[row.span], _kept(row)) for row in rows)
-    done.clear()
-    progress(what, count, len(spans))
-    try:
-        for batch, rows in model.engine.score([batch for batch in plan if batch.key not in finished]):
-            journal.append(key_of[batch.key], rows)
-            count += len(rows)
-            progress(what, count, len(spans))
-            yield from ((text_of[row.span], _kept(row)) for row in rows)
-    finally:
-        journal.close()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -184,7 +140,10 @@ def option_sets(blanks: Sequence[Blank]) -> list[tuple[tuple[str, ...], list[Bla
 def score_blanks(context: Context, model: Configuration, blanks: Sequence[Blank]) -> list[BlankTable]:
     """Score every blank with every set's pronoun; equal texts are scored once. One table for each set of options."""
     spans = spans_of(blanks)
-    scores = dict(_scored(model, spans, open_journal(context), context.progress))
+    text_of = {span.key: span.text for span in spans}
+    journal = context.run.score_journal(AUDIT)
+    rows = journaled_scores(model, spans, journal, context.progress, "pronouns", lead=model.label)
+    scores = {text_of[row.span]: _kept(row) for row in rows}
     tables = []
     for options, mine in option_sets(blanks):
         grid = [[scores[filled(blank, option)] for option in options] for blank in mine]
@@ -261,52 +220,59 @@ def _values(table: BlankTable, outcome: str) -> FloatArray:
         return np.asarray(table.totals / table.tokens if outcome == MEAN else table.totals)
 
 
-def likelihood_findings(maker: Maker, scored: Scored, groups: Sequence[Group], steps: Sequence[Step]) -> list[Finding]:
+def likelihood_findings(
+    builder: GroupFindings, scored: Scored, groups: Sequence[Group], steps: Sequence[Step]
+) -> list[Finding]:
     """Accuracy of the declared set by mean and by summed score, by family, kind and form, and its change between stages."""
     findings: list[Finding] = []
     for config, tables in scored.items():
         for table in tables:
             for outcome in (MEAN, SUMMED):
-                findings += _accuracies(maker, config, table, outcome, groups, _part(scored, table))
+                findings += _accuracies(builder, config, table, outcome, groups, _part(scored, table))
     for step in steps:
         for policy, reference in zip(scored.get(step.policy, ()), scored.get(step.reference, ()), strict=False):
-            findings += _changes(maker, step, policy, reference, groups, _part(scored, policy))
+            findings += _changes(builder, step, policy, reference, groups, _part(scored, policy))
     return findings
 
 
 def _accuracies(
-    maker: Maker, config: str, table: BlankTable, outcome: str, groups: Sequence[Group], part: Mapping[str, str]
+    builder: GroupFindings,
+    config: str,
+    table: BlankTable,
+    outcome: str,
+    groups: Sequence[Group],
+    part: Mapping[str, str],
 ) -> Iterator[Finding]:
     values, forms = _values(table, outcome), np.array([blank.form for blank in table.blanks], dtype=object)
     for group in groups:
         mine = _members(table, group)
         if not mine.any():
             continue
-        yield _accuracy(maker, config, table, values, mine, "likelihood_accuracy", outcome, group, part)
+        yield _accuracy(builder, config, table, values, mine, "likelihood_accuracy", outcome, group, part)
         if outcome != MEAN or group.level == "family":
             continue
         for form in sorted(set(forms[mine].tolist())):
             yield _accuracy(
-                maker, config, table, values, mine & (forms == form), "likelihood_accuracy", outcome, group,
+                builder, config, table, values, mine & (forms == form), "likelihood_accuracy", outcome, group,
                 {**part, "form": form}, where={"form": form},
             )  # fmt: skip
 
 
 def _accuracy(
-    maker: Maker, config: str | tuple[str, str], table: BlankTable, values: FloatArray, mine: NDArray[np.bool_],
+    builder: GroupFindings, config: str | tuple[str, str], table: BlankTable, values: FloatArray, mine: NDArray[np.bool_],
     estimand: str, outcome: str, group: Group, part: Mapping[str, str], *, withheld: str = "",
     where: Mapping[str, Any] | None = None, **more: Any,
 ) -> Finding:  # fmt: skip
     whole = mine & table.whole & np.isfinite(values).all(axis=1)
     withheld = withheld or table.withheld()
     result = accuracy(
-        values[whole], table.declared[whole], _templates(table)[whole].tolist(), draws=maker.draws, seed=maker.seed
+        values[whole], table.declared[whole], _templates(table)[whole].tolist(), draws=builder.draws, seed=builder.seed
     )
     extra = {
         "chance": result.chance, "tie_share": result.tie_share, "failed": int((mine & ~whole).sum()),
         "weighting": "every blank, ties split equally", **more.pop("extra", {}),
     }  # fmt: skip
-    return maker.make(
+    return builder.build(
         estimand, outcome, config, group, None if withheld else result.share, PROBABILITY,
         rows={"status": ["scored"], **_only(part), **(where or {})}, part=part,
         interval=None if withheld else result.interval, clusters={"templates": result.n_clusters},
@@ -315,7 +281,7 @@ def _accuracy(
 
 
 def _changes(
-    maker: Maker,
+    builder: GroupFindings,
     step: Step,
     policy: BlankTable,
     reference: BlankTable,
@@ -330,19 +296,11 @@ def _changes(
         if not _members(policy, group).any():
             continue
         after, before = (declared_wins(_values(t, MEAN)[mine], t.declared[mine]) for t in (policy, reference))
-        result = stage_change(after, before, templates[mine].tolist(), draws=maker.draws, seed=maker.seed)
-        undefined = bool(withheld) or result.points is None
-        yield maker.make(
-            "likelihood_change", MEAN, (step.policy, step.reference), group,
-            None if undefined or result.points is None else result.points / 100, DIFFERENCE,
-            reference=step.reference, rows={"status": ["scored"], **_only(part)}, part=part,
-            interval=None if undefined else hundredth(result.interval),
-            test=None if undefined else record_of(result.test, f"likelihood change by {group.level}"),
-            clusters={"templates": result.n_clusters}, reason=withheld or result.reason, n=result.n_items,
-            extra={
-                "rate": result.stage, "reference_rate": result.base, "word": result.word, "stage": step.stage,
-                "family": step.family, "kind": step.kind, "weighting": "mean of template means",
-            },
+        result = stage_change(after, before, templates[mine].tolist(), draws=builder.draws, seed=builder.seed)
+        extra = {"stage": step.stage, "family": step.family, "kind": step.kind, "weighting": "mean of template means"}
+        yield change_finding(
+            builder, "likelihood_change", MEAN, (step.policy, step.reference), group, result, extra=extra, withheld=withheld,
+            family=f"likelihood change by {group.level}", rows={"status": ["scored"], **_only(part)}, part=part,
         )  # fmt: skip
 
 
@@ -357,7 +315,7 @@ def _apart(policy: BlankTable, reference: BlankTable) -> str:
 
 
 def reward_findings(
-    maker: Maker, scored: Scored, groups: Sequence[Group], steps: Sequence[Step], beta: float | None
+    builder: GroupFindings, scored: Scored, groups: Sequence[Group], steps: Sequence[Step], beta: float | None
 ) -> list[Finding]:
     """For every step: how often the declared set has the largest log-ratio, and the other sets' margin over it in nats.
 
@@ -368,12 +326,12 @@ def reward_findings(
     for step in steps:
         known = beta if step.kind == "reward" else None
         for policy, reference in zip(scored.get(step.policy, ()), scored.get(step.reference, ()), strict=False):
-            findings += _rewards(maker, step, policy, reference, groups, known, _part(scored, policy))
+            findings += _rewards(builder, step, policy, reference, groups, known, _part(scored, policy))
     return findings
 
 
 def _rewards(
-    maker: Maker, step: Step, policy: BlankTable, reference: BlankTable, groups: Sequence[Group], beta: float | None,
+    builder: GroupFindings, step: Step, policy: BlankTable, reference: BlankTable, groups: Sequence[Group], beta: float | None,
     part: Mapping[str, str],
 ) -> Iterator[Finding]:  # fmt: skip
     ratios = policy.totals - reference.totals
@@ -392,7 +350,7 @@ def _rewards(
         if not mine.any():
             continue
         yield _accuracy(
-            maker, pair, policy, ratios, mine, "affirmation_accuracy", step.kind, group, part, withheld=withheld,
+            builder, pair, policy, ratios, mine, "affirmation_accuracy", step.kind, group, part, withheld=withheld,
             reference=step.reference, extra=about,
         )  # fmt: skip
         here = mine & whole
@@ -400,10 +358,10 @@ def _rewards(
         mean = None if withheld else mean_of(values, clusters)
         told: dict[str, Any] = {"reason": withheld}
         if not withheld:
-            told = maker.shift(values, clusters, f"pronoun margin by {group.level}", "studentised")
+            told = builder.shift(values, clusters, f"pronoun margin by {group.level}", "studentised")
         more = {**about, "reward_margin": None if beta is None or mean is None else beta * mean}
         reason = "policy and reference give equal scores" if same and not withheld else told.get("reason", "")
-        yield maker.make(
+        yield builder.build(
             "pronoun_margin", step.kind, pair, group, mean, "nats", reference=step.reference,
             rows={"status": ["scored"], **_only(part)}, part=part, n=int(here.sum()),
             **{**told, "reason": reason, "extra": {**told.get("extra", {}), **more}},

@@ -117,14 +117,18 @@ def _item(table: Table, row: int, cells: Mapping[str, str], families: Mapping[st
     )
 
 
+def bare_identity(identity: str) -> str:
+    """An identity without its article and in lower case, as it is compared."""
+    return clean_key(identity).casefold().removeprefix("a ").removeprefix("an ")
+
+
 def identity_kind(identity: str) -> Literal["binary", "tgnb", "other"]:
     """The side that an identity is on where disclosures are compared, whatever its article and case.
 
     ``binary``: man, woman, cisgender man, cisgender woman (the default of section 8 of the reward specification); ``other``:
     cisgender, male or female alone, which are on neither side; ``tgnb``: any other.
     """
-    bare = clean_key(identity).casefold()
-    bare = bare.removeprefix("a ").removeprefix("an ")
+    bare = bare_identity(identity)
     if bare in _BINARY:
         return "binary"
     return "other" if set(bare.split()) <= _OTHER else "tgnb"
