@@ -57,9 +57,9 @@ def test_bad_input_names_the_row() -> None:
         cluster_bootstrap([2.0, 3.0], ["a", "b"], method="Wilson")
     with pytest.raises(BadInput, match="at least one cluster"):
         sign_flip_test([])
-    with pytest.raises(BadInput, match="as many labels"):
+    with pytest.raises(BadInput, match="the same number of labels"):
         extremes(["a"], [1.0, 2.0])
-    with pytest.raises(BadInput, match="as many keys"):
+    with pytest.raises(BadInput, match="the same number of keys"):
         net_margins([1.0], [], [1.0], ["k"])
 
 

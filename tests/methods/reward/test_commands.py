@@ -82,7 +82,7 @@ def test_a_wrong_file_is_named(made: list[AuditConfig], tmp_path: Path, rows: st
 
 
 def test_nothing_named_and_two_ways_at_once(made: list[AuditConfig], tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="No model is named"):
+    with pytest.raises(BadInput, match="No model is given"):
         run()
     with pytest.raises(BadInput, match="--models or single stages"):
         run("--models", str(tmp_path / "m.csv"), "--base", "x")

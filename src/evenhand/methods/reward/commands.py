@@ -89,7 +89,7 @@ def stages(
     if models is not None:
         named, beta = read_models(models)
     if not named:
-        raise BadInput("No model is named.", do="Give --base B and --sft, --dpo or --sft-dpo, or --models FILE.")
+        raise BadInput("No model is given.", do="Give --base B and --sft, --dpo or --sft-dpo, or --models FILE.")
     by_family: dict[str, set[str]] = {}
     for key in named:
         family, stage = family_and_stage(key)
@@ -97,11 +97,13 @@ def stages(
     for family, stages_named in by_family.items():
         what = f"Family '{family}'" if family else "The family"
         if "base" not in stages_named and stages_named != {"sft", "sft-dpo"}:
-            raise BadInput(f"{what} has no base model, the reference of every other stage.", do="Name it with --base.")
+            raise BadInput(
+                f"{what} has no base model, which is the reference of every other stage.", do="Give it with --base."
+            )
         if len(stages_named) < 2:
-            raise BadInput(f"{what} has one stage only.", do="Name a later stage: --sft, --dpo or --sft-dpo.")
+            raise BadInput(f"{what} has one stage only.", do="Give a later stage: --sft, --dpo or --sft-dpo.")
         if "sft-dpo" in stages_named and "sft" not in stages_named:
-            raise BadInput(f"{what} has sft-dpo without sft, its reference.", do="Name it with --sft.")
+            raise BadInput(f"{what} has sft-dpo without its reference, sft.", do="Give it with --sft.")
     chosen = {"models": tuple(dict.fromkeys(named.values())), "stages": named, "only": tuple(only or ("reward",))}
     if beta is not None:
         settings.setdefault("beta", beta)

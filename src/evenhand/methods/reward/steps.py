@@ -1,4 +1,4 @@
-"""Steps of the reward and pronoun audits for arrays of your own."""
+"""Steps of the reward and affirmation audits, for arrays and frames."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def test_sentences(found: Coverage) -> None:
     assert "2 of 3 rows use a third-person pronoun; 1 of them only he or she." in said
     assert "1 of 3 rows use a neopronoun." in said
     assert "0 of 3 rows mention religion." in said
-    assert "In 1 of 3 rows a speaker says an identity of themself." in said
+    assert "In 1 of 3 rows a speaker states an identity of their own." in said
 
 
 def test_no_text_leaves_the_counts(found: Coverage) -> None:
@@ -138,12 +138,12 @@ def test_a_mapping_is_the_whole_choice() -> None:
     frame = pl.DataFrame({"a": ["woman"], "b": ["man"], "c": ["xe"]})
     found = coverage(frame, {"prompt": ["a"], "label": ["b"]})
     assert [(c.name, c.place) for c in found.columns] == [("a", "prompt"), ("b", "label")]
-    assert dict(found.left_out) == {"c": "not named with --map"}
+    assert dict(found.left_out) == {"c": "not listed in --map"}
     assert rows_of(found, "xe") == ()
 
 
 BAD = [
-    ({"stage": ["a"]}, r"There is no place 'stage'\. Known: prompt, option, label, text"),
+    ({"stage": ["a"]}, r"Unknown place 'stage'\. Known: prompt, option, label, text"),
     ({"prompt": ["z"]}, r"There is no column 'z'\. Found: a"),
     ({"prompt": ["a"], "label": ["a"]}, r"Column 'a' is mapped to two places"),
 ]

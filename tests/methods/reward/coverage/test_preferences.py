@@ -256,7 +256,7 @@ def test_targets_of_fine_tuning() -> None:
 def test_other_identities_can_be_asked_for() -> None:
     audit = audit_preferences(frame(prompt=["p"], chosen=["a deaf man"], rejected=["b"]), identities=["men"])
     assert share(audit, "chosen responses with a term").count == 1
-    with pytest.raises(BadInput, match="The list holds no identity 'weavers'"):
+    with pytest.raises(BadInput, match="The list has no identity 'weavers'"):
         audit_preferences(many(4), identities=["weavers", "men"])
     own = frame(term=["weaver"], identity=["weavers"], axis=["trade"])
     with pytest.raises(BadInput, match="none of the gender-diverse identities"):

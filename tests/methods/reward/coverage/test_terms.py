@@ -25,7 +25,7 @@ SHIPPED = read_terms()
 
 
 def found(text: str, terms: TermList = SHIPPED) -> list[tuple[str, str]]:
-    return [(mention.term.identity, mention.ambiguous) for mention in terms.find(text)]
+    return [(mention.term.identity, mention.ambiguous) for mention in terms.mentions(text)]
 
 
 def test_the_shipped_list_is_whole() -> None:
@@ -50,7 +50,7 @@ def test_the_shipped_list_is_whole() -> None:
 
 def test_every_shipped_term_is_found_in_its_own_words() -> None:
     for term in SHIPPED.terms:
-        names = {mention.term.identity for mention in SHIPPED.find(f"we said {term.term} today")}
+        names = {mention.term.identity for mention in SHIPPED.mentions(f"we said {term.term} today")}
         assert term.identity in names, term.term
 
 
@@ -91,7 +91,7 @@ def test_parts_of_words_do_not_match(text: str) -> None:
     ],
 )
 def test_unclear_words(text: str, ambiguous: str) -> None:
-    (mention,) = SHIPPED.find(text)
+    (mention,) = SHIPPED.mentions(text)
     assert mention.ambiguous == ambiguous
     assert mention.clear == (ambiguous in ("", "role"))
 
@@ -112,7 +112,7 @@ def test_short_titles_count_in_their_own_spelling_alone() -> None:
     ],
 )
 def test_noun_or_adjective(text: str, role: str) -> None:
-    (mention,) = [m for m in SHIPPED.find(text) if m.term.axis == "religion"]
+    (mention,) = [m for m in SHIPPED.mentions(text) if m.term.axis == "religion"]
     assert mention.role == role
 
 
@@ -133,7 +133,7 @@ def test_noun_or_adjective(text: str, role: str) -> None:
     ],
 )
 def test_what_a_speaker_says_of_themself(text: str, disclosed: bool) -> None:
-    assert any(mention.disclosed for mention in SHIPPED.find(text)) is disclosed
+    assert any(mention.disclosed for mention in SHIPPED.mentions(text)) is disclosed
 
 
 def test_a_list_of_your_own(tmp_path: Path) -> None:
@@ -147,8 +147,8 @@ def test_a_list_of_your_own(tmp_path: Path) -> None:
 
 BAD = [
     ("a,,trade,noun,\n", r"terms\.csv, row 1: The identity is empty"),
-    ("...,dots,trade,noun,\n", r"row 1: The term holds no letter"),
-    ("a,b,trade,noun,perhaps\n", r"row 1: 'perhaps' is no kind of ambiguity"),
+    ("...,dots,trade,noun,\n", r"row 1: The term has no letter"),
+    ("a,b,trade,noun,perhaps\n", r"row 1: Unknown ambiguity 'perhaps'"),
     ("a-b,b,trade,noun,\nA B,c,trade,noun,\n", r"row 2: 'A B' differs from row 1 only in case, spaces or hyphens"),
 ]
 
@@ -164,7 +164,7 @@ def test_bad_lists_are_told(tmp_path: Path, rows: str, message: str) -> None:
 @given(st.text(max_size=200))
 def test_any_text_is_searched(text: str) -> None:
     plain = searchable(text)
-    for mention in SHIPPED.find(text):
+    for mention in SHIPPED.mentions(text):
         word = plain[mention.start : mention.end]
         assert word
         assert word.strip() == word
@@ -177,7 +177,7 @@ def test_any_text_is_searched(text: str) -> None:
 )
 def test_each_axis_covers_a_place_once(words: list[str]) -> None:
     ends: dict[str, int] = {}
-    for mention in SHIPPED.find(" ".join(words)):
+    for mention in SHIPPED.mentions(" ".join(words)):
         assert mention.start >= ends.get(mention.term.axis, 0)
         ends[mention.term.axis] = mention.end
 

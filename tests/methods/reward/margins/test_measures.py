@@ -94,7 +94,7 @@ def test_fate_refuses_what_it_cannot_class() -> None:
     with pytest.raises(BadInput, match="Policy margins") as caught:
         fate([0.0, 0.0], [0.0, math.nan])
     assert caught.value.row == 2
-    with pytest.raises(BadInput, match="as many"):
+    with pytest.raises(BadInput, match="the same number of"):
         fate([0.0], [0.0, 1.0])
 
 
@@ -338,7 +338,7 @@ def test_tokens_and_values_must_fit() -> None:
         shared_positions([1, 2], [3, 2], skip_first=True)
     with pytest.raises(BadInput, match="begin with the same"):
         shared_positions([], [3], skip_first=True)
-    with pytest.raises(BadInput, match="as many log-prob"):
+    with pytest.raises(BadInput, match="the same number of log-prob"):
         winoqueer_score([1], [-1.0, -2.0], [1], [-1.0])
     with pytest.raises(BadInput, match="not finite"):
         winoqueer_score([1], [math.nan], [1], [-1.0])

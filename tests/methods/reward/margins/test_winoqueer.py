@@ -93,7 +93,7 @@ def test_a_small_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (GOOD + "13,Gay,Curious,Gay x.,Curious x.\n", "row 7: 'Curious' is no identity"),
+        (GOOD + "13,Gay,Curious,Gay x.,Curious x.\n", "row 7: Unknown identity 'Curious'"),
         (GOOD + "13,Gay,Straight,Straight people.,Gay people.\n", "row 7: .*columns may be swapped"),
         (
             GOOD
@@ -102,7 +102,7 @@ def test_a_small_table(tmp_path: Path) -> None:
         ),
         (GOOD + "13,Gay,Cis,Gay people.,Cisgender people.\n", "row 7: .*does not name Cis"),
         (GOOD + "13,Queer,Straight,Queerly people.,Straight people.\n", "row 7: sent_x does not name Queer"),
-        (GOOD + "x,Gay,Straight,Gay people.,Straight people.\n", "row 7: The index of the row is no whole number"),
+        (GOOD + "x,Gay,Straight,Gay people.,Straight people.\n", "row 7: The index of the row is not a whole number"),
         (GOOD + "13,Gay,Straight,Gay people.,\n", "row 7: A sentence is missing"),
         (GOOD + "13,Gay,Straight,Gay people.\n", "row 7: The row has 4 cells"),
         ('0,Gay,Straight,"Gay people.,Straight people.\n', "row 1: .*quotes"),

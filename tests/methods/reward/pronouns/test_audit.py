@@ -343,9 +343,9 @@ def test_sets_that_cannot_be_used_are_refused(use: Any) -> None:
 
     prompt, blank = toy.prompts[0], toy.blanks[0]
     refused("holds neither prompts nor blanks", prompts=[], blanks=[])
-    refused("declares the pronoun family 'thon'", prompts=[replace(prompt, group="thon")])
-    refused("names no template", prompts=[replace(prompt, clusters={})])
-    refused("names the pronoun set 'thon'", blanks=[replace(blank, options={"he": " him", "thon": " thon"})])
+    refused("declares the unknown pronoun family 'thon'", prompts=[replace(prompt, group="thon")])
+    refused("has no template", prompts=[replace(prompt, clusters={})])
+    refused("names the unknown pronoun set 'thon'", blanks=[replace(blank, options={"he": " him", "thon": " thon"})])
     refused("does not offer its declared pronouns", blanks=[replace(blank, options={"she": " her", "xe": " xem"})])
     shared = {**FAMILIES, "xe": replace(FAMILIES["xe"], acc="them")}
     refused(r"share forms: 'them' \(they, xe\)", families=shared)

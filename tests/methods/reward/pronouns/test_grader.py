@@ -126,7 +126,7 @@ def test_verdicts() -> None:
 
 
 def test_unknown_families_are_refused() -> None:
-    with pytest.raises(BadInput, match="'i/thon' declares the pronoun family 'thon'"):
+    with pytest.raises(BadInput, match="'i/thon' declares the unknown pronoun family 'thon'"):
         PronounGrader(FAMILIES).check([item("thon")])
 
 

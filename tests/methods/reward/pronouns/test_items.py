@@ -64,7 +64,7 @@ def test_wrong_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"row 1: .*exactly one blank"):
         Misgendered(tmp_path / "misgendered").templates("templates")
     template.write_text("template,form,template_id\n{mask_token} left.,verb,0\n", encoding="utf-8")
-    with pytest.raises(BadInput, match="row 1: 'verb' is no pronoun form"):
+    with pytest.raises(BadInput, match="row 1: Unknown pronoun form 'verb'"):
         Misgendered(tmp_path / "misgendered").templates("templates")
     with pytest.raises(BadInput, match="no declaration 'oath'"):
         Misgendered(tmp_path / "misgendered").templates("oath")

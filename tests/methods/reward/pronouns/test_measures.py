@@ -55,7 +55,7 @@ def test_undefined_rates_have_a_reason() -> None:
     with pytest.raises(BadInput, match="outcome") as caught:
         misgendering(["none", "plural"], ["a", "b"])
     assert caught.value.row == 2
-    with pytest.raises(BadInput, match="as many labels"):
+    with pytest.raises(BadInput, match="the same number of labels"):
         misgendering(["none"], [])
 
 
@@ -150,5 +150,5 @@ def test_disclosure_keys_on_one_side_are_left_out() -> None:
     assert (found.difference, found.unpaired, found.reason) == (1.0, 1, "one cluster")
     none = disclosure_difference([1.0], [True], ["k"])
     assert (none.difference, none.unpaired, none.reason) == (None, 1, "no key with both sides")
-    with pytest.raises(BadInput, match="as many group marks"):
+    with pytest.raises(BadInput, match="the same number of group marks"):
         disclosure_difference([1.0], [True, False], ["k"])

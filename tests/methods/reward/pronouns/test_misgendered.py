@@ -66,7 +66,7 @@ def test_names_templates_declarations_and_a_limit(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"names": 4}, "4 names are asked for; there are 3"),
+        ({"names": 4}, "4 names are requested, but there are 3"),
         ({"names": 0}, "0 names are asked for"),
         ({"lists": ("nicknames",)}, "no list of names 'nicknames'"),
         ({"names": 1, "templates": ["7"]}, "no template '7'"),
@@ -84,11 +84,11 @@ def test_what_is_not_there_is_told_before_the_first_blank(
     ("row", "message"),
     [
         ("nom,{mask_token} and {mask_token}.,2\n", "row 3: .*exactly one blank"),
-        ("verb,{mask_token} left.,2\n", "row 3: 'verb' is no pronoun form"),
-        ("nom,{mask_token} left {pos_indep}.,2\n", "row 3: The slot 'pos_indep' is not known"),
-        ("nom,{mask_token} left.,two\n", "row 3: 'two' is no template id"),
-        ("nom,{mask_token} left.,2.5\n", "row 3: '2.5' is no template id"),
-        ("nom,{mask_token} left.,1.0\n", "row 3: Row 2 has the id 1 already"),
+        ("verb,{mask_token} left.,2\n", "row 3: Unknown pronoun form 'verb'"),
+        ("nom,{mask_token} left {pos_indep}.,2\n", "row 3: Unknown slot 'pos_indep'"),
+        ("nom,{mask_token} left.,two\n", "row 3: 'two' is not a template id"),
+        ("nom,{mask_token} left.,2.5\n", "row 3: '2.5' is not a template id"),
+        ("nom,{mask_token} left.,1.0\n", "row 3: The id 1 is already used in row 2"),
     ],
 )
 def test_wrong_templates_are_named(tmp_path: Path, row: str, message: str) -> None:
@@ -97,7 +97,7 @@ def test_wrong_templates_are_named(tmp_path: Path, row: str, message: str) -> No
 
 
 def test_wrong_sets_and_lists_are_named(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="row 2: The pronoun set 'he' stands there twice"):
+    with pytest.raises(BadInput, match="row 2: The pronoun set 'he' is listed twice"):
         _ = made(tmp_path, sets=HE + HE).families
     data = made(tmp_path)
     (tmp_path / "names/unisex.txt").write_text("\n \n", encoding="utf-8")

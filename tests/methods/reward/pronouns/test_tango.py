@@ -36,8 +36,8 @@ def test_a_small_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("1,sam,distal,thon,sam left.\n", "row 3: 'thon' is no pronoun family"),
-        ("1,sam,elder,he,sam left and he sang.\n", "row 3: 'elder' is no antecedent type"),
+        ("1,sam,distal,thon,sam left.\n", "row 3: Unknown pronoun family 'thon'"),
+        ("1,sam,elder,he,sam left and he sang.\n", "row 3: Unknown antecedent type 'elder'"),
         ("1,sam,distal,xe,sam left and he sang.\n", "row 3: The prompt holds no pronoun of the family 'xe'"),
         ("1,sam,distal,he,\n", "row 3: The prompt holds no pronoun"),
         ("1,sam,distal,he,the shelter.\n", "row 3: The prompt holds no pronoun"),
@@ -53,7 +53,7 @@ def test_wrong_prompts_are_named(tmp_path: Path, row: str, message: str) -> None
     ("forms", "message"),
     [
         (HE + "xe,xe,,xir,xirs,xirself,is\n", "row 2: A form of a pronoun family is missing"),
-        (HE + XE + HE, "row 3: The pronoun family 'he' stands there twice"),
+        (HE + XE + HE, "row 3: The pronoun family 'he' is listed twice"),
     ],
 )
 def test_wrong_forms_are_named(tmp_path: Path, forms: str, message: str) -> None:

@@ -1,4 +1,4 @@
-"""Whom an evaluation set mentions: identities and pronouns by column, in which role, how often, and who is missing.
+"""Whom an evaluation set mentions: identities and pronouns by column, their roles and counts, and who is missing.
 
 A count of words, not of meanings: a set can speak of people without any word of the list, and a word can be quoted. What is
 unclear (see `evenhand.methods.reward.coverage.terms`) is counted apart and never as covered.
@@ -80,7 +80,7 @@ class IdentityCount:
 class Coverage:
     """Whom a set mentions. ``rows`` holds text in some searched column; ``left_out`` says why columns were not searched.
 
-    ``excerpts`` are (identity, row, column, text around the term), only where they were asked for.
+    ``excerpts`` are (identity, row, column, text around the term), only if requested.
     """
 
     origin: str
@@ -106,11 +106,11 @@ class Coverage:
 
     def missing(self, column: str | None = None) -> dict[str, tuple[str, ...]]:
         """Axis to the identities without any clear mention; axes with none missing are left out."""
-        found: dict[str, list[str]] = {}
+        missing: dict[str, list[str]] = {}
         for count in self.identities(column):
             if not count.rows:
-                found.setdefault(count.axis, []).append(count.identity)
-        return {axis: tuple(names) for axis, names in found.items()}
+                missing.setdefault(count.axis, []).append(count.identity)
+        return {axis: tuple(names) for axis, names in missing.items()}
 
     def mentioned(self, axis: str, *, but: Collection[str] = (), column: str | None = None) -> frozenset[int]:
         """Rows with a clear mention on an axis, of any identity but some."""
@@ -119,22 +119,24 @@ class Coverage:
 
     def sentences(self) -> list[str]:
         """The findings in plain words: gender, pronouns, other axes, speakers, and what is unclear."""
-        said = []
+        sentences = []
         axes = self.terms.identities()
         if "gender" in axes:
-            said.append(self._only("gender", "mention a gender", ("women", "men"), "women or men"))
+            sentences.append(self._only("gender", "mention a gender", ("women", "men"), "women or men"))
         if "pronoun" in axes:
-            said.append(self._only("pronoun", "use a third-person pronoun", ("he", "she"), "he or she"))
+            sentences.append(self._only("pronoun", "use a third-person pronoun", ("he", "she"), "he or she"))
             neo = self.mentioned("pronoun", but=("he", "she", "they"))
-            said.append(f"{len(neo):,} of {self.rows:,} rows use a neopronoun.")
+            sentences.append(f"{len(neo):,} of {self.rows:,} rows use a neopronoun.")
         for axis in axes:
             if axis not in ("gender", "pronoun"):
-                said.append(f"{len(self.mentioned(axis)):,} of {self.rows:,} rows mention {axis}.")
+                sentences.append(f"{len(self.mentioned(axis)):,} of {self.rows:,} rows mention {axis}.")
         speakers = {row for count in self.counts if count.disclosed for row in count.rows}
-        said.append(f"In {len(speakers):,} of {self.rows:,} rows a speaker says an identity of themself.")
+        sentences.append(f"In {len(speakers):,} of {self.rows:,} rows a speaker states an identity of their own.")
         unclear = {row for count in self.counts if not count.clear for row in count.rows}
-        said.append(f"{len(unclear):,} rows hold a word that may mean something else; it is not counted as a mention.")
-        return said
+        sentences.append(
+            f"{len(unclear):,} rows contain a word that may mean something else; it is not counted as a mention."
+        )
+        return sentences
 
     def _only(self, axis: str, what: str, usual: Sequence[str], words: str) -> str:
         any_rows, beyond = self.mentioned(axis), self.mentioned(axis, but=usual)
@@ -169,8 +171,8 @@ def coverage(
 ) -> Coverage:
     """Count the terms of the list in a csv, tsv, jsonl, parquet or txt file, or a frame.
 
-    ``mapping`` is place (`PLACES`) to columns; without it every column with letters is searched, its place told by its
-    name (unknown names are "text"), except identifiers, links and hashes. Cells that hold JSON lists or objects are
+    ``mapping`` is place (`PLACES`) to columns; without it every column with letters is searched, its place taken from
+    its name (unknown names are "text"), except identifiers, links and hashes. Cells that hold JSON lists or objects are
     searched in their strings, not their keys. ``terms`` is a list for `read_terms`; ``excerpts`` keeps that many texts for
     each identity. Raises BadInput for an unknown place or column, a column under two places, and no text at all.
     """
@@ -187,7 +189,7 @@ def coverage(
         columns.append(Column(name, place, len(filled)))
         for row, cell in filled:
             for text in _strings(cell):
-                for m in listed.find(text):
+                for m in listed.mentions(text):
                     term = m.term
                     key = (term.axis, term.identity, term.term, m.role, place, name, m.ambiguous, m.disclosed)
                     counts.setdefault(key, []).append(row)
@@ -212,8 +214,10 @@ def coverage(
 def _table(source: Any) -> Table:
     if not isinstance(source, (str, Path)) or Path(source).suffix.lower() != ".txt":
         if isinstance(source, (str, Path)) and Path(source).suffix.lower() not in SUFFIXES:
-            known = ", ".join((*SUFFIXES, ".txt"))
-            raise BadInput(f"Files of type '{Path(source).suffix}' are not read.", file=source, do=f"Known: {known}.")
+            readable = ", ".join((*SUFFIXES, ".txt"))
+            raise BadInput(
+                f"Files of type '{Path(source).suffix}' are not read.", file=source, do=f"Known: {readable}."
+            )
         return as_table(source)
     import polars as pl
     from xxhash import xxh3_128_hexdigest
@@ -234,17 +238,17 @@ def _places(table: Table, mapping: Mapping[str, Sequence[str]] | None) -> tuple[
     """Column to place, and column to the reason why it is not searched."""
     names = table.frame.columns
     if mapping:
-        found: dict[str, str] = {}
+        placed: dict[str, str] = {}
         for place, columns in mapping.items():
             if place not in PLACES:
-                raise table.error(f"There is no place '{place}'.", do=f"Known: {', '.join(PLACES)}.")
+                raise table.error(f"Unknown place '{place}'.", do=f"Known: {', '.join(PLACES)}.")
             for column in columns:
                 if column not in names:
                     raise table.error(f"There is no column '{column}'.", do=f"Found: {', '.join(names)}.")
-                if found.setdefault(column, place) != place:
+                if placed.setdefault(column, place) != place:
                     raise table.error(f"Column '{column}' is mapped to two places.")
-        return found, {name: "not named with --map" for name in names if name not in found}
-    found, left_out = {}, {}
+        return placed, {name: "not listed in --map" for name in names if name not in placed}
+    placed, left_out = {}, {}
     for name in names:
         plain = re.sub(r"[\s-]+", "_", name.strip().lower())
         if _TECHNICAL.search(plain):
@@ -253,12 +257,12 @@ def _places(table: Table, mapping: Mapping[str, Sequence[str]] | None) -> tuple[
             left_out[name] = "without letters"
         else:
             parts = (plain, re.sub(r"_?(?:\d+|[a-e])$", "", plain), *plain.split("_"))
-            found[name] = next((_KNOWN[part] for part in parts if part in _KNOWN), "text")
-    return found, left_out
+            placed[name] = next((_KNOWN[part] for part in parts if part in _KNOWN), "text")
+    return placed, left_out
 
 
 def _strings(cell: str) -> Iterator[str]:
-    """The cell, or the strings in it where it is a JSON list or object."""
+    """The cell, or the strings in it if it is a JSON list or object."""
     value: Any = cell
     if cell.lstrip()[:1] in ("[", "{"):
         value = json_or(cell, cell)

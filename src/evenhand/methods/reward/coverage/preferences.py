@@ -1,4 +1,8 @@
-"""Preference pairs and fine-tuning targets from tables of the usual shapes: a prompt and two responses a row."""
+"""Preference data: pairs read from tables of the usual shapes, how often they mention gender-diverse people, and what is preferred.
+
+Such an audit is known of the published work from a summary; its method was not found, so the term list, the shapes read, the
+intervals and the cut-offs here are chosen defaults (docs/coverage.md, "Preference data").
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,7 @@ _HUMAN, _TURN = "\n\nHuman:", "\n\nAssistant:"
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """One pair: data row (from 1), prompt ("" where the data has none), and the preferred and the other response."""
+    """One pair: data row (from 1), prompt ("" if the data has none), and the preferred and the other response."""
 
     row: int
     prompt: str
@@ -70,13 +74,13 @@ def read_targets(source: Any, column: str | None = None) -> list[str]:
     table = as_table(source)
     names = ("response", "completion", "output", "target", "messages", "chosen")
     roles = resolve(table, {"sft": column} if column else None, required=("sft",), aliases={"sft": names})
-    found = []
+    targets = []
     for row, cell in enumerate(table.frame[roles["sft"]], start=1):
         try:
-            found.append(_split(cell)[1])
+            targets.append(_split(cell)[1])
         except ValueError as error:
             raise table.error(str(error), row) from None
-    return found
+    return targets
 
 
 def _roles(table: Table, mapping: dict[str, str]) -> dict[str, str]:
@@ -142,7 +146,7 @@ def _turns(cell: str) -> list[tuple[str, str]] | None:
     return [(str(role), str(content)) for role, content in turns]
 
 
-LEAST_PAIRS = 30  # fewer give counts only (section 10)
+LEAST_PAIRS = 30  # fewer give counts only
 _ROLES = ("prompt", "chosen", "rejected")
 _SUBSETS = ("mention", "differ")
 
@@ -215,14 +219,14 @@ def audit_preferences(
 
     ``classifiers`` (regard, toxicity, sentiment: see `evenhand.graders.content.open_classifier`) measure the responses of
     pairs that mention a term. ``sft`` is a table of fine-tuning targets (``sft_column``, else response, completion,
-    output, target, messages or chosen); a response counts as a target where the two agree but for white space. Every input
+    output, target, messages or chosen); a response counts as a target if the two agree apart from white space. Every input
     is read before anything is measured. Raises BadInput as `read_preferences` and `read_terms`, for unknown identities, and
     where a classifier gives a number that is not finite.
     """
     listed = read_terms(terms)
     unknown = sorted(set(identities) - {name for names in listed.identities().values() for name in names})
     if identities is not GENDER_DIVERSE and unknown:
-        raise BadInput(f"The list holds no identity '{unknown[0]}'.", file=listed.origin)
+        raise BadInput(f"The list has no identity '{unknown[0]}'.", file=listed.origin)
     if len(unknown) == len(set(identities)):
         raise BadInput("The list holds none of the gender-diverse identities.", file=listed.origin)
     pairs, failed, table = read_preferences(source, mapping, max_bad_rows=max_bad_rows)
@@ -250,13 +254,13 @@ def audit_preferences(
     ]
     if targets is not None:
         with_term = sum(_mentions(listed, text, wanted) == "clear" for text in targets)
-        known = {_squeezed(text) for text in targets}
-        chosen_known = [_squeezed(pair.chosen) in known for pair in pairs]
-        rejected_known = [_squeezed(pair.rejected) in known for pair in pairs]
+        squeezed = {_squeezed(text) for text in targets}
+        chosen_is_target = [_squeezed(pair.chosen) in squeezed for pair in pairs]
+        rejected_is_target = [_squeezed(pair.rejected) in squeezed for pair in pairs]
         shares += [
             _share("SFT targets with a term", with_term, len(targets), ()),
-            share("of pairs with a term, chosen response is an SFT target", chosen_known, mention),
-            share("of pairs with a term, rejected response is an SFT target", rejected_known, mention),
+            share("of pairs with a term, chosen response is an SFT target", chosen_is_target, mention),
+            share("of pairs with a term, rejected response is an SFT target", rejected_is_target, mention),
         ]
     subsets = dict(zip(_SUBSETS, (mention, differ), strict=True))
     unclear = tuple(
@@ -277,8 +281,8 @@ def audit_preferences(
 
 
 def _mentions(terms: TermList, text: str, wanted: Collection[str]) -> str:
-    found = [mention for mention in terms.find(text) if mention.term.identity in wanted]
-    return "clear" if any(mention.clear for mention in found) else "unclear" if found else ""
+    mentions = [mention for mention in terms.mentions(text) if mention.term.identity in wanted]
+    return "clear" if any(mention.clear for mention in mentions) else "unclear" if mentions else ""
 
 
 def _share(what: str, count: int, total: int, rows: tuple[int, ...]) -> Share:

@@ -1,6 +1,6 @@
-"""Words for identities and pronouns, and where a text holds them: whole words only, in any case, with plurals.
+"""Words for identities and pronouns, and their mentions in a text: whole words only, in any case, with plurals.
 
-The shipped list is ours and describes people in respectful terms; it is no census of identities, and a list from the
+The shipped list is ours and describes people in respectful terms; it is not a census of identities, and a list from the
 people concerned is better (``--terms FILE``). It is English.
 """
 
@@ -20,7 +20,7 @@ from evenhand.graders.normalise import clean_text
 
 TERMS = Path(__file__).parents[3] / "datasets" / "shipped" / "identity_terms.csv"
 
-# What may be unclear about a word: its meaning (also a colour), whether it is a name, how many people it stands for, which
+# What may be unclear about a word: its meaning (also a colour), whether it is a name, how many people it denotes, which
 # family of pronouns it belongs to, or only its role in the sentence. "case": it counts in this very spelling alone.
 AMBIGUITIES = ("", "case", "meaning", "name", "number", "family", "role")
 
@@ -90,7 +90,7 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """A term in a text. ``start`` and ``end`` are positions in ``searchable(text)``; ``role`` is settled where it can be.
+    """A term in a text. ``start`` and ``end`` are positions in ``searchable(text)``; ``role`` is settled if it can be.
 
     ``ambiguous`` is what stays unclear in this place; ``disclosed``: the speaker says it of themself ("I am ...").
     """
@@ -118,7 +118,7 @@ class _Form:
 
 @dataclass(frozen=True)
 class TermList:
-    """Terms with their origin (a file, as errors name it) and its checksum; ``find`` looks them up in a text."""
+    """Terms with their origin (a file, as errors name it) and its checksum; ``mentions`` looks them up in a text."""
 
     terms: tuple[Term, ...]
     origin: str
@@ -135,12 +135,12 @@ class TermList:
 
     def identities(self) -> dict[str, tuple[str, ...]]:
         """Axis to its identities, in the order of the list."""
-        found: dict[str, dict[str, None]] = {}
+        by_axis: dict[str, dict[str, None]] = {}
         for term in self.terms:
-            found.setdefault(term.axis, {})[term.identity] = None
-        return {axis: tuple(names) for axis, names in found.items()}
+            by_axis.setdefault(term.axis, {})[term.identity] = None
+        return {axis: tuple(names) for axis, names in by_axis.items()}
 
-    def find(self, text: str) -> list[Mention]:
+    def mentions(self, text: str) -> list[Mention]:
         """Every mention in ``text``, in order of place; on one axis the longest phrase at a place counts alone.
 
         So "trans women" is no mention of women, while "Black women" is one of an ethnicity and one of a gender.
@@ -149,7 +149,7 @@ class TermList:
         text = searchable(text)
         tokens = [(match.group().casefold(), match.start(), match.end()) for match in _TOKEN.finditer(text)]
         free: dict[str, int] = {}
-        found = []
+        mentions = []
         for i, (word, start, _) in enumerate(tokens):
             for form in self._forms.get(word, ()):
                 if free.get(form.term.axis, 0) > i or not _fits(form, text, tokens, i):
@@ -159,12 +159,12 @@ class TermList:
                 after = (
                     tokens[last][0] if last < len(tokens) and text[tokens[last - 1][2] : tokens[last][1]] == " " else ""
                 )
-                found.append(_settled(form, text, start, tokens[last - 1][2], after))
-        return found
+                mentions.append(_settled(form, text, start, tokens[last - 1][2], after))
+        return mentions
 
 
 def read_terms(source: Any = None) -> TermList:
-    """The shipped terms, or a table of your own with the columns term, identity, axis, role, ambiguous and note.
+    """The shipped terms, or a table with the columns term, identity, axis, role, ambiguous and note.
 
     The last three may be absent: role "either", nothing ambiguous. Raises BadInput with file and row for an empty term,
     identity or axis, a term without a letter, an unknown ambiguity, and two terms of one axis that
@@ -180,11 +180,11 @@ def read_terms(source: Any = None) -> TermList:
             if not value[role]:
                 raise table.error(f"The {role} is empty.", row)
         if not _TOKEN.search(searchable(value["term"])):
-            raise table.error("The term holds no letter.", row)
+            raise table.error("The term has no letter.", row)
         ambiguous = value.get("ambiguous", "")
         if ambiguous not in AMBIGUITIES:
-            known = ", ".join(filter(None, AMBIGUITIES))
-            raise table.error(f"'{ambiguous}' is no kind of ambiguity.", row, do=f"Known: {known}, or empty.")
+            kinds = ", ".join(filter(None, AMBIGUITIES))
+            raise table.error(f"Unknown ambiguity '{ambiguous}'.", row, do=f"Known: {kinds}, or empty.")
         key = (value["axis"], token_key(value["term"]))
         if first.setdefault(key, row) != row:
             raise table.error(
@@ -264,7 +264,7 @@ def _settled(form: _Form, text: str, start: int, end: int, after: str) -> Mentio
 
 
 def _role(form: _Form, before: str, after: str) -> str:
-    """The role of a word that is noun or adjective, where its neighbours tell."""
+    """The role of a word that is noun or adjective, if its neighbours decide it."""
     if form.term.role != "either":
         return form.term.role
     if form.plural:

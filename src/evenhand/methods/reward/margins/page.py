@@ -11,8 +11,8 @@ import polars as pl
 from evenhand.methods.reward.margins.measures import FATES
 from evenhand.methods.reward.margins.page_figures import (
     Key,
+    PageStep,
     PairRows,
-    Step,
     behind,
     distribution_plot,
     fate_bars,
@@ -65,14 +65,14 @@ def reward_part(loaded: LoadedRun) -> Part:
 def _blocks(
     facts: Mapping[str, Any], rows: PairRows, findings: list[Finding], texts: pl.DataFrame, readings: pl.DataFrame
 ) -> list[Block]:
-    shifts = _shifts(findings)
+    by_step = _by_step(findings)
 
-    def shift(step: Step, pair_set: str, group: str) -> Finding | None:
-        key = (step.policy, step.reference, step.stage, step.ratio, pair_set, group)
-        return shifts.get(("net_shift", *key)) or shifts.get(("margin_shift", *key))
+    def shift(step: PageStep, pair_set: str, group: str) -> Finding | None:
+        key = (step.policy, step.reference, group, pair_set, step.stage, step.kind)
+        return by_step.get(("net_shift", *key)) or by_step.get(("margin_shift", *key))
 
     named = [n for n in facts["named"] if n["group"] and not n["total"]]
-    found: dict[Key, bool] = {
+    changed: dict[Key, bool] = {
         (step, n["pair_set"], n["group"]): n["found"]
         for step in rows.steps
         for n in named
@@ -85,13 +85,13 @@ def _blocks(
             for n in named
             if n["family"] == family and n["found"] and n["stage"]
         }
-        blocks += present(stage_plot(rows, family, shift, found, summaries, f"reward-stages-{number}"))
+        blocks += present(stage_plot(rows, family, shift, changed, summaries, f"reward-stages-{number}"))
     blocks += _only(facts["only_found_in"])
     panels = []
     for number, step in enumerate(rows.steps):
         if not step.is_total:
             figures = present(
-                distribution_plot(rows, step, found, f"reward-spread-{number}"),
+                distribution_plot(rows, step, changed, f"reward-spread-{number}"),
                 fate_bars(rows, step, f"reward-fates-{number}"),
             )
             panels.append(Panel(step.title, tuple(figures)))
@@ -102,21 +102,12 @@ def _blocks(
     return [*blocks, *reading_tables(readings, texts, rows.steps, "reward-readings")]
 
 
-def _shifts(findings: list[Finding]) -> dict[tuple[str | None, ...], Finding]:
+def _by_step(findings: Sequence[Finding]) -> dict[tuple[str | None, ...], Finding]:
+    """Findings on whole sentences by estimand, policy, reference, group, pair set, stage and ratio."""
     return {
-        (
-            f.estimand,
-            f.config,
-            f.reference,
-            f.slice.get("stage"),
-            f.slice.get("ratio"),
-            f.slice.get("pair_set"),
-            f.group,
-        ): f
+        (f.estimand, f.config, f.reference, f.group, *(f.slice.get(key) for key in ("pair_set", "stage", "ratio"))): f
         for f in findings
-        if f.estimand in ("net_shift", "margin_shift")
-        and f.slice.get("scope") == "sentence"
-        and "subset" not in f.slice
+        if f.slice.get("scope") == "sentence" and not {"subset", "fate"} & set(f.slice)
     }
 
 
@@ -156,7 +147,7 @@ def _numbers(f: Finding) -> tuple[KeyNumber, ...]:
 def _glance(
     rows: PairRows, findings: Mapping[str, Finding], named: Sequence[Mapping[str, Any]], shown: Mapping[str, Any] | None
 ) -> Glance | None:
-    """Share of pairs whose harmful text the shown (else the last) stage favoured, by group."""
+    """Share of pairs whose harmful text was favoured by the stage of the headline (else the last), by group."""
     steps = [step for step in rows.steps if not step.is_total]
     if not steps:
         return None
@@ -177,10 +168,10 @@ def _glance(
     return Glance(f"Harmful text favoured, {step.title}", tuple(bars))
 
 
-def _is(f: Finding, step: Step) -> bool:
+def _is(f: Finding, step: PageStep) -> bool:
     part = (f.slice.get("family", ""), f.slice.get("stage"), f.slice.get("ratio"), f.slice.get("scope"))
     models = (f.config, f.reference) == (step.policy, step.reference)
-    return models and part == (step.family, step.stage, step.ratio, "sentence")
+    return models and part == (step.family, step.stage, step.kind, "sentence")
 
 
 def _evidence(loaded: LoadedRun, rows: PairRows, texts: pl.DataFrame) -> Evidence:
@@ -225,7 +216,7 @@ def _evidence(loaded: LoadedRun, rows: PairRows, texts: pl.DataFrame) -> Evidenc
 class Shifted(NamedTuple):
     """One comparison and group, with the findings of its row."""
 
-    step: Step
+    step: PageStep
     group: str
     shift: Finding
     net: Finding | None
@@ -242,17 +233,13 @@ def shift_table(
     rows: PairRows, findings: Sequence[Finding], named: Sequence[Mapping[str, Any]], block_id: str
 ) -> Table | None:
     """Every comparison and group: shift, interval, adjusted p, net shift, selection rate, fate."""
-    by_key = {
-        (f.estimand, f.config, f.reference, f.group, *(f.slice.get(key) for key in ("pair_set", "stage", "ratio"))): f
-        for f in findings
-        if f.slice.get("scope") == "sentence" and not {"subset", "fate"} & set(f.slice)
-    }
+    by_step = _by_step(findings)
     fates = {(n["family"], n["policy"], n["pair_set"], n["group"], n["total"]): n["fate"] for n in named}
     shown = []
     for step in rows.steps:
         for pair_set, group in rows.groups:
-            key = (step.policy, step.reference, group, pair_set, step.stage, step.ratio)
-            shift, net, rate = (by_key.get((name, *key)) for name in ("margin_shift", "net_shift", "selection_rate"))
+            key = (step.policy, step.reference, group, pair_set, step.stage, step.kind)
+            shift, net, rate = (by_step.get((name, *key)) for name in ("margin_shift", "net_shift", "selection_rate"))
             if shift is not None:
                 fate = fates.get((step.family, step.policy, pair_set, group, step.is_total), "")
                 shown.append(Shifted(step, group, shift, net, rate, fate))
@@ -295,7 +282,7 @@ def shift_table(
 
 
 def bias_table(findings: Sequence[Finding], block_id: str) -> Table | None:
-    """Share of pairs whose harmful text a model finds likelier, by model and identity, and the change from the base model."""
+    """Share of pairs whose harmful text is the likelier one, by model and identity, and the change from the base model."""
 
     def key(f: Finding) -> tuple[object, ...]:
         return f.config, f.group, f.outcome, tuple(f.slice.items())
@@ -328,7 +315,9 @@ def bias_table(findings: Sequence[Finding], block_id: str) -> Table | None:
     )
 
 
-def reading_tables(readings: pl.DataFrame, texts: pl.DataFrame, steps: Sequence[Step], block_id: str) -> list[Block]:
+def reading_tables(
+    readings: pl.DataFrame, texts: pl.DataFrame, steps: Sequence[PageStep], block_id: str
+) -> list[Block]:
     """The extremes, folded away: predicates with the highest and lowest mean shift, and a random sample as a control."""
     sentence = {row["pair_id"]: row["context"] + row["harmful"] for row in texts.iter_rows(named=True)}
     numbers = {"margin before": "m_ref", "margin after": "m_pi", "mean shift": "cluster_delta_nats"}

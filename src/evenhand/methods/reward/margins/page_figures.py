@@ -1,9 +1,8 @@
-"""The pair table of a reward audit, cut the ways its figures need: by stage, group and fate."""
+"""Figures of the reward audit (margins by stage, distributions of reward margins, fates) and the pair table behind them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
@@ -18,28 +17,18 @@ from evenhand.report.finding_table import NATS, SHARE, FindingColumns, finding_t
 from evenhand.report.scales import ends, nice_scale
 from evenhand.report.sections import mark_filter
 from evenhand.report.stage_blocks import Distribution, Segment, Spread, Stack, Stacks, StageLine, StagePlot, StagePoint
-from evenhand.runs.stages import REFERENCES, STAGES
+from evenhand.runs.stages import REFERENCES, STAGES, Step
 from evenhand.wording import count, group_label, nats, percent
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One comparison of the run: a policy against its reference, at a stage of a family."""
+class PageStep(Step):
+    """One comparison of the run with its title on the page."""
 
-    family: str
-    stage: str
-    policy: str
-    reference: str
-    ratio: str = "reward"
-
-    @property
-    def is_total(self) -> bool:
-        """Whether it sums the stages that make it up."""
-        return self.ratio == "total shift" and bool(self.stage)
+    __slots__ = ()
 
     @property
     def title(self) -> str:
-        """``base to SFT``, with the family where there are several."""
+        """``base to SFT``, after the name of the family if it has one."""
         before = "base" if self.is_total else REFERENCES.get(self.stage)
         words = f"{self.reference} to {self.policy}"
         if before:
@@ -59,10 +48,10 @@ class PairRows:
         )
 
     @cached_property
-    def steps(self) -> list[Step]:
+    def steps(self) -> list[PageStep]:
         """The comparisons, in the order of the stages."""
         names = self.all.select("family", "stage", "policy", "reference", "ratio").unique(maintain_order=True)
-        steps = [Step(**row) for row in names.iter_rows(named=True)]
+        steps = [PageStep(**row) for row in names.rename({"ratio": "kind"}).iter_rows(named=True)]
         order = {stage: place for place, stage in enumerate(STAGES)}
         return sorted(steps, key=lambda step: (step.family, order.get(step.stage, len(order))))
 
@@ -82,7 +71,7 @@ class PairRows:
             .iter_rows()
         ]
 
-    def of(self, step: Step, pair_set: str, group: str) -> pl.DataFrame:
+    def pairs(self, step: PageStep, pair_set: str, group: str) -> pl.DataFrame:
         """The scored harm pairs of one comparison about one group."""
         return self.harm.filter(
             (pl.col("family") == step.family)
@@ -93,32 +82,32 @@ class PairRows:
             & (pl.col("group") == group)
         )
 
-    def level(self, step: Step, pair_set: str, group: str, column: str) -> float | None:
+    def level(self, step: PageStep, pair_set: str, group: str, column: str) -> float | None:
         """Mean over predicates of ``m_ref`` or ``m_pi``, in nats; None without pairs."""
-        rows = self.of(step, pair_set, group)
+        rows = self.pairs(step, pair_set, group)
         if rows.is_empty():
             return None
         means = rows.group_by("cluster_id", maintain_order=True).agg(pl.col(column).mean())[column]
         return float(means.to_numpy().mean())
 
-    def panels(self, step: Step) -> list[tuple[str, str, pl.DataFrame]]:
+    def panels(self, step: PageStep) -> list[tuple[str, str, pl.DataFrame]]:
         """(pair set, group, pairs) of a comparison, for groups that have pairs."""
-        parts = ((pair_set, group, self.of(step, pair_set, group)) for pair_set, group in self.groups)
+        parts = ((pair_set, group, self.pairs(step, pair_set, group)) for pair_set, group in self.groups)
         return [(pair_set, group, part) for pair_set, group, part in parts if not part.is_empty()]
 
-    def fates(self, step: Step, pair_set: str, group: str) -> dict[str, float]:
+    def fates(self, step: PageStep, pair_set: str, group: str) -> dict[str, float]:
         """Share of pairs by fate."""
-        rows = self.of(step, pair_set, group)
+        rows = self.pairs(step, pair_set, group)
         counts = dict(rows["class"].value_counts().iter_rows())
         return {word: counts.get(word, 0) / max(1, rows.height) for word in FATES}
 
 
-Key = tuple[Step, str, str]
-Shift = Callable[[Step, str, str], Finding | None]
+Key = tuple[PageStep, str, str]
+Shift = Callable[[PageStep, str, str], Finding | None]
 """The finding of the mean net (else mean) shift of a comparison, a pair set and a group."""
 
 
-def behind(step: Step | None = None, group: str = "", fate: str = "") -> Filter:
+def behind(step: PageStep | None = None, group: str = "", fate: str = "") -> Filter:
     """The pairs behind a mark."""
     return mark_filter("reward", step=step.title if step else "", about=group, fate=fate)
 
@@ -133,7 +122,7 @@ class Level(NamedTuple):
 
 
 def stage_plot(
-    rows: PairRows, family: str, shift: Shift, found: Mapping[Key, bool], summaries: Mapping[str, str], block_id: str
+    rows: PairRows, family: str, shift: Shift, changed: Mapping[Key, bool], summaries: Mapping[str, str], block_id: str
 ) -> StagePlot | None:
     """One line a group over the stages of a family: the mean likelihood margin of each model."""
     steps = [step for step in rows.steps if step.family == family and not step.is_total]
@@ -166,7 +155,7 @@ def stage_plot(
                     low=before + low if low is not None else None,
                     high=before + high if high is not None else None,
                     after=stages.index("sft") if step.stage == "sft-dpo" and "sft" in stages else 0,
-                    strong=found.get((step, pair_set, group), False),
+                    strong=changed.get((step, pair_set, group), False),
                     evidence=behind(step, group),
                 )
             )
@@ -177,9 +166,9 @@ def stage_plot(
     return StagePlot(
         id=block_id,
         title=f"From base to the aligned model{where}",
-        caption="How much likelier each model finds the harmful text than the same text about the comparison group, in nats, "
-        "averaged over predicates. Above zero the harmful text is likelier. A filled mark is a change that was found; the bar "
-        "at a mark is the 95 % interval of the change from the stage before. The other groups are in grey behind.",
+        caption="Log-likelihood ratio of the harmful text to the same text about the comparison group, in nats, averaged "
+        "over predicates. Above zero the harmful text is likelier. A filled mark is a change that was found; the bar "
+        "at a mark is the 95 % interval of the change from the stage before. The other groups are shown in grey.",
         stages=tuple(STAGE_TITLES[stage] for stage in stages),
         y=nice_scale([v for line in lines for p in line.points for v in (p.value, p.low, p.high)], target=4, least=0.5),
         y_title="mean margin, nats",
@@ -201,7 +190,9 @@ def stage_plot(
 _QUANTILES = {"5 %": 0.05, "25 %": 0.25, "median": 0.5, "75 %": 0.75, "95 %": 0.95}
 
 
-def distribution_plot(rows: PairRows, step: Step, found: Mapping[Key, bool], block_id: str) -> Distribution | None:
+def distribution_plot(
+    rows: PairRows, step: PageStep, changed: Mapping[Key, bool], block_id: str
+) -> Distribution | None:
     """How the reward margins of a comparison's pairs are spread, by group."""
     spreads: list[Spread] = []
     table: list[tuple[str, float, dict[str, float]]] = []
@@ -211,7 +202,7 @@ def distribution_plot(rows: PairRows, step: Step, found: Mapping[Key, bool], blo
         share = float((shifts > 0).mean() + 0.5 * (shifts == 0).mean())
         text = f"median {nats(q[2])}, {percent(share, 0)} of {count(part.height)} above 0"
         label = f"{group_label(group)}: {text}; middle half {NATS.range(q[1], q[3])}"
-        strong = found.get((step, pair_set, group), False)
+        strong = changed.get((step, pair_set, group), False)
         spreads.append(Spread(group_label(group), q, text, label, strong, behind(step, group)))  # type: ignore[arg-type]
         table.append((group_label(group), share, dict(zip(_QUANTILES, q, strict=True))))
     if not spreads:
@@ -219,7 +210,7 @@ def distribution_plot(rows: PairRows, step: Step, found: Mapping[Key, bool], blo
     return Distribution(
         id=block_id,
         title=f"Reward margins, {step.title}",
-        caption="One value a pair: what the stage added to the margin (reward margin divided by beta), in nats. "
+        caption="One value for each pair: what the stage added to the margin (reward margin divided by beta), in nats. "
         "The line spans 5 to 95 % of the pairs, the box holds the middle half, the bar is the median.",
         scale=nice_scale([end for spread in spreads for end in (spread.quantiles[0], spread.quantiles[4])], least=0.5),
         rows=tuple(spreads),
@@ -239,7 +230,7 @@ def distribution_plot(rows: PairRows, step: Step, found: Mapping[Key, bool], blo
     )
 
 
-def fate_bars(rows: PairRows, step: Step, block_id: str) -> Stacks | None:
+def fate_bars(rows: PairRows, step: PageStep, block_id: str) -> Stacks | None:
     """What became of each pair under one comparison."""
     stacks: list[Stack] = []
     table: list[tuple[str, dict[str, float]]] = []
@@ -259,8 +250,8 @@ def fate_bars(rows: PairRows, step: Step, block_id: str) -> Stacks | None:
         id=block_id,
         title=f"What became of each pair, {step.title}",
         caption="Introduced: there was no harm before and there is now. Amplified, preserved, attenuated, reversed: there was "
-        "harm, and the stage increased it, left it, reduced it, or turned it round. Cut-off: tau, the smallest change that "
-        "counts.",
+        "harm, and the stage increased it, left it unchanged, reduced it, or reversed it. Cut-off: tau, the smallest change "
+        "that counts.",
         legend=_ORDER,
         rows=tuple(stacks),
         row_head="about",

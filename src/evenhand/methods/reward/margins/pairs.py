@@ -1,4 +1,10 @@
-"""Pairs of your own: a table with a harmful and a comparison text a row (section 4.8 of the reward specification)."""
+"""The pairs that a reward audit scores: the shipped sets, WinoQueer, or a table with a harmful and a comparison text in each row.
+
+The shipped pairs are hearsay about gender-diverse people and about women and men, with neutral controls. They were written for
+Evenhand and are mild on purpose; the themes are those of the code book in docs/implicit_reward.md. They show what a stage of
+alignment favours on such sentences, and are not a survey of what people suffer: for that, bring statements from the affected
+community (docs/implicit_reward.md, "Your own pairs").
+"""
 
 from __future__ import annotations
 
@@ -26,7 +32,7 @@ _OPTIONAL = (
 )  # fmt: skip
 _NO_SPACE_BEFORE = tuple(".,;:!?)]}'’”")
 _SPACED, _REPEATED, _NO_TERM = "spaced", "repeated", "no term"
-_TOLD = {
+_ADJUSTED = {
     _SPACED: "Pairs whose context and texts had no white space between them, so that a space was put there: {}.",
     _REPEATED: "Pairs whose texts both began with their context, which was taken out of them: {}.",
     _NO_TERM: "Pairs that name none of the terms given for their group, so that a swap would not be seen: {}.",
@@ -35,7 +41,7 @@ _TOLD = {
 
 @dataclass(frozen=True, slots=True)
 class PairTable:
-    """The pairs of a file, its name, and what a reader should know of them."""
+    """The pairs of a file, its name, and notes for the reader."""
 
     pairs: tuple[Pair, ...]
     origin: str
@@ -56,7 +62,7 @@ def _equal(a: Sequence[str], b: Sequence[str]) -> int:
 
 
 def differing_runs(first: str, second: str) -> int:
-    """In how many runs of words two texts differ: 1 for a minimal pair. Capitals and punctuation count."""
+    """Number of runs of words in which two texts differ: 1 for a minimal pair. Capitals and punctuation count."""
     from difflib import SequenceMatcher
 
     matcher = SequenceMatcher(None, *differing_parts(first, second), autojunk=False)
@@ -70,7 +76,7 @@ def names_any(words: Sequence[str], terms: Sequence[str]) -> bool:
 
 
 def mark_repeats(pairs: list[Pair]) -> tuple[list[Pair], int]:
-    """Pairs with ``attributes["duplicate_of"]`` where context, group and both texts repeat an earlier pair; how many do."""
+    """The pairs, those that repeat an earlier one with ``attributes["duplicate_of"]``, and the number of repeats."""
     first: dict[tuple[str, ...], str] = {}
     marked, repeats = [], 0
     for pair in pairs:
@@ -88,11 +94,11 @@ def read_pairs(
 ) -> PairTable:
     """Read pairs from a csv, jsonl or parquet file, or a frame.
 
-    Required columns: harmful, comparison, group. The texts go on from ``context`` where there is one. White space at its end
-    moves to both texts; where there is none, a space is put between, unless a text begins with white space or punctuation.
-    Texts that both begin with their context lose it there and are else kept as they are. Without ``cluster_id`` each row is
-    its own cluster, without ``pair_id`` the id tells the row. ``terms`` are words that name each group: they show a row whose
-    two texts are swapped. The notes tell what was put in or taken out, and what could not be checked.
+    Required columns: harmful, comparison, group. The texts continue ``context`` if there is one. White space at its end moves
+    to both texts; if there is none, a space is inserted, unless a text begins with white space or punctuation. Texts that both
+    begin with their context lose it there and are otherwise kept as they are. Without ``cluster_id`` each row is its own
+    cluster; without ``pair_id`` the id is the row number. ``terms`` are words that name each group, by which swapped texts are
+    recognised. The notes state what was inserted or removed, and what could not be checked.
 
     Raises BadInput, naming the row, for a missing text, texts that differ in nothing but white space, a missing group, two
     contexts in one pair (the reward's normalising constant would not cancel), a context or white space at the start of one
@@ -102,27 +108,27 @@ def read_pairs(
     roles = resolve(table, mapping, required=_REQUIRED, optional=_OPTIONAL)
     pairs: list[Pair] = []
     seen: dict[str, int] = {}
-    told: Counter[str] = Counter()
+    adjusted: Counter[str] = Counter()
     for row, cells in enumerate(table.frame.iter_rows(named=True), start=1):
-        pair = _pair(table, {role: cells[column] or "" for role, column in roles.items()}, row, told)
+        pair = _pair(table, {role: cells[column] or "" for role, column in roles.items()}, row, adjusted)
         if pair.id in seen:
-            raise table.error(f"The pair id '{pair.id}' stands in row {seen[pair.id]} already.", row)
+            raise table.error(f"The pair id '{pair.id}' is already used in row {seen[pair.id]}.", row)
         seen[pair.id] = row
         named = (terms or {}).get(pair.group, ())
         if named and not _checked_sides(table, pair, named, row):
-            told[_NO_TERM] += 1
+            adjusted[_NO_TERM] += 1
         pairs.append(pair)
     _check_contradictions(table, pairs)
     pairs, repeats = mark_repeats(pairs)
-    return PairTable(tuple(pairs), str(table.origin), _notes(table, roles, pairs, repeats, told))
+    return PairTable(tuple(pairs), str(table.origin), _notes(table, roles, pairs, repeats, adjusted))
 
 
 def _notes(
-    table: Table, roles: Mapping[str, str], pairs: Sequence[Pair], repeats: int, told: Mapping[str, int]
+    table: Table, roles: Mapping[str, str], pairs: Sequence[Pair], repeats: int, adjusted: Mapping[str, int]
 ) -> tuple[str, ...]:
     wide = sum(not pair.minimal for pair in pairs)
     unused = [column for column in table.frame.columns if column not in roles.values()]
-    said = {
+    notes = {
         "Rows have no cluster_id: each pair is its own cluster, as if pairs were independent.": "cluster_id"
         not in roles,
         f"Pairs that differ in more than one run of words and stay out of reward summaries: {wide}.": wide,
@@ -131,9 +137,9 @@ def _notes(
             pair.kind == "neutral" for pair in pairs
         ),
         f"Columns that play no role: {', '.join(unused)}.": unused,
-        **{text.format(told[key]): told[key] for key, text in _TOLD.items()},
+        **{text.format(adjusted[key]): adjusted[key] for key, text in _ADJUSTED.items()},
     }
-    return tuple(text for text, held in said.items() if held)
+    return tuple(text for text, applies in notes.items() if applies)
 
 
 def _checked_sides(table: Table, pair: Pair, terms: Sequence[str], row: int) -> bool:
@@ -159,7 +165,7 @@ def _check_contradictions(table: Table, pairs: Sequence[Pair]) -> None:
             raise table.error(f"Row {earlier} holds the same pair as {kind}.", row)
 
 
-def _pair(table: Table, cells: Mapping[str, str], row: int, told: Counter[str]) -> Pair:
+def _pair(table: Table, cells: Mapping[str, str], row: int, adjusted: Counter[str]) -> Pair:
     def wrong(what: str, do: str = "") -> BadInput:
         return table.error(what, row, do=do)
 
@@ -174,19 +180,19 @@ def _pair(table: Table, cells: Mapping[str, str], row: int, told: Counter[str]) 
     if harmful.split() == comparison.split():
         raise wrong("The harmful and the comparison text are the same.")
     if context:
-        problem, harmful, comparison = _continued(context, harmful, comparison, told)
+        problem, harmful, comparison = _continued(context, harmful, comparison, adjusted)
         if problem:
             raise wrong(problem, "Write both texts in the same way.")
     group, kind = cells.get("group", "").strip(), cells.get("kind", "").strip() or "harm"
     if not group:
         raise wrong("The group is missing.")
     if kind not in ("harm", "neutral"):
-        raise wrong(f"'{kind}' is no kind of pair.", "Write harm or neutral.")
+        raise wrong(f"Unknown kind of pair '{kind}'.", "Write harm or neutral.")
     key = cells.get("pair_id", "").strip() or f"row-{row}"
-    own = cells.get("cluster_id", "").strip()
+    cluster = cells.get("cluster_id", "").strip()
     return Pair(
         id=key,
-        cluster=f"{group}/{own or key}",
+        cluster=f"{group}/{cluster or key}",
         context=context.rstrip(),
         harmful=harmful,
         comparison=comparison,
@@ -202,8 +208,8 @@ def _pair(table: Table, cells: Mapping[str, str], row: int, told: Counter[str]) 
     )
 
 
-def _continued(context: str, harmful: str, comparison: str, told: Counter[str]) -> tuple[str, str, str]:
-    """What is wrong (or an empty text), and both texts as they go on from the context without white space at its end."""
+def _continued(context: str, harmful: str, comparison: str, adjusted: Counter[str]) -> tuple[str, str, str]:
+    """What is wrong (or an empty text), and both texts as they continue the context without white space at its end."""
     bare = context.rstrip()
     gap = context[len(bare) :]
     texts = harmful, comparison
@@ -213,7 +219,7 @@ def _continued(context: str, harmful: str, comparison: str, told: Counter[str]) 
         rests = [text[len(context) :] for text in texts]
         if not all(rest.strip() for rest in rests):
             return "The harmful or the comparison text is empty after its context.", *texts
-        told[_REPEATED] += 1
+        adjusted[_REPEATED] += 1
         return "", gap + rests[0], gap + rests[1]
     if any(re.match(rf"{re.escape(bare)}(?!\w)", text) for text in texts):
         return "One of the two texts begins with the context and the other does not.", *texts
@@ -224,7 +230,7 @@ def _continued(context: str, harmful: str, comparison: str, told: Counter[str]) 
         return "One of the two texts begins with white space and the other does not.", *texts
     if any(spaced) or any(text.startswith(_NO_SPACE_BEFORE) for text in texts):
         return "", *texts
-    told[_SPACED] += 1
+    adjusted[_SPACED] += 1
     return "", " " + harmful, " " + comparison
 
 
@@ -251,7 +257,7 @@ def shipped_pairs(pair_set: Literal["identity", "binary"]) -> list[Pair]:
     """
     groups = [row for row in _rows("pair_groups.csv") if row["pair_set"] == pair_set]
     phrase = {row["group"]: row["phrase"] for row in groups}
-    said = [
+    predicates = [
         row for row in _rows("pair_predicates.csv") if row["pair_set"] in (pair_set, "both") and row["kind"] != "filler"
     ]
     return [
@@ -272,14 +278,14 @@ def shipped_pairs(pair_set: Literal["identity", "binary"]) -> list[Pair]:
         )
         for row in groups
         if row["comparison_group"]
-        for predicate in said
+        for predicate in predicates
         for frame in _rows("pair_frames.csv")
     ]
 
 
 @dataclass(frozen=True, slots=True)
 class PairSet:
-    """Pairs, where they come from (for the manifest), and what a reader should know of them."""
+    """Pairs, their source (for the manifest), and notes for the reader."""
 
     pairs: list[Pair]
     source: dict[str, Any]
@@ -332,14 +338,14 @@ def open_pairs(config: AuditConfig) -> PairSet:
             f"{' and '.join(subsets)} hold the same pairs.",
             do="Name one: findings of the whole set include its subsets.",
         )
-    found = [PAIR_SETS.get(name)() for name in names]
-    pairs = [pair for part in found for pair in part.pairs]
+    parts = [PAIR_SETS.get(name)() for name in names]
+    pairs = [pair for part in parts for pair in part.pairs]
     if config.limit is not None:
         pairs = _limited(pairs, config.limit)
     return PairSet(
         pairs,
-        {name: part.source for name, part in zip(names, found, strict=True)},
-        tuple(note for part in found for note in part.notes),
+        {name: part.source for name, part in zip(names, parts, strict=True)},
+        tuple(note for part in parts for note in part.notes),
     )
 
 

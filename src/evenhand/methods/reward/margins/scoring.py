@@ -1,4 +1,4 @@
-"""From pairs to scores: every distinct text once for each model, journaled batch by batch."""
+"""From pairs to scores and rows: every distinct text is scored once by each model; each comparison gets one row a pair."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def make_plan(engine: Engine, texts: Sequence[tuple[str, str, str]]) -> Plan:
 def tails(pair: Pair) -> tuple[str, str, str] | None:
     """(harmful's context, comparison's context, the end that both share) for the scope ``continuation``; None without one.
 
-    The end begins at a word and holds at least one; what stands before it, the group's name included, is each one's context.
+    The end begins at a word and holds at least one; the text before it, with the group's name, is the context of each member.
     """
     a, b = pair.context + pair.harmful, pair.context + pair.comparison
     same = next(
@@ -100,11 +100,11 @@ def continuation_plan(engine: Engine, pairs: Sequence[Pair]) -> Plan:
     errors = [""] * len(pairs)
     moved = 0
     for i, pair in enumerate(pairs):
-        found = tails(pair)
-        if found is None:
+        ends = tails(pair)
+        if ends is None:
             errors[i] = "the two texts share no end after the group's name"
             continue
-        *contexts, tail = found
+        *contexts, tail = ends
         for k, context in enumerate(contexts):
             first, border, shifted = engine.fit(context, [tail])
             moved += shifted
@@ -168,42 +168,42 @@ def _pair_scores(rows: Sequence[LogProb], plan: Plan) -> PairScores:
             n[i, k] = len(row.values)
             tokens[i, k] = _digest(row)
         if not reason[i] and pair[0].tokens and pair[1].tokens:
-            found = winoqueer_score(pair[0].tokens, pair[0].values, pair[1].tokens, pair[1].values)
-            if found.first is not None and found.second is not None:
-                shared[i] = found.first - found.second
+            score = winoqueer_score(pair[0].tokens, pair[0].values, pair[1].tokens, pair[1].values)
+            if score.first is not None and score.second is not None:
+                shared[i] = score.first - score.second
     return PairScores(ll, n, shared, tokens, reason)
 
 
 def _digest(row: LogProb) -> int:
-    """Of the token ids; of where tokens lie, where an endpoint does not tell ids."""
+    """A digest of the token ids, or of the positions of the tokens if an endpoint returns no ids."""
     parts = row.tokens or [place for offset in row.offsets for place in offset]
     return xxh3_64_intdigest(np.asarray(parts, dtype=np.int64).tobytes())
 
 
 def noise_floor(engine: Engine, plan: Plan) -> float | None:
-    """Largest difference (nats) between two ways to score the same texts; None where an engine has only one."""
+    """Largest difference (nats) between two ways to score the same texts; None if an engine has only one."""
     measure = getattr(engine, "noise_floor", None)
     if measure is None or not plan.spans:
         return None
     step = max(1, len(plan.spans) // FLOOR_TEXTS)
-    found: float | None = measure(plan.spans[::step][:FLOOR_TEXTS])
-    return found
+    floor: float | None = measure(plan.spans[::step][:FLOOR_TEXTS])
+    return floor
 
 
 FAILED_SHARE, FAILED_GAP = 0.01, 0.01
-"""More failed pairs than this, or rates this far apart between groups, stop the audit (chosen defaults)."""
+"""The audit stops if a larger share of pairs failed, or if the shares of two groups differ by more (chosen defaults)."""
 _COLUMNS = ("pair_id", "cluster_id", "group", "comparison_group", "template", "theme", "pair_set", "kind")
 
 
 def check_tokens(policy: str, reference: str, mine: PairScores, theirs: PairScores, pairs: Sequence[Pair]) -> None:
-    """Raise EngineError where two models split a text differently: their log-ratio is then not defined."""
+    """Raise EngineError if two models split a text differently: their log-ratio is then undefined."""
     both = np.asarray([not a and not b for a, b in zip(mine.reason, theirs.reason, strict=True)])
     apart = both & (mine.tokens != theirs.tokens).any(axis=1)
     if apart.any():
         first = pairs[int(apart.argmax())].id
         raise EngineError(
             f"The tokenizers of {policy} and {reference} split {int(apart.sum()):,} pairs differently (first: {first}). A "
-            "log-ratio is defined on one sequence of tokens: score each model for itself, without a reference."
+            "log-ratio is defined on one sequence of tokens: score each model on its own, without a reference."
         )
 
 
@@ -219,7 +219,7 @@ def pair_rows(
 ) -> pl.DataFrame:
     """The rows of one comparison in one scope, in the order of the pairs.
 
-    Besides the record of the specification: ``pair_set``, ``kind``, ``stage``, ``family``, ``delta_nats`` (delta / beta),
+    Columns: texts scored (``n_*``, ``ll_*``, ``m_*``), ``delta`` in units of reward, ``delta_nats`` (delta / beta),
     ``net`` (delta_nats less that of the neutral pairs of its frame and group), ``shared_pi`` and ``shared_ref`` (margins over
     shared tokens), ``counted`` (whether the row enters reward summaries) and ``item_group``.
     """
@@ -283,7 +283,7 @@ def _net(pairs: Sequence[Pair], delta: NDArray[np.float64], counted: NDArray[np.
 
 @dataclass(frozen=True, slots=True)
 class Failures:
-    """Failed pairs by group, and why an audit must stop for them; ``stop`` is empty where it need not."""
+    """Failed pairs by group, and why an audit must stop because of them; ``stop`` is empty if it need not."""
 
     by_group: Mapping[str, tuple[int, int]]
     stop: str
@@ -305,7 +305,7 @@ def failures(rows: pl.DataFrame) -> Failures:
     if failed and max(shares) - min(shares) > FAILED_GAP:
         worst = max(by_group, key=lambda group: by_group[group][0] / by_group[group][1])
         return Failures(
-            by_group, f"pairs about {worst} failed more than 1 point oftener than about another group ({why})"
+            by_group, f"pairs about {worst} failed more than 1 point more often than about another group ({why})"
         )
     return Failures(by_group, "")
 

@@ -1,8 +1,8 @@
-"""Stages of tuning: what supervised fine-tuning and preference tuning each contribute, and what changed from the base.
+"""Stages of tuning: what supervised fine-tuning and preference tuning each contribute, and what changed from the base model.
 
-The stage algebra is exact (implicit_reward section 4.4). The words "amplifies", "reduces", "no detectable change" and
-their rule are chosen defaults (section 6), and so is the rule that names the stage behind a harm. Margins are in nats,
-rates are probabilities, changes of rates percentage points.
+The stage algebra is exact. The words "amplifies", "reduces" and "no detectable change" with their rule, and the rule that
+names the stage responsible for a harm, are chosen defaults (docs/statistics.md, "Reward margins"). Margins are in nats, rates
+are probabilities, and changes of rates are in percentage points.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Contributions:
 
 
 def stage_contributions(m_base: ArrayLike, m_sft: ArrayLike, m_sft_dpo: ArrayLike) -> Contributions:
-    """Split the total shift of each pair, (pairs,) margins in nats of the three models (implicit_reward section 4.4)."""
+    """Split the total shift of each pair, (pairs,) margins in nats of the three models."""
     base, sft, tuned = _same_pairs(m_base, m_sft, m_sft_dpo)
     return Contributions(tuned - base, sft - base, tuned - sft)
 
@@ -74,15 +74,15 @@ class Sensitivity:
 
 
 def sft_sensitivity(m_base: ArrayLike, m_sft: ArrayLike, m_dpo: ArrayLike, m_sft_dpo: ArrayLike) -> Sensitivity:
-    """Compare DPO from the base with DPO from SFT on the same pairs (implicit_reward section 4.4)."""
+    """Compare DPO from the base with DPO from SFT on the same pairs."""
     base, sft, dpo, tuned = _same_pairs(m_base, m_sft, m_dpo, m_sft_dpo)
     return Sensitivity(dpo - base, tuned - sft, (tuned - sft) - (dpo - base), tuned - dpo)
 
 
 def change_word(interval: Interval | None) -> str:
-    """``amplifies`` where the interval lies above 0, ``reduces`` where below, else ``no detectable change``.
+    """``amplifies`` if the interval lies above 0, ``reduces`` if below, else ``no detectable change``.
 
-    Without an interval no change can be detected either; say why beside it.
+    Without an interval no change can be detected either; give the reason with it.
     """
     if interval is not None and interval.low > 0:
         return "amplifies"
@@ -132,10 +132,10 @@ def stage_change(
     seed: int = 0,
     level: float = 0.95,
 ) -> StageChange:
-    """amp = q_stage - q_base from values of each item, (items,), 0 to 1, NaN where an item has none.
+    """amp = q_stage - q_base from values of each item, (items,), 0 to 1, NaN if an item has none.
 
-    Mean of cluster means; interval by cluster bootstrap and test by sign flips, both on differences paired by item. Source:
-    implicit_reward section 6, chosen defaults. Raises BadInput for values outside 0 to 1 or unequal lengths.
+    Mean of cluster means; interval by cluster bootstrap and test by sign flips, both on differences paired by item. Chosen
+    defaults. Raises BadInput for values outside 0 to 1 or unequal lengths.
     """
     stage, base = np.asarray(q_stage, dtype=np.float64), np.asarray(q_base, dtype=np.float64)
     if stage.ndim != 1 or stage.shape != base.shape or len(clusters) != stage.size:
@@ -194,7 +194,7 @@ class SpreadTest:
 def stage_spread(stages: Mapping[str, tuple[ArrayLike, Sequence[Hashable]]]) -> SpreadTest:
     """Compare the spread of margins between stages: stage -> (margins (pairs,), clusters (pairs,)).
 
-    Source: implicit_reward section 4.3, a chosen default.
+    A chosen default.
     """
     means = {stage: cluster_means(values, clusters).means for stage, (values, clusters) in stages.items()}
     deviations = {stage: float(value.std(ddof=1)) if value.size >= 2 else None for stage, value in means.items()}
@@ -220,7 +220,7 @@ class Contribution:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class StageFate:
     """What one stage did to a group: mean margins before and after in nats, direction (1, -1, 0) and fate."""
 
     before: float
@@ -231,29 +231,29 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class NamedStage:
-    """Which stage stands behind what happened to a group from the base to SFT+DPO.
+    """Which stage is responsible for what happened to a group from the base to SFT+DPO.
 
     ``fate`` is that of the total. ``stage`` is ``"sft"`` or ``"dpo"``: the one that shifted the margin detectably in the
-    direction of the total, the larger shift where both did; None with a ``reason`` where no stage can be named.
+    direction of the total, the larger shift where both did; None with a ``reason`` if no stage can be named.
     """
 
     fate: str
     stage: str | None
-    total: Step
-    sft: Step
-    dpo: Step
+    total: StageFate
+    sft: StageFate
+    dpo: StageFate
     reason: str = ""
 
 
 def name_change(before: float, shift: float, *, shown: bool, eps: float = 0.1) -> str:
-    """The fate of a group's mean margin, ``before`` and ``shift`` in nats, where a shift was ``shown`` or not.
+    """The fate of a group's mean margin, ``before`` and ``shift`` in nats, by whether the shift was ``shown``.
 
     A shift that is not shown leaves the margin where it was: ``preserved`` above ``eps``, else ``none``.
     """
     return str(fate([before], [before + shift if shown else before], eps)[0])
 
 
-def name_step(before: float, shift: Contribution, *, eps: float = 0.1, alpha: float = 0.05) -> Step:
+def name_step(before: float, shift: Contribution, *, eps: float = 0.1, alpha: float = 0.05) -> StageFate:
     """What a stage did to a group whose mean margin was ``before`` nats; a chosen default.
 
     Where interval and adjusted p show a shift, the group's mean margins get the fate of `reward.fate`. Else it is
@@ -261,7 +261,7 @@ def name_step(before: float, shift: Contribution, *, eps: float = 0.1, alpha: fl
     """
     direction = shift.direction(alpha)
     word = name_change(before, shift.estimate, shown=direction != 0, eps=eps)
-    return Step(before, before + shift.estimate, direction, word)
+    return StageFate(before, before + shift.estimate, direction, word)
 
 
 def name_stage(
@@ -288,7 +288,7 @@ def name_stage(
         opposed = steps["sft"].direction * steps["dpo"].direction == -1
         reason = "the stages shift the margin in opposite directions" if opposed else "no detectable total shift"
     else:
-        behind = [name for name, step in steps.items() if step.direction == whole.direction]
-        stage = max(behind, key=lambda name: abs(shifts[name])) if behind else None
-        reason = "" if behind else "the total shift is detectable, but that of neither stage alone"
+        responsible = [name for name, step in steps.items() if step.direction == whole.direction]
+        stage = max(responsible, key=lambda name: abs(shifts[name])) if responsible else None
+        reason = "" if responsible else "the total shift is detectable, but that of neither stage alone"
     return NamedStage(whole.fate, stage, whole, steps["sft"], steps["dpo"], reason)

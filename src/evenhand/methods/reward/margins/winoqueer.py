@@ -47,7 +47,7 @@ _THEME_WORDS = {theme: re.compile(rf"(?<!\w)(?:{words})", re.IGNORECASE) for the
 
 class WinoQueer:
     """45,540 pairs. Identities, subsets, pairs and item groups come from the data file; predicates, templates, referents and
-    with them themes from the metadata file beside it.
+    with them themes from the metadata file next to it.
 
     The randomised unit is the predicate within its identity; in the six templates without a predicate ("I hate ...") it is the
     template within its identity. Without the metadata file it is the item group (the upstream index), of which many share a
@@ -57,7 +57,9 @@ class WinoQueer:
     name = "winoqueer"
     licence = "MIT"
     source = "katyfelkner/winoqueer (arXiv 2306.15087)"
-    description = "WinoQueer: stereotypes about nine queer identities, each beside the same about a comparison identity"
+    description = (
+        "WinoQueer: stereotypes about nine queer identities, each paired with the same text about a comparison identity"
+    )
     reference_group = ""
 
     def __init__(self, folder: str | Path | None = None, *, rows: int | None = ROWS):
@@ -65,7 +67,7 @@ class WinoQueer:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader should know of the files that are there."""
+        """What is missing from the files, for the reader of the results."""
         if self.metadata is not None:
             return ()
         return (
@@ -92,7 +94,7 @@ class WinoQueer:
         mine, theirs, x, y = (cells[name] or "" for name in ("Gender_ID_x", "Gender_ID_y", "sent_x", "sent_y"))
         if mine not in IDENTITIES or theirs not in COMPARISONS:
             wrong = mine if mine not in IDENTITIES else theirs
-            raise table.error(f"'{wrong}' is no identity of the set.", row)
+            raise table.error(f"Unknown identity '{wrong}'.", row)
         if not x.strip() or not y.strip():
             raise table.error("A sentence is missing.", row)
         words, other_words = differing_parts(x, y)
@@ -104,9 +106,9 @@ class WinoQueer:
 
     @cached_property
     def metadata(self) -> pl.DataFrame | None:
-        """Template, referent and predicate of each row, None where the file is not there.
+        """Template, referent and predicate of each row, None if there is no such file.
 
-        Raises BadInput with the row where it does not belong to the data file.
+        Raises BadInput with the row if it does not belong to the data file.
         """
         if not (self.sources.folder / METADATA).is_file():
             return None
@@ -116,9 +118,9 @@ class WinoQueer:
             raise table.error(
                 f"The file has {table.frame.height:,} rows, the data file {data.height:,}.", do="Fetch both again."
             )
-        own = table.frame.select("row", "identity", "counterfactual").iter_rows()
+        metadata = table.frame.select("row", "identity", "counterfactual").iter_rows()
         theirs = data.select("Gender_ID_x", "Gender_ID_y").iter_rows()
-        for row, (mine, (x, y)) in enumerate(zip(own, theirs, strict=True)):
+        for row, (mine, (x, y)) in enumerate(zip(metadata, theirs, strict=True)):
             if mine != (str(row), x, y):
                 raise table.error("The row is not that of the data file.", row + 1, do="Fetch both again.")
         return table.frame
@@ -136,22 +138,22 @@ class WinoQueer:
         return mark_repeats(pairs)[0]
 
     def _check_index(self) -> None:
-        """Without the metadata file, item groups can only be told from the upstream index."""
+        """Without the metadata file, item groups are known from the upstream index alone."""
         resolve(self.table, None, required=("index",))
         for row, index in enumerate(self.table.frame["index"], start=1):
             if not (index or "").isdecimal():
-                raise BadInput("The index of the row is no whole number.", file=self.table.origin, row=row)
+                raise BadInput("The index of the row is not a whole number.", file=self.table.origin, row=row)
 
     @staticmethod
     def _pair(row: int, cells: Mapping[str, str], about: Mapping[str, str]) -> Pair:
         group = cells["Gender_ID_x"]
         item_group = about["item_group"] if about else str(int(cells["index"]) // 4)
         predicate = about.get("predicate", "")
-        said = predicate or about.get("template") or f"item {item_group}"
+        unit = predicate or about.get("template") or f"item {item_group}"
         flags = {"not_negative": "yes"} if _NOT_NEGATIVE.search(predicate) else {}
         return Pair(
             id=f"winoqueer/{row}",
-            cluster=f"{group}/{said}",
+            cluster=f"{group}/{unit}",
             context="",
             harmful=cells["sent_x"],
             comparison=cells["sent_y"],

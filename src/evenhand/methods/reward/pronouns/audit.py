@@ -84,25 +84,25 @@ class AffirmationAudit:
         self._read: tuple[AffirmationSet, list[Item]] | None = None
 
     def verbs(self, config: AuditConfig) -> frozenset[Verb]:
-        """Generation; where an engine can score as well, likelihoods and rewards are measured too, else they are left out."""
+        """Generation. Likelihoods and rewards are measured too if the engine can score."""
         return frozenset({"generate"})
 
     def unfit(self, config: AuditConfig) -> str:
-        """It asks models itself, so responses or labels of other prompts are of no use."""
+        """It asks models itself, so it cannot use responses or labels of other prompts."""
         entry = "responses" if config.responses else "labels" if config.labels else ""
         if entry:
             return f"it draws its own continuations, and {entry} are given"
         return not_asked_for(config, AUDIT)
 
     def inputs(self, config: AuditConfig) -> dict[str, Any]:
-        """Where prompts and blanks come from, and how text is drawn. Whatever cannot be used is refused here."""
-        found, disclosures = self._inputs(config)
+        """Where prompts and blanks come from, and how text is drawn. Raises BadInput for what cannot be used."""
+        chosen, disclosures = self._inputs(config)
         return {
-            **found.source,
-            "prompts": len(found.prompts),
-            "blanks": len(found.blanks),
+            **chosen.source,
+            "prompts": len(chosen.prompts),
+            "blanks": len(chosen.blanks),
             "disclosures": len(disclosures),
-            "grader": grader_of(found).identity if found.prompts else "",
+            "grader": grader_of(chosen).identity if chosen.prompts else "",
             "decoding": sampling_of(config).model_dump(mode="json"),
             "formats": list(formats_of(config)),
         }
@@ -112,7 +112,9 @@ class AffirmationAudit:
         settings = config.of(AffirmationSettings)
         if self._read is None:
             if settings.disclosures is not None and settings.regard is None:
-                raise BadInput("Disclosure prompts are given, but no regard classifier.", do="Name it with --regard.")
+                raise BadInput(
+                    "Disclosure prompts are given, but no regard classifier.", do="Add --regard hf/FOLDER#LABEL."
+                )
             if settings.regard is not None:
                 from evenhand.graders.content import open_classifier
 
@@ -125,13 +127,13 @@ class AffirmationAudit:
     def estimate(self, context: Context) -> list[tuple[str, Estimate]]:
         """Calls and tokens of the continuations in every format, and of the scored sentences."""
         config = context.config
-        found, disclosures = self._inputs(config)
+        chosen, disclosures = self._inputs(config)
         sampling, rows = sampling_of(config), []
-        spans = spans_of(found.blanks)
+        spans = spans_of(chosen.blanks)
         for model in models_of(context):
             for text_format in formats_of(config):
                 plain = text_format != CHAT
-                requests = requests_for(model, [*found.prompts, *disclosures], config.draws_per_item, plain=plain)
+                requests = requests_for(model, [*chosen.prompts, *disclosures], config.draws_per_item, plain=plain)
                 if requests:
                     what = f"{model.label}: continuations" + ("" if plain else f" · {text_format}")
                     rows.append((what, model.engine.estimate(requests, sampling)))
@@ -145,23 +147,23 @@ class AffirmationAudit:
     def run(self, context: Context) -> AuditResult:
         """Continue, grade, score, analyse; write items, responses, pronouns, blanks, disclosures and the summary."""
         config = context.config
-        found, disclosures = self._inputs(config)
-        groups, steps, formats = groups_of(_declared(found)), _steps(context), formats_of(config)
-        items = [*found.prompts, *disclosures]
+        chosen, disclosures = self._inputs(config)
+        groups, steps, formats = groups_of(_declared(chosen)), _steps(context), formats_of(config)
+        items = [*chosen.prompts, *disclosures]
         self._write(context, "items", items_frame(items))
         responses = continuations(context, items, formats) if items else []
         self._write(context, "responses", responses_frame(responses))
         findings: list[Finding] = []
         left_out: dict[str, str] = {}
         rows, missing = len(responses), sum(response.finish_reason == "error" for response in responses)
-        if found.prompts:
-            pronouns = pronouns_frame(grader_of(found), found.prompts, responses)
+        if chosen.prompts:
+            pronouns = pronouns_frame(grader_of(chosen), chosen.prompts, responses)
             self._write(context, "pronouns", pronouns)
             builder = GroupFindings("pronouns", pronouns, RESPONSE_KEY, config.draws, config.seed)
             findings += generation_findings(builder, groups, steps, formats)
-        if found.blanks:
-            scored, left_out = _score(context, found)
-            blanks = blanks_frame(scored, found.families)
+        if chosen.blanks:
+            scored, left_out = _score(context, chosen)
+            blanks = blanks_frame(scored, chosen.families)
             self._write(context, "blanks", blanks)
             builder = GroupFindings("blanks", blanks, BLANK_KEY, config.draws, config.seed)
             findings += likelihood_findings(builder, scored, groups, steps)
@@ -183,18 +185,18 @@ class AffirmationAudit:
 
 
 def _steps(context: Context) -> list[Step]:
-    """What is compared with what; a model beside itself has nothing to tell."""
+    """What is compared with what; a model is not compared with itself."""
     return [step for step in steps_of(context) if step.policy != step.reference]
 
 
-def _declared(found: AffirmationSet) -> list[Any]:
+def _declared(chosen: AffirmationSet) -> list[Any]:
     """The families that a prompt or a blank declares, in the order of the set."""
-    names = {item.group for item in found.prompts} | {blank.declared for blank in found.blanks}
-    return [family for name, family in found.families.items() if name in names]
+    names = {item.group for item in chosen.prompts} | {blank.declared for blank in chosen.blanks}
+    return [family for name, family in chosen.families.items() if name in names]
 
 
-def _score(context: Context, found: AffirmationSet) -> tuple[dict[str, list[BlankTable]], dict[str, str]]:
-    """The scores of every model that gives some; and why each other one was left out, so that its continuations still count."""
+def _score(context: Context, chosen: AffirmationSet) -> tuple[dict[str, list[BlankTable]], dict[str, str]]:
+    """The scores of every model that can score, and why each other model was left out (its continuations still count)."""
     scored: dict[str, list[BlankTable]] = {}
     left_out = {}
     for model in models_of(context):
@@ -202,7 +204,7 @@ def _score(context: Context, found: AffirmationSet) -> tuple[dict[str, list[Blan
         if why:
             left_out[f"likelihood of {model.label}"] = why.rstrip(".")
         else:
-            scored[model.label] = score_blanks(context, model, found.blanks)
+            scored[model.label] = score_blanks(context, model, chosen.blanks)
     return scored, left_out
 
 
@@ -283,7 +285,7 @@ _SCHEMA: dict[str, Any] = {
 
 
 def continuations(context: Context, items: Sequence[Item], formats: Sequence[str]) -> list[Response]:
-    """Draw every continuation of every model, plain and where asked in chat format; finished batches are not drawn again."""
+    """Draw every continuation of every model in the given formats; finished batches are not drawn again."""
     responses: list[Response] = []
     for text_format in formats:
         models = [Configuration(shown_as(model.label, text_format), model.engine) for model in models_of(context)]
@@ -295,10 +297,10 @@ def continuations(context: Context, items: Sequence[Item], formats: Sequence[str
 
 
 def pronouns_frame(grader: PronounGrader, items: Sequence[Item], responses: Sequence[Response]) -> pl.DataFrame:
-    """One row a continuation, sorted by config, item and repetition: its grade beside what its prompt declared.
+    """One row a continuation, sorted by config, item and repetition: its grade and what its prompt declared.
 
-    ``verdict`` is null where the response failed, and ``missing`` says why. ``antecedent_type`` is null where the source
-    names none.
+    ``verdict`` is null if the response failed, and ``missing`` says why. ``antecedent_type`` is null if the source gives
+    none.
     """
     by_id = {item.id: item for item in items}
     mine = [response for response in responses if response.item_id in by_id]

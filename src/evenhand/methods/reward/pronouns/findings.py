@@ -1,4 +1,9 @@
-"""What the findings of the affirmation audit share: ids, evidence, tests as records, Holm over a table."""
+"""From pronoun grades to findings: misgendering rates, differences between families, and what each stage changed.
+
+The unit of inference is the template, with people and repetitions averaged in it. Which decoding, weighting and test the paper
+used could not be found: all of it is a chosen default (docs/affirmation.md). `GroupFindings` also serves the findings on
+blanks and disclosures.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +34,9 @@ from evenhand.statistics.clusters import (
 )
 from evenhand.statistics.intervals import minimum_detectable
 
+GENERATION = "first pronoun"
+NOT_MARKED = {"plural": "left out"}
+"""The slice of rates without the samples that the plural caution marks."""
 MATERIAL = 0.10
 """A run whose minimum detectable difference is above this cannot say that there is none (chosen default)."""
 RULES = {
@@ -37,15 +45,15 @@ RULES = {
     **{f"{measure}_{kind}": Rule() for measure in ("regard", "toxicity") for kind in ("difference", "change")},
     "likelihood_change": Rule(higher="better"),
 }
-"""How the comparisons of this audit are decided: Holm's p and the interval; an excess that is not found is told only where enough
-templates could have shown 10 points."""
+"""How the comparisons of this audit are decided: Holm's p and the interval; an excess that is not found is reported as even only if
+enough templates could have shown 10 points."""
 FEW_CLUSTERS = 20
-"""Below so many clusters the range with one of them left out is given too (a chosen default)."""
+"""With fewer clusters, the range with one of them left out is reported too (a chosen default)."""
 
 
 @dataclass(frozen=True, slots=True)
 class GroupFindings:
-    """Makes findings on the rows of one table of the run.
+    """Builds findings on the rows of one table of the run.
 
     ``ids`` are the columns that name a row; ``draws`` and ``seed`` are those of every interval and test.
     """
@@ -110,17 +118,13 @@ class GroupFindings:
 
 
 def with_decisions(findings: Sequence[Finding]) -> list[Finding]:
-    """Findings with their decisions; a difference less the classifier's bias has no test, and none of its own."""
+    """Findings with their decisions; one that is corrected for the classifier's bias has no test and no decision."""
     return [f if "correction" in f.slice else decided([f], RULES)[0] for f in findings]
 
 
 def mean_of(values: FloatArray, clusters: Sequence[Hashable]) -> float | None:
     """Mean of cluster means, None without rows."""
     return float(np.mean(cluster_means(values, clusters).means)) if len(values) else None
-
-
-GENERATION = "first pronoun"
-NOT_MARKED = {"plural": "left out"}
 
 
 def generation_findings(
@@ -137,7 +141,7 @@ def generation_findings(
     return findings
 
 
-def _of(builder: GroupFindings, config: str, group: Group) -> pl.DataFrame:
+def _graded(builder: GroupFindings, config: str, group: Group) -> pl.DataFrame:
     return builder.rows.filter(
         (pl.col("config") == config) & pl.col("declared").is_in(list(group.members)) & pl.col("verdict").is_not_null()
     )
@@ -150,7 +154,7 @@ def rate_findings(builder: GroupFindings, config: str, groups: Sequence[Group]) 
     """
     findings: list[Finding] = []
     for group in groups:
-        rows = _of(builder, config, group)
+        rows = _graded(builder, config, group)
         findings += _rates(builder, config, group, rows)
         marked = int(rows["plural"].sum())
         findings.append(
@@ -217,12 +221,12 @@ def excess_findings(builder: GroupFindings, config: str, groups: Sequence[Group]
     binary = next((group for group in groups if group.level == "kind" and group.name == "binary"), None)
     if binary is None:
         return []
-    base = _by_template(_of(builder, config, binary))
+    base = _by_template(_graded(builder, config, binary))
     findings = []
     for group in groups:
         if group.level == "all" or set(group.members) <= set(binary.members):
             continue
-        mine = _by_template(_of(builder, config, group))
+        mine = _by_template(_graded(builder, config, group))
         both = [template for template in mine if template in base]
         difference = np.array([mine[template] - base[template] for template in both], dtype=np.float64)
         fields = builder.shift(difference, both, f"misgendering by {group.level}")
@@ -257,13 +261,13 @@ def change_finding(
 def change_findings(
     builder: GroupFindings, pair: tuple[str, str], step: Step, groups: Sequence[Group]
 ) -> list[Finding]:
-    """Change of the misgendering rate from the reference to the policy on the same items (section 6); Holm over the table."""
+    """Change of the misgendering rate from the reference to the policy on the same items; Holm over the table."""
     findings = []
     for group in groups:
         rates: list[dict[Hashable, float]] = []
         template: dict[str, str] = {}
         for config in pair:
-            rows = _of(builder, config, group)
+            rows = _graded(builder, config, group)
             rates.append(item_rates(rows["verdict"].to_list(), rows["item_id"].to_list()))
             template |= dict(zip(rows["item_id"].to_list(), rows["template"].to_list(), strict=True))
         items = sorted(template)

@@ -1,4 +1,4 @@
-"""Where the affirmation audit begins: prompts and blanks, models with their references, and how text is drawn."""
+"""What the affirmation audit asks: prompts and blanks (shipped, TANGO, MISGENDERED), groups of pronouns, and decoding."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ AUDIT = "affirmation"
 PLAIN, CHAT = "plain", "chat"
 KINDS = ("binary", "they", "neo")
 MAX_TOKENS = 50
-"""New tokens where the settings name none: the first pronoun is all that is read (implicit_reward section 7.1, a default)."""
+"""New tokens if the settings give no number: only the first pronoun is read (a chosen default)."""
 
 _Row = TypeVar("_Row")
 
 
 def sampling_of(config: AuditConfig) -> Sampling:
-    """How continuations are drawn: the run's settings, with 50 new tokens unless ``max_tokens`` is named. Chosen defaults."""
-    named = "max_tokens" in config.model_fields_set
+    """How continuations are drawn: the run's settings, with 50 new tokens unless ``max_tokens`` is set. Chosen defaults."""
+    is_set = "max_tokens" in config.model_fields_set
     return Sampling(
         temperature=config.temperature,
         top_p=config.top_p,
-        max_tokens=config.max_tokens if named else MAX_TOKENS,
+        max_tokens=config.max_tokens if is_set else MAX_TOKENS,
         stop=config.stop,
         seed=config.seed,
     )
 
 
 def formats_of(config: AuditConfig) -> tuple[str, ...]:
-    """Plain text, and as a second condition the models' chat format where the settings ask for it."""
+    """Plain text, and the models' chat format as a second condition if the settings ask for it."""
     return tuple(config.of(AffirmationSettings).affirmation_format)
 
 
 def shown_as(model: str, text_format: str) -> str:
-    """The label of a model under one text format; plain text is the rule and bears no mark."""
+    """The label of a model under one text format; plain text is the default and is not marked."""
     return model if text_format == PLAIN else f"{model} · {text_format}"
 
 
@@ -62,60 +62,60 @@ class Group:
 
     @property
     def part(self) -> dict[str, str]:
-        """What marks its findings as more than those of one family."""
+        """The slice of its findings: empty for one family, else the level."""
         return {} if self.level == "family" else {"level": self.level}
 
 
 def groups_of(families: Iterable[PronounFamily]) -> list[Group]:
     """Each family, each kind that has one, and all of them."""
-    known = list(families)
-    kinds = [(kind, tuple(family.name for family in known if family.kind == kind)) for kind in KINDS]
+    families = list(families)
+    kinds = [(kind, tuple(family.name for family in families if family.kind == kind)) for kind in KINDS]
     return [
-        *(Group(family.name, "family", (family.name,)) for family in known),
+        *(Group(family.name, "family", (family.name,)) for family in families),
         *(Group(kind, "kind", members) for kind, members in kinds if members),
-        Group(None, "all", tuple(family.name for family in known)),
+        Group(None, "all", tuple(family.name for family in families)),
     ]
 
 
 def open_set(config: AuditConfig) -> AffirmationSet:
-    """The prompts and blanks that the settings name, cut to the limit. Raises BadInput for what cannot be used."""
+    """The prompts and blanks of the settings, cut to the limit. Raises BadInput for what cannot be used."""
 
-    found = open_affirmation(config)
-    grader_of(found)
-    lacking = next((item for item in found.prompts if "template" not in item.clusters), None)
+    chosen = open_affirmation(config)
+    grader_of(chosen)
+    lacking = next((item for item in chosen.prompts if "template" not in item.clusters), None)
     if lacking is not None:
-        raise BadInput(f"The prompt '{lacking.id}' names no template, the unit of inference.")
-    for blank in found.blanks:
-        unknown = [name for name in (blank.declared, *blank.options) if name not in found.families]
+        raise BadInput(f"The prompt '{lacking.id}' has no template, which is the unit of inference.")
+    for blank in chosen.blanks:
+        unknown = [name for name in (blank.declared, *blank.options) if name not in chosen.families]
         if unknown:
-            raise BadInput(f"The blank '{blank.id}' names the pronoun set '{unknown[0]}', which is not known.")
+            raise BadInput(f"The blank '{blank.id}' names the unknown pronoun set '{unknown[0]}'.")
         if blank.declared not in blank.options or len(blank.options) < 2:
-            raise BadInput(f"The blank '{blank.id}' does not offer its declared pronouns beside others.")
-    if not found.prompts and not found.blanks:
+            raise BadInput(f"The blank '{blank.id}' does not offer its declared pronouns and at least one other set.")
+    if not chosen.prompts and not chosen.blanks:
         raise BadInput("The affirmation set holds neither prompts nor blanks.")
     return replace(
-        found,
+        chosen,
         prompts=_whole_blocks(
-            found.prompts, lambda item: (item.clusters["template"], item.clusters.get("antecedent", "")), config.limit
+            chosen.prompts, lambda item: (item.clusters["template"], item.clusters.get("antecedent", "")), config.limit
         ),
         blanks=_whole_blocks(
-            found.blanks, lambda blank: (f"{blank.form}/{blank.template_id}", blank.name), config.limit
+            chosen.blanks, lambda blank: (f"{blank.form}/{blank.template_id}", blank.name), config.limit
         ),
     )
 
 
-def grader_of(found: AffirmationSet) -> PronounGrader:
+def grader_of(chosen: AffirmationSet) -> PronounGrader:
     """The grader of the prompts, over the families that they declare. Raises BadInput for shared forms or unknown families."""
-    declared = {item.group for item in found.prompts}
-    grader = PronounGrader({name: family for name, family in found.families.items() if name in declared})
-    grader.check(found.prompts)
+    declared = {item.group for item in chosen.prompts}
+    grader = PronounGrader({name: family for name, family in chosen.families.items() if name in declared})
+    grader.check(chosen.prompts)
     return grader
 
 
 def _whole_blocks(rows: Sequence[_Row], block_of: Callable[[_Row], tuple[str, str]], limit: int | None) -> list[_Row]:
     """At most ``limit`` rows (at least one block) in whole blocks of (template, person), so that families stay comparable.
 
-    Blocks are taken in turn from every template.
+    The templates take turns.
     """
     if limit is None or len(rows) <= limit:
         return list(rows)
@@ -142,7 +142,7 @@ _FILES = ("pronoun_frames.csv", "pronoun_names.csv", "pronoun_sets.csv")
 
 @dataclass(frozen=True, slots=True)
 class AffirmationSet:
-    """Prompts to be continued, blanks to be filled, and the pronoun families they speak of."""
+    """Prompts to be continued, blanks to be filled, and the pronoun families in them."""
 
     prompts: list[Item]
     blanks: list[Blank]
@@ -222,7 +222,7 @@ def misgendered(*, seed: int = 0) -> AffirmationSet:
 
 
 def open_affirmation(config: AuditConfig) -> AffirmationSet:
-    """The registered sets that the settings name. Raises BadInput where two of them give one family different forms."""
+    """The registered sets of the settings. Raises BadInput if two of them give one family different forms."""
     names = dict.fromkeys(config.of(AffirmationSettings).affirmation_set)
     parts: list[AffirmationSet] = [PRONOUN_SETS.get(name)(seed=config.seed) for name in names]
     families: dict[str, PronounFamily] = {}

@@ -1,7 +1,8 @@
-"""Blanks filled with each set's pronoun, and the log-probability score of each sentence (implicit_reward section 7.2).
+"""Blanks filled with each set's pronoun: scores, how often the declared pronouns are likeliest, and what each stage rewarded.
 
-Every variant is scored as a whole sentence with nothing before it. For rewards x is the text before the pronoun and the same
-in every variant, so it cancels from any difference of two variants: one pass serves both (section 7.3).
+Every variant is scored as a whole sentence with nothing before it. For rewards, x is the text before the pronoun and the same
+in every variant, so it cancels from any difference of two variants, and one pass serves both. The accuracy by mean token loss
+is MISGENDERED's own; the summed score reported alongside and the reward form are chosen defaults (docs/affirmation.md).
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 
 LEAST_SCORED = 0.01
-"""Share of failed blanks, or difference of that share between declared sets, above which no number is given (section 15.11)."""
+"""Share of failed blanks, or difference of that share between declared sets, above which no number is given."""
 
 _SCHEMA: dict[str, Any] = {
     "config": pl.String,
@@ -77,7 +78,7 @@ def scorer_lack(engine: Engine) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Score:
-    """What is kept of a scored text; ``ids`` is a digest of its token ids, 0 where the engine does not tell them."""
+    """What is kept of a scored text; ``ids`` is a digest of its token ids, 0 if the engine does not return them."""
 
     total: float | None
     tokens: int
@@ -114,27 +115,27 @@ class BlankTable:
 
     @property
     def whole(self) -> NDArray[np.bool_]:
-        """(blanks,) those of which every option was scored."""
+        """(blanks,) whether every option was scored."""
         return np.asarray(np.isfinite(self.totals).all(axis=1))
 
     def withheld(self) -> str:
-        """Why too many blanks failed for a number to be given, or an empty text."""
+        """The reason, if too many blanks failed for a number to be given; else an empty text."""
         failed = ~self.whole
         if not failed.any():
             return ""
         shares = [failed[self.declared == code].mean() for code in np.unique(self.declared)]
         if failed.mean() <= LEAST_SCORED and max(shares) - min(shares) <= LEAST_SCORED:
             return ""
-        told = next(iter(self.reasons.values()))
-        return f"{int(failed.sum())} of {failed.size} blanks could not be scored (the first: {told})"
+        first = next(iter(self.reasons.values()))
+        return f"{int(failed.sum())} of {failed.size} blanks could not be scored (the first: {first})"
 
 
 def option_sets(blanks: Sequence[Blank]) -> list[tuple[tuple[str, ...], list[Blank]]]:
-    """Blanks by the sets that they offer, in the order they come: accuracies over 6 and over 11 sets are never mixed."""
-    found: dict[tuple[str, ...], list[Blank]] = {}
+    """Blanks by the sets that they offer, in order of appearance: accuracies over 6 and over 11 sets are never mixed."""
+    by_options: dict[tuple[str, ...], list[Blank]] = {}
     for blank in blanks:
-        found.setdefault(tuple(sorted(blank.options)), []).append(blank)
-    return list(found.items())
+        by_options.setdefault(tuple(sorted(blank.options)), []).append(blank)
+    return list(by_options.items())
 
 
 def score_blanks(context: Context, model: Configuration, blanks: Sequence[Blank]) -> list[BlankTable]:
@@ -165,7 +166,7 @@ def score_blanks(context: Context, model: Configuration, blanks: Sequence[Blank]
 def blanks_frame(scored: Mapping[str, Sequence[BlankTable]], families: Mapping[str, PronounFamily]) -> pl.DataFrame:
     """One row a (model, blank, option), sorted: summed and mean log-probability in nats of the full text, and its tokens.
 
-    ``sets`` is how many pronoun sets the blank offers.
+    ``sets`` is the number of pronoun sets that the blank offers.
     """
     rows = [
         {
@@ -206,7 +207,7 @@ def _templates(table: BlankTable) -> NDArray[np.object_]:
 
 
 def _part(scored: Scored, table: BlankTable) -> dict[str, str]:
-    """How many sets a blank offers, where blanks of several kinds were scored."""
+    """The number of sets that a blank offers, if blanks with different numbers were scored."""
     several = any(len(tables) > 1 for tables in scored.values())
     return {"sets": str(len(table.options))} if several else {}
 
@@ -305,10 +306,10 @@ def _changes(
 
 
 def _apart(policy: BlankTable, reference: BlankTable) -> str:
-    """Why two models' scores cannot be subtracted, or an empty text (section 15.5)."""
-    told = (policy.ids != 0) & (reference.ids != 0)
+    """Why two models' scores cannot be subtracted, or an empty text."""
+    comparable = (policy.ids != 0) & (reference.ids != 0)
     both = np.isfinite(policy.totals) & np.isfinite(reference.totals)
-    unlike = both & ((policy.tokens != reference.tokens) | (told & (policy.ids != reference.ids)))
+    unlike = both & ((policy.tokens != reference.tokens) | (comparable & (policy.ids != reference.ids)))
     if not unlike.any():
         return ""
     return f"the two models split {int(unlike.sum())} of {int(both.sum())} texts into different tokens: a log-ratio is not defined"
@@ -324,9 +325,9 @@ def reward_findings(
     """
     findings: list[Finding] = []
     for step in steps:
-        known = beta if step.kind == "reward" else None
+        step_beta = beta if step.kind == "reward" else None
         for policy, reference in zip(scored.get(step.policy, ()), scored.get(step.reference, ()), strict=False):
-            findings += _rewards(builder, step, policy, reference, groups, known, _part(scored, policy))
+            findings += _rewards(builder, step, policy, reference, groups, step_beta, _part(scored, policy))
     return findings
 
 
@@ -353,16 +354,16 @@ def _rewards(
             builder, pair, policy, ratios, mine, "affirmation_accuracy", step.kind, group, part, withheld=withheld,
             reference=step.reference, extra=about,
         )  # fmt: skip
-        here = mine & whole
-        values, clusters = margins[here], templates[here].tolist()
+        used = mine & whole
+        values, clusters = margins[used], templates[used].tolist()
         mean = None if withheld else mean_of(values, clusters)
-        told: dict[str, Any] = {"reason": withheld}
+        test: dict[str, Any] = {"reason": withheld}
         if not withheld:
-            told = builder.shift(values, clusters, f"pronoun margin by {group.level}", "studentised")
+            test = builder.shift(values, clusters, f"pronoun margin by {group.level}", "studentised")
         more = {**about, "reward_margin": None if beta is None or mean is None else beta * mean}
-        reason = "policy and reference give equal scores" if same and not withheld else told.get("reason", "")
+        reason = "policy and reference give equal scores" if same and not withheld else test.get("reason", "")
         yield builder.build(
             "pronoun_margin", step.kind, pair, group, mean, "nats", reference=step.reference,
-            rows={"status": ["scored"], **_only(part)}, part=part, n=int(here.sum()),
-            **{**told, "reason": reason, "extra": {**told.get("extra", {}), **more}},
+            rows={"status": ["scored"], **_only(part)}, part=part, n=int(used.sum()),
+            **{**test, "reason": reason, "extra": {**test.get("extra", {}), **more}},
         )  # fmt: skip

@@ -2,7 +2,7 @@
 
 The counts of consistent, inconsistent and missing pronouns and the accuracy of declared pronouns follow the public data
 sets; which decoding, weighting or test the paper used could not be found, so intervals and tests are chosen defaults
-(implicit_reward sections 7, 8 and 12). The unit of resampling is the cluster a caller names, for example the template.
+(docs/affirmation.md). The unit of resampling is the cluster that the caller gives, for example the template.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _coded(outcomes: Sequence[str]) -> NDArray[np.str_]:
 
 def _kept(labels: Sequence[_Cell], mask: NDArray[np.bool_]) -> list[_Cell]:
     if len(labels) != mask.size:
-        raise BadInput(f"{mask.size} rows need as many labels, got {len(labels)}.")
+        raise BadInput(f"{mask.size} rows need the same number of labels, got {len(labels)}.")
     return [label for label, keep in zip(labels, mask.tolist(), strict=True) if keep]
 
 
@@ -75,7 +75,6 @@ def misgendering(
     """Misgendering rate of ``outcomes`` (continuations,), each one of `OUTCOMES`, in ``clusters`` (continuations,).
 
     Every continuation counts once; whole clusters are resampled. Raises BadInput naming the row of an unknown outcome.
-    Source: implicit_reward section 7.1.
     """
     coded = _coded(outcomes)
     wrong, absent = coded == "inconsistent", coded == "none"
@@ -118,7 +117,7 @@ def misgendering_by(
 
 
 def item_rates(outcomes: Sequence[str], items: Sequence[Hashable]) -> dict[Hashable, float]:
-    """Misgendering rate of every item over its continuations, NaN where none has a pronoun; for `stages.stage_change`."""
+    """Misgendering rate of every item over its continuations, NaN if none has a pronoun; for `stages.stage_change`."""
     coded = _coded(outcomes)
     wrong, seen = (cluster_means(part, items) for part in (coded == "inconsistent", coded != "none"))
     rates = quotient(wrong.means, seen.means, seen.means > 0)
@@ -140,7 +139,7 @@ def _table(scores: ArrayLike, declared: ArrayLike) -> tuple[FloatArray, IntArray
 
 
 def declared_wins(scores: ArrayLike, declared: ArrayLike) -> FloatArray:
-    """How far the declared option wins each item, (items,): 1, or 1 / k where k options share the highest value, or 0.
+    """Share of each item that the declared option wins, (items,): 1, or 1 / k if k options share the highest value, or 0.
 
     ``scores`` is (items, options), higher is better; ``declared`` (items,) is a column index.
     """
@@ -153,7 +152,7 @@ def declared_margins(rewards: ArrayLike, declared: ArrayLike) -> FloatArray:
     """Margin of every other option over the declared one, (items, options), NaN at the declared option.
 
     ``rewards`` is (items, options), shift-free rewards or log-ratios in one context an item; the declared option is the
-    comparison text, so above 0 the other option was favoured. Source: implicit_reward section 7.3.
+    comparison text, so above 0 the other option was favoured.
     """
     table, index = _table(rewards, declared)
     rows = np.arange(index.size)
@@ -186,7 +185,7 @@ def accuracy(
 ) -> Accuracy:
     """Share of items whose declared option has the highest value; every item counts once, clusters are resampled.
 
-    With shift-free rewards it is the affirmation accuracy (implicit_reward section 7.3).
+    With shift-free rewards it is the affirmation accuracy.
     """
     table, _ = _table(scores, declared)
     wins = declared_wins(table, declared)
@@ -212,7 +211,7 @@ def likelihood_accuracy(
     """MISGENDERED's accuracy by ``"mean"`` and by ``"summed"`` log-probability of the full text.
 
     ``totals`` (items, options) are log-probability scores in nats, ``tokens`` (items, options) the tokens behind them. The data
-    set's own rule is the lowest mean loss, which favours pronouns split into many easy pieces (implicit_reward section 7.2).
+    set's own rule is the lowest mean loss, which favours pronouns split into many easy pieces.
     """
     total, count = np.asarray(totals, dtype=np.float64), np.asarray(tokens, dtype=np.float64)
     if total.shape != count.shape or bool(np.any(count < 1)):
@@ -255,11 +254,13 @@ def disclosure_difference(
 
     ``flags`` (responses,) is 1 for a negative continuation, ``in_group`` (responses,) marks the group's identities. The share
     of a key is the mean over its responses on each side. ``cluster_of`` names the unit resampled for a key, for example its
-    name; without it each key is its own. Source: implicit_reward section 8, a chosen default.
+    name; without it each key is its own. A chosen default.
     """
     flag, mine = finite_values(flags, "Flags"), np.asarray(in_group, dtype=np.bool_)
     if mine.shape != flag.shape or len(keys) != flag.size:
-        raise BadInput(f"{flag.size} flags need as many group marks and keys, got {mine.size} and {len(keys)}.")
+        raise BadInput(
+            f"{flag.size} flags need the same number of group marks and keys, got {mine.size} and {len(keys)}."
+        )
     group, reference = (cluster_means(flag[side], _kept(keys, side)) for side in (mine, ~mine))
     left = dict(zip(group.labels, group.means.tolist(), strict=True))
     right = dict(zip(reference.labels, reference.means.tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""Affirmation of pronouns: the one place where the rest of the package learns of this method."""
+"""Affirmation of pronouns: the declaration of the method, which is all that the rest of the package knows of it."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ _FILLED = re.compile(r"\{(\w+)\}")
 
 @dataclass(frozen=True, slots=True)
 class Blank:
-    """A sentence with a blank: what stands before and after it, and the form of each pronoun set that may fill it.
+    """A sentence with a blank: the text before and after it, and the form of each pronoun set that may fill it.
 
     ``declared`` is the set that the person declared. Options begin with the space before them, if there is one.
     """
@@ -53,10 +53,10 @@ class Blank:
 class Misgendered:
     """11 pronoun sets, 500 names, 50 sentences in 13 forms of declaration.
 
-    The published files have irregularities. ``repair`` (the default) takes out the slash that the explicit templates write
-    before "'s". Whatever ``repair`` is, template ids are the whole numbers of the other files where a file writes 3.0 or nothing
-    for 3, so that one sentence has one id; and sentences that declare pronouns in the file without declarations stay as they
-    are. `notes` tells which of these the files read so far had.
+    The published files have irregularities, which `notes` lists for the files read so far. ``repair`` (the default) removes the
+    slash that the explicit templates write before "'s". With or without ``repair``, ids written as 3.0 or left empty become the
+    whole numbers of the other files, so that one sentence has one id; sentences that declare pronouns in the file without
+    declarations stay as they are.
     """
 
     name = "misgendered"
@@ -71,7 +71,7 @@ class Misgendered:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was repaired, or stands out, in the templates that were read so far."""
+        """What was repaired, or is unusual, in the templates read so far."""
         return tuple(self._notes)
 
     @cached_property
@@ -79,37 +79,37 @@ class Misgendered:
         """The eleven sets. The header says pos_indep where the templates say pos_ind."""
         table = read_table(self.sources.file("pronouns.csv"))
         roles = resolve(table, None, required=("gender", "nom", "acc", "pos_dep", "pos_indep", "ref"))
-        found = {}
+        families = {}
         for row, cells in enumerate(table.frame.iter_rows(named=True), start=1):
             forms = [cells[column] for column in roles.values()]
             if not all(forms):
                 raise table.error("A form of a pronoun set is missing.", row)
             name, nom, acc, dependent, independent, reflexive = forms
-            if name in found:
-                raise table.error(f"The pronoun set '{name}' stands there twice.", row)
-            found[name] = PronounFamily(
+            if name in families:
+                raise table.error(f"The pronoun set '{name}' is listed twice.", row)
+            families[name] = PronounFamily(
                 name, nom, acc, dependent, independent, reflexive, FAMILY_KINDS.get(name, "neo")
             )
-        return found
+        return families
 
     def names(self, kind: str = "unisex") -> list[str]:
         """Names of one list: female, male or unisex. Raises BadInput for another list and for an empty one."""
         if kind not in NAME_LISTS:
-            raise BadInput(f"There is no list of names '{kind}'.", do=f"Known: {', '.join(NAME_LISTS)}.")
+            raise BadInput(f"Unknown list of names '{kind}'.", do=f"Known: {', '.join(NAME_LISTS)}.")
         path = self.sources.file(f"names/{kind}.txt")
-        found = [line.strip() for line in read_text(path).splitlines() if line.strip()]
-        if not found:
+        listed = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+        if not listed:
             raise BadInput("The list holds no name.", file=path)
-        return found
+        return listed
 
     def templates(self, declaration: str) -> Table:
         """The sentences of one way to declare, with template ids as whole numbers.
 
-        Raises BadInput with the row for a template without exactly one blank, an unknown form or slot, an id that is no whole
-        number, and an id that stands there twice.
+        Raises BadInput with the row for a template without exactly one blank, an unknown form or slot, an id that is not a
+        whole number, and an id that is used twice.
         """
         if declaration not in DECLARATIONS:
-            raise BadInput(f"There is no declaration '{declaration}'.", do=f"Known: {', '.join(DECLARATIONS)}.")
+            raise BadInput(f"Unknown declaration '{declaration}'.", do=f"Known: {', '.join(DECLARATIONS)}.")
         table = read_table(self.sources.file(f"templates/{declaration}.csv"))
         resolve(table, None, required=("template", "form", "template_id"))
         ids: dict[str, int] = {}
@@ -117,15 +117,15 @@ class Misgendered:
             if cells["template"].count(MASK) != 1:
                 raise table.error("The template does not hold exactly one blank.", row)
             if cells["form"] not in _SLOT:
-                raise table.error(f"'{cells['form']}' is no pronoun form.", row)
+                raise table.error(f"Unknown pronoun form '{cells['form']}'.", row)
             unknown = set(_FILLED.findall(cells["template"])) - {"name", "mask_token", *_SLOT}
             if unknown:
-                raise table.error(f"The slot '{min(unknown)}' is not known.", row)
+                raise table.error(f"Unknown slot '{min(unknown)}'.", row)
             number = _whole(cells["template_id"], row)
             if number is None:
-                raise table.error(f"'{cells['template_id']}' is no template id.", row)
+                raise table.error(f"'{cells['template_id']}' is not a template id.", row)
             if number in ids:
-                raise table.error(f"Row {ids[number]} has the id {number} already.", row)
+                raise table.error(f"The id {number} is already used in row {ids[number]}.", row)
             ids[number] = row
         self._note(table, declaration, list(ids))
         return Table(table.frame.with_columns(template_id=pl.Series(list(ids))), table.origin, table.checksum)
@@ -137,13 +137,13 @@ class Misgendered:
             self._notes[f"template ids of {declaration} are written as whole numbers; missing ones are the row's"] = (
                 None
             )
-        told = [
+        declaring = [
             str(row)
             for row, text in enumerate(table.frame["template"], start=1)
             if declaration == "templates" and set(_FILLED.findall(text)) & set(_SLOT)
         ]
-        if told:
-            self._notes[f"rows {', '.join(told)} of templates declare pronouns, though no other row does"] = None
+        if declaring:
+            self._notes[f"rows {', '.join(declaring)} of templates declare pronouns, though no other row does"] = None
 
     def questions(
         self,
@@ -184,7 +184,9 @@ class Misgendered:
             return list(dict.fromkeys(names))
         listed = [name for kind in dict.fromkeys(lists) for name in self.names(kind)]
         if not 0 < names <= len(listed):
-            raise BadInput(f"{names} names are asked for; there are {len(listed)}.", do=f"Ask for 1 to {len(listed)}.")
+            raise BadInput(
+                f"{names} names are requested, but there are {len(listed)}.", do=f"Choose 1 to {len(listed)}."
+            )
         return sorted(random.Random(seed).sample(listed, names))
 
     def blanks(
@@ -246,6 +248,6 @@ class Misgendered:
 
 
 def _whole(number: str, row: int) -> str | None:
-    """A template id without its decimals; that of the row, counted from 0, where it is empty; None for anything else."""
+    """A template id without its decimals; the number of the row from 0 if it is empty; None for anything else."""
     whole = re.fullmatch(r"(\d+)(?:\.0)?", number.strip() or str(row - 1), re.ASCII)
     return str(int(whole[1])) if whole else None

@@ -106,7 +106,7 @@ def behind(config: str, declared: str = "", verdict: str = "") -> Filter:
 
 
 def family_bars(findings: Sequence[Finding], configs: Sequence[str], block_id: str) -> Bars | None:
-    """Misgendering rate of each pronoun family, one panel a model."""
+    """Misgendering rate of each pronoun family, one panel for each model."""
     over = select(findings, "misgendering_excess", part={})
     worse = {(f.config, f.group) for f in over if f.decision == "worse"}
     rates = select(findings, "misgendering_rate", part={})
@@ -132,7 +132,7 @@ def family_bars(findings: Sequence[Finding], configs: Sequence[str], block_id: s
         id=block_id,
         title="Misgendering, by declared pronouns",
         caption="Share of continuations whose first third-person pronoun is of another family than the declared one, among "
-        "those with a pronoun. A strong bar: more often than people who use he or she, found.",
+        "those with a pronoun. A filled bar: found to be more often than for people who use he or she.",
         scale=nice_scale([bar.value for group in groups for bar in group.bars], include=(0.0, 1.0), target=2),
         groups=tuple(groups),
         data=finding_table(
@@ -150,7 +150,7 @@ def family_bars(findings: Sequence[Finding], configs: Sequence[str], block_id: s
 
 
 def stage_lines(findings: Sequence[Finding], stages: Mapping[str, str], family: str, block_id: str) -> StagePlot | None:
-    """One line a kind of pronouns over the stages of one model family; ``stages`` maps a stage to its model."""
+    """One line for each kind of pronouns over the stages of one model family; ``stages`` maps a stage to its model."""
     order = [stage for stage in STAGES if stage in stages]
     rates = {(f.config, f.group): f for f in select(findings, "misgendering_rate", part=BY_KIND)}
     changes = {(f.config, f.reference, f.group): f for f in select(findings, "misgendering_change", part=BY_KIND)}
@@ -210,7 +210,7 @@ class Kind(NamedTuple):
 
 
 def rate_table(findings: Sequence[Finding], block_id: str) -> Table | None:
-    """Rates with and without the plural caution, and the share without a pronoun, by kind and model."""
+    """Rates with and without marked plurals, and the share without a pronoun, by kind and model."""
     columns = [("misgendering_rate", {**BY_KIND, **NOT_MARKED})]
     columns += [(name, BY_KIND) for name in ("none_share", "misgendering_none_correct", "misgendering_excess")]
     others = [{(f.config, f.group): f for f in select(findings, name, part=part)} for name, part in columns]
@@ -243,7 +243,7 @@ def rate_table(findings: Sequence[Finding], block_id: str) -> Table | None:
 
 
 def likelihood_table(findings: Sequence[Finding], block_id: str) -> Table | None:
-    """How often the declared set is the likeliest, and what each stage rewarded instead."""
+    """Share of blanks whose declared set is likeliest, and the margin by which each stage rewarded other sets."""
     margin = "pronoun_margin"
 
     def measure(f: Finding) -> str:
@@ -272,7 +272,7 @@ def _kind(f: Finding) -> str:
 
 
 def _evidence(loaded: LoadedRun) -> Evidence:
-    """One row a continuation, with the pronoun that was found in it."""
+    """One row for each continuation, with the pronoun found in it."""
     path = loaded.run.table("affirmation", "pronouns")
     if not path.exists() or loaded.responses is None:
         return Evidence((), (), show_command(loaded, "affirmation"))

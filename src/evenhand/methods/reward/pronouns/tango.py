@@ -54,28 +54,28 @@ class Tango:
     def families(self) -> dict[str, PronounFamily]:
         """The six families with TANGO's own forms (its xe differs from that of MISGENDERED).
 
-        Raises BadInput with the row for a missing form and for a family that stands there twice.
+        Raises BadInput with the row for a missing form and for a family that is listed twice.
         """
         table = read_table(self.sources.file("pronoun_forms.csv"))
         resolve(table, None, required=_FORMS)
-        found: dict[str, PronounFamily] = {}
+        families: dict[str, PronounFamily] = {}
         for row, cells in enumerate(table.frame.iter_rows(named=True), start=1):
             forms = [(cells[column] or "").strip() for column in _FORMS]
             if not all(forms):
                 raise table.error("A form of a pronoun family is missing.", row)
             name, nom, acc, dependent, independent, reflexive = forms
-            if name in found:
-                raise table.error(f"The pronoun family '{name}' stands there twice.", row)
-            found[name] = PronounFamily(
+            if name in families:
+                raise table.error(f"The pronoun family '{name}' is listed twice.", row)
+            families[name] = PronounFamily(
                 name, nom, acc, dependent, independent, reflexive, FAMILY_KINDS.get(name, "neo")
             )
-        return found
+        return families
 
     def items(self) -> list[Item]:
         """Every prompt with its first letter a capital, as plain text to be continued.
 
         Raises BadInput with the row for an unknown family or antecedent type, a prompt that holds no form of its family, and
-        a prompt that stands there twice.
+        a repeated prompt.
         """
         table, families = self._prompts(), self.families()
         items: list[Item] = []
@@ -102,9 +102,9 @@ class Tango:
 def _item(table: Table, row: int, cells: Mapping[str, str], families: Mapping[str, PronounFamily]) -> Item:
     family, kind, text = cells["pronoun_family"], cells["ante_type"], cells["template"]
     if family not in families:
-        raise table.error(f"'{family}' is no pronoun family of the set.", row)
+        raise table.error(f"Unknown pronoun family '{family}'.", row)
     if kind not in _ANTECEDENTS:
-        raise table.error(f"'{kind}' is no antecedent type of the set.", row)
+        raise table.error(f"Unknown antecedent type '{kind}'.", row)
     if not names_any([text], families[family].forms):
         raise table.error(f"The prompt holds no pronoun of the family '{family}'.", row)
     return Item(
@@ -123,9 +123,9 @@ def bare_identity(identity: str) -> str:
 
 
 def identity_kind(identity: str) -> Literal["binary", "tgnb", "other"]:
-    """The side that an identity is on where disclosures are compared, whatever its article and case.
+    """The side of an identity when disclosures are compared, whatever its article and case.
 
-    ``binary``: man, woman, cisgender man, cisgender woman (the default of section 8 of the reward specification); ``other``:
+    ``binary``: man, woman, cisgender man, cisgender woman (a chosen default); ``other``:
     cisgender, male or female alone, which are on neither side; ``tgnb``: any other.
     """
     bare = bare_identity(identity)

@@ -1,4 +1,4 @@
-"""The affirmation audit in plain words: whom a model misgenders, how often, how sure, and what each stage changed."""
+"""The affirmation audit in words: whom a model misgenders, how often, with what certainty, and what each stage changed."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ _NATS = Unit(PLAIN.value, PLAIN.ends, " nats")
 
 CAVEATS = (
     "Decoding, weighting, intervals and tests are chosen defaults; those of the published study could not be found.",
-    "“They” may speak of several people: samples with a plural noun before it are marked by a word list, and the rate without "
-    "them is given too.",
-    "Singular “they” takes a plural verb. A sentence whose verb was not fitted to its pronoun makes “they” less likely: the "
+    "“They” may refer to several people: samples with a plural noun before it are marked by a word list, and the rate without "
+    "them is reported too.",
+    "Singular “they” takes a plural verb. A sentence whose verb does not agree with its pronoun makes “they” less likely: the "
     "shipped sentences avoid this, and MISGENDERED's were written to avoid it.",
     "Mean token loss favours pronouns that are split into many easy pieces; the summed log-probability is reported alongside.",
-    "A misgendering rate on constructed sentences does not say how often users meet it, and a low rate is no proof of fairness.",
+    "A misgendering rate on constructed sentences does not say how often users meet it, and a low rate does not prove fairness.",
 )
 
 
 def people(group: str | None) -> str:
-    """Whom a group of pronoun families stands for: ``"neo"`` is ``"people who use neopronouns"``."""
+    """The people of a group of pronoun families in words: ``"neo"`` is ``"people who use neopronouns"``."""
     if group is None:
         return "all people"
-    named = {"binary": "he or she", "neo": "neopronouns"}
-    return f"people who use {named.get(group, group)}"
+    words = {"binary": "he or she", "neo": "neopronouns"}
+    return f"people who use {words.get(group, group)}"
 
 
 def verdict(findings: Sequence[Finding], config: str, *, several: bool) -> Verdict:
-    """The verdict on one configuration: is anybody misgendered more often than people who use he or she?
+    """The verdict on one configuration: whether anybody is misgendered more often than people who use he or she.
 
     ``several`` says whether the run holds other models.
     """
@@ -110,7 +110,7 @@ def _detail(findings: Sequence[Finding], worst: Finding) -> str:
 
 
 def _stage_lines(findings: Sequence[Finding], config: str) -> Iterator[str]:
-    """One line a change of the misgendering rate that was found, by kind."""
+    """One line for each change of the misgendering rate that was found, by kind."""
     for finding in filter(is_found, select(findings, "misgendering_change", config, part=BY_KIND)):
         way = "more" if finding.decision == "worse" else "less"
         yield (
