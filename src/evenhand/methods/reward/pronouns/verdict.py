@@ -99,11 +99,11 @@ def _detail(findings: Sequence[Finding], worst: Finding) -> str:
         )
     if worst.test is not None:
         parts.append(f"Adjusted p {p_value(worst.test.p_holm)} for {worst.test.family_size} comparisons.")
-    same = {"config": worst.config, "group": worst.group}
-    none = first(findings, "none_share", **same, part=worst.slice)
+    none = first(findings, "none_share", worst.config, group=worst.group, part=worst.slice)
     if none is not None:
         parts.append(f"{percent(none.estimate)} of continuations have no pronoun.")
-    unmarked = first(findings, "misgendering_rate", **same, part={**worst.slice, **NOT_MARKED})
+    without_plurals = {**worst.slice, **NOT_MARKED}
+    unmarked = first(findings, "misgendering_rate", worst.config, group=worst.group, part=without_plurals)
     if unmarked is not None and unmarked.extra["marked"]:
         parts.append(f"Without samples that hold a plural noun before “they” the rate is {percent(unmarked.estimate)}.")
     return " ".join(parts)
