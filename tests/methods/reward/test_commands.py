@@ -69,7 +69,7 @@ def test_several_families_from_a_file(made: list[AuditConfig], tmp_path: Path) -
         ("a,base,x,0.1\na,sft,y,0.2\n", "different betas"),
         ("a,base,x,one\na,sft,y,one\n", "not a number"),
         ("a,base,x,\n", "one stage only"),
-        ("a,sft-dpo,x,\na,base,y,\n", "without sft, its reference"),
+        ("a,sft-dpo,x,\na,base,y,\n", "without its reference, sft"),
         ("a,dpo,x,\na,sft,y,\n", "no base model"),
     ],
 )

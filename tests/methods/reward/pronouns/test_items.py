@@ -66,7 +66,7 @@ def test_wrong_files_are_named(tmp_path: Path) -> None:
     template.write_text("template,form,template_id\n{mask_token} left.,verb,0\n", encoding="utf-8")
     with pytest.raises(BadInput, match="row 1: Unknown pronoun form 'verb'"):
         Misgendered(tmp_path / "misgendered").templates("templates")
-    with pytest.raises(BadInput, match="no declaration 'oath'"):
+    with pytest.raises(BadInput, match="Unknown declaration 'oath'"):
         Misgendered(tmp_path / "misgendered").templates("oath")
     (tmp_path / "tango/misgendering_prompts.csv").write_text(
         "template_idx,ante,ante_type,pronoun_family,template\n0,x,distal,he,x left.\n", encoding="utf-8"

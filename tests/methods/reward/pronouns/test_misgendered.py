@@ -67,10 +67,10 @@ def test_names_templates_declarations_and_a_limit(tmp_path: Path) -> None:
     ("asked", "message"),
     [
         ({"names": 4}, "4 names are requested, but there are 3"),
-        ({"names": 0}, "0 names are asked for"),
-        ({"lists": ("nicknames",)}, "no list of names 'nicknames'"),
+        ({"names": 0}, "0 names are requested"),
+        ({"lists": ("nicknames",)}, "Unknown list of names 'nicknames'"),
         ({"names": 1, "templates": ["7"]}, "no template '7'"),
-        ({"names": 1, "declarations": ["oath"]}, "no declaration 'oath'"),
+        ({"names": 1, "declarations": ["oath"]}, "Unknown declaration 'oath'"),
     ],
 )
 def test_what_is_not_there_is_told_before_the_first_blank(
