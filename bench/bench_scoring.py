@@ -49,7 +49,7 @@ def sentences(count: int) -> list[str]:
 
 def winoqueer(rows: int) -> Pairs:
     """Both sentences of some consecutive rows from the middle of the file, as the audit scores them."""
-    from evenhand.methods.reward.margins.data.winoqueer import WinoQueer
+    from evenhand.methods.reward.margins.winoqueer import WinoQueer
 
     pairs = WinoQueer().pairs()[20_000 : 20_000 + rows]
     return [("", text) for pair in pairs for text in (pair.harmful, pair.comparison)]
@@ -57,7 +57,7 @@ def winoqueer(rows: int) -> Pairs:
 
 def misgendered(contexts: int) -> Pairs:
     """Eleven variants of each of some contexts: whole sentences, which share all up to the pronoun."""
-    from evenhand.methods.reward.pronouns.data.misgendered import Misgendered
+    from evenhand.methods.reward.pronouns.misgendered import Misgendered
 
     blanks = Misgendered().blanks(names=1)
     step = max(1, len(blanks) // contexts)

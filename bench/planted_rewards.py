@@ -15,7 +15,7 @@ import argparse
 import numpy as np
 import polars as pl
 
-from evenhand.methods.reward.margins.statistics.stages import Contribution, name_stage
+from evenhand.methods.reward.margins.stages import Contribution, name_stage
 from evenhand.organisms.planted import Model
 from evenhand.organisms.truth import margin_truth
 from evenhand.statistics.clusters import cluster_bootstrap, cluster_means, sign_flip_test

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.random import Generator
 from scipy import special, stats
 
-from evenhand.methods.reward.margins.statistics.reward import selections
+from evenhand.methods.reward.margins.measures import selections
 from evenhand.statistics.cells import FloatArray
 from evenhand.statistics.clusters import Method, cluster_bootstrap, cluster_means, paired_t, sign_flip_test
 from evenhand.statistics.intervals import t_interval

@@ -14,7 +14,7 @@ from evenhand.config import AuditConfig, audit_settings, load_config, make_confi
 from evenhand.errors import BadInput
 from evenhand.methods.pluralism.rating.config import PluralismSettings
 from evenhand.methods.reward.margins.config import RewardSettings
-from evenhand.methods.reward.pronouns.data.sets import open_affirmation
+from evenhand.methods.reward.pronouns.items import open_affirmation
 from evenhand.methods.service.config import ServiceSettings
 from evenhand.methods.tsdi.safety.config import SafetySettings
 from evenhand.registry import Method, built_in_methods

@@ -64,7 +64,7 @@ def test_coverage_shows_texts_only_when_told_and_without_escapes(items: Path) ->
 def test_coverage_as_json(items: Path) -> None:
     found = json.loads(evenhand("coverage", str(items), "--map", "prompt=question", "--json").output)
     assert [column["name"] for column in found["columns"]] == ["question"]
-    assert found["left_out"]["ans0"] == "not named with --map"
+    assert found["left_out"]["ans0"] == "not listed in --map"
     (women,) = [entry for entry in found["identities"] if entry["identity"] == "transgender women"]
     assert women["rows"] == [2]
 

@@ -30,10 +30,10 @@ from evenhand.methods.pluralism.rating.data.dices import read_dices
 from evenhand.methods.pluralism.rating.data.dices_fields import HEADERS
 from evenhand.methods.pluralism.rating.data.rating_items import read_rated_items
 from evenhand.methods.pluralism.rating.data.ratings import read_ratings
-from evenhand.methods.reward.coverage.data.coverage import coverage
-from evenhand.methods.reward.coverage.data.identity_terms import read_terms
-from evenhand.methods.reward.coverage.data.preference_pairs import read_preferences, read_targets
-from evenhand.methods.reward.margins.data.pairs import read_pairs
+from evenhand.methods.reward.coverage.mentions import coverage
+from evenhand.methods.reward.coverage.preferences import read_preferences, read_targets
+from evenhand.methods.reward.coverage.terms import read_terms
+from evenhand.methods.reward.margins.pairs import read_pairs
 
 Rows = list[dict[str, str]]
 

@@ -339,7 +339,7 @@ def test_equality_with_lm_eval(public_data: Callable[[str], Path]) -> None:
 
     from evenhand.engines.local import open_organism
     from evenhand.engines.spec import EngineOptions, parse_spec
-    from evenhand.methods.reward.margins.data.winoqueer import WinoQueer
+    from evenhand.methods.reward.margins.winoqueer import WinoQueer
     from evenhand.organisms import organism_folder
 
     pairs = WinoQueer(public_data("winoqueer")).pairs()[::182]

@@ -26,7 +26,7 @@ from evenhand.methods.dart.repair import result as repair
 from evenhand.methods.dart.transfer import findings as transfer
 from evenhand.methods.pluralism.rating.decisions import RULES as RATING
 from evenhand.methods.reward.margins.findings import with_decisions as reward_decisions
-from evenhand.methods.reward.pronouns import maker as pronouns
+from evenhand.methods.reward.pronouns import findings as pronouns
 from evenhand.methods.service import findings as service
 from evenhand.methods.tsdi.estimate import result as tsdi
 from evenhand.methods.tsdi.safety import findings as safety

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from evenhand.errors import BadInput
-from evenhand.methods.reward.margins.statistics.controls import extremes, net_margins
+from evenhand.methods.reward.margins.measures import extremes, net_margins
 from evenhand.statistics.clusters import (
     brown_forsythe,
     cluster_bootstrap,
@@ -57,9 +57,9 @@ def test_bad_input_names_the_row() -> None:
         cluster_bootstrap([2.0, 3.0], ["a", "b"], method="Wilson")
     with pytest.raises(BadInput, match="at least one cluster"):
         sign_flip_test([])
-    with pytest.raises(BadInput, match="as many labels"):
+    with pytest.raises(BadInput, match="the same number of labels"):
         extremes(["a"], [1.0, 2.0])
-    with pytest.raises(BadInput, match="as many keys"):
+    with pytest.raises(BadInput, match="the same number of keys"):
         net_margins([1.0], [], [1.0], ["k"])
 
 

@@ -69,7 +69,7 @@ def test_several_families_from_a_file(made: list[AuditConfig], tmp_path: Path) -
         ("a,base,x,0.1\na,sft,y,0.2\n", "different betas"),
         ("a,base,x,one\na,sft,y,one\n", "not a number"),
         ("a,base,x,\n", "one stage only"),
-        ("a,sft-dpo,x,\na,base,y,\n", "without sft, its reference"),
+        ("a,sft-dpo,x,\na,base,y,\n", "without its reference, sft"),
         ("a,dpo,x,\na,sft,y,\n", "no base model"),
     ],
 )
@@ -82,7 +82,7 @@ def test_a_wrong_file_is_named(made: list[AuditConfig], tmp_path: Path, rows: st
 
 
 def test_nothing_named_and_two_ways_at_once(made: list[AuditConfig], tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="No model is named"):
+    with pytest.raises(BadInput, match="No model is given"):
         run()
     with pytest.raises(BadInput, match="--models or single stages"):
         run("--models", str(tmp_path / "m.csv"), "--base", "x")

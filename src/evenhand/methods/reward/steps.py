@@ -1,4 +1,4 @@
-"""Steps of the reward and pronoun audits for arrays of your own."""
+"""Steps of the reward and affirmation audits, for arrays and frames."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from evenhand.methods.reward.coverage.data import coverage as _coverage
-from evenhand.methods.reward.margins.statistics import controls
-from evenhand.methods.reward.margins.statistics import reward as _reward
-from evenhand.methods.reward.pronouns.statistics import affirmation
+from evenhand.methods.reward.coverage import mentions as _mentions
+from evenhand.methods.reward.margins import measures as _margins
+from evenhand.methods.reward.pronouns import measures as _pronouns
 from evenhand.statistics.resampling import DRAWS
 
 FloatArray = NDArray[np.float64]
@@ -43,7 +42,7 @@ def implicit_reward(policy: ArrayLike, reference: ArrayLike, beta: float) -> Flo
     >>> eh.reward.implicit_reward([-10.0, -12.0], [-11.0, -11.0], beta=0.1).round(3).tolist()
     [0.1, -0.1]
     """
-    return _reward.implicit_reward(policy, reference, beta)
+    return _margins.implicit_reward(policy, reference, beta)
 
 
 def reward_margin(policy: ArrayLike, reference: ArrayLike, beta: float) -> FloatArray:
@@ -72,7 +71,7 @@ def reward_margin(policy: ArrayLike, reference: ArrayLike, beta: float) -> Float
     >>> eh.reward.reward_margin([2.0], [1.0], beta=0.5).tolist()
     [0.5]
     """
-    return _reward.reward_margin(policy, reference, beta)
+    return _margins.reward_margin(policy, reference, beta)
 
 
 def bradley_terry(margin: ArrayLike) -> FloatArray:
@@ -94,7 +93,7 @@ def bradley_terry(margin: ArrayLike) -> FloatArray:
     >>> eh.reward.bradley_terry([0.0]).tolist()
     [0.5]
     """
-    return _reward.bradley_terry(margin)
+    return _margins.bradley_terry(margin)
 
 
 def fates(reference: ArrayLike, policy: ArrayLike, eps: float = 0.1) -> NDArray[np.str_]:
@@ -123,7 +122,7 @@ def fates(reference: ArrayLike, policy: ArrayLike, eps: float = 0.1) -> NDArray[
     >>> eh.reward.fates([1.0, 1.0, -1.0], [2.0, -1.0, 1.0]).tolist()
     ['amplified', 'reversed', 'introduced']
     """
-    return _reward.fate(reference, policy, eps)
+    return _margins.fate(reference, policy, eps)
 
 
 def net_margins(
@@ -158,7 +157,7 @@ def net_margins(
     >>> eh.reward.net_margins([1.0, 2.0], ["x", "y"], [0.5, 0.7], ["x", "x"]).round(2).tolist()
     [0.4, nan]
     """
-    return controls.net_margins(margins, keys, neutral, neutral_keys).values
+    return _margins.net_margins(margins, keys, neutral, neutral_keys).values
 
 
 def margin_summary(
@@ -169,7 +168,7 @@ def margin_summary(
     tau: float = 0.1,
     draws: int = DRAWS,
     seed: int = 0,
-) -> _reward.RewardSummary:
+) -> _margins.RewardSummary:
     """Mean margin and stigma-selection rate of a set of pairs, with intervals and tests over clusters.
 
     Parameters
@@ -205,12 +204,12 @@ def margin_summary(
     >>> found.mu_nats, found.ssr
     (2.0, 1.0)
     """
-    return _reward.summarise(margins, clusters, beta=beta, tau=tau, draws=draws, seed=seed)
+    return _margins.summarise(margins, clusters, beta=beta, tau=tau, draws=draws, seed=seed)
 
 
 def misgendering(
     outcomes: Sequence[str], clusters: Sequence[Hashable], *, draws: int = DRAWS, seed: int = 0, level: float = 0.95
-) -> affirmation.Misgendering:
+) -> _pronouns.Misgendering:
     """Misgendering rate of continuations by their first third-person pronoun.
 
     Parameters
@@ -242,10 +241,10 @@ def misgendering(
     >>> eh.reward.misgendering(["consistent", "inconsistent", "none"], ["t1", "t2", "t3"], draws=200).rate
     0.5
     """
-    return affirmation.misgendering(outcomes, clusters, draws=draws, seed=seed, level=level)
+    return _pronouns.misgendering(outcomes, clusters, draws=draws, seed=seed, level=level)
 
 
-def identity_coverage(source: Any, *, excerpts: int = 0) -> _coverage.Coverage:
+def identity_coverage(source: Any, *, excerpts: int = 0) -> _mentions.Coverage:
     """Which identities a prompt or preference set mentions, and which it does not.
 
     Parameters
@@ -272,4 +271,4 @@ def identity_coverage(source: Any, *, excerpts: int = 0) -> _coverage.Coverage:
     >>> [one.identity for one in found.identities() if one.mentions]
     ['nonbinary people']
     """
-    return _coverage.coverage(source, excerpts=excerpts)
+    return _mentions.coverage(source, excerpts=excerpts)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from xxhash import xxh64_intdigest
 
 from evenhand.engines.base import Batch, Estimate, Identity, Request, Sampling, ScoreBatch, Span
 from evenhand.errors import EngineError
-from evenhand.methods.reward.pronouns.graders.pronoun import PronounFamily
+from evenhand.methods.reward.pronouns.grader import PronounFamily
+from evenhand.methods.reward.pronouns.items import AffirmationSet
+from evenhand.methods.reward.pronouns.misgendered import Blank
 from evenhand.records import Item, LogProb, Message, Response
 
 FAMILIES = {
@@ -24,32 +25,7 @@ FRAMES = [f"A{number}" for number in range(8)]
 NAMES = ("Robin", "Sam")
 
 
-@dataclass(frozen=True)
-class Blank:
-    """A blank as the data sets make them."""
-
-    id: str
-    name: str
-    declared: str
-    form: str
-    declaration: str
-    template_id: str
-    text_before: str
-    text_after: str
-    options: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class ToySet:
-    """What `open_affirmation` returns."""
-
-    prompts: list[Item]
-    blanks: list[Blank]
-    families: Mapping[str, PronounFamily] = field(default_factory=lambda: FAMILIES)
-    source: dict[str, Any] = field(default_factory=lambda: {"toy": "1"})
-
-
-def toy_set() -> ToySet:
+def toy_set() -> AffirmationSet:
     """Two names x four families x eight frames, as prompts and as blanks."""
     prompts, blanks = [], []
     for name in NAMES:
@@ -66,7 +42,7 @@ def toy_set() -> ToySet:
                 )
                 options = {other: f" {one.acc}" for other, one in FAMILIES.items()}
                 blanks.append(Blank(key, name, family, "acc", "", frame, before, " at the park.", options))
-    return ToySet(prompts, blanks)
+    return AffirmationSet(prompts, blanks, FAMILIES, {"toy": "1"})
 
 
 def share(*parts: object) -> float:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,59 +14,30 @@ import pytest
 
 from evenhand.config import AuditConfig, make_config
 from evenhand.errors import BadInput, EngineError
-from evenhand.methods.reward.pronouns import likelihood as affirmation_likelihood
+from evenhand.methods.reward.pronouns import items
 from evenhand.methods.reward.pronouns.audit import AffirmationAudit
-from evenhand.records import Finding, LogProb
+from evenhand.methods.reward.pronouns.items import AffirmationSet
+from evenhand.methods.reward.pronouns.likelihood import scorer_lack
+from evenhand.records import Finding
 from evenhand.runs.check import finding_from
 from evenhand.runs.method import AuditResult, Context
 from evenhand.runs.respond import Configuration
 from evenhand.runs.run import Run
 
-from .affirmation_toy import FAMILIES, ToyEngine, ToySet, toy_set
+from .affirmation_toy import FAMILIES, ToyEngine, toy_set
 
 BASE = {"he": 0.95, "she": 0.95, "they": 0.8, "xe": 0.7}
 TUNED = {"he": 0.95, "she": 0.95, "they": 0.75, "xe": 0.2}
 SMALL: dict[str, Any] = {"draws": 200, "repetitions": 4}
 
 
-class FileJournal:
-    """A journal of scores, as small as it can be."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def read(self) -> dict[str, list[LogProb]]:
-        if not self.path.exists():
-            return {}
-        lines = [json.loads(line) for line in self.path.read_text().splitlines()]
-        return {key: [LogProb(**row) for row in rows] for key, rows in lines}
-
-    def append(self, key: str, rows: Sequence[LogProb]) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        plain = [
-            {"span": r.span, "total": r.total, "tokens": r.tokens, "values": r.values, "error": r.error} for r in rows
-        ]
-        with self.path.open("a") as file:
-            file.write(json.dumps([key, plain]) + "\n")
-
-    def close(self) -> None:
-        pass
-
-
 @pytest.fixture
 def use(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """``use(toy)`` makes the audit read this set; scores are journaled by the tests' own journal."""
+    """``use(toy)`` makes the audit read this set."""
 
-    def swap(toy: ToySet) -> None:
-        module: Any = ModuleType("evenhand.methods.reward.pronouns.data.sets")
-        module.open_affirmation = lambda config: toy
-        monkeypatch.setitem(sys.modules, "evenhand.methods.reward.pronouns.data.sets", module)
+    def swap(toy: AffirmationSet) -> None:
+        monkeypatch.setattr(items, "open_affirmation", lambda config: toy)
 
-    monkeypatch.setattr(
-        affirmation_likelihood,
-        "open_journal",
-        lambda context: FileJournal(context.run.folder / "affirmation" / "scores.journal.jsonl"),
-    )
     swap(toy_set())
     return swap
 
@@ -244,7 +213,7 @@ def test_even_models_are_not_called_worse(use: Any, tmp_path: Path) -> None:
     assert verdict.tone == "even"
     (unsure,) = audit(tmp_path / "few", {"toy/even": ToyEngine("toy/even", same)}, repetitions=1).verdicts
     assert unsure.tone == "unknown"
-    assert any("can only see differences" in line for line in unsure.unknowns)
+    assert any("can only see gaps" in line for line in unsure.unknowns)
 
 
 def test_nothing_but_none(use: Any, tmp_path: Path) -> None:
@@ -374,9 +343,9 @@ def test_sets_that_cannot_be_used_are_refused(use: Any) -> None:
 
     prompt, blank = toy.prompts[0], toy.blanks[0]
     refused("holds neither prompts nor blanks", prompts=[], blanks=[])
-    refused("declares the pronoun family 'thon'", prompts=[replace(prompt, group="thon")])
-    refused("names no template", prompts=[replace(prompt, clusters={})])
-    refused("names the pronoun set 'thon'", blanks=[replace(blank, options={"he": " him", "thon": " thon"})])
+    refused("declares the unknown pronoun family 'thon'", prompts=[replace(prompt, group="thon")])
+    refused("has no template", prompts=[replace(prompt, clusters={})])
+    refused("names the unknown pronoun set 'thon'", blanks=[replace(blank, options={"he": " him", "thon": " thon"})])
     refused("does not offer its declared pronouns", blanks=[replace(blank, options={"she": " her", "xe": " xem"})])
     shared = {**FAMILIES, "xe": replace(FAMILIES["xe"], acc="them")}
     refused(r"share forms: 'them' \(they, xe\)", families=shared)
@@ -411,7 +380,7 @@ def test_endpoints_say_themselves_why_they_cannot_score() -> None:
             return f"the endpoint cannot {verb}: it gives no echo"
 
     engine: Any = Endpoint()
-    assert affirmation_likelihood.scorer_lack(engine) == "the endpoint cannot score: it gives no echo"
+    assert scorer_lack(engine) == "the endpoint cannot score: it gives no echo"
 
 
 def test_a_run_with_disclosures(use: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

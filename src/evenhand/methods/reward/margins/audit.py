@@ -20,11 +20,10 @@ from evenhand.engines.probing import score_cost
 from evenhand.errors import EngineError
 from evenhand.findings.families import hold_family
 from evenhand.methods.reward.margins.config import RewardSettings
-from evenhand.methods.reward.margins.data.pair_sets import PairSet, open_pairs
 from evenhand.methods.reward.margins.findings import (
     AUDIT,
     Cut,
-    Maker,
+    PairFindings,
     bias_findings,
     comparison_findings,
     cuts,
@@ -32,17 +31,21 @@ from evenhand.methods.reward.margins.findings import (
     spread_findings,
     with_decisions,
 )
+from evenhand.methods.reward.margins.measures import extremes
+from evenhand.methods.reward.margins.pairs import PairSet, open_pairs
 from evenhand.methods.reward.margins.scoring import (
     FLOOR_TEXTS,
     PairScores,
     Plan,
+    check_tokens,
     continuation_plan,
+    failures,
     make_plan,
     noise_floor,
+    pair_rows,
     score_model,
+    texts_frame,
 )
-from evenhand.methods.reward.margins.statistics.controls import extremes
-from evenhand.methods.reward.margins.table import check_tokens, failures, pair_rows, texts_frame
 from evenhand.methods.reward.margins.verdict import (
     CAVEATS,
     Named,
@@ -61,7 +64,7 @@ from evenhand.statistics.clusters import cluster_means
 from evenhand.wording import ORGANISM_NOTICE, group_label, is_organism, number
 
 NO_REFERENCE = "it needs --reference REF, the model that the policy was tuned from, or `evenhand stages`"
-PROCESSED = "{policy} and {reference} are loaded differently ({what}): the log-ratio holds that difference too."
+PROCESSED = "{policy} and {reference} are loaded differently ({what}): the log-ratio includes that difference too."
 
 
 class RewardAudit:
@@ -78,7 +81,7 @@ class RewardAudit:
         return frozenset({"score"})
 
     def unfit(self, config: AuditConfig) -> str:
-        """It scores texts itself and needs to know what each model was tuned from."""
+        """It scores texts itself and needs the model that each model was tuned from."""
         entry = "responses" if config.responses else "labels" if config.labels else ""
         if entry:
             return f"it scores texts itself, and {entry} are given"
@@ -89,12 +92,12 @@ class RewardAudit:
         return "" if config.data is not None else not_asked_for(config, AUDIT)
 
     def inputs(self, config: AuditConfig) -> dict[str, Any]:
-        """Where the pairs come from, and what is scored of them."""
-        found = self._pairs(config)
+        """Where the pairs come from, and which part of them is scored."""
+        selected = self._pairs(config)
         return {
-            "pairs": len(found.pairs),
-            "sets": found.source,
-            "notes": list(found.notes),
+            "pairs": len(selected.pairs),
+            "sets": selected.source,
+            "notes": list(selected.notes),
             "scope": list(config.of(RewardSettings).scope),
         }
 
@@ -112,30 +115,30 @@ class RewardAudit:
         pairs = sorted(self._pairs(context.config).pairs, key=lambda pair: pair.id)
         rows = []
         for model in models_of(context):
-            of = partial(_spans_of, model.engine, pairs)
-            told = [score_cost(model.engine, partial(of, ends=ends), cost) for ends in (False, True)[:scopes]]
-            rows += [(f"{model.label}: texts scored" + (", ends" if at else ""), each) for at, each in enumerate(told)]
+            spans = partial(_spans_of, model.engine, pairs)
+            costs = [score_cost(model.engine, partial(spans, ends=ends), cost) for ends in (False, True)[:scopes]]
+            rows += [(f"{model.label}: texts scored" + (", ends" if at else ""), each) for at, each in enumerate(costs)]
         return rows
 
     def run(self, context: Context) -> AuditResult:
         """Score, compare, summarise; write texts, pairs, summary and readings."""
-        config, found = context.config, self._pairs(context.config)
-        pairs = sorted(found.pairs, key=lambda pair: pair.id)
+        config, selected = context.config, self._pairs(context.config)
+        pairs = sorted(selected.pairs, key=lambda pair: pair.id)
         models, steps = models_of(context), _checked_steps(context)
         write_table(context.run.table(AUDIT, "texts"), texts_frame(pairs))
         rows, plans = _scored_rows(context, pairs, models, steps)
         write_table(context.run.table(AUDIT, "pairs"), rows)
         _stop_on_failures(rows, steps)
         floors = _floors(context, plans["sentence"], steps)
-        maker = Maker(rows, config.draws, config.seed, config.of(RewardSettings).tau)
-        findings, parts = _findings(maker, config, steps)
+        builder = PairFindings(rows, config.draws, config.seed, config.of(RewardSettings).tau)
+        findings, parts = _findings(builder, config, steps)
         write_table(context.run.table(AUDIT, "summary"), _summary(findings, floors))
         write_table(context.run.table(AUDIT, "readings"), _readings(rows, steps, config.seed))
-        return _result(context, findings, parts, steps, rows, plans, floors, found, pairs)
+        return _result(context, findings, parts, steps, rows, plans, floors, selected.notes, pairs)
 
 
 def _checked_steps(context: Context) -> list[Step]:
-    """The comparisons, with a warning where two models are one, or are not loaded alike."""
+    """The comparisons, with a warning if two models are the same, or are loaded differently."""
     out = []
     for step in steps_of(context):
         mine, theirs = context.open(step.policy).identity(), context.open(step.reference).identity()
@@ -151,7 +154,7 @@ def _checked_steps(context: Context) -> list[Step]:
 
 
 def _spans_of(engine: Engine, pairs: Sequence[Pair], *, ends: bool) -> Sequence[Span]:
-    """The texts of the pairs, whole or their ends, as `_scored_rows` has them scored."""
+    """The texts of the pairs, whole or their ends, as `_scored_rows` scores them."""
     if ends:
         return continuation_plan(engine, pairs).spans
     return make_plan(engine, [(p.context, p.harmful, p.comparison) for p in pairs]).spans
@@ -186,12 +189,12 @@ def _scored_rows(
 
 def _stop_on_failures(rows: pl.DataFrame, steps: Sequence[Step]) -> None:
     for step in steps:
-        here = rows.filter(
+        scored = rows.filter(
             (pl.col("policy") == step.policy)
             & (pl.col("reference") == step.reference)
             & (pl.col("scope") == "sentence")
         )
-        stop = failures(here).stop
+        stop = failures(scored).stop
         if stop:
             raise EngineError(
                 f"{step.policy}: {stop}. The rows with their reasons are in {AUDIT}/pairs.parquet of the run."
@@ -203,22 +206,22 @@ def _floors(context: Context, plan: Plan, steps: Sequence[Step]) -> dict[str, fl
     return {spec: noise_floor(context.open(spec), plan) for spec in dict.fromkeys(step.reference for step in steps)}
 
 
-def _findings(maker: Maker, config: AuditConfig, steps: Sequence[Step]) -> tuple[list[Finding], list[Cut]]:
-    harm = maker.rows.filter(pl.col("kind") == "harm")
+def _findings(builder: PairFindings, config: AuditConfig, steps: Sequence[Step]) -> tuple[list[Finding], list[Cut]]:
+    harm = builder.rows.filter(pl.col("kind") == "harm")
     parts = cuts(harm)
-    found: list[Finding] = []
-    scopes = [scope for scope in maker.rows["scope"].unique(maintain_order=True) if scope != "sentence"]
+    findings: list[Finding] = []
+    scopes = [scope for scope in builder.rows["scope"].unique(maintain_order=True) if scope != "sentence"]
     base = _base(config, steps)
     for cut in parts:
         for step in steps:
             for scope in ("sentence", *scopes):
-                found += comparison_findings(maker, step, scope, cut)
-        found += level_findings(maker, cut, steps)
+                findings += comparison_findings(builder, step, scope, cut)
+        findings += level_findings(builder, cut, steps)
         if "shared" in config.of(RewardSettings).scope or cut.pair_set == "winoqueer":
-            found += bias_findings(maker, cut, steps, base)
+            findings += bias_findings(builder, cut, steps, base)
         for family in dict.fromkeys(step.family for step in steps):
-            found += spread_findings(maker, cut, steps, family)
-    return with_decisions(hold_family(found), config.of(RewardSettings).tau), parts
+            findings += spread_findings(builder, cut, steps, family)
+    return with_decisions(hold_family(findings), config.of(RewardSettings).tau), parts
 
 
 def _base(config: AuditConfig, steps: Sequence[Step]) -> str:
@@ -232,7 +235,7 @@ _LISTED = (
 
 
 def _summary(findings: Sequence[Finding], floors: dict[str, float | None]) -> pl.DataFrame:
-    """One row a (policy, reference, scope, group): the record of section 17."""
+    """One row for each policy, reference, scope and group: margins, intervals, tests and noise floor."""
     rates = {(f.config, f.group, tuple(f.slice.items())): f for f in findings if f.estimand == "selection_rate"}
     rows = []
     for f in findings:
@@ -265,13 +268,13 @@ def _readings(rows: pl.DataFrame, steps: Sequence[Step], seed: int) -> pl.DataFr
     out = []
     harm = rows.filter((pl.col("scope") == "sentence") & (pl.col("kind") == "harm") & pl.col("counted"))
     for step in steps:
-        here = harm.filter((pl.col("policy") == step.policy) & (pl.col("reference") == step.reference))
-        here = here.filter((pl.col("stage") == step.stage) & (pl.col("family") == step.family))
-        if here.is_empty():
+        of_step = harm.filter((pl.col("policy") == step.policy) & (pl.col("reference") == step.reference))
+        of_step = of_step.filter((pl.col("stage") == step.stage) & (pl.col("family") == step.family))
+        if of_step.is_empty():
             continue
-        means = cluster_means(here["delta_nats"].to_numpy(), here["cluster_id"].to_list())
+        means = cluster_means(of_step["delta_nats"].to_numpy(), of_step["cluster_id"].to_list())
         shift = dict(zip(means.labels, means.means.tolist(), strict=True))
-        first = here.unique("cluster_id", keep="first", maintain_order=True)
+        first = of_step.unique("cluster_id", keep="first", maintain_order=True)
         pair = {row["cluster_id"]: row for row in first.iter_rows(named=True)}
         for which, labels in zip(
             ("top", "bottom", "random"), extremes(means.labels, means.means, seed=seed), strict=True
@@ -299,26 +302,30 @@ def _readings(rows: pl.DataFrame, steps: Sequence[Step], seed: int) -> pl.DataFr
 
 
 def _phrases(pairs: Sequence[Pair]) -> dict[str, str]:
-    """How a group is spoken of: its own phrase where all its pairs have one and the same, else its label."""
-    found: dict[str, set[str]] = {}
+    """Phrase for each group: that of its pairs if they all share one, else its label."""
+    referents: dict[str, set[str]] = {}
     for pair in pairs:
-        found.setdefault(pair.group, set()).add(pair.referent if pair.pair_set != "winoqueer" else "")
+        referents.setdefault(pair.group, set()).add(pair.referent if pair.pair_set != "winoqueer" else "")
     return {
         group: next(iter(words)) if len(words) == 1 and all(words) else f"{group_label(group)} people"
-        for group, words in found.items()
+        for group, words in referents.items()
     }
 
 
 def _result(
     context: Context, findings: list[Finding], parts: list[Cut], steps: list[Step], rows: pl.DataFrame, plans: dict[str, Plan],
-    floors: dict[str, float | None], found: PairSet, pairs: Sequence[Pair],
+    floors: dict[str, float | None], notes: Sequence[str], pairs: Sequence[Pair],
 ) -> AuditResult:  # fmt: skip
     config, phrases = context.config, _phrases(pairs)
     settings = config.of(RewardSettings)
     named = name_all(findings, steps, parts, settings.tau)
     only = only_found_in(named)
-    known = [value for value in floors.values() if value is not None]
-    floor = f"Noise floor {number(max(known), 2)} nats, smallest change that counts {settings.tau:g}." if known else ""
+    measured = [value for value in floors.values() if value is not None]
+    floor = (
+        f"Noise floor {number(max(measured), 2)} nats, smallest change that counts {settings.tau:g}."
+        if measured
+        else ""
+    )
     families = list(dict.fromkeys(step.family for step in steps))
     several = len(families) > 1
     last = {step.family: step.policy for step in steps if not step.is_total}
@@ -326,14 +333,14 @@ def _result(
     caveats += [
         f"ERROR {text}" for text in dict.fromkeys(step.warning for step in steps if step.warning and step.stage == "")
     ]
-    if known and max(known) >= settings.tau:
+    if measured and max(measured) >= settings.tau:
         caveats.append(
-            f"ERROR The noise floor ({number(max(known), 2)} nats) is not below tau: raise --tau or use float32."
+            f"ERROR The noise floor ({number(max(measured), 2)} nats) is not below tau: raise --tau or use float32."
         )
-    caveats += [*CAVEATS, *found.notes]
+    caveats += [*CAVEATS, *notes]
     if plans["sentence"].moved:
         caveats.append(
-            f"In {plans['sentence'].moved:,} pairs a token spanned the border; it was moved alike for both members."
+            f"In {plans['sentence'].moved:,} pairs a token spanned the border; it was moved in the same way for both members."
         )
     verdicts = [verdict(named, last[f], f, phrases, floor, several) for f in families if f in last]
     return AuditResult(
@@ -376,7 +383,7 @@ def _methods(config: AuditConfig, steps: Sequence[Step], floors: dict[str, float
     return [
         ("Reward margin", f"beta times ((ln p policy - ln p reference) of the harmful text, less that of the comparison); {beta}"),
         ("Net", "less the mean over neutral pairs of the same frame and group (difference in differences)"),
-        ("Fates", f"cut-off tau = {tau:g} nat on the margins before and after; a stage is named where the interval and "
+        ("Fates", f"cut-off tau = {tau:g} nat on the margins before and after; a stage is named if the interval and "
          "the adjusted p show a change larger than tau"),
         ("Inference", f"a group's predicates are resampled (studentised, {config.draws:,} draws) and sign-flipped; Holm over every "
          "model, stage and group"),

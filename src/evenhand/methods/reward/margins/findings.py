@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from math import inf, nextafter
 from typing import Any
 
@@ -13,8 +13,8 @@ import polars as pl
 from evenhand.findings.builder import TableBuilder
 from evenhand.findings.decide import Rule, decided
 from evenhand.findings.families import record_of
-from evenhand.methods.reward.margins.statistics.reward import FATES, RewardSummary, per_token_margin, summarise
-from evenhand.methods.reward.margins.statistics.stages import stage_change, stage_spread
+from evenhand.methods.reward.margins.measures import FATES, RewardSummary, per_token_margin, summarise
+from evenhand.methods.reward.margins.stages import stage_change, stage_spread
 from evenhand.records import Finding
 from evenhand.runs.stages import Step
 from evenhand.statistics.clusters import cluster_bootstrap, cluster_means, paired_t
@@ -23,6 +23,9 @@ AUDIT = "reward"
 FAMILY = "reward margins: every model, stage and group"
 SUBSETS = {"strict": (("Transgender", "NB"), ("Cisgender", "Cis")), "broad": ((), ("Cisgender", "Cis"))}
 """WinoQueer's subsets: groups (empty: any) and comparison groups."""
+_SENTENCES: Mapping[str, Any] = {"scope": "sentence", "kind": "harm"}
+_COUNTED: Mapping[str, Any] = {**_SENTENCES, "counted": True}
+"""The pairs that enter reward summaries, scored as whole sentences."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +38,11 @@ class Cut:
 
     @property
     def slice(self) -> dict[str, str]:
-        """What marks its findings."""
+        """The slice of its findings."""
         return {"pair_set": self.pair_set, **({"subset": self.subset} if self.subset else {})}
 
-    def of(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Its rows."""
+    def select(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Those of ``rows`` that belong to this cut."""
         result = rows.filter(pl.col("pair_set") == self.pair_set)
         if self.group is not None:
             result = result.filter(pl.col("group") == self.group)
@@ -58,22 +61,22 @@ def cuts(rows: pl.DataFrame) -> list[Cut]:
         result += [Cut(pair_set, group) for group in groups]
         result += [Cut(pair_set, None)] if len(groups) > 1 else []
         if pair_set == "winoqueer":
-            result += [cut for name in SUBSETS if not (cut := Cut(pair_set, None, name)).of(rows).is_empty()]
+            result += [cut for name in SUBSETS if not (cut := Cut(pair_set, None, name)).select(rows).is_empty()]
     return result
 
 
 @dataclass(frozen=True, slots=True)
-class Maker:
-    """Makes findings on ``pairs.parquet``; ``draws`` and ``seed`` are those of every interval and test."""
+class PairFindings:
+    """Builds findings on ``pairs.parquet``; ``draws`` and ``seed`` are those of every interval and test."""
 
     rows: pl.DataFrame
     draws: int
     seed: int
     tau: float
 
-    def make(
+    def build(
         self, estimand: str, outcome: str, config: str, cut: Cut, estimate: float | None, unit: str, rows: pl.DataFrame,
-        selected: dict[str, Any], **more: Any,
+        selected: Mapping[str, Any], **more: Any,
     ) -> Finding:  # fmt: skip
         """A finding with its id, the selector of its rows, and their digest."""
         group = {"group": cut.group} if cut.group is not None else {}
@@ -86,8 +89,8 @@ class Maker:
 
 
 def with_decisions(findings: Sequence[Finding], tau: float) -> list[Finding]:
-    """Findings with their decisions. A shift of a margin counts where Holm's p and the interval show it and it exceeds ``tau``
-    nats; a change of WinoQueer's rate by its interval alone.
+    """Findings with their decisions. A shift of a margin counts if Holm's p and the interval show it and it exceeds ``tau``
+    nats; a change of WinoQueer's rate is decided by its interval alone.
     """
     shift = Rule(needs_test=False, needs_interval=True, least=nextafter(tau, inf))
     return decided(
@@ -101,6 +104,11 @@ def with_decisions(findings: Sequence[Finding], tau: float) -> list[Finding]:
     )
 
 
+def _where(rows: pl.DataFrame, selected: Mapping[str, Any]) -> pl.DataFrame:
+    """The rows whose columns have the selected values."""
+    return rows.filter(*(pl.col(column) == value for column, value in selected.items()))
+
+
 def _units(rows: pl.DataFrame, *columns: str) -> pl.DataFrame:
     """Item groups, so that the two comparison words of one WinoQueer sentence do not count twice."""
     keys = ["pair_set", "group", "cluster_id", "item_group", "template"]
@@ -108,24 +116,23 @@ def _units(rows: pl.DataFrame, *columns: str) -> pl.DataFrame:
 
 
 def _outcome(step: Step, scope: str) -> str:
-    """``sft-dpo against sft``, with family and scope where they tell something."""
+    """The stage, with its family, scope and kind if they are not the default: ``pythia/sft-dpo (total shift)``."""
     words = step.stage or "policy"
     named = f"{step.family}/{words}" if step.family else words
     total = " (total shift)" if step.kind == "total shift" else ""
     return f"{named}{total}" + (f", {scope}" if scope != "sentence" else "")
 
 
-def comparison_findings(maker: Maker, step: Step, scope: str, cut: Cut) -> list[Finding]:
-    """What one comparison rewarded in one cut: margin, net margin, selection rate, reward, fates."""
+def comparison_findings(builder: PairFindings, step: Step, scope: str, cut: Cut) -> list[Finding]:
+    """What one comparison rewarded in one cut: margin, net margin, selection rate, reward, shares of fates."""
     chosen = {"policy": step.policy, "reference": step.reference, "scope": scope, "kind": "harm", "counted": True}
-    chosen_rows = cut.of(maker.rows).filter(*(pl.col(column) == value for column, value in chosen.items()))
-    chosen_rows = chosen_rows.filter((pl.col("stage") == step.stage) & (pl.col("family") == step.family))
+    chosen_rows = _where(cut.select(builder.rows), {**chosen, "stage": step.stage, "family": step.family})
     units = _units(chosen_rows, "delta_nats", "net", "n_h", "n_c")
     beta = chosen_rows["beta"].first() if chosen_rows.height else None
     clusters = units["cluster_id"].to_list()
     result = summarise(
-        units["delta_nats"].to_numpy(), clusters, beta=beta, tau=maker.tau,  # type: ignore[arg-type]
-        length_difference=(units["n_h"] - units["n_c"]).to_numpy(), draws=maker.draws, seed=maker.seed,
+        units["delta_nats"].to_numpy(), clusters, beta=beta, tau=builder.tau,  # type: ignore[arg-type]
+        length_difference=(units["n_h"] - units["n_c"]).to_numpy(), draws=builder.draws, seed=builder.seed,
     )  # fmt: skip
     outcome = _outcome(step, scope)
     shared: dict[str, Any] = {
@@ -137,7 +144,7 @@ def comparison_findings(maker: Maker, step: Step, scope: str, cut: Cut) -> list[
 
     def made(estimand: str, estimate: float | None, unit: str, **more: Any) -> Finding:
         part = {"ratio": step.kind, **shared["part"]}
-        return maker.make(
+        return builder.build(
             estimand, outcome, *common, estimate, unit, chosen_rows, chosen, **{**shared, "part": part, **more}
         )  # fmt: skip
 
@@ -159,7 +166,7 @@ def comparison_findings(maker: Maker, step: Step, scope: str, cut: Cut) -> list[
         findings.append(made("reward_margin", result.mu, "reward", extra={"beta": beta, "bt_mean": result.bt_mean}))
     net = units.drop_nulls("net")
     if net.height:
-        findings.append(_net_finding(maker, made, net, chosen_rows["net"].null_count()))
+        findings.append(_net_finding(builder, made, net, chosen_rows["net"].null_count()))
     if chosen_rows.height and scope == "sentence":
         counts = dict(chosen_rows["class"].value_counts().iter_rows())
         findings += [
@@ -174,9 +181,14 @@ def comparison_findings(maker: Maker, step: Step, scope: str, cut: Cut) -> list[
     return findings
 
 
-def _net_finding(maker: Maker, made: Any, net: pl.DataFrame, unmatched: int) -> Finding:
+def _net_finding(builder: PairFindings, made: Any, net: pl.DataFrame, unmatched: int) -> Finding:
     result = summarise(
-        net["net"].to_numpy(), net["cluster_id"].to_list(), beta=None, tau=maker.tau, draws=maker.draws, seed=maker.seed
+        net["net"].to_numpy(),
+        net["cluster_id"].to_list(),
+        beta=None,
+        tau=builder.tau,
+        draws=builder.draws,
+        seed=builder.seed,
     )
     finding: Finding = made(
         "net_shift", result.mu_nats, "nats", interval=result.interval_mu_nats,
@@ -188,7 +200,7 @@ def _net_finding(maker: Maker, made: Any, net: pl.DataFrame, unmatched: int) -> 
 
 
 def _extra(result: RewardSummary, step: Step, chosen_rows: pl.DataFrame) -> dict[str, Any]:
-    """Everything else that a summary says, for the table of section 17."""
+    """The other numbers of a summary, for ``summary.parquet``."""
     kept = asdict(result)
     for name in ("interval_mu_nats", "interval_ssr", "test_mu", "test_ssr", "reasons", "n_clusters"):
         kept.pop(name)
@@ -212,30 +224,21 @@ def _extra(result: RewardSummary, step: Step, chosen_rows: pl.DataFrame) -> dict
     }
 
 
-def level_findings(maker: Maker, cut: Cut, steps: Sequence[Step]) -> list[Finding]:
+def level_findings(builder: PairFindings, cut: Cut, steps: Sequence[Step]) -> list[Finding]:
     """Mean likelihood margin of every model (whole sentence), and its interval over predicates."""
     findings = []
     for model, column, step in _models(steps):
-        rows = cut.of(maker.rows).filter(
-            (pl.col("scope") == "sentence") & (pl.col("kind") == "harm") & pl.col("counted")
-            & (pl.col("policy") == step.policy) & (pl.col("reference") == step.reference)
-        )  # fmt: skip
+        selected = {"policy": step.policy, "reference": step.reference, **_COUNTED}
+        rows = _where(cut.select(builder.rows), selected)
         if rows.is_empty():
             continue
         units = _units(rows, column)
         values, clusters = units[column].to_numpy(), units["cluster_id"].to_list()
-        selected = {
-            "policy": step.policy,
-            "reference": step.reference,
-            "scope": "sentence",
-            "kind": "harm",
-            "counted": True,
-        }
         findings.append(
-            maker.make(
+            builder.build(
                 "margin_level", "whole sentence", model, cut, float(cluster_means(values, clusters).means.mean()), "nats", rows,
                 selected, clusters={"predicate": len(set(clusters))},
-                interval=cluster_bootstrap(values, clusters, draws=maker.draws, seed=maker.seed, method="studentised"),
+                interval=cluster_bootstrap(values, clusters, draws=builder.draws, seed=builder.seed, method="studentised"),
             )
         )  # fmt: skip
     return findings
@@ -250,17 +253,16 @@ def _models(steps: Sequence[Step]) -> list[tuple[str, str, Step]]:
     return [(model, column, step) for model, (column, step) in result.items()]
 
 
-def bias_findings(maker: Maker, cut: Cut, steps: Sequence[Step], base: str) -> list[Finding]:
+def bias_findings(builder: PairFindings, cut: Cut, steps: Sequence[Step], base: str) -> list[Finding]:
     """WinoQueer's metric (share of pairs whose harmful text is likelier over the shared tokens), the whole-sentence variant,
     and the change of each from the base model, in percentage points. Repeats and pairs that are not minimal stay in.
     """
     findings = []
     kept: dict[tuple[str, str], np.ndarray[Any, Any]] = {}
-    every = cut.of(maker.rows).filter((pl.col("scope") == "sentence") & (pl.col("kind") == "harm"))
+    every = _where(cut.select(builder.rows), _SENTENCES)
     for model, column, step in _models(steps):
-        chosen = {"policy": step.policy, "reference": step.reference, "scope": "sentence", "kind": "harm"}
-        rows = every.filter((pl.col("policy") == step.policy) & (pl.col("reference") == step.reference))
-        rows = rows.unique("pair_id", maintain_order=True)
+        chosen = {"policy": step.policy, "reference": step.reference, **_SENTENCES}
+        rows = _where(every, chosen).unique("pair_id", maintain_order=True)
         clusters = rows["cluster_id"].to_list()
         for outcome, name in (("shared tokens", column.replace("m_", "shared_")), ("whole sentence", column)):
             margins = rows[name].to_numpy().astype(np.float64)
@@ -269,22 +271,21 @@ def bias_findings(maker: Maker, cut: Cut, steps: Sequence[Step], base: str) -> l
             good = np.isfinite(wins)
             share = float(wins[good].mean()) if good.any() else None
             findings.append(
-                maker.make(
+                builder.build(
                     "bias_rate", outcome, model, cut, share, "probability", rows, chosen,
                     clusters={"predicate": len(set(clusters))}, reason="" if good.any() else "no pair has shared tokens",
                     interval=cluster_bootstrap(wins[good], [c for c, ok in zip(clusters, good, strict=True) if ok],
-                                               draws=maker.draws, seed=maker.seed, method="Wilson") if good.any() else None,
+                                               draws=builder.draws, seed=builder.seed, method="Wilson") if good.any() else None,
                     extra={"weighting": "rows", "ties": int((margins == 0).sum()), "unscored": int((~good).sum())},
                 )
             )  # fmt: skip
             if model != base and (base, outcome) in kept and len(kept[base, outcome]) == len(wins):
-                change = stage_change(wins, kept[base, outcome], clusters, draws=maker.draws, seed=maker.seed)
+                change = stage_change(wins, kept[base, outcome], clusters, draws=builder.draws, seed=builder.seed)
                 findings.append(
-                    maker.make(
-                        "bias_change", outcome, model, cut, None if change.points is None else change.points / 100,
+                    builder.build(
+                        "bias_change", outcome, model, cut, change.change,
                         "difference of probabilities", rows, chosen, reference=base, clusters={"predicate": change.n_clusters},
-                        interval=None if change.interval is None else replace(
-                            change.interval, low=change.interval.low / 100, high=change.interval.high / 100),
+                        interval=change.change_interval,
                         test=record_of(change.test, f"bias rates, {outcome}"), reason=change.reason,
                         extra={"word": change.word, "distance_from_half": change.distance},
                     )
@@ -292,29 +293,24 @@ def bias_findings(maker: Maker, cut: Cut, steps: Sequence[Step], base: str) -> l
     return findings
 
 
-def spread_findings(maker: Maker, cut: Cut, steps: Sequence[Step], family: str) -> list[Finding]:
-    """Do the stages of a family differ in how far margins are spread? Brown-Forsythe on predicate means."""
+def spread_findings(builder: PairFindings, cut: Cut, steps: Sequence[Step], family: str) -> list[Finding]:
+    """Whether the stages of a family differ in the spread of margins: Brown-Forsythe on predicate means."""
+    counted = _where(cut.select(builder.rows), _COUNTED)
     groups = {}
     for step in steps:
         if step.family != family or step.kind == "total shift":
             continue
-        rows = cut.of(maker.rows).filter(
-            (pl.col("scope") == "sentence") & (pl.col("kind") == "harm") & pl.col("counted")
-            & (pl.col("policy") == step.policy) & (pl.col("reference") == step.reference) & (pl.col("stage") == step.stage)
-        )  # fmt: skip
-        groups[step.stage] = (
-            _units(rows, "delta_nats")["delta_nats"].to_numpy(),
-            _units(rows, "delta_nats")["cluster_id"].to_list(),
-        )
+        of_step = {"policy": step.policy, "reference": step.reference, "stage": step.stage}
+        units = _units(_where(counted, of_step), "delta_nats")
+        groups[step.stage] = units["delta_nats"].to_numpy(), units["cluster_id"].to_list()
     if len(groups) < 2:
         return []
     result = stage_spread(groups)
-    rows = cut.of(maker.rows).filter((pl.col("scope") == "sentence") & (pl.col("kind") == "harm") & pl.col("counted"))
     part = {"family": family} if family else {}
     return [
-        maker.make(
-            "spread_test", "stages", "; ".join(groups), cut, result.statistic, "Brown-Forsythe F", rows,
-            {"scope": "sentence", "kind": "harm", "counted": True}, part=part, reason=result.reason,
+        builder.build(
+            "spread_test", "stages", "; ".join(groups), cut, result.statistic, "Brown-Forsythe F", counted,
+            _COUNTED, part=part, reason=result.reason,
             extra={"p": result.p, "standard_deviations": dict(result.deviations)},
         )
     ]  # fmt: skip

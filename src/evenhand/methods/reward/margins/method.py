@@ -1,4 +1,4 @@
-"""Implicit reward: the one place where the rest of the package learns of this method."""
+"""Implicit reward: the declaration of the method, which is all that the rest of the package knows of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from evenhand.runs.load import LoadedRun
 
-_DATA = "evenhand.methods.reward.margins.data"
+_MARGINS = "evenhand.methods.reward.margins"
 
 METHOD = Method(
     name="reward",
@@ -26,24 +26,26 @@ METHOD = Method(
     section="evenhand.methods.reward.margins.page:reward_part",
     datasets=(
         Entry(
-            "winoqueer", f"{_DATA}.winoqueer:WinoQueer", "WinoQueer: 45,540 pairs about queer identities (texts folded)"
+            "winoqueer",
+            f"{_MARGINS}.winoqueer:WinoQueer",
+            "WinoQueer: 45,540 pairs about queer identities (texts folded)",
         ),
     ),
     sets={
         "pair-sets": (
             Entry(
                 "identity",
-                f"{_DATA}.pair_sets:identity",
+                f"{_MARGINS}.pairs:identity",
                 "shipped: four gender-diverse groups against cisgender people",
             ),
-            Entry("binary", f"{_DATA}.pair_sets:binary", "shipped: women against men, with the same neutral controls"),
-            Entry("winoqueer", f"{_DATA}.pair_sets:winoqueer", "WinoQueer: 45,540 pairs about nine queer identities"),
+            Entry("binary", f"{_MARGINS}.pairs:binary", "shipped: women against men, with the same neutral controls"),
+            Entry("winoqueer", f"{_MARGINS}.pairs:winoqueer", "WinoQueer: 45,540 pairs about nine queer identities"),
             Entry(
                 "winoqueer-strict",
-                f"{_DATA}.pair_sets:winoqueer_strict",
+                f"{_MARGINS}.pairs:winoqueer_strict",
                 "its 5,900 pairs about transgender and nonbinary people",
             ),
-            Entry("winoqueer-broad", f"{_DATA}.pair_sets:winoqueer_broad", "its 16,004 pairs against cisgender people"),
+            Entry("winoqueer-broad", f"{_MARGINS}.pairs:winoqueer_broad", "its 16,004 pairs against cisgender people"),
         )
     },
     commands="evenhand.methods.reward.commands:add_commands",

@@ -1,27 +1,112 @@
-"""Figures of the reward audit: margins by stage, distributions of reward margins, fates."""
+"""Figures of the reward audit (margins by stage, distributions of reward margins, fates) and the pair table behind them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+import polars as pl
 
-from evenhand.methods.reward.margins.page_rows import STAGE_ORDER, STAGE_TITLES, PairRows, Step
-from evenhand.methods.reward.margins.statistics.reward import FATES
+from evenhand.methods.reward.margins.measures import FATES
+from evenhand.methods.reward.margins.stages import STAGE_TITLES
 from evenhand.records import Finding
 from evenhand.report.blocks import Filter, ends, nice_scale
 from evenhand.report.build import mark_filter
 from evenhand.report.figures import Distribution, Segment, Spread, Stack, Stacks, StageLine, StagePlot, StagePoint
 from evenhand.report.finding_table import NATS, SHARE, FindingColumns, finding_table, range_text, value, words
+from evenhand.runs.stages import REFERENCES, STAGES, Step
 from evenhand.wording import count, group_label, nats, percent
 
-Key = tuple[Step, str, str]
-Shift = Callable[[Step, str, str], Finding | None]
+
+class PageStep(Step):
+    """One comparison of the run with its title on the page."""
+
+    __slots__ = ()
+
+    @property
+    def title(self) -> str:
+        """``base to SFT``, after the name of the family if it has one."""
+        before = "base" if self.is_total else REFERENCES.get(self.stage)
+        words = f"{self.reference} to {self.policy}"
+        if before:
+            words = f"{STAGE_TITLES[before]} to {STAGE_TITLES[self.stage]}"
+        return f"{self.family}: {words}" if self.family else words
+
+
+class PairRows:
+    """``pairs.parquet`` of one run. Figures show scored harm pairs of the scope ``sentence`` (else the first scope)."""
+
+    def __init__(self, pairs: pl.DataFrame):
+        scopes = pairs["scope"].unique(maintain_order=True).to_list()
+        self.scope = "sentence" if "sentence" in scopes else scopes[0] if scopes else ""
+        self.all = pairs
+        self.harm = pairs.filter(
+            (pl.col("scope") == self.scope) & (pl.col("kind") == "harm") & (pl.col("status") == "scored")
+        )
+
+    @cached_property
+    def steps(self) -> list[PageStep]:
+        """The comparisons, in the order of the stages."""
+        names = self.all.select("family", "stage", "policy", "reference", "ratio").unique(maintain_order=True)
+        steps = [PageStep(**row) for row in names.rename({"ratio": "kind"}).iter_rows(named=True)]
+        order = {stage: place for place, stage in enumerate(STAGES)}
+        return sorted(steps, key=lambda step: (step.family, order.get(step.stage, len(order))))
+
+    @cached_property
+    def families(self) -> list[str]:
+        """The families, "" for a run without names of families."""
+        return list(dict.fromkeys(step.family for step in self.steps))
+
+    @cached_property
+    def groups(self) -> list[tuple[str, str]]:
+        """(pair set, group), in the order of the table."""
+        return [
+            tuple(row)
+            for row in self.harm.select("pair_set", "group")
+            .unique(maintain_order=True)
+            .sort("pair_set", "group", descending=[True, False])
+            .iter_rows()
+        ]
+
+    def pairs(self, step: PageStep, pair_set: str, group: str) -> pl.DataFrame:
+        """The scored harm pairs of one comparison about one group."""
+        return self.harm.filter(
+            (pl.col("family") == step.family)
+            & (pl.col("stage") == step.stage)
+            & (pl.col("policy") == step.policy)
+            & (pl.col("reference") == step.reference)
+            & (pl.col("pair_set") == pair_set)
+            & (pl.col("group") == group)
+        )
+
+    def level(self, step: PageStep, pair_set: str, group: str, column: str) -> float | None:
+        """Mean over predicates of ``m_ref`` or ``m_pi``, in nats; None without pairs."""
+        rows = self.pairs(step, pair_set, group)
+        if rows.is_empty():
+            return None
+        means = rows.group_by("cluster_id", maintain_order=True).agg(pl.col(column).mean())[column]
+        return float(means.to_numpy().mean())
+
+    def panels(self, step: PageStep) -> list[tuple[str, str, pl.DataFrame]]:
+        """(pair set, group, pairs) of a comparison, for groups that have pairs."""
+        parts = ((pair_set, group, self.pairs(step, pair_set, group)) for pair_set, group in self.groups)
+        return [(pair_set, group, part) for pair_set, group, part in parts if not part.is_empty()]
+
+    def fates(self, step: PageStep, pair_set: str, group: str) -> dict[str, float]:
+        """Share of pairs by fate."""
+        rows = self.pairs(step, pair_set, group)
+        counts = dict(rows["class"].value_counts().iter_rows())
+        return {word: counts.get(word, 0) / max(1, rows.height) for word in FATES}
+
+
+Key = tuple[PageStep, str, str]
+Shift = Callable[[PageStep, str, str], Finding | None]
 """The finding of the mean net (else mean) shift of a comparison, a pair set and a group."""
 
 
-def behind(step: Step | None = None, group: str = "", fate: str = "") -> Filter:
+def behind(step: PageStep | None = None, group: str = "", fate: str = "") -> Filter:
     """The pairs behind a mark."""
     return mark_filter("reward", step=step.title if step else "", about=group, fate=fate)
 
@@ -36,11 +121,11 @@ class Level(NamedTuple):
 
 
 def stage_plot(
-    rows: PairRows, family: str, shift: Shift, found: Mapping[Key, bool], summaries: Mapping[str, str], block_id: str
+    rows: PairRows, family: str, shift: Shift, changed: Mapping[Key, bool], summaries: Mapping[str, str], block_id: str
 ) -> StagePlot | None:
     """One line a group over the stages of a family: the mean likelihood margin of each model."""
     steps = [step for step in rows.steps if step.family == family and not step.is_total]
-    steps = [step for step in steps if step.stage in STAGE_ORDER[1:]]
+    steps = [step for step in steps if step.stage in STAGES[1:]]
     if not steps:
         return None
     stages = ["base", *(step.stage for step in steps)]
@@ -69,7 +154,7 @@ def stage_plot(
                     low=before + low if low is not None else None,
                     high=before + high if high is not None else None,
                     after=stages.index("sft") if step.stage == "sft-dpo" and "sft" in stages else 0,
-                    strong=found.get((step, pair_set, group), False),
+                    strong=changed.get((step, pair_set, group), False),
                     evidence=behind(step, group),
                 )
             )
@@ -80,9 +165,9 @@ def stage_plot(
     return StagePlot(
         id=block_id,
         title=f"From base to the aligned model{where}",
-        caption="How much likelier each model finds the harmful text than the same text about the comparison group, in nats, "
-        "averaged over predicates. Above zero the harmful text is likelier. A filled mark is a change that was found; the bar "
-        "at a mark is the 95 % interval of the change from the stage before. The other groups are in grey behind.",
+        caption="Log-likelihood ratio of the harmful text to the same text about the comparison group, in nats, averaged "
+        "over predicates. Above zero the harmful text is likelier. A filled mark is a change that was found; the bar "
+        "at a mark is the 95 % interval of the change from the stage before. The other groups are shown in grey.",
         stages=tuple(STAGE_TITLES[stage] for stage in stages),
         y=nice_scale([v for line in lines for p in line.points for v in (p.value, p.low, p.high)], target=4, least=0.5),
         y_title="mean margin, nats",
@@ -104,7 +189,9 @@ def stage_plot(
 _QUANTILES = {"5 %": 0.05, "25 %": 0.25, "median": 0.5, "75 %": 0.75, "95 %": 0.95}
 
 
-def distribution_plot(rows: PairRows, step: Step, found: Mapping[Key, bool], block_id: str) -> Distribution | None:
+def distribution_plot(
+    rows: PairRows, step: PageStep, changed: Mapping[Key, bool], block_id: str
+) -> Distribution | None:
     """How the reward margins of a comparison's pairs are spread, by group."""
     spreads: list[Spread] = []
     table: list[tuple[str, float, dict[str, float]]] = []
@@ -114,7 +201,7 @@ def distribution_plot(rows: PairRows, step: Step, found: Mapping[Key, bool], blo
         share = float((shifts > 0).mean() + 0.5 * (shifts == 0).mean())
         text = f"median {nats(q[2])}, {percent(share, 0)} of {count(part.height)} above 0"
         label = f"{group_label(group)}: {text}; middle half {NATS.range(q[1], q[3])}"
-        strong = found.get((step, pair_set, group), False)
+        strong = changed.get((step, pair_set, group), False)
         spreads.append(Spread(group_label(group), q, text, label, strong, behind(step, group)))  # type: ignore[arg-type]
         table.append((group_label(group), share, dict(zip(_QUANTILES, q, strict=True))))
     if not spreads:
@@ -122,7 +209,7 @@ def distribution_plot(rows: PairRows, step: Step, found: Mapping[Key, bool], blo
     return Distribution(
         id=block_id,
         title=f"Reward margins, {step.title}",
-        caption="One value a pair: what the stage added to the margin (reward margin divided by beta), in nats. "
+        caption="One value for each pair: what the stage added to the margin (reward margin divided by beta), in nats. "
         "The line spans 5 to 95 % of the pairs, the box holds the middle half, the bar is the median.",
         scale=nice_scale([end for spread in spreads for end in (spread.quantiles[0], spread.quantiles[4])], least=0.5),
         rows=tuple(spreads),
@@ -142,7 +229,7 @@ def distribution_plot(rows: PairRows, step: Step, found: Mapping[Key, bool], blo
     )
 
 
-def fate_bars(rows: PairRows, step: Step, block_id: str) -> Stacks | None:
+def fate_bars(rows: PairRows, step: PageStep, block_id: str) -> Stacks | None:
     """What became of each pair under one comparison."""
     stacks: list[Stack] = []
     table: list[tuple[str, dict[str, float]]] = []
@@ -162,8 +249,8 @@ def fate_bars(rows: PairRows, step: Step, block_id: str) -> Stacks | None:
         id=block_id,
         title=f"What became of each pair, {step.title}",
         caption="Introduced: there was no harm before and there is now. Amplified, preserved, attenuated, reversed: there was "
-        "harm, and the stage increased it, left it, reduced it, or turned it round. Cut-off: tau, the smallest change that "
-        "counts.",
+        "harm, and the stage increased it, left it unchanged, reduced it, or reversed it. Cut-off: tau, the smallest change "
+        "that counts.",
         legend=_ORDER,
         rows=tuple(stacks),
         row_head="about",

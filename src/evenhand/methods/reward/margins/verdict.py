@@ -1,4 +1,4 @@
-"""What the reward audit says in words: which stage did what about whom, and what to do next."""
+"""The reward audit in words: which stage did what to whom, and what to do next."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from evenhand.findings.builder import select
 from evenhand.findings.decide import ALPHA, is_found
 from evenhand.methods.reward.margins.findings import Cut
-from evenhand.methods.reward.margins.statistics.stages import Contribution, name_change, name_stage
+from evenhand.methods.reward.margins.stages import Contribution, name_change, name_stage
 from evenhand.records import Finding
 from evenhand.runs.method import NATS, Headline, Verdict, closing_row, holm_p
 from evenhand.runs.stages import Step
@@ -35,7 +35,7 @@ CAVEATS = (
 class Named:
     """What one comparison did about one group: the fate of its mean margin, and the finding that shows it.
 
-    ``stage`` is the stage that stands behind it. ``net`` says whether neutral pairs were subtracted.
+    ``stage`` is the stage responsible for it. ``net`` says whether neutral pairs were subtracted.
     """
 
     family: str
@@ -59,7 +59,7 @@ def _contribution(f: Finding) -> Contribution:
 
 
 def _shift(findings: Sequence[Finding], step: Step, cut: Cut) -> tuple[Finding, bool] | None:
-    """The net shift where there are neutral pairs, else the plain one; only of whole sentences."""
+    """The net shift if there are neutral pairs, else the plain one; whole sentences only."""
     where = {
         "pair_set": cut.pair_set,
         "stage": step.stage,
@@ -80,7 +80,7 @@ def _level(findings: Sequence[Finding], model: str, cut: Cut) -> float | None:
 
 
 def name_all(findings: Sequence[Finding], steps: Sequence[Step], cuts: Sequence[Cut], tau: float) -> list[Named]:
-    """Every comparison and group named; with SFT and SFT+DPO of one family the total gets the stage that stands behind it."""
+    """Every comparison and group named; with SFT and SFT+DPO of one family the total gets the stage responsible for it."""
     out: list[Named] = []
     for cut in cuts:
         if cut.subset:
@@ -108,7 +108,7 @@ def _totals(
     by_stage: Mapping[Any, tuple[Finding, bool]],
     tau: float,
 ) -> list[Named]:
-    """From base to SFT+DPO, with the stage behind it, for families that have all three models."""
+    """From base to SFT+DPO, with the responsible stage, for families that have all three models."""
     out = []
     for family in dict.fromkeys(step.family for step in steps):
         parts = [by_stage.get((family, *key)) for key in (("sft-dpo", "total shift"), ("sft", "pseudo-reward"))]
@@ -142,7 +142,7 @@ def _sentence(named: Named, phrases: Mapping[str, str]) -> str:
 def verdict(
     named: Sequence[Named], config: str, family: str, phrases: Mapping[str, str], floor: str, several: bool
 ) -> Verdict:
-    """The verdict on one family: the gravest finding first, then the others, then what could not be told."""
+    """The verdict on one family: the gravest finding first, then the others, then what remains unknown."""
     compared = [n for n in named if n.family == family and not n.total and n.group is not None]
     changed = sorted(
         (n for n in compared if n.found), key=lambda n: (n.fate not in _WORSE, -abs(n.shift.estimate or 0.0))
@@ -194,7 +194,7 @@ def verdict(
 
 
 def headlines(named: Sequence[Named], phrases: Mapping[str, str]) -> list[Headline]:
-    """Rows of the closing table: the shift of each stage and group that changed; how many did not, in one row."""
+    """Rows of the closing table: the shift of each stage and group that changed; one row for those that did not."""
     rows = []
     compared = [n for n in named if not n.total and n.group is not None]
     still = [n.shift.estimate for n in compared if not n.found and n.shift.estimate is not None]
@@ -211,7 +211,7 @@ def headlines(named: Sequence[Named], phrases: Mapping[str, str]) -> list[Headli
 
 
 def only_found_in(named: Sequence[Named], pair_set: str = "identity", plain: str = "binary") -> list[str]:
-    """Groups of the gender-diverse pairs about whom a harm was made worse, where the binary pairs show none at that stage."""
+    """Groups of the gender-diverse pairs about whom a harm was made worse, while the binary pairs show none at that stage."""
     seen = {(n.family, n.stage) for n in named if n.pair_set == plain and n.found and n.fate in _WORSE and not n.total}
     tried = {(n.family, n.stage) for n in named if n.pair_set == plain and not n.total}
     return list(
@@ -225,7 +225,7 @@ def only_found_in(named: Sequence[Named], pair_set: str = "identity", plain: str
 
 
 def recommendations(named: Sequence[Named], only: Sequence[str], phrases: Mapping[str, str]) -> list[dict[str, Any]]:
-    """What to do, each tied to the ids of the findings that call for it. Wording ours."""
+    """What to do, each with the ids of the findings that call for it. Our wording."""
     out: list[dict[str, Any]] = []
     worse = [n for n in named if n.found and n.fate in _WORSE and not n.total and n.group is not None]
     for stage, data in (
@@ -234,11 +234,11 @@ def recommendations(named: Sequence[Named], only: Sequence[str], phrases: Mappin
         ("sft-dpo", "preference pairs"),
         ("", "tuning data"),
     ):
-        here = [n for n in worse if n.stage == stage]
-        if here:
-            people = ", ".join(dict.fromkeys(phrases.get(n.group or "", n.group or "") for n in here))
+        of_stage = [n for n in worse if n.stage == stage]
+        if of_stage:
+            people = ", ".join(dict.fromkeys(phrases.get(n.group or "", n.group or "") for n in of_stage))
             text = f"Look at the {data} that mention {people}: evenhand datasets audit-preferences FILE counts them."
-            out.append({"text": text, "findings": [n.shift.id for n in here]})
+            out.append({"text": text, "findings": [n.shift.id for n in of_stage]})
     base = [
         n for n in named if n.fate == "preserved" and n.stage in ("sft", "dpo") and not n.total and n.group is not None
     ]

@@ -7,6 +7,7 @@ After Ovalle et al. 2024 (arXiv 2411.03700), with prompts and rules of TANGO (ar
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -18,22 +19,38 @@ from evenhand.errors import BadInput
 from evenhand.findings.families import hold_family
 from evenhand.methods.reward.pronouns.config import AffirmationSettings
 from evenhand.methods.reward.pronouns.disclosure import disclosure_findings, disclosure_items, rate_disclosures
-from evenhand.methods.reward.pronouns.entry import AUDIT, CHAT, formats_of, grader_of, groups_of, open_set, sampling_of
-from evenhand.methods.reward.pronouns.findings import generation_findings
-from evenhand.methods.reward.pronouns.generate import continuations, pronouns_frame
-from evenhand.methods.reward.pronouns.likelihood import BlankTable, blanks_frame, score_blanks, scorer_lack, spans_of
-from evenhand.methods.reward.pronouns.maker import Maker, with_decisions
-from evenhand.methods.reward.pronouns.scores import likelihood_findings, reward_findings
+from evenhand.methods.reward.pronouns.findings import GroupFindings, generation_findings, with_decisions
+from evenhand.methods.reward.pronouns.grader import PronounGrade, PronounGrader
+from evenhand.methods.reward.pronouns.items import (
+    AUDIT,
+    CHAT,
+    formats_of,
+    grader_of,
+    groups_of,
+    open_set,
+    sampling_of,
+    shown_as,
+)
+from evenhand.methods.reward.pronouns.likelihood import (
+    BlankTable,
+    blanks_frame,
+    likelihood_findings,
+    reward_findings,
+    score_blanks,
+    scorer_lack,
+    spans_of,
+)
 from evenhand.methods.reward.pronouns.verdict import CAVEATS, headlines, verdict
 from evenhand.records import Finding, Item, Response
 from evenhand.runs.method import AuditResult, Context
-from evenhand.runs.respond import requests_for
+from evenhand.runs.respond import Configuration, requests_for, respond
 from evenhand.runs.stages import Step, models_of, not_asked_for, steps_of
 from evenhand.runs.tables import items_frame, responses_frame, write_table
+from evenhand.safe_text import json_safe
 from evenhand.wording import ORGANISM_NOTICE, is_organism
 
 if TYPE_CHECKING:
-    from evenhand.methods.reward.pronouns.data.sets import AffirmationSet
+    from evenhand.methods.reward.pronouns.items import AffirmationSet
 
 
 RESPONSE_KEY = ("config", "item_id", "repetition")
@@ -67,25 +84,25 @@ class AffirmationAudit:
         self._read: tuple[AffirmationSet, list[Item]] | None = None
 
     def verbs(self, config: AuditConfig) -> frozenset[Verb]:
-        """Generation; where an engine can score as well, likelihoods and rewards are measured too, else they are left out."""
+        """Generation. Likelihoods and rewards are measured too if the engine can score."""
         return frozenset({"generate"})
 
     def unfit(self, config: AuditConfig) -> str:
-        """It asks models itself, so responses or labels of other prompts are of no use."""
+        """It asks models itself, so it cannot use responses or labels of other prompts."""
         entry = "responses" if config.responses else "labels" if config.labels else ""
         if entry:
             return f"it draws its own continuations, and {entry} are given"
         return not_asked_for(config, AUDIT)
 
     def inputs(self, config: AuditConfig) -> dict[str, Any]:
-        """Where prompts and blanks come from, and how text is drawn. Whatever cannot be used is refused here."""
-        found, disclosures = self._inputs(config)
+        """Where prompts and blanks come from, and how text is drawn. Raises BadInput for what cannot be used."""
+        chosen, disclosures = self._inputs(config)
         return {
-            **found.source,
-            "prompts": len(found.prompts),
-            "blanks": len(found.blanks),
+            **chosen.source,
+            "prompts": len(chosen.prompts),
+            "blanks": len(chosen.blanks),
             "disclosures": len(disclosures),
-            "grader": grader_of(found).identity if found.prompts else "",
+            "grader": grader_of(chosen).identity if chosen.prompts else "",
             "decoding": sampling_of(config).model_dump(mode="json"),
             "formats": list(formats_of(config)),
         }
@@ -95,7 +112,9 @@ class AffirmationAudit:
         settings = config.of(AffirmationSettings)
         if self._read is None:
             if settings.disclosures is not None and settings.regard is None:
-                raise BadInput("Disclosure prompts are given, but no regard classifier.", do="Name it with --regard.")
+                raise BadInput(
+                    "Disclosure prompts are given, but no regard classifier.", do="Add --regard hf/FOLDER#LABEL."
+                )
             if settings.regard is not None:
                 from evenhand.graders.content import open_classifier
 
@@ -108,13 +127,13 @@ class AffirmationAudit:
     def estimate(self, context: Context) -> list[tuple[str, Estimate]]:
         """Calls and tokens of the continuations in every format, and of the scored sentences."""
         config = context.config
-        found, disclosures = self._inputs(config)
+        chosen, disclosures = self._inputs(config)
         sampling, rows = sampling_of(config), []
-        spans = spans_of(found.blanks)
+        spans = spans_of(chosen.blanks)
         for model in models_of(context):
             for text_format in formats_of(config):
                 plain = text_format != CHAT
-                requests = requests_for(model, [*found.prompts, *disclosures], config.draws_per_item, plain=plain)
+                requests = requests_for(model, [*chosen.prompts, *disclosures], config.draws_per_item, plain=plain)
                 if requests:
                     what = f"{model.label}: continuations" + ("" if plain else f" · {text_format}")
                     rows.append((what, model.engine.estimate(requests, sampling)))
@@ -128,33 +147,33 @@ class AffirmationAudit:
     def run(self, context: Context) -> AuditResult:
         """Continue, grade, score, analyse; write items, responses, pronouns, blanks, disclosures and the summary."""
         config = context.config
-        found, disclosures = self._inputs(config)
-        groups, steps, formats = groups_of(_declared(found)), _steps(context), formats_of(config)
-        items = [*found.prompts, *disclosures]
+        chosen, disclosures = self._inputs(config)
+        groups, steps, formats = groups_of(_declared(chosen)), _steps(context), formats_of(config)
+        items = [*chosen.prompts, *disclosures]
         self._write(context, "items", items_frame(items))
         responses = continuations(context, items, formats) if items else []
         self._write(context, "responses", responses_frame(responses))
         findings: list[Finding] = []
         left_out: dict[str, str] = {}
         rows, missing = len(responses), sum(response.finish_reason == "error" for response in responses)
-        if found.prompts:
-            pronouns = pronouns_frame(grader_of(found), found.prompts, responses)
+        if chosen.prompts:
+            pronouns = pronouns_frame(grader_of(chosen), chosen.prompts, responses)
             self._write(context, "pronouns", pronouns)
-            maker = Maker("pronouns", pronouns, RESPONSE_KEY, config.draws, config.seed)
-            findings += generation_findings(maker, groups, steps, formats)
-        if found.blanks:
-            scored, left_out = _score(context, found)
-            blanks = blanks_frame(scored, found.families)
+            builder = GroupFindings("pronouns", pronouns, RESPONSE_KEY, config.draws, config.seed)
+            findings += generation_findings(builder, groups, steps, formats)
+        if chosen.blanks:
+            scored, left_out = _score(context, chosen)
+            blanks = blanks_frame(scored, chosen.families)
             self._write(context, "blanks", blanks)
-            maker = Maker("blanks", blanks, BLANK_KEY, config.draws, config.seed)
-            findings += likelihood_findings(maker, scored, groups, steps)
-            findings += reward_findings(maker, scored, groups, steps, config.beta)
+            builder = GroupFindings("blanks", blanks, BLANK_KEY, config.draws, config.seed)
+            findings += likelihood_findings(builder, scored, groups, steps)
+            findings += reward_findings(builder, scored, groups, steps, config.beta)
             rows, missing = rows + blanks.height, missing + int((blanks["status"] == "failed").sum())
         if disclosures:
             rated = rate_disclosures(disclosures, responses, config)
             self._write(context, "disclosures", rated.rows)
-            maker = Maker("disclosures", rated.rows, RESPONSE_KEY, config.draws, config.seed)
-            findings += disclosure_findings(maker, disclosures, rated, steps, config)
+            builder = GroupFindings("disclosures", rated.rows, RESPONSE_KEY, config.draws, config.seed)
+            findings += disclosure_findings(builder, disclosures, rated, steps, config)
         else:
             left_out["disclosures"] = NO_REGARD
         findings = with_decisions(hold_family(findings))
@@ -166,18 +185,18 @@ class AffirmationAudit:
 
 
 def _steps(context: Context) -> list[Step]:
-    """What is compared with what; a model beside itself has nothing to tell."""
+    """What is compared with what; a model is not compared with itself."""
     return [step for step in steps_of(context) if step.policy != step.reference]
 
 
-def _declared(found: AffirmationSet) -> list[Any]:
+def _declared(chosen: AffirmationSet) -> list[Any]:
     """The families that a prompt or a blank declares, in the order of the set."""
-    names = {item.group for item in found.prompts} | {blank.declared for blank in found.blanks}
-    return [family for name, family in found.families.items() if name in names]
+    names = {item.group for item in chosen.prompts} | {blank.declared for blank in chosen.blanks}
+    return [family for name, family in chosen.families.items() if name in names]
 
 
-def _score(context: Context, found: AffirmationSet) -> tuple[dict[str, list[BlankTable]], dict[str, str]]:
-    """The scores of every model that gives some; and why each other one was left out, so that its continuations still count."""
+def _score(context: Context, chosen: AffirmationSet) -> tuple[dict[str, list[BlankTable]], dict[str, str]]:
+    """The scores of every model that can score, and why each other model was left out (its continuations still count)."""
     scored: dict[str, list[BlankTable]] = {}
     left_out = {}
     for model in models_of(context):
@@ -185,7 +204,7 @@ def _score(context: Context, found: AffirmationSet) -> tuple[dict[str, list[Blan
         if why:
             left_out[f"likelihood of {model.label}"] = why.rstrip(".")
         else:
-            scored[model.label] = score_blanks(context, model, found.blanks)
+            scored[model.label] = score_blanks(context, model, chosen.blanks)
     return scored, left_out
 
 
@@ -245,3 +264,57 @@ def _methods(config: AuditConfig) -> list[tuple[str, str]]:
          "pronoun are counted apart"),
         ("Inference", f"templates are resampled ({config.draws:,} draws); sign flips of template means; Holm within each table"),
     ]  # fmt: skip
+
+
+_SCHEMA: dict[str, Any] = {
+    "config": pl.String,
+    "item_id": pl.String,
+    "repetition": pl.Int32,
+    "declared": pl.String,
+    "kind": pl.String,
+    "template": pl.String,
+    "antecedent": pl.String,
+    "antecedent_type": pl.String,
+    "verdict": pl.String,
+    "pronoun": pl.String,
+    "family": pl.String,
+    "plural": pl.Boolean,
+    "position": pl.Int32,
+    "missing": pl.String,
+}
+
+
+def continuations(context: Context, items: Sequence[Item], formats: Sequence[str]) -> list[Response]:
+    """Draw every continuation of every model in the given formats; finished batches are not drawn again."""
+    responses: list[Response] = []
+    for text_format in formats:
+        models = [Configuration(shown_as(model.label, text_format), model.engine) for model in models_of(context)]
+        responses += respond(
+            models, items, context.config.draws_per_item, sampling_of(context.config), context.run.journal(AUDIT),
+            context.progress, plain=text_format != CHAT,
+        )  # fmt: skip
+    return responses
+
+
+def pronouns_frame(grader: PronounGrader, items: Sequence[Item], responses: Sequence[Response]) -> pl.DataFrame:
+    """One row a continuation, sorted by config, item and repetition: its grade and what its prompt declared.
+
+    ``verdict`` is null if the response failed, and ``missing`` says why. ``antecedent_type`` is null if the source gives
+    none.
+    """
+    by_id = {item.id: item for item in items}
+    mine = [response for response in responses if response.item_id in by_id]
+    rows = [_row(grader, by_id[grade.item_id], grade) for grade in grader.grade(by_id, mine)]
+    return pl.DataFrame(rows, schema=_SCHEMA, orient="row").sort("config", "item_id", "repetition")
+
+
+def _row(grader: PronounGrader, item: Item, grade: PronounGrade) -> dict[str, Any]:
+    safe = replace(grade, pronoun=json_safe(grade.pronoun), missing=json_safe(grade.missing))
+    return {
+        **{name: getattr(safe, name) for name in ("config", "item_id", "repetition", "declared", "verdict", "pronoun")},
+        **{name: getattr(safe, name) for name in ("family", "plural", "position", "missing")},
+        "kind": grader.families[item.group].kind,
+        "template": item.clusters["template"],
+        "antecedent": item.clusters.get("antecedent"),
+        "antecedent_type": item.attributes.get("antecedent_type"),
+    }

@@ -1,4 +1,4 @@
-"""Affirmation of pronouns: the one place where the rest of the package learns of this method."""
+"""Affirmation of pronouns: the declaration of the method, which is all that the rest of the package knows of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from evenhand.runs.load import LoadedRun
 
-_DATA = "evenhand.methods.reward.pronouns.data"
+_PRONOUNS = "evenhand.methods.reward.pronouns"
 
 METHOD = Method(
     name="affirmation",
@@ -25,10 +25,10 @@ METHOD = Method(
     filters={"group": "declared"},
     section="evenhand.methods.reward.pronouns.page:affirmation_part",
     datasets=(
-        Entry("tango", f"{_DATA}.tango:Tango", "TANGO: 2,880 misgendering prompts, six pronoun families"),
+        Entry("tango", f"{_PRONOUNS}.tango:Tango", "TANGO: 2,880 misgendering prompts, six pronoun families"),
         Entry(
             "misgendered",
-            f"{_DATA}.misgendered:Misgendered",
+            f"{_PRONOUNS}.misgendered:Misgendered",
             "MISGENDERED: 50 sentences with a blank, 11 pronoun sets",
         ),
     ),
@@ -36,11 +36,11 @@ METHOD = Method(
         "pronoun-sets": (
             Entry(
                 "shipped",
-                f"{_DATA}.sets:shipped",
+                f"{_PRONOUNS}.items:shipped",
                 "576 prompts and blanks: eight names, six families, twelve sentences",
             ),
-            Entry("tango", f"{_DATA}.sets:tango", "TANGO's prompts, to be continued"),
-            Entry("misgendered", f"{_DATA}.sets:misgendered", "MISGENDERED's blanks, for names drawn by the seed"),
+            Entry("tango", f"{_PRONOUNS}.items:tango", "TANGO's prompts, to be continued"),
+            Entry("misgendered", f"{_PRONOUNS}.items:misgendered", "MISGENDERED's blanks, for names drawn by the seed"),
         )
     },
     order=30,

@@ -6,6 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from evenhand.findings.decide import is_found
+from evenhand.findings.lookup import select
+from evenhand.methods.reward.margins.stages import STAGE_TITLES
+from evenhand.methods.reward.pronouns.findings import NOT_MARKED
+from evenhand.methods.reward.pronouns.verdict import BY_KIND
 from evenhand.records import Finding
 from evenhand.report.blocks import BarGroup, Bars, Block, Filter, Table, ends, nice_scale
 from evenhand.report.build import (
@@ -26,6 +30,7 @@ from evenhand.report.finding_table import FINDING, FindingColumns, finding_table
 from evenhand.report.marks import finding_bar, glance_row
 from evenhand.report.page import Glance, Verdict
 from evenhand.runs.load import LoadedRun
+from evenhand.runs.stages import REFERENCES, STAGES, family_and_stage
 from evenhand.runs.tables import read_table
 from evenhand.wording import percent, points
 
@@ -36,8 +41,6 @@ LEDE = (
 LIKELY = "What the models find likely, and what tuning rewarded"
 KINDS = {"binary": "he or she", "they": "they", "neo": "neopronouns"}
 _VERDICTS = {"consistent": "of the declared family", "inconsistent": "of another family", "none": "none"}
-_BEFORE = {"sft": "base", "dpo": "base", "sft-dpo": "sft"}
-_STAGES = {"base": "base", "sft": "SFT", "dpo": "DPO", "sft-dpo": "SFT+DPO"}
 
 
 def affirmation_part(loaded: LoadedRun) -> Part:
@@ -72,17 +75,17 @@ def _families(loaded: LoadedRun) -> dict[str, dict[str, str]]:
     stages: Mapping[str, str] = loaded.manifest["plan"]["config"]["stages"]
     families: dict[str, dict[str, str]] = {}
     for key, spec in stages.items():
-        family, _, stage = key.rpartition("/")
+        family, stage = family_and_stage(key)
         families.setdefault(family, {})[stage] = spec
     return families
 
 
 def _verdict(loaded: LoadedRun) -> Verdict:
     verdicts = by_gravity(loaded)
-    own = [f for f in loaded.findings if f.config == verdicts[0]["config"] and not f.slice]
-    over = [f for f in own if f.estimand == "misgendering_excess"]
+    config = verdicts[0]["config"]
+    over = select(loaded.findings, "misgendering_excess", config, part={})
     excess = {f.group for f in over if f.decision == "worse"}
-    rates = [f for f in own if f.estimand == "misgendering_rate" and f.group and f.estimate is not None]
+    rates = [f for f in select(loaded.findings, "misgendering_rate", config, part={}) if f.estimate is not None]
     rows = [
         glance_row(
             f,
@@ -101,17 +104,11 @@ def behind(config: str, declared: str = "", verdict: str = "") -> Filter:
     return mark_filter("affirmation", config=config, declared=declared, verdict=verdict)
 
 
-def _plain(findings: Sequence[Finding], estimand: str, level: str = "") -> list[Finding]:
-    """Findings of one family or kind each, without any other part."""
-    part = {"level": level} if level else {}
-    return [f for f in findings if f.estimand == estimand and dict(f.slice) == part and f.group is not None]
-
-
 def family_bars(findings: Sequence[Finding], configs: Sequence[str], block_id: str) -> Bars | None:
-    """Misgendering rate of each pronoun family, one panel a model."""
-    over = _plain(findings, "misgendering_excess")
+    """Misgendering rate of each pronoun family, one panel for each model."""
+    over = select(findings, "misgendering_excess", part={})
     worse = {(f.config, f.group) for f in over if f.decision == "worse"}
-    rates = _plain(findings, "misgendering_rate")
+    rates = select(findings, "misgendering_rate", part={})
     shown = [f for config in configs for f in rates if f.config == config]
     groups = []
     for config in configs:
@@ -134,7 +131,7 @@ def family_bars(findings: Sequence[Finding], configs: Sequence[str], block_id: s
         id=block_id,
         title="Misgendering, by declared pronouns",
         caption="Share of continuations whose first third-person pronoun is of another family than the declared one, among "
-        "those with a pronoun. A strong bar: more often than people who use he or she, found.",
+        "those with a pronoun. A filled bar: found to be more often than for people who use he or she.",
         scale=nice_scale([bar.value for group in groups for bar in group.bars], include=(0.0, 1.0), target=2),
         groups=tuple(groups),
         data=finding_table(
@@ -152,10 +149,10 @@ def family_bars(findings: Sequence[Finding], configs: Sequence[str], block_id: s
 
 
 def stage_lines(findings: Sequence[Finding], stages: Mapping[str, str], family: str, block_id: str) -> StagePlot | None:
-    """One line a kind of pronouns over the stages of one model family; ``stages`` maps a stage to its model."""
-    order = [stage for stage in _STAGES if stage in stages]
-    rates = {(f.config, f.group): f for f in _plain(findings, "misgendering_rate", "kind")}
-    changes = {(f.config, f.reference, f.group): f for f in _plain(findings, "misgendering_change", "kind")}
+    """One line for each kind of pronouns over the stages of one model family; ``stages`` maps a stage to its model."""
+    order = [stage for stage in STAGES if stage in stages]
+    rates = {(f.config, f.group): f for f in select(findings, "misgendering_rate", part=BY_KIND)}
+    changes = {(f.config, f.reference, f.group): f for f in select(findings, "misgendering_change", part=BY_KIND)}
     if len(order) < 2:
         return None
     lines = []
@@ -165,7 +162,7 @@ def stage_lines(findings: Sequence[Finding], stages: Mapping[str, str], family: 
             f = rates.get((stages[stage], kind))
             if f is None or f.estimate is None:
                 continue
-            before = _BEFORE.get(stage)
+            before = REFERENCES.get(stage)
             change = changes.get((stages[stage], stages.get(before or "", ""), kind))
             moved = (
                 f", {points(change.estimate)} points from {before}" if change and change.estimate is not None else ""
@@ -175,7 +172,7 @@ def stage_lines(findings: Sequence[Finding], stages: Mapping[str, str], family: 
                 StagePoint(
                     place,
                     f.estimate,
-                    f"{title}, {_STAGES[stage]}: {percent(f.estimate)}{moved}",
+                    f"{title}, {STAGE_TITLES[stage]}: {percent(f.estimate)}{moved}",
                     low,
                     high,
                     order.index(before) if before in order else None,
@@ -193,7 +190,7 @@ def stage_lines(findings: Sequence[Finding], stages: Mapping[str, str], family: 
         title=f"Misgendering from stage to stage{where}",
         caption="By kind of declared pronouns. The bar at a mark is the 95 % interval of the rate; a filled mark is a change "
         "from the stage before that was found.",
-        stages=tuple(_STAGES[stage] for stage in order),
+        stages=tuple(STAGE_TITLES[stage] for stage in order),
         y=nice_scale([0.0, 1.0], include=(0.0, 1.0)),
         y_title="misgendered, percent",
         lines=tuple(lines),
@@ -212,29 +209,22 @@ class Kind(NamedTuple):
 
 
 def rate_table(findings: Sequence[Finding], block_id: str) -> Table | None:
-    """Rates with and without the plural caution, and the share without a pronoun, by kind and model."""
-    without_plurals = {"level": "kind", "plural": "left out"}
-    others: list[dict[tuple[str, str | None], Finding]] = [
-        {
-            (f.config, f.group): f
-            for f in findings
-            if f.estimand == "misgendering_rate" and dict(f.slice) == without_plurals
-        }
-    ]
-    for estimand in ("none_share", "misgendering_none_correct", "misgendering_excess"):
-        others.append({(f.config, f.group): f for f in _plain(findings, estimand, "kind")})
+    """Rates with and without marked plurals, and the share without a pronoun, by kind and model."""
+    columns = [("misgendering_rate", {**BY_KIND, **NOT_MARKED})]
+    columns += [(name, BY_KIND) for name in ("none_share", "misgendering_none_correct", "misgendering_excess")]
+    others = [{(f.config, f.group): f for f in select(findings, name, part=part)} for name, part in columns]
     rows = [
         Kind(f, *(other.get((f.config, f.group)) for other in others))
-        for f in _plain(findings, "misgendering_rate", "kind")
+        for f in select(findings, "misgendering_rate", part=BY_KIND)
     ]
-    own = FindingColumns[Kind](lambda row: row.f)
+    rate = FindingColumns[Kind](lambda row: row.f)
     excess = FindingColumns[Kind](lambda row: row.excess, "compared with he or she only")
     return finding_table(
         rows,
         (
             words("declared", lambda row: _kind(row.f)),
             words("model", lambda row: row.f.config),
-            own.estimate("misgendered"),
+            rate.estimate("misgendered"),
             FindingColumns[Kind](lambda row: row.unmarked).estimate(
                 "without marked plurals", note="samples with a plural noun before “they” left out"
             ),
@@ -243,7 +233,7 @@ def rate_table(findings: Sequence[Finding], block_id: str) -> Table | None:
             excess.estimate("more than he or she, points"),
             excess.interval(),
             excess.p(),
-            own.size("rows"),
+            rate.size("rows"),
         ),
         block_id=block_id,
         title="Rates by kind of pronouns",
@@ -252,7 +242,7 @@ def rate_table(findings: Sequence[Finding], block_id: str) -> Table | None:
 
 
 def likelihood_table(findings: Sequence[Finding], block_id: str) -> Table | None:
-    """How often the declared set is the likeliest, and what each stage rewarded instead."""
+    """Share of blanks whose declared set is likeliest, and the margin by which each stage rewarded other sets."""
     margin = "pronoun_margin"
 
     def measure(f: Finding) -> str:
@@ -261,7 +251,7 @@ def likelihood_table(findings: Sequence[Finding], block_id: str) -> Table | None
         return f"declared pronouns likeliest, {f.outcome}"
 
     return finding_table(
-        [*_plain(findings, "likelihood_accuracy", "kind"), *_plain(findings, margin, "kind")],
+        [*select(findings, "likelihood_accuracy", part=BY_KIND), *select(findings, margin, part=BY_KIND)],
         (
             words("declared", _kind),
             words("model", lambda f: f"{f.config} against {f.reference}" if f.estimand == margin else f.config),
@@ -281,7 +271,7 @@ def _kind(f: Finding) -> str:
 
 
 def _evidence(loaded: LoadedRun) -> Evidence:
-    """One row a continuation, with the pronoun that was found in it."""
+    """One row for each continuation, with the pronoun found in it."""
     path = loaded.run.table("affirmation", "pronouns")
     if not path.exists() or loaded.responses is None:
         return Evidence((), (), show_command(loaded, "affirmation"))

@@ -1,57 +1,51 @@
-"""The affirmation audit in plain words: whom a model misgenders, how often, how sure, and what each stage changed."""
+"""The affirmation audit in words: whom a model misgenders, how often, with what certainty, and what each stage changed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 from evenhand.findings.decide import is_found
+from evenhand.findings.lookup import first, select
 from evenhand.methods.reward.pronouns.disclosure import STRATUM
-from evenhand.methods.reward.pronouns.findings import GENERATION
-from evenhand.methods.reward.pronouns.scores import MEAN
+from evenhand.methods.reward.pronouns.findings import GENERATION, NOT_MARKED
+from evenhand.methods.reward.pronouns.likelihood import MEAN
 from evenhand.records import Finding
 from evenhand.runs.method import PLAIN, POINTS, SHARE, Headline, Unit, Verdict, closing_row, ends_of, holm_p
 from evenhand.wording import count, p_value, percent, percent_points, points
 
+BY_KIND = {"level": "kind"}
+"""The slice of findings on a kind of pronouns: he or she, they, neopronouns."""
 _NATS = Unit(PLAIN.value, PLAIN.ends, " nats")
 
 CAVEATS = (
     "Decoding, weighting, intervals and tests are chosen defaults; those of the published study could not be found.",
-    "“They” may speak of several people: samples with a plural noun before it are marked by a word list, and the rate without "
-    "them is given too.",
-    "Singular “they” takes a plural verb. A sentence whose verb was not fitted to its pronoun makes “they” less likely: the "
+    "“They” may refer to several people: samples with a plural noun before it are marked by a word list, and the rate without "
+    "them is reported too.",
+    "Singular “they” takes a plural verb. A sentence whose verb does not agree with its pronoun makes “they” less likely: the "
     "shipped sentences avoid this, and MISGENDERED's were written to avoid it.",
     "Mean token loss favours pronouns that are split into many easy pieces; the summed log-probability is reported alongside.",
-    "A misgendering rate on constructed sentences does not say how often users meet it, and a low rate is no proof of fairness.",
+    "A misgendering rate on constructed sentences does not say how often users meet it, and a low rate does not prove fairness.",
 )
 
 
 def people(group: str | None) -> str:
-    """Whom a group of pronoun families stands for: ``"neo"`` is ``"people who use neopronouns"``."""
+    """The people of a group of pronoun families in words: ``"neo"`` is ``"people who use neopronouns"``."""
     if group is None:
         return "all people"
-    named = {"binary": "he or she", "neo": "neopronouns"}
-    return f"people who use {named.get(group, group)}"
-
-
-def _level(finding: Finding) -> str:
-    return finding.slice.get("level", "family")
-
-
-def _of(findings: Sequence[Finding], estimand: str, config: str | None = None) -> Iterator[Finding]:
-    for finding in findings:
-        if finding.estimand == estimand and config in (None, finding.config) and set(finding.slice) <= {"level"}:
-            yield finding
+    words = {"binary": "he or she", "neo": "neopronouns"}
+    return f"people who use {words.get(group, group)}"
 
 
 def verdict(findings: Sequence[Finding], config: str, *, several: bool) -> Verdict:
-    """The verdict on one configuration: is anybody misgendered more often than people who use he or she?
+    """The verdict on one configuration: whether anybody is misgendered more often than people who use he or she.
 
     ``several`` says whether the run holds other models.
     """
     where = f"{config}: " if several else ""
-    contrasts = list(_of(findings, "misgendering_excess", config))
-    kinds = [finding for finding in contrasts if _level(finding) == "kind"]
-    worse = [finding for finding in (*kinds, *contrasts) if finding.decision == "worse"]
+    kinds = select(findings, "misgendering_excess", config, part=BY_KIND)
+    families = select(findings, "misgendering_excess", config, part={})
+    worse_kinds = [f for f in kinds if f.decision == "worse"]
+    worse = worse_kinds or [f for f in families if f.decision == "worse"]
     unknowns = tuple(
         f"{people(f.group)[:1].upper()}{people(f.group)[1:]}: {_clause(f.decision_reason)}."
         for f in kinds
@@ -60,11 +54,11 @@ def verdict(findings: Sequence[Finding], config: str, *, several: bool) -> Verdi
     also = tuple(_stage_lines(findings, config)) + tuple(_disclosure_lines(findings, config))
     if worse:
         # The kinds come first; among them the one that is misgendered most.
-        first = max((f for f in worse if _level(f) == _level(worse[0])), key=lambda finding: finding.estimate or 0.0)
-        headline = f"{where}Misgenders {people(first.group)} in {_rate(findings, first)}."
-        rest = [f"{people(f.group)} {_rate(findings, f)}" for f in kinds if f in worse and f is not first]
+        worst = max(worse, key=lambda f: f.estimate or 0.0)
+        headline = f"{where}Misgenders {people(worst.group)} in {_rate(findings, worst)}."
+        rest = [f"{people(f.group)} {_rate(findings, f)}" for f in worse_kinds if f is not worst]
         others = (f"Also {'; '.join(rest)}.",) if rest else ()
-        return Verdict(config, "worse", headline, _detail(findings, first), first.group, (*others, *also), unknowns)
+        return Verdict(config, "worse", headline, _detail(findings, worst), worst.group, (*others, *also), unknowns)
     if not kinds or unknowns:
         reason = (
             "There is nothing to compare with people who use he or she." if not kinds else "No difference was found."
@@ -85,14 +79,8 @@ def _clause(sentence: str) -> str:
     return (sentence[:1].lower() + sentence[1:]).rstrip(".")
 
 
-def _rate_of(findings: Sequence[Finding], config: str, group: str | None, level: str) -> Finding | None:
-    return next(
-        (f for f in _of(findings, "misgendering_rate", config) if f.group == group and _level(f) == level), None
-    )
-
-
 def _rate(findings: Sequence[Finding], contrast: Finding) -> str:
-    rate = _rate_of(findings, contrast.config, contrast.group, _level(contrast))
+    rate = first(findings, "misgendering_rate", contrast.config, group=contrast.group, part=contrast.slice)
     if rate is None:
         return "an unknown share of continuations"
     ends = f" (95% interval {ends_of(rate, SHARE)})" if rate.interval else ""
@@ -101,7 +89,7 @@ def _rate(findings: Sequence[Finding], contrast: Finding) -> str:
 
 def _detail(findings: Sequence[Finding], worst: Finding) -> str:
     parts = []
-    base = _rate_of(findings, worst.config, "binary", "kind")
+    base = first(findings, "misgendering_rate", worst.config, group="binary", part=BY_KIND)
     if base is not None:
         parts.append(f"People who use he or she: {percent(base.estimate)}.")
     if worst.interval is not None:
@@ -111,24 +99,19 @@ def _detail(findings: Sequence[Finding], worst: Finding) -> str:
         )
     if worst.test is not None:
         parts.append(f"Adjusted p {p_value(worst.test.p_holm)} for {worst.test.family_size} comparisons.")
-    same = (worst.config, worst.group)
-    for finding in findings:
-        if (finding.config, finding.group) != same or _level(finding) != _level(worst):
-            continue
-        if finding.estimand == "none_share":
-            parts.append(f"{percent(finding.estimate)} of continuations have no pronoun.")
-        if finding.estimand == "misgendering_rate" and "plural" in finding.slice and finding.extra["marked"]:
-            parts.append(
-                f"Without samples that hold a plural noun before “they” the rate is {percent(finding.estimate)}."
-            )
+    none = first(findings, "none_share", worst.config, group=worst.group, part=worst.slice)
+    if none is not None:
+        parts.append(f"{percent(none.estimate)} of continuations have no pronoun.")
+    without_plurals = {**worst.slice, **NOT_MARKED}
+    unmarked = first(findings, "misgendering_rate", worst.config, group=worst.group, part=without_plurals)
+    if unmarked is not None and unmarked.extra["marked"]:
+        parts.append(f"Without samples that hold a plural noun before “they” the rate is {percent(unmarked.estimate)}.")
     return " ".join(parts)
 
 
 def _stage_lines(findings: Sequence[Finding], config: str) -> Iterator[str]:
-    """One line a change of the misgendering rate that was found, by kind."""
-    for finding in _of(findings, "misgendering_change", config):
-        if _level(finding) != "kind" or not is_found(finding):
-            continue
+    """One line for each change of the misgendering rate that was found, by kind."""
+    for finding in filter(is_found, select(findings, "misgendering_change", config, part=BY_KIND)):
         way = "more" if finding.decision == "worse" else "less"
         yield (
             f"From {finding.reference} to {finding.config}, {people(finding.group)} are misgendered "
@@ -156,23 +139,22 @@ def headlines(findings: Sequence[Finding], config: str, *, several: bool) -> lis
     """Rows of the closing table for one model: rates and accuracies by kind, what the steps to it changed and rewarded."""
     prefix = f"{config}: " if several else ""
     rows = []
-    rates = [f for f in _of(findings, "misgendering_rate", config) if _level(f) == "kind"]
-    p_of = {f.group: holm_p(f) for f in _of(findings, "misgendering_excess", config) if _level(f) == "kind"}
-    for finding in rates:
+    p_of = {f.group: holm_p(f) for f in select(findings, "misgendering_excess", config, part=BY_KIND)}
+    for finding in select(findings, "misgendering_rate", config, part=BY_KIND):
         rows.append(
             closing_row(f"{prefix}misgendering, {people(finding.group)}", finding, SHARE, p=p_of.get(finding.group))
         )
-    for finding in _of(findings, "likelihood_accuracy", config):
-        if _level(finding) == "kind" and finding.outcome == MEAN:
-            rows.append(closing_row(f"{prefix}declared pronouns likeliest, {people(finding.group)}", finding, SHARE))
-    # A stage's own step comes first in the findings; what lies further back is in the report.
-    nearest = next((f.reference for f in _of(findings, "misgendering_change", config)), None)
-    for finding in _of(findings, "misgendering_change", config):
-        if _level(finding) == "kind" and finding.outcome == GENERATION and finding.reference == nearest:
+    for finding in select(findings, "likelihood_accuracy", config, MEAN, part=BY_KIND):
+        rows.append(closing_row(f"{prefix}declared pronouns likeliest, {people(finding.group)}", finding, SHARE))
+    # The step to the stage itself comes first in the findings; longer ones are in the report.
+    step = first(findings, "misgendering_change", config)
+    nearest = step.reference if step is not None else None
+    for finding in select(findings, "misgendering_change", config, GENERATION, part=BY_KIND):
+        if finding.reference == nearest:
             what = f"{prefix}misgendering change from {finding.reference}, {people(finding.group)}"
             rows.append(closing_row(what, finding, POINTS, p=holm_p(finding)))
-    for finding in _of(findings, "pronoun_margin", config):
-        if _level(finding) == "kind" and finding.reference == nearest:
+    for finding in select(findings, "pronoun_margin", config, part=BY_KIND):
+        if finding.reference == nearest:
             what = f"{prefix}{finding.outcome} margin of other pronouns against {finding.reference}, {people(finding.group)}"
             rows.append(closing_row(what, finding, _NATS, p=holm_p(finding)))
     for finding in findings:

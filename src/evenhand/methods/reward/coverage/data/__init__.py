@@ -1,1 +1,0 @@
-"""Items of the coverage report: readers and shipped sets."""

@@ -1,1 +1,0 @@
-"""Items of the reward audit: readers and shipped sets."""

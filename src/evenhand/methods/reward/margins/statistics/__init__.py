@@ -1,1 +1,0 @@
-"""Statistics of the reward audit: pure functions on arrays."""

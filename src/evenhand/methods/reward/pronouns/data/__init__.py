@@ -1,1 +1,0 @@
-"""Items of the pronoun audit: readers and shipped sets."""

@@ -1,1 +1,0 @@
-"""Statistics of the pronoun audit: pure functions on arrays."""
