@@ -102,12 +102,12 @@ def test_a_declaration_that_does_not_fit_is_refused(methods: registry.Methods, m
 def test_the_loaders_open_the_sets_that_a_plug_in_brings(methods: registry.Methods) -> None:
     from evenhand.config import make_config
     from evenhand.datasets.safety_prompts import open_safety_set
-    from evenhand.methods.dart.difference.entry import open_cases
+    from evenhand.methods.dart.difference.items import open_cases
     from evenhand.methods.pluralism.rating.data.rating_items import open_rated_items
 
     targets = {
         "safety-sets": "evenhand.datasets.safety_prompts:shipped",
-        "difference-sets": "evenhand.methods.dart.difference.data.cases:shipped",
+        "difference-sets": "evenhand.methods.dart.difference.cases:shipped",
         "rating-sets": "evenhand.methods.pluralism.rating.data.rating_items:shipped_items",
     }
     brought = {kind: (Entry("brought", target, "a copy"),) for kind, target in targets.items()}

@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from evenhand.errors import BadInput
-from evenhand.methods.dart.difference.graders import conclusion
-from evenhand.methods.dart.difference.statistics import awareness
-from evenhand.methods.dart.drift.statistics import drift
+from evenhand.methods.dart.difference import answers as parsers
+from evenhand.methods.dart.difference import measures as awareness
+from evenhand.methods.dart.drift import measures as drift
 from evenhand.statistics import mcnemar as _mcnemar
 from evenhand.statistics.resampling import DRAWS
 
 
-def parse_conclusion(text: str, finish_reason: str = "stop") -> conclusion.Parsed:
+def parse_conclusion(text: str, finish_reason: str = "stop") -> parsers.Parsed:
     """YES or NO from an analysis, by the strict and by the tolerant parser.
 
     Parameters
@@ -36,7 +36,7 @@ def parse_conclusion(text: str, finish_reason: str = "stop") -> conclusion.Parse
     >>> eh.dart.parse_conclusion("They differ in law.\\n**Conclusion:** YES").tolerant
     'YES'
     """
-    return conclusion.parse(text, finish_reason)
+    return parsers.parse(text, finish_reason)
 
 
 def parse_choice(text: str) -> int | None:
@@ -58,7 +58,7 @@ def parse_choice(text: str) -> int | None:
     >>> eh.dart.parse_choice("(b), because the statute says so"), eh.dart.parse_choice("(a) or (b)")
     (1, None)
     """
-    return conclusion.parse_option(text)
+    return parsers.parse_option(text)
 
 
 def decision_metrics(gold: Sequence[str], answers: Sequence[str | None]) -> awareness.Decisions:

@@ -16,7 +16,7 @@ from evenhand.config import make_config
 from evenhand.datasets.question_texts import TASK_SYSTEM_PROMPT
 from evenhand.errors import BadInput
 from evenhand.methods.dart.difference.audit import DifferenceAudit
-from evenhand.methods.dart.difference.data.policy import POLICY_SYSTEM_PROMPT
+from evenhand.methods.dart.difference.items import POLICY_SYSTEM_PROMPT
 from evenhand.runs.method import AuditResult, Context
 from evenhand.runs.respond import Configuration
 from evenhand.runs.run import Run

@@ -11,7 +11,7 @@ import pytest
 
 from evenhand.errors import BadInput
 from evenhand.methods.dart.difference.baselines import LEAST_TRAIN, Baseline, baselines, surface_cues
-from evenhand.methods.dart.difference.data.cases import Case, Cases, Gold, read_benchmarks
+from evenhand.methods.dart.difference.cases import Case, Cases, Gold, read_benchmarks
 
 Finder = Callable[[str], Path]
 NAMES = ["majority (YES)", "always YES", "surface cues", "surface cues"]

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from evenhand.methods.dart.difference.data.cases import Case
-from evenhand.methods.dart.difference.entry import items_of
+from evenhand.methods.dart.difference.answers import PARSERS, judged, parsed_frame
+from evenhand.methods.dart.difference.cases import Case
 from evenhand.methods.dart.difference.findings import Findings, difference_findings
-from evenhand.methods.dart.difference.table import PARSERS, judged, parsed_frame
+from evenhand.methods.dart.difference.items import items_of
 from evenhand.records import Finding, Response
 from evenhand.statistics.multiplicity import holm
 

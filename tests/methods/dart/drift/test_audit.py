@@ -13,9 +13,9 @@ import pytest
 
 from evenhand.config import checked
 from evenhand.errors import BadInput, EngineError
-from evenhand.methods.dart.difference.data.policy import POLICY_SYSTEM_PROMPT
+from evenhand.methods.dart.config import DriftConfig
+from evenhand.methods.dart.difference.items import POLICY_SYSTEM_PROMPT
 from evenhand.methods.dart.drift.audit import NULL_SEED, open_judge, open_scorers, run_drift
-from evenhand.methods.dart.drift.config import DriftConfig
 from evenhand.records import Finding
 from evenhand.registry import CLASSIFIERS, ENGINES
 from evenhand.runs.method import AuditResult

@@ -11,12 +11,11 @@ import pytest
 from scipy import stats
 
 from evenhand.findings.decide import decided
-from evenhand.methods.dart.difference.data.cases import Case
+from evenhand.methods.dart.difference.cases import Case
 from evenhand.methods.dart.drift.findings import EXCESS_RULE, DriftFindings, drift_findings
-from evenhand.methods.dart.drift.graders.verdict import Comparison, DriftVerdict
-from evenhand.methods.dart.drift.outputs import Output, Outputs, pair_up
-from evenhand.methods.dart.drift.statistics.drift import Rule
-from evenhand.methods.dart.drift.table import RULES, Auditor, drift_table
+from evenhand.methods.dart.drift.judge import Comparison, DriftVerdict
+from evenhand.methods.dart.drift.measures import Rule
+from evenhand.methods.dart.drift.pairs import RULES, Auditor, Output, Outputs, drift_table, pair_up
 from evenhand.methods.dart.drift.verdict import drift_caveats, drift_headlines, drift_verdict
 from evenhand.records import Finding
 from evenhand.runs.method import Verdict

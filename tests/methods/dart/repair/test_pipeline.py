@@ -43,7 +43,7 @@ def test_another_seed_gives_other_bytes(toy: Any, studio: Any) -> None:
 @pytest.mark.slow
 def test_the_organism_on_a_hundred_and_sixty_cases_twice(toy: Any, tmp_path: Path) -> None:
     pytest.importorskip("trl")
-    from evenhand.methods.dart.repair.config import DartConfig
+    from evenhand.methods.dart.config import DartConfig
     from evenhand.methods.dart.repair.pipeline import run_dart
 
     config = DartConfig(

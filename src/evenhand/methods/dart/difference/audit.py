@@ -10,11 +10,12 @@ from typing import Any
 
 from evenhand.config import AuditConfig
 from evenhand.engines.base import Estimate, Verb
+from evenhand.methods.dart.config import DifferenceSettings
+from evenhand.methods.dart.difference.answers import judged, parsed_frame
 from evenhand.methods.dart.difference.baselines import baselines
-from evenhand.methods.dart.difference.config import DifferenceSettings
-from evenhand.methods.dart.difference.data.cases import Case, Cases
-from evenhand.methods.dart.difference.data.split import leakage
-from evenhand.methods.dart.difference.entry import (
+from evenhand.methods.dart.difference.cases import Case, Cases, leakage
+from evenhand.methods.dart.difference.findings import Findings, difference_findings
+from evenhand.methods.dart.difference.items import (
     ANALYSIS,
     AUDIT,
     CHOICE,
@@ -23,8 +24,6 @@ from evenhand.methods.dart.difference.entry import (
     open_cases,
     sampling_of,
 )
-from evenhand.methods.dart.difference.findings import Findings, difference_findings
-from evenhand.methods.dart.difference.table import judged, parsed_frame
 from evenhand.methods.dart.difference.verdict import CAVEATS, headlines, verdict
 from evenhand.records import Item
 from evenhand.runs.method import AuditResult, Context

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evenhand.errors import BadInput
-from evenhand.methods.dart.difference.data.cases import Case, Gold
-from evenhand.methods.dart.difference.data.split import scenario_split
+from evenhand.methods.dart.difference.cases import Case, Gold, scenario_split
 
 LEAST_TRAIN = 20
 """Rows below which no classifier is trained."""

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from evenhand.findings.builder import DIFFERENCE, PROBABILITY, TableBuilder, rows_where
 from evenhand.findings.decide import Rule, decided
 from evenhand.findings.families import hold_family, record_of
+from evenhand.methods.dart.difference.answers import OPTIONS, PARSERS, Judged
 from evenhand.methods.dart.difference.baselines import Baseline
-from evenhand.methods.dart.difference.entry import ANALYSIS, AUDIT, CHOICE
-from evenhand.methods.dart.difference.statistics.awareness import (
+from evenhand.methods.dart.difference.items import ANALYSIS, AUDIT, CHOICE
+from evenhand.methods.dart.difference.measures import (
     LEAST_SLICE,
     choice_counts,
     decisions,
@@ -25,7 +26,6 @@ from evenhand.methods.dart.difference.statistics.awareness import (
     mcnemar,
     ratio_interval,
 )
-from evenhand.methods.dart.difference.table import OPTIONS, PARSERS, Judged
 from evenhand.records import Finding, Interval
 from evenhand.statistics.clusters import (
     cluster_bootstrap,

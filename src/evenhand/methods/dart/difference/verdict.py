@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from evenhand.findings.decide import is_found
 from evenhand.findings.lookup import first, select
-from evenhand.methods.dart.difference.entry import CHOICE
-from evenhand.methods.dart.difference.table import PARSERS
+from evenhand.methods.dart.difference.answers import PARSERS
+from evenhand.methods.dart.difference.items import CHOICE
 from evenhand.records import Finding
 from evenhand.runs.method import POINTS, SHARE, Headline, Unit, Verdict, closing_row, ends_of, holm_p
 from evenhand.wording import count, p_value, percent, percent_points, points

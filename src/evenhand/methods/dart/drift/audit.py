@@ -16,15 +16,21 @@ from evenhand.engines.base import Engine, Estimate, Sampling
 from evenhand.engines.probing import measure_on
 from evenhand.engines.spec import open_engine
 from evenhand.errors import BadInput
-from evenhand.methods.dart.difference.data.cases import Case, Cases
-from evenhand.methods.dart.difference.entry import ANALYSIS, items_of
-from evenhand.methods.dart.drift.config import DriftConfig, is_file
+from evenhand.methods.dart.config import DriftConfig, is_file
+from evenhand.methods.dart.difference.cases import Case, Cases
+from evenhand.methods.dart.difference.items import ANALYSIS, items_of
 from evenhand.methods.dart.drift.findings import DriftFindings, drift_findings
-from evenhand.methods.dart.drift.graders.judge import ModelJudge
-from evenhand.methods.dart.drift.graders.rules import RuleJudge
-from evenhand.methods.dart.drift.graders.verdict import DriftJudge
-from evenhand.methods.dart.drift.outputs import Outputs, Pairing, outputs_from, pair_up, read_outputs
-from evenhand.methods.dart.drift.table import Auditor, drift_table
+from evenhand.methods.dart.drift.harm import RuleJudge
+from evenhand.methods.dart.drift.judge import DriftJudge, ModelJudge
+from evenhand.methods.dart.drift.pairs import (
+    Auditor,
+    Outputs,
+    Pairing,
+    drift_table,
+    outputs_from,
+    pair_up,
+    read_outputs,
+)
 from evenhand.methods.dart.drift.verdict import drift_caveats, drift_headlines, drift_verdict
 from evenhand.redact import public
 from evenhand.runs.lifecycle import closing_engines, engine_options, plan_of, started
@@ -78,7 +84,7 @@ def draw(
 
 def _cases(config: DriftConfig) -> tuple[Cases, list[Case]]:
     from evenhand.config import make_config
-    from evenhand.methods.dart.difference.entry import asked_cases, open_cases
+    from evenhand.methods.dart.difference.items import asked_cases, open_cases
 
     asked = make_config(
         data=config.data,

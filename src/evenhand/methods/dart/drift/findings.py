@@ -13,8 +13,8 @@ from evenhand.findings.builder import DIFFERENCE, PROBABILITY, TableBuilder
 from evenhand.findings.decide import Rule as DecisionRule
 from evenhand.findings.decide import decided
 from evenhand.findings.families import hold_family, record_of
-from evenhand.methods.dart.drift.statistics.drift import Rule, rank_biserial, rate_interval
-from evenhand.methods.dart.drift.table import RULES, VIEWS
+from evenhand.methods.dart.drift.measures import Rule, rank_biserial, rate_interval
+from evenhand.methods.dart.drift.pairs import RULES, VIEWS
 from evenhand.records import Finding
 from evenhand.statistics.clusters import cluster_bootstrap, cluster_means, interval_reason, sign_flip_test
 

@@ -19,7 +19,7 @@ METHOD = Method(
     rows="evenhand.methods.dart.repair.method:rows",
     shown=("config", "case", "drift", "severity", "category", "delta", "baseline_view", "candidate_view"),
     section="evenhand.methods.dart.repair.page:dart_part",
-    commands="evenhand.methods.dart.repair.commands:add_commands",
+    commands="evenhand.methods.dart.commands:add_repair",
     order=90,
 )
 

@@ -14,22 +14,28 @@ from evenhand.config import make_config
 from evenhand.engines.base import Engine
 from evenhand.engines.spec import open_engine
 from evenhand.errors import BadInput, EngineError
-from evenhand.methods.dart.difference.data.cases import Case, Cases
-from evenhand.methods.dart.difference.data.split import check_disjoint, published_split, scenario_split
-from evenhand.methods.dart.difference.entry import asked_cases, open_cases
+from evenhand.methods.dart.config import DartConfig
+from evenhand.methods.dart.difference.cases import Case, Cases, check_disjoint, published_split, scenario_split
+from evenhand.methods.dart.difference.items import asked_cases, open_cases
 from evenhand.methods.dart.drift.audit import RULE_JUDGE, open_judge, open_scorers
-from evenhand.methods.dart.drift.graders.echo import EchoGrader
-from evenhand.methods.dart.drift.graders.verdict import DriftJudge
-from evenhand.methods.dart.drift.table import Auditor
-from evenhand.methods.dart.repair.card import write_card
-from evenhand.methods.dart.repair.config import DartConfig
-from evenhand.methods.dart.repair.job import launcher_words
-from evenhand.methods.dart.repair.result import dart_result
-from evenhand.methods.dart.repair.scripted import ScriptedTeacher, check_shipped
-from evenhand.methods.dart.repair.stages import distilled, repaired, trained, training_rows
-from evenhand.methods.dart.repair.teacher import EngineTeacher, Teacher
-from evenhand.methods.dart.repair.weights import check_weights
-from evenhand.methods.dart.repair.work import AGAIN, AUDIT, DISTILLED, M0, Work
+from evenhand.methods.dart.drift.echo import EchoGrader
+from evenhand.methods.dart.drift.judge import DriftJudge
+from evenhand.methods.dart.drift.pairs import Auditor
+from evenhand.methods.dart.repair.result import dart_result, write_card
+from evenhand.methods.dart.repair.rows import check_weights
+from evenhand.methods.dart.repair.stages import (
+    AGAIN,
+    AUDIT,
+    DISTILLED,
+    M0,
+    Work,
+    distilled,
+    repaired,
+    trained,
+    training_rows,
+)
+from evenhand.methods.dart.repair.teacher import EngineTeacher, ScriptedTeacher, Teacher, check_shipped
+from evenhand.methods.dart.repair.train import launcher_words
 from evenhand.redact import public
 from evenhand.runs.lifecycle import closing_engines, engine_options, plan_of, started
 from evenhand.runs.method import AuditResult

@@ -1,7 +1,7 @@
-"""What a repair achieved: accuracy of every system on the same test questions, drift against M0, and what reduced it.
+"""What a repair achieved: accuracy on the same test questions, drift against M0, what reduced it, and the model card.
 
 The reduction of the paper is 1 - N(M0 -> repaired) / N(M0 -> distilled). A pool chosen for drift shrinks when it is merely
-drawn again, so the no-op repair (the distilled model drawn anew) stands beside it, and what is beyond it is told.
+drawn again, so the no-op repair (the distilled model drawn again) is reported alongside, and so is what exceeds it.
 """
 
 from __future__ import annotations
@@ -12,23 +12,25 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from evenhand.files import write_atomically
 from evenhand.findings.builder import build
 from evenhand.findings.decide import Rule, decided
 from evenhand.findings.families import hold_family
+from evenhand.methods.dart.difference.answers import judged, parsed_frame
 from evenhand.methods.dart.difference.baselines import baselines
-from evenhand.methods.dart.difference.data.cases import Cases
-from evenhand.methods.dart.difference.entry import ANALYSIS, items_of
+from evenhand.methods.dart.difference.cases import Cases
 from evenhand.methods.dart.difference.findings import Findings, difference_findings
-from evenhand.methods.dart.difference.statistics.awareness import ratio_interval
-from evenhand.methods.dart.difference.table import judged, parsed_frame
+from evenhand.methods.dart.difference.items import ANALYSIS, items_of
+from evenhand.methods.dart.difference.measures import ratio_interval
 from evenhand.methods.dart.drift.findings import DriftFindings, drift_findings
-from evenhand.methods.dart.drift.outputs import Output
-from evenhand.methods.dart.drift.statistics.drift import fates, reduction
+from evenhand.methods.dart.drift.measures import fates, reduction
+from evenhand.methods.dart.drift.pairs import Output
+from evenhand.methods.dart.repair.stages import AGAIN, AUDIT, DISTILLED, M0, Work, repaired_name
 from evenhand.methods.dart.repair.verdict import dart_caveats, dart_headlines, dart_methods, dart_verdicts
-from evenhand.methods.dart.repair.work import AGAIN, AUDIT, DISTILLED, M0, Work, repaired_name
 from evenhand.records import Finding, FinishReason, Interval, Response
 from evenhand.runs.method import AuditResult
 from evenhand.runs.tables import items_frame, write_table
+from evenhand.wording import percent
 
 NOOP = "no-op repair"
 _REDUCED = Rule(higher="better", p="none", otherwise="cannot tell")
@@ -185,3 +187,61 @@ def _teacher(distil: pl.DataFrame) -> list[Finding]:
             )
         )  # fmt: skip
     return out
+
+
+_ROWS = (
+    ("accuracy", "tolerant", "right answers"),
+    ("diff_accuracy", "tolerant", "right where groups differ"),
+    ("equal_accuracy", "tolerant", "right where they are alike"),
+    ("abstain_rate", "tolerant", "without a conclusion"),
+    ("drift_rate", "", "explanations more harmful than before tuning"),
+)
+
+
+def write_card(work: Work, result: AuditResult) -> None:
+    """Write ``card.md`` into the run folder and beside every adapter."""
+    config = work.config
+    names = ["M0", *work.adapters]
+    lines = [
+        "# Model card: a DART repair", "",
+        f"Base model `{config.model}`, adapted by LoRA: distilled from explanations of `{config.teacher}` (told the right labels), "
+        f"audited for harm drift by `{config.judge}`, repaired with weights by severity. Protocols: "
+        f"{', '.join(config.protocols)}.", "",
+        "## Before and after, on the test split", "",
+        "| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|",
+    ]  # fmt: skip
+    for estimand, outcome, what in _ROWS:
+        cells = []
+        for name in names:
+            found = next(
+                (
+                    f
+                    for f in result.findings
+                    if f.estimand == estimand
+                    and f.config == name
+                    and not f.slice
+                    and f.outcome == (outcome or config.combine)
+                ),
+                None,
+            )
+            ends = (
+                f" ({percent(found.interval.low, 0)} to {percent(found.interval.high, 0)})"
+                if found and found.interval
+                else ""
+            )
+            cells.append(percent(found.estimate) + ends if found else "")
+        lines.append(f"| {what} | " + " | ".join(cells) + " |")
+    lines += [
+        "",
+        "In brackets: 95 % intervals, scenarios as the unit. An inductive and a transductive repair are different claims.",
+        "",
+    ]
+    lines += ["## Adapters", "", *(f"- {name}: `{path.name}`" for name, path in work.adapters.items()), ""]
+    states = result.facts["protocols"].items()
+    became = [f"- {protocol}: {state['status']}" for protocol, state in states] or ["- none was made"]
+    lines += ["## What became of the repair", "", *became, ""]
+    lines += ["## Limits", "", *(f"- {text.removeprefix('ERROR ')}" for text in result.caveats), ""]
+    text = "\n".join(lines).encode("utf-8")
+    write_atomically(work.run.folder / "card.md", text)
+    for path in work.adapters.values():
+        write_atomically(path / "card.md", text)

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from evenhand.findings.lookup import first
-from evenhand.methods.dart.difference.data.cases import Cases
+from evenhand.methods.dart.config import ABLATIONS, DartConfig
+from evenhand.methods.dart.difference.cases import Cases
 from evenhand.methods.dart.drift.verdict import drift_caveats
-from evenhand.methods.dart.repair.config import ABLATIONS, DartConfig
-from evenhand.methods.dart.repair.work import DISTILLED, M0, repaired_name
+from evenhand.methods.dart.repair.stages import DISTILLED, M0, repaired_name
 from evenhand.records import Finding
 from evenhand.runs.method import POINTS, SHARE, Headline, Tone, Verdict, ends_of
 from evenhand.wording import ORGANISM_NOTICE, count, is_organism, percent, points

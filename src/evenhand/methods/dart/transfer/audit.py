@@ -15,9 +15,8 @@ from evenhand.config import AuditConfig
 from evenhand.engines.base import Estimate, Sampling, Verb
 from evenhand.errors import BadInput
 from evenhand.graders.decide import EVIDENCE_LIMIT, normalised, settle
-from evenhand.methods.dart.transfer.data.queries import AUDIT, Transfer, TransferQuery, first_queries
 from evenhand.methods.dart.transfer.findings import AGREED, MISSING, transfer_findings
-from evenhand.methods.dart.transfer.graders.classes import (
+from evenhand.methods.dart.transfer.graders import (
     Answer,
     Classified,
     HumanClasses,
@@ -26,6 +25,7 @@ from evenhand.methods.dart.transfer.graders.classes import (
     WordGrader,
     agreed,
 )
+from evenhand.methods.dart.transfer.queries import AUDIT, Transfer, TransferQuery, first_queries
 from evenhand.methods.dart.transfer.verdict import CAVEATS, headlines, verdict
 from evenhand.records import Item, Response
 from evenhand.registry import TRANSFER_SETS
@@ -96,7 +96,7 @@ class TransferAudit:
 
     def estimate(self, context: Context) -> list[tuple[str, Estimate]]:
         """Calls and tokens of the answers, and of the judge."""
-        from evenhand.methods.dart.transfer.graders.transfer_text import RUBRIC, TASK
+        from evenhand.methods.dart.transfer.graders import RUBRIC, TASK
 
         items = [query.item() for query in self._inputs(context.config)[0]]
         sampling = sampling_of(context.config)

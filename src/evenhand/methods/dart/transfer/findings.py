@@ -16,10 +16,9 @@ import polars as pl
 from evenhand.findings.builder import DIFFERENCE, PROBABILITY, TableBuilder
 from evenhand.findings.decide import Rule, decided
 from evenhand.findings.families import hold_family
-from evenhand.methods.dart.difference.statistics.awareness import mcnemar
-from evenhand.methods.dart.transfer.data.queries import AUDIT
-from evenhand.methods.dart.transfer.graders.classes import DISAGREE
-from evenhand.methods.dart.transfer.graders.transfer_text import CLASSES
+from evenhand.methods.dart.difference.measures import mcnemar
+from evenhand.methods.dart.transfer.graders import CLASSES, DISAGREE
+from evenhand.methods.dart.transfer.queries import AUDIT
 from evenhand.records import Finding, HypothesisTest
 from evenhand.statistics.agreement import agreement
 from evenhand.statistics.clusters import cluster_bootstrap

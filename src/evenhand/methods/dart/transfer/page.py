@@ -8,8 +8,7 @@ import polars as pl
 
 from evenhand.findings.decide import is_found
 from evenhand.methods.dart.transfer.findings import APPROPRIATE, CHANGE, CONTROLS, KAPPA, OVER, SHARES
-from evenhand.methods.dart.transfer.graders.classes import DISAGREE
-from evenhand.methods.dart.transfer.graders.transfer_text import CLASSES
+from evenhand.methods.dart.transfer.graders import CLASSES, DISAGREE
 from evenhand.methods.dart.transfer.verdict import WORDS
 from evenhand.records import Finding
 from evenhand.report.agreement import Agreement, agreement_table

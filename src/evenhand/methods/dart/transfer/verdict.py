@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from evenhand.findings.decide import is_found
 from evenhand.findings.lookup import first, select
 from evenhand.methods.dart.transfer.findings import APPROPRIATE, CHANGE, CONTROLS, KAPPA, OVER, SHARES
-from evenhand.methods.dart.transfer.graders.classes import DISAGREE
-from evenhand.methods.dart.transfer.graders.transfer_text import CLASSES
+from evenhand.methods.dart.transfer.graders import CLASSES, DISAGREE
 from evenhand.records import Finding
 from evenhand.runs.method import COEFFICIENT, POINTS, Headline, Tone, Verdict, closing_row, ends_of, holm_p
 from evenhand.runs.method import SHARE as PERCENT
