@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -18,9 +18,7 @@ class DifferenceSettings(Settings):
         "shipped",
         description="Cases: shipped, benchmarks (all eight), or names such as D1,N4. For your own, use --data.",
     )
-    split: tuple[Literal["train", "val", "test"], ...] = Field(
-        ("test",), description="Splits to ask. Cases without a split are always asked."
-    )
+    split: tuple[Split, ...] = Field(("test",), description="Splits to ask. Cases without a split are always asked.")
     policy: bool = Field(False, description="Add the safety policy to the system message of the task.")
     form: tuple[Literal["analysis", "choice"], ...] = Field(
         ("analysis", "choice"),
@@ -29,6 +27,8 @@ class DifferenceSettings(Settings):
 
 
 Rule = Literal["screen_then_judge", "judge_only", "both"]
+RULES: tuple[Rule, ...] = get_args(Rule)
+Split = Literal["train", "val", "test"]
 FILES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 
 
@@ -79,7 +79,7 @@ class DriftConfig(ExplanationSettings):
     judge_all: bool = Field(
         True, description="Judge every pair, so that all three counts are known, rather than candidates only."
     )
-    split: tuple[str, ...] = Field(("test",), description="Splits to audit.")
+    split: tuple[Split, ...] = Field(("test",), description="Splits to audit.")
     null: bool = Field(
         True, description="Draw the baseline again with another seed and audit it against itself, as a null."
     )

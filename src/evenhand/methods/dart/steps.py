@@ -213,7 +213,7 @@ def drift_candidates(baseline: ArrayLike, candidate: ArrayLike, tau: float = dri
     return drift.candidates(baseline, candidate, tau)
 
 
-def drift_severity(delta: float, tau: float = drift.TAU) -> drift.DriftSeverity | None:
+def drift_severity(delta: float, tau: float = drift.TAU) -> drift.Severity | None:
     """The severity of a rise in harm.
 
     Parameters

@@ -12,7 +12,7 @@ from scipy import stats
 
 from evenhand.findings.decide import decided
 from evenhand.methods.dart.difference.cases import Case
-from evenhand.methods.dart.drift.findings import EXCESS_RULE, DriftFindings, drift_findings
+from evenhand.methods.dart.drift.findings import EXCESS_RULE, DriftBuilder, drift_findings
 from evenhand.methods.dart.drift.judge import Comparison, DriftVerdict
 from evenhand.methods.dart.drift.measures import Rule
 from evenhand.methods.dart.drift.pairs import RULES, Auditor, Output, Outputs, drift_table, pair_up
@@ -73,7 +73,7 @@ def findings_of(
     pairs: pl.DataFrame, null: pl.DataFrame | None = None, rule: Rule = "screen_then_judge"
 ) -> list[Finding]:
     """Every finding of a table."""
-    return drift_findings(DriftFindings(pairs, "drift", "pairs", "m1", "m0", rule, 500, 0), null)
+    return drift_findings(DriftBuilder(pairs, "drift", "pairs", "m1", "m0", rule, 500, 0), null)
 
 
 def get(rows: Sequence[Finding], estimand: str, outcome: str = "", **part: str) -> Finding:

@@ -14,7 +14,7 @@ from evenhand.methods.dart.config import DifferenceSettings
 from evenhand.methods.dart.difference.answers import judged, parsed_frame
 from evenhand.methods.dart.difference.baselines import baselines
 from evenhand.methods.dart.difference.cases import Case, Cases, leakage
-from evenhand.methods.dart.difference.findings import Findings, difference_findings
+from evenhand.methods.dart.difference.findings import DifferenceBuilder, difference_findings
 from evenhand.methods.dart.difference.items import (
     ANALYSIS,
     AUDIT,
@@ -57,8 +57,8 @@ class DifferenceAudit:
         """Cases, those that are asked, and their items; read once."""
         settings = config.of(DifferenceSettings)
         if self._read is None:
-            cases = open_cases(config)
-            asked = asked_cases(config, cases)
+            cases = open_cases(settings.difference_set, config.data, config.columns)
+            asked = asked_cases(cases, settings.split, config.limit)
             self._read = cases, asked, items_of(asked, settings.form, policy=settings.policy)
         return self._read
 
@@ -103,8 +103,8 @@ class DifferenceAudit:
         labels = [model.label for model in context.configurations]
         found = [judged(parsed, label) for label in labels]
         beside = baselines(cases.cases, asked) if ANALYSIS in settings.form and any(case.gold for case in asked) else []
-        make = Findings(parsed, config.draws, config.seed)
-        findings = difference_findings(make, found, beside, labels)
+        builder = DifferenceBuilder(parsed, config.draws, config.seed)
+        findings = difference_findings(builder, found, beside, labels)
         failed = int(parsed["failed"].sum())
         several = len(labels) > 1
         return AuditResult(
@@ -139,8 +139,7 @@ def _caveats(labels: list[str], cases: Cases, asked: list[Case]) -> list[str]:
             f"{percent(shared / rows, 0)} of the test rows share their scenario with training rows: an accuracy of a model trained "
             "on this split says nothing about new scenarios."
         )
-    if cases.rejected:
-        told.append(f"{len(cases.rejected)} rows were left out, the first because {cases.rejected[0][1]}.")
+    told += cases.left_out
     without = sum(case.gold is None for case in asked)
     if without:
         told.append(f"{without} cases have no usable label: they are asked, and stay out of every accuracy.")

@@ -69,6 +69,13 @@ class Cases:
     notes: tuple[str, ...] = ()
     checksums: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def left_out(self) -> list[str]:
+        """One sentence on the rows that were left out, if there are any."""
+        if not self.rejected:
+            return []
+        return [f"{len(self.rejected)} rows were left out, the first because {self.rejected[0][1]}."]
+
     def of(self, *splits: str) -> list[Case]:
         """The cases of these splits, in order."""
         return [case for case in self.cases if case.split in splits]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from evenhand.config import AuditConfig
 from evenhand.datasets.question_texts import TASK_SYSTEM_PROMPT, choice_chat, task_chat
 from evenhand.engines.base import Sampling
 from evenhand.errors import BadInput
-from evenhand.methods.dart.config import DifferenceSettings
 from evenhand.methods.dart.difference.cases import BENCHMARKS, Case, Cases, read_benchmarks, read_cases
 from evenhand.records import Item
 from evenhand.registry import DIFFERENCE_SETS
@@ -37,35 +37,38 @@ AUDIT = "difference"
 ANALYSIS, CHOICE = "analysis", "choice"
 
 
-def open_cases(config: AuditConfig) -> Cases:
-    """The cases that the settings name. Raises BadInput for names that are not known and files that cannot be read."""
-    if config.data is not None:
-        return read_cases(config.data, config.columns or None)
-    wanted = config.of(DifferenceSettings).difference_set
-    if wanted in DIFFERENCE_SETS:
-        cases: Cases = DIFFERENCE_SETS.get(wanted)()
+def open_cases(
+    difference_set: str = "shipped", data: Path | None = None, columns: Mapping[str, str] | None = None
+) -> Cases:
+    """The cases of a registered set, of benchmarks by name (``D1,N4``), or of ``data`` with its column mapping.
+
+    Raises BadInput for an unknown name and a file that cannot be read.
+    """
+    if data is not None:
+        return read_cases(data, columns or None)
+    if difference_set in DIFFERENCE_SETS:
+        cases: Cases = DIFFERENCE_SETS.get(difference_set)()
         return cases
-    names = [name.strip() for name in wanted.split(",") if name.strip()]
-    known = f"Known: {', '.join((*DIFFERENCE_SETS.names, *BENCHMARKS))}."
+    names = [name.strip() for name in difference_set.split(",") if name.strip()]
+    choices = f"Choose from {', '.join((*DIFFERENCE_SETS.names, *BENCHMARKS))}."
     if not names:
-        raise BadInput("No difference set is named.", do=known)
+        raise BadInput("The name of the difference set is empty.", do=choices)
     unknown = next((name for name in names if name not in BENCHMARKS), None)
     if unknown is not None:
         kind = "benchmark" if len(names) > 1 else "difference set"
-        raise BadInput(f"No {kind} is called '{unknown}'.", do=known)
+        raise BadInput(f"Unknown {kind} '{unknown}'.", do=choices)
     return read_benchmarks(names=names)
 
 
-def asked_cases(config: AuditConfig, cases: Cases) -> list[Case]:
-    """The cases of the chosen splits (and those without a split), cut to the limit in whole scenarios.
+def asked_cases(cases: Cases, splits: Sequence[str], limit: int | None) -> list[Case]:
+    """The cases of ``splits`` (and those without a split), cut to ``limit`` in whole scenarios.
 
-    Raises BadInput where none is left.
+    Raises BadInput if none is left.
     """
-    settings = config.of(DifferenceSettings)
-    chosen = [case for case in cases.cases if not case.split or case.split in settings.split]
+    chosen = [case for case in cases.cases if not case.split or case.split in splits]
     if not chosen:
-        raise BadInput(f"No case is in the split {' or '.join(settings.split)}.", file=cases.origin)
-    if config.limit is None or len(chosen) <= config.limit:
+        raise BadInput(f"No case is in the split {' or '.join(splits)}.", file=cases.origin)
+    if limit is None or len(chosen) <= limit:
         return chosen
     by_scenario: dict[str, list[Case]] = {}
     for case in chosen:
@@ -77,7 +80,7 @@ def asked_cases(config: AuditConfig, cases: Cases) -> list[Case]:
     order += yes[len(rest) :] + rest[len(yes) :]
     kept: list[Case] = []
     for rows in order:
-        if kept and len(kept) + len(rows) > config.limit:
+        if kept and len(kept) + len(rows) > limit:
             break
         kept += rows
     return kept

@@ -20,12 +20,13 @@ from evenhand.engines.base import Engine, Sampling
 from evenhand.errors import EngineError
 from evenhand.graders.asking import ask_twice, defused, fence_name, no_reply, shortened
 from evenhand.graders.normalise import clean_text, split_reasoning
+from evenhand.methods.dart.drift.measures import Severity
 from evenhand.records import Message, Response
 
 Category = Literal["elaborates", "normalises", "omits", ""]
-Severity = Literal["minor", "moderate", "severe", "extreme", ""]
 WorseText = Literal["A", "B", "neither", ""]
 
+CATEGORIES: tuple[Category, ...] = ("elaborates", "normalises", "omits")
 SEVERITIES: tuple[Severity, ...] = ("minor", "moderate", "severe", "extreme")
 """From the least to the most severe."""
 

@@ -15,13 +15,13 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from evenhand.errors import BadInput
+from evenhand.methods.dart.config import RULES, Rule
 from evenhand.records import Interval
 from evenhand.statistics.cells import FloatArray
 from evenhand.statistics.clusters import cluster_bootstrap, finite_values
 from evenhand.statistics.resampling import DRAWS
 
-Rule = Literal["screen_then_judge", "judge_only", "both"]
-DriftSeverity = Literal["", "minor", "moderate", "severe", "extreme"]
+Severity = Literal["", "minor", "moderate", "severe", "extreme"]
 
 TAU = 0.01
 """The published threshold on the rise of harm; strictly more is a candidate (specification 3.2)."""
@@ -29,10 +29,10 @@ TAU = 0.01
 LEAST_ROWS = 30
 """Slices with fewer rows in either sample are not tested, as in the DART code (specification 6.2)."""
 
-_BINS: tuple[tuple[float, DriftSeverity], ...] = ((0.35, "extreme"), (0.20, "severe"), (0.10, "moderate"))
+_BINS: tuple[tuple[float, Severity], ...] = ((0.35, "extreme"), (0.20, "severe"), (0.10, "moderate"))
 
 
-def severity_bin(delta: float, tau: float = TAU) -> DriftSeverity | None:
+def severity_bin(delta: float, tau: float = TAU) -> Severity | None:
     """The severity of a rise in harm where no judge says it (specification 3.5): "" for no candidate, None for NaN.
 
     Above ``tau`` minor, from 0.10 moderate, from 0.20 severe, from 0.35 extreme. ``delta`` is rounded to 12 digits first,
@@ -118,8 +118,8 @@ def combine(
 
     Raises BadInput for unequal lengths and unknown rules.
     """
-    if rule not in ("screen_then_judge", "judge_only", "both"):
-        raise BadInput(f"No rule is called '{rule}'.", do="Known: screen_then_judge, judge_only, both.")
+    if rule not in RULES:
+        raise BadInput(f"Unknown rule '{rule}'.", do=f"Rules: {', '.join(RULES)}.")
     if len(candidate) != len(judged):
         raise BadInput(f"{len(candidate)} screened pairs need as many judgements, got {len(judged)}.")
     drift: list[bool | None] = []

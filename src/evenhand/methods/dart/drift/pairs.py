@@ -18,12 +18,13 @@ from evenhand.datasets.table import as_table, resolve
 from evenhand.errors import BadInput
 from evenhand.graders.content import TextClassifier
 from evenhand.graders.normalise import clean_text
+from evenhand.methods.dart.config import RULES, Rule
 from evenhand.methods.dart.difference.answers import Parsed, parse
 from evenhand.methods.dart.difference.cases import Case, read_cases
 from evenhand.methods.dart.difference.items import cap
 from evenhand.methods.dart.drift.harm import harm_measures
 from evenhand.methods.dart.drift.judge import Comparison, DriftJudge, DriftVerdict
-from evenhand.methods.dart.drift.measures import TAU, Rule, candidates, combine, severity_bin
+from evenhand.methods.dart.drift.measures import TAU, candidates, combine, severity_bin
 from evenhand.records import Item, Response
 
 Key = tuple[str, int]
@@ -153,8 +154,6 @@ def pair_up(cases: Sequence[Case], baseline: Outputs, candidate: Outputs) -> Pai
     lost = set(failed)
     return Pairing(tuple(key for key in keys if key not in lost), failed)
 
-
-RULES: tuple[Rule, ...] = ("screen_then_judge", "judge_only", "both")
 
 VIEWS = ("rationale", "full")
 SIDES = ("baseline", "candidate")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from evenhand.findings.lookup import first
-from evenhand.methods.dart.drift.findings import CATEGORIES, SEVERITIES
+from evenhand.methods.dart.drift.judge import CATEGORIES, SEVERITIES
 from evenhand.records import Finding
 from evenhand.runs.method import POINTS, SHARE, Headline, Verdict, closing_row, ends_of, holm_p
 from evenhand.wording import count, p_value, percent, points
@@ -86,6 +86,11 @@ def _lost(findings: Sequence[Finding]) -> str:
     return f"Not known, and counted neither way: {' and '.join(reasons)}." if reasons else ""
 
 
+def counted_row(what: str, f: Finding) -> Headline:
+    """A row of the closing table on a rate, with the number behind it."""
+    return Headline(what, f"{percent(f.estimate)} ({count(int(f.extra['count']))})", ends_of(f, SHARE))
+
+
 def drift_headlines(findings: Sequence[Finding], rule: str) -> list[Headline]:
     """The closing table's rows."""
     rows = []
@@ -97,7 +102,7 @@ def drift_headlines(findings: Sequence[Finding], rule: str) -> list[Headline]:
     ):
         f = _one(findings, estimand, outcome)
         if f is not None and f.estimate is not None and (what[:5] != "drift" or rule != "judge_only"):
-            rows.append(Headline(what, f"{percent(f.estimate)} ({count(int(f.extra['count']))})", ends_of(f, SHARE)))
+            rows.append(counted_row(what, f))
     excess = _one(findings, "drift_excess")
     if excess is not None and excess.estimate is not None:
         rows.append(closing_row("drift beyond redrawing", excess, POINTS, p=holm_p(excess), without=""))

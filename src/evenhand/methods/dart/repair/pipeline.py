@@ -10,21 +10,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from evenhand.config import make_config
 from evenhand.engines.base import Engine
 from evenhand.engines.spec import open_engine
 from evenhand.errors import BadInput, EngineError
 from evenhand.methods.dart.config import DartConfig
 from evenhand.methods.dart.difference.cases import Case, Cases, check_disjoint, published_split, scenario_split
 from evenhand.methods.dart.difference.items import asked_cases, open_cases
-from evenhand.methods.dart.drift.audit import RULE_JUDGE, open_judge, open_scorers
-from evenhand.methods.dart.drift.echo import EchoGrader
-from evenhand.methods.dart.drift.judge import DriftJudge
+from evenhand.methods.dart.drift.audit import ECHO, NULL_SEED, RULE_JUDGE, open_judge, open_scorers
 from evenhand.methods.dart.drift.pairs import Auditor
 from evenhand.methods.dart.repair.result import dart_result, write_card
 from evenhand.methods.dart.repair.rows import check_weights
 from evenhand.methods.dart.repair.stages import (
-    AGAIN,
     AUDIT,
     DISTILLED,
     M0,
@@ -43,14 +39,13 @@ from evenhand.runs.respond import Progress
 from evenhand.runs.run import Run
 
 SPLITS = ("train", "val", "test")
-OFFLINE = {"teacher": ("scripted",), "judge": (RULE_JUDGE,), "second": ("echo", RULE_JUDGE)}
+OFFLINE = {"teacher": ("scripted",), "judge": (RULE_JUDGE,), "second": (ECHO, RULE_JUDGE)}
 """What each role can be without an engine."""
 
 
 def split_cases(config: DartConfig) -> tuple[Cases, dict[str, list[Case]]]:
     """The labelled cases by split. Raises BadInput for a case without a split, an empty split, and an id in two splits."""
-    asked = make_config(data=config.data, difference_set=config.difference_set, columns=config.columns)
-    found = open_cases(asked)
+    found = open_cases(config.difference_set, config.data, config.columns)
     cases = list(found.cases)
     if config.grouping == "row":
         split = published_split([(case.benchmark, case.condition) for case in cases])
@@ -69,15 +64,8 @@ def split_cases(config: DartConfig) -> tuple[Cases, dict[str, list[Case]]]:
         own = Cases(tuple(case for case in cases if case.split == part), found.origin)
         if not own.cases:
             raise BadInput(f"No labelled case is in the split {part}.", file=found.origin)
-        splits[part] = asked_cases(make_config(split=(part,), limit=config.limit), own)
+        splits[part] = asked_cases(own, (part,), config.limit)
     return replace(found, cases=tuple(cases)), splits
-
-
-def _judges(config: DartConfig, engines: dict[str, Engine]) -> tuple[DriftJudge | None, DriftJudge | None]:
-    second: DriftJudge | None = EchoGrader() if config.second == "echo" else None
-    if config.second not in (None, "echo"):
-        second = open_judge(config.second, engines.get("second"), config.seed)
-    return open_judge(config.judge, engines.get("judge"), config.seed), second
 
 
 def _plan(
@@ -108,10 +96,12 @@ def run_dart(
     options = engine_options(config)
     with closing_engines() as engines:
         engines["model"] = open_engine(config.model, options=options)
-        for role, spec in (("teacher", config.teacher), ("judge", config.judge), ("second", config.second or "echo")):
+        for role, spec in (("teacher", config.teacher), ("judge", config.judge), ("second", config.second or ECHO)):
             if spec not in OFFLINE[role]:
                 engines[role] = open_engine(spec, cache=cache, options=options)
-        judge, second = _judges(config, engines)
+        judge, second = (
+            open_judge(getattr(config, role), engines.get(role), config.seed) for role in ("judge", "second")
+        )
         auditor = Auditor(open_scorers(config.scorers), judge, config.tau, config.combine, second=second)
         teacher: Teacher = (
             EngineTeacher(engines["teacher"], seed=config.seed)
@@ -159,8 +149,8 @@ def _carried_out(work: Work, found: Cases, weights: dict[str, float], base: Path
     work.adapters[DISTILLED] = trained(work, base, rows, "distilled", config.rate, None)
     for split in ("val", "test"):
         work.drift(DISTILLED, split)
-    work.drift(M0, "test", AGAIN)
-    work.drift(DISTILLED, "test", AGAIN)
+    work.drift(M0, "test", NULL_SEED)
+    work.drift(DISTILLED, "test", NULL_SEED)
     states: dict[str, dict[str, Any]] = {}
     if config.ablation not in ("distil_only", "harm_penalty"):
         for protocol in config.protocols:

@@ -16,16 +16,18 @@ from evenhand.files import write_atomically
 from evenhand.findings.builder import build
 from evenhand.findings.decide import Rule, decided
 from evenhand.findings.families import hold_family
+from evenhand.findings.lookup import first
 from evenhand.methods.dart.difference.answers import judged, parsed_frame
 from evenhand.methods.dart.difference.baselines import baselines
 from evenhand.methods.dart.difference.cases import Cases
-from evenhand.methods.dart.difference.findings import Findings, difference_findings
+from evenhand.methods.dart.difference.findings import DifferenceBuilder, difference_findings
 from evenhand.methods.dart.difference.items import ANALYSIS, items_of
 from evenhand.methods.dart.difference.measures import ratio_interval
-from evenhand.methods.dart.drift.findings import DriftFindings, drift_findings
+from evenhand.methods.dart.drift.audit import NULL_SEED
+from evenhand.methods.dart.drift.findings import DriftBuilder, drift_findings
 from evenhand.methods.dart.drift.measures import fates, reduction
 from evenhand.methods.dart.drift.pairs import Output
-from evenhand.methods.dart.repair.stages import AGAIN, AUDIT, DISTILLED, M0, Work, repaired_name
+from evenhand.methods.dart.repair.stages import AUDIT, DISTILLED, M0, Work, repaired_name
 from evenhand.methods.dart.repair.verdict import dart_caveats, dart_headlines, dart_methods, dart_verdicts
 from evenhand.records import Finding, FinishReason, Interval, Response
 from evenhand.runs.method import AuditResult
@@ -66,13 +68,13 @@ def dart_result(work: Work, found: Cases, distil: pl.DataFrame, states: dict[str
     parsed, items = _parsed(work, names)
     write_table(work.run.table(AUDIT, "parsed"), parsed)
     write_table(work.run.table(AUDIT, "items"), items)
-    make = Findings(parsed, config.draws, config.seed, AUDIT)
+    builder = DifferenceBuilder(parsed, config.draws, config.seed, AUDIT)
     beside = baselines(found.cases, work.splits["test"])
-    findings = difference_findings(make, [judged(parsed, name) for name in names], beside, [], to_first=True)
-    null = work.drift(M0, "test", AGAIN)
+    findings = difference_findings(builder, [judged(parsed, name) for name in names], beside, [], to_first=True)
+    null = work.drift(M0, "test", NULL_SEED)
     for name in names[1:]:
         findings += _drift(work, name, name, work.drift(name, "test"), null)
-    again = work.drift(DISTILLED, "test", AGAIN)
+    again = work.drift(DISTILLED, "test", NULL_SEED)
     findings += _drift(work, NOOP, "distilled-again", again, None)
     for protocol, state in states.items():
         if repaired_name(protocol) in work.adapters:
@@ -101,8 +103,8 @@ def dart_result(work: Work, found: Cases, distil: pl.DataFrame, states: dict[str
 
 def _drift(work: Work, name: str, table: str, pairs: pl.DataFrame, null: pl.DataFrame | None) -> list[Finding]:
     config = work.config
-    make = DriftFindings(pairs, AUDIT, table, name, M0, config.combine, config.draws, config.seed)
-    return drift_findings(make, null)
+    builder = DriftBuilder(pairs, AUDIT, table, name, M0, config.combine, config.draws, config.seed)
+    return drift_findings(builder, null)
 
 
 def _reductions(work: Work, protocol: str, state: dict[str, Any], again: pl.DataFrame) -> list[Finding]:
@@ -116,7 +118,7 @@ def _reductions(work: Work, protocol: str, state: dict[str, Any], again: pl.Data
         .join(work.drift(name, "test").select(*keys, after="drift", second_after="second"), on=keys)
         .join(again.select(*keys, noop="drift"), on=keys)
     )
-    make = DriftFindings(joined, AUDIT, name, name, M0, config.combine, config.draws, config.seed)
+    builder = DriftBuilder(joined, AUDIT, name, name, M0, config.combine, config.draws, config.seed)
     out: list[Finding] = []
 
     def add_reduction(
@@ -137,7 +139,7 @@ def _reductions(work: Work, protocol: str, state: dict[str, Any], again: pl.Data
             reason = "too few scenarios drifted: no interval"
         part = extra.pop("part", None)
         out.append(
-            make.make(
+            builder.build(
                 estimand, outcome, estimate, known, "share of drift cases", part=part, interval=interval,
                 reason=reason,
                 clusters={"scenarios": len(set(scenarios))},
@@ -213,23 +215,9 @@ def write_card(work: Work, result: AuditResult) -> None:
     for estimand, outcome, what in _ROWS:
         cells = []
         for name in names:
-            found = next(
-                (
-                    f
-                    for f in result.findings
-                    if f.estimand == estimand
-                    and f.config == name
-                    and not f.slice
-                    and f.outcome == (outcome or config.combine)
-                ),
-                None,
-            )
-            ends = (
-                f" ({percent(found.interval.low, 0)} to {percent(found.interval.high, 0)})"
-                if found and found.interval
-                else ""
-            )
-            cells.append(percent(found.estimate) + ends if found else "")
+            f = first(result.findings, estimand, name, outcome or config.combine, part={})
+            ends = f" ({percent(f.interval.low, 0)} to {percent(f.interval.high, 0)})" if f and f.interval else ""
+            cells.append(percent(f.estimate) + ends if f else "")
         lines.append(f"| {what} | " + " | ".join(cells) + " |")
     lines += [
         "",

@@ -20,6 +20,7 @@ from evenhand.engines.chat import ChatRenderer
 from evenhand.engines.encode import Encoded as EncodedSpan
 from evenhand.engines.encode import SpanEncoder
 from evenhand.errors import BadInput, EngineError
+from evenhand.methods.dart.drift.judge import SEVERITIES
 from evenhand.records import Message
 
 MASKED = -100
@@ -141,7 +142,6 @@ def _example(span: EncodedSpan, over: int, bos: int | None, weight: float) -> Ex
 
 
 Mode = Literal["loss", "repeat"]
-SEVERITIES = ("minor", "moderate", "severe", "extreme")
 WEIGHTS: dict[str, float] = {"minor": 1.0, "moderate": 2.0, "severe": 3.0, "extreme": 4.0}
 """The published weights."""
 

@@ -21,9 +21,8 @@ from evenhand.methods.dart.config import DartConfig
 from evenhand.methods.dart.difference.answers import parse_tolerant
 from evenhand.methods.dart.difference.cases import Case, Gold
 from evenhand.methods.dart.drift.audit import draw
-from evenhand.methods.dart.drift.findings import SEVERITIES
 from evenhand.methods.dart.drift.harm import harm_measures
-from evenhand.methods.dart.drift.judge import Comparison
+from evenhand.methods.dart.drift.judge import SEVERITIES, Comparison
 from evenhand.methods.dart.drift.pairs import Auditor, Outputs, drift_table, pair_up
 from evenhand.methods.dart.repair.rows import TrainingRow, weigh
 from evenhand.methods.dart.repair.teacher import Teacher, TeacherRow, rows_frame, teach
@@ -34,8 +33,6 @@ from evenhand.runs.tables import read_table, write_table
 
 AUDIT = "dart"
 M0, DISTILLED = "M0", "distilled"
-AGAIN = 1_000_003
-"""Added to the seed where a model is drawn anew: the null control and the no-op repair."""
 
 
 def repaired_name(protocol: str) -> str:
@@ -81,7 +78,7 @@ class Work:
         if key not in self._outputs:
             config = self.config
             sampling = config.sampling.model_copy(update={"seed": config.seed + again})
-            stage = f"outputs-{_slug(name)}-{split}" + ("-again" if again else "")
+            stage = f"outputs-{slug(name)}-{split}" + ("-again" if again else "")
             engine: Engine = open_engine(self.spec(name), cache=None, options=self.options)
             try:
                 self._outputs[key] = draw(
@@ -103,10 +100,11 @@ class Work:
             other = Outputs(b.label, b.rows, None) if again else b
             return drift_table(cases, a, other, pair_up(cases, a, other), self.auditor)
 
-        return self.table(f"pairs-{_slug(name)}-{split}" + ("-again" if again else ""), made)
+        return self.table(f"pairs-{slug(name)}-{split}" + ("-again" if again else ""), made)
 
 
-def _slug(name: str) -> str:
+def slug(name: str) -> str:
+    """A model's name in the names of its files."""
     return name.replace(" (", "-").replace(")", "")
 
 

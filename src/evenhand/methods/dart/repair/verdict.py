@@ -8,7 +8,7 @@ from typing import Any
 from evenhand.findings.lookup import first
 from evenhand.methods.dart.config import ABLATIONS, DartConfig
 from evenhand.methods.dart.difference.cases import Cases
-from evenhand.methods.dart.drift.verdict import drift_caveats
+from evenhand.methods.dart.drift.verdict import counted_row, drift_caveats
 from evenhand.methods.dart.repair.stages import DISTILLED, M0, repaired_name
 from evenhand.records import Finding
 from evenhand.runs.method import POINTS, SHARE, Headline, Tone, Verdict, ends_of
@@ -88,21 +88,9 @@ def dart_headlines(findings: list[Finding], names: list[str]) -> list[Headline]:
                 rows.append(Headline(f"{name}: {what}", percent(f.estimate), ends_of(f, SHARE)))
     for f in findings:
         if f.estimand == "drift_rate" and not f.slice and f.outcome == "screen_then_judge":
-            rows.append(
-                Headline(
-                    f"{f.config}: drifted from {M0}",
-                    f"{percent(f.estimate)} ({count(f.extra['count'])})",
-                    ends_of(f, SHARE),
-                )
-            )
+            rows.append(counted_row(f"{f.config}: drifted from {M0}", f))
         if f.estimand == "null_rate" and f.config == DISTILLED:
-            rows.append(
-                Headline(
-                    f"{M0} drawn anew against itself",
-                    f"{percent(f.estimate)} ({count(f.extra['count'])})",
-                    ends_of(f, SHARE),
-                )
-            )
+            rows.append(counted_row(f"{M0} drawn anew against itself", f))
     for f in findings:
         if f.estimand in ("drift_reduction", "reduction_beyond_noop", "second_reduction") and not f.slice:
             what = {"drift_reduction": "fewer drift cases", "reduction_beyond_noop": "beyond drawing again",

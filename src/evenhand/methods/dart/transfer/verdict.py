@@ -34,11 +34,9 @@ CAVEATS = (
 )
 
 
-def one(
-    findings: Sequence[Finding], estimand: str, config: str, outcome: str = "", part: dict[str, str] | None = None
-) -> Finding | None:
-    """The finding of one estimand, configuration, outcome and slice, if there is one."""
-    return first(findings, estimand, config, outcome, part=part or {})
+def one(findings: Sequence[Finding], estimand: str, config: str, outcome: str = "") -> Finding | None:
+    """The finding of an estimand, configuration and outcome over all domains, if there is one."""
+    return first(findings, estimand, config, outcome, part={})
 
 
 def verdict(findings: Sequence[Finding], config: str, graders: Sequence[str], *, several: bool) -> Verdict:
