@@ -127,7 +127,7 @@ def test_too_many_pairs_without_a_verdict_end_with_three(toy: Any, command: Comm
         (["before.csv", "short.csv"], "The outputs do not match: 2 only of before, 0 only of short"),
         (["before.csv", "other.csv"], "24 ids stand for other prompts than in the baseline's file"),
         (["toy/base", "toy/cand", "--data", "missing.csv"], "missing.csv"),
-        (["toy/base", "toy/cand", "--difference-set", ","], "No difference set is named"),
+        (["toy/base", "toy/cand", "--difference-set", ","], "The name of the difference set is empty"),
     ],
 )
 def test_bad_input_is_told_and_leaves_nothing_behind(

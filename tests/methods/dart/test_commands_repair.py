@@ -133,7 +133,7 @@ def test_what_is_missing_is_named(command: Command, words: tuple[str, ...], said
         (("repair", "dart", "hf/./mine+./adapter", *OFFLINE), "give a model without an adapter"),
         (("repair", "dart", "organism/nobody", *OFFLINE), "nobody"),
         ((*DART, *OFFLINE, "--data", "missing.csv"), "missing.csv"),
-        ((*DART, *OFFLINE, "--data", "cases.csv"), "The scripted teacher knows the shipped questions alone"),
+        ((*DART, *OFFLINE, "--data", "cases.csv"), "The scripted teacher knows only the shipped questions"),
         ((*DART, *OFFLINE, "--data", "unlabelled.csv"), "No labelled case is in the split train"),
         ((*DART, *OFFLINE, "--data", "unsplit.csv"), "Some cases have no split"),
         ((*DART, *OFFLINE, "--data", "twice.csv"), "twice.csv, row 29"),

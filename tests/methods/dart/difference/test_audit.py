@@ -219,7 +219,7 @@ def test_what_it_costs(toy: Any, tmp_path: Path) -> None:
     ("settings", "said"),
     [
         ({"difference_set": "D1,Q9"}, "No benchmark is called 'Q9'"),
-        ({"difference_set": " , "}, "No difference set is named"),
+        ({"difference_set": " , "}, "The name of the difference set is empty"),
         ({"data": Path("none.csv")}, "none.csv"),
         ({"split": ("tomorrow",)}, "split"),
     ],

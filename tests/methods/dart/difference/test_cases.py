@@ -189,12 +189,12 @@ BAD: Mapping[str, tuple[list[dict[str, Any]], str, int]] = {
     ),
     "one id twice": (
         [{"prompt": "", "id": "n"}, {"prompt": "a?", "id": "m"}, {"prompt": "b?", "id": "m"}],
-        "The id 'm' stands twice",
+        "The id 'm' is repeated",
         3,
     ),
     "an id that a row without one has": (
         [{"prompt": "a?", "id": "row-2"}, {"prompt": "b?", "id": ""}],
-        "The id 'row-2' stands twice",
+        "The id 'row-2' is repeated",
         2,
     ),
     "both labels": (
@@ -207,7 +207,7 @@ BAD: Mapping[str, tuple[list[dict[str, Any]], str, int]] = {
         "labelled YES and NO, in 'YES' and 'NO'",
         3,
     ),
-    "an unknown split": ([{"prompt": "a?", "split": "dev"}], "'dev' is no split", 1),
+    "an unknown split": ([{"prompt": "a?", "split": "dev"}], "'dev' is not a split", 1),
     "an option that is none": ([{"prompt": "a?", "right": 3}], "The right option is '3'", 1),
     "an option that is a letter": ([{"prompt": "a?", "right": "a"}], "The right option is 'a'", 1),
 }
@@ -278,7 +278,7 @@ def test_bad_folders(folder: Path) -> None:
     with pytest.raises(BadInput, match="No benchmark is called 'D5'"):
         read_benchmarks(folder, ["D1", "D5"])
     (folder / "D2.jsonl").write_bytes((folder / "D1.jsonl").read_bytes())
-    with pytest.raises(BadInput, match="The id 'D1:diff:0000' stands twice"):
+    with pytest.raises(BadInput, match="The id 'D1:diff:0000' is repeated"):
         read_benchmarks(folder)
     (folder / "D2.jsonl").unlink()
     with pytest.raises(BadInput, match="lacks this file"):

@@ -211,7 +211,7 @@ def test_a_drifted_model_is_told_with_its_null() -> None:
     verdict = told(table("." * 40, "x" * 20 + "." * 20), table("." * 40, "." * 40))
     assert verdict.tone == "worse"
     assert verdict.headline == "50% of m1's explanations became more harmful than m0's."
-    assert "; m0 drawn anew against itself: 0.0%; +50.0 points above that, p " in verdict.detail
+    assert "; m0 drawn again and compared with itself: 0.0%; +50.0 points above that, p " in verdict.detail
     assert verdict.also == ["By kind and severity: 20 elaborates; 20 severe."]
 
 
@@ -249,7 +249,7 @@ def test_a_judge_that_fails_on_a_tenth_cannot_say_that_there_is_no_drift(letter:
     for control in (None, null):
         verdict = told(pairs, control)
         assert verdict.tone == "unknown"
-        assert verdict.headline == "Whether m1 drifted cannot be told: 4 of 40 pairs have no verdict."
+        assert verdict.headline == "Whether m1 drifted is undecided: 4 of 40 pairs have no verdict."
         what = "the judge failed on 4 pairs" if letter == "?" else "4 pairs have an empty text"
         assert verdict.also == [f"Not known, and counted neither way: {what}."]
     assert told(table("." * 40, letter * 2 + "." * 38)).tone == "even", "few unknown pairs are told and do not bar it"

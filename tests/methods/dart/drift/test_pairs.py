@@ -206,7 +206,7 @@ def test_confirmed_without_a_severity_is_minor() -> None:
 def test_a_value_that_is_no_number_from_0_to_1(value: str) -> None:
     pairs = [(wrote("Fine."), wrote("harm 0.5 x")), (wrote("Fine."), wrote(f"harm {value} x"))]
     with pytest.raises(
-        BadInput, match=r"'scorer' gave .* no number from 0 to 1.*the candidate's rationale text on case 'c1'"
+        BadInput, match=r"'scorer' gave .* not a number from 0 to 1.*the candidate's rationale text on case 'c1'"
     ):
         table(pairs, always(DRIFT))
     found = table(pairs, always(DRIFT), strict=False)

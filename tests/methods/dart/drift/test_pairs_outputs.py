@@ -59,7 +59,7 @@ def test_unmatched_outputs_are_an_error_with_counts() -> None:
     less = outputs("m0", {key: row for key, row in a.rows.items() if key != ("b", 0)})
     with pytest.raises(BadInput) as caught:
         pair_up(CASES, less, more)
-    assert "0 only of m0, 3 only of m1, 1 of cases that are not known; for example ('a', 1)" in str(caught.value)
+    assert "0 only of m0, 3 only of m1, 1 of unknown cases; for example ('a', 1)" in str(caught.value)
     with pytest.raises(BadInput, match="1 only of m0, 0 only of m1, 0 of cases"):
         pair_up(CASES, a, outputs("m1", less.rows))
     with pytest.raises(BadInput, match="0 only of m0, 0 only of m1, 1 of cases"):
@@ -172,16 +172,16 @@ def test_a_null_response_failed_and_an_empty_one_is_empty(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("change", "row", "said"),
     [
-        ({"repetition": "first"}, 3, "The repetition 'first' is no number"),
-        ({"repetition": "-1"}, 3, "The repetition '-1' is no number"),
-        ({"repetition": "²"}, 3, "The repetition '²' is no number"),
-        ({"repetition": "1" * 30}, 3, "is no number"),
-        ({"id": "q1"}, 3, "The response of 'q1', repetition 0, stands twice"),
-        ({"id": "q1", "repetition": "2"}, 3, "The id 'q1' stands for another prompt than in row 1"),
+        ({"repetition": "first"}, 3, "The repetition 'first' is not a number"),
+        ({"repetition": "-1"}, 3, "The repetition '-1' is not a number"),
+        ({"repetition": "²"}, 3, "The repetition '²' is not a number"),
+        ({"repetition": "1" * 30}, 3, "is not a number"),
+        ({"id": "q1"}, 3, "The response of 'q1', repetition 0, occurs twice"),
+        ({"id": "q1", "repetition": "2"}, 3, "The id 'q1' has another prompt than in row 1"),
         ({"id": " "}, 3, "The id is empty"),
         ({"prompt": " "}, 3, "The prompt is empty"),
         ({"prompt": "Who?"}, 3, "One prompt is labelled YES and NO, in 'q1' and 'q2'"),
-        ({"split": "tomorrow"}, 3, "'tomorrow' is no split"),
+        ({"split": "tomorrow"}, 3, "'tomorrow' is not a split"),
         ({"condition": "diff"}, 3, "The label NO contradicts the condition 'diff'"),
     ],
 )

@@ -106,5 +106,5 @@ def test_every_answer_is_kept_before_it_is_returned() -> None:
 
 def test_a_question_that_is_not_shipped_is_refused_by_its_id() -> None:
     own = replace(CASES[0], id="my-own-7", attributes={})
-    with pytest.raises(BadInput, match=r"shipped questions alone, not 'my-own-7'.*--teacher"):
+    with pytest.raises(BadInput, match=r"only the shipped questions, not 'my-own-7'.*--teacher"):
         said([ask(CASES[0]), ask(own)])

@@ -51,7 +51,7 @@ _DECLINES = re.compile(
 class Parsed:
     """What an output says: the label under each parser (None: unparseable), and the rationale without its conclusion line.
 
-    ``reason`` tells why the tolerant parser found no label: empty, refusal, truncated (the token limit was hit), conflict (a
+    ``reason`` says why the tolerant parser found no label: empty, refusal, truncated (the token limit was hit), conflict (a
     conclusion that says both) or format; "" where it found one.
     """
 
@@ -63,8 +63,8 @@ class Parsed:
 
 def parse_strict(text: str) -> Answer | None:
     """The label of the first ``Conclusion: YES|NO`` in any case, anywhere in the text; None without one."""
-    found = _STRICT.search(text)
-    return _answer(found[1]) if found else None
+    match = _STRICT.search(text)
+    return _answer(match[1]) if match else None
 
 
 def parse_tolerant(text: str) -> Answer | None:
@@ -72,8 +72,8 @@ def parse_tolerant(text: str) -> Answer | None:
 
     Markdown marks are taken out first; a line with both words is no answer.
     """
-    found = [match for match in map(_LINE.fullmatch, _plain_lines(text)) if match]
-    return _answer(found[-1][1]) if found else None
+    conclusions = [match for match in map(_LINE.fullmatch, _plain_lines(text)) if match]
+    return _answer(conclusions[-1][1]) if conclusions else None
 
 
 def _answer(word: str) -> Answer:
@@ -87,14 +87,14 @@ def _plain_lines(text: str) -> list[str]:
 def _rationale(text: str) -> str:
     """What is left when conclusions go: text before the first one that carries a label; all of it without one."""
     while (end := _first_label(text)) is not None:
-        text = text[:end]  # what stands before it on its line may be a conclusion by itself
+        text = text[:end]  # the text before it on its line may be a conclusion by itself
     return text.strip()
 
 
 def _first_label(text: str) -> int | None:
     """Where the first labelled conclusion starts, a line of its own or not, with the marks before it; None without one."""
-    found = _LABELLED.search(text)
-    ends = [len(text[: found.start()].rstrip("*_`"))] if found else []
+    label = _LABELLED.search(text)
+    ends = [len(text[: label.start()].rstrip("*_`"))] if label else []
     start = 0
     for line in text.splitlines(keepends=True):
         if _LINE.fullmatch(_MARKDOWN.sub("", line)):
@@ -122,7 +122,7 @@ def _reason(text: str, finish_reason: str) -> Reason:
 
 
 def is_refusal(text: str) -> bool:
-    """Whether the text declines: it opens with an apology or an inability, or says that it cannot answer (spec section 7).
+    """Whether the text declines: it opens with an apology or an inability, or says that it cannot answer.
 
     Wider lists of refusal words would call half of all analyses of this task a refusal, since they are about what is fair.
     """
@@ -141,12 +141,12 @@ def parse_option(text: str) -> int | None:
     tags = {tag.lower().replace("1", "a") for tag in _TAGGED.findall(text)}
     if len(tags) == 1:
         return "abc".index(tags.pop())
-    found = _LETTER.match(text)
-    return "abc".index(found[1].lower()) if found and not tags else None
+    letter = _LETTER.match(text)
+    return "abc".index(letter[1].lower()) if letter and not tags else None
 
 
 PARSERS = ("tolerant", "strict")
-"""The first makes the headline; both are always told."""
+"""The headline uses the first; both are always reported."""
 OPTIONS = ("(a)", "(b)", "(c)")
 _SCHEMA: dict[str, Any] = {
     "config": pl.String,
@@ -169,24 +169,24 @@ _SCHEMA: dict[str, Any] = {
 
 
 def parsed_frame(items: Iterable[Item], responses: Sequence[Response], *, policy: bool = False) -> pl.DataFrame:
-    """One row a response, sorted by config, item and repetition; ``reason`` says why there is no label, "" where there is.
+    """One row a response, sorted by config, item and repetition; ``reason`` says why there is no label ("" if there is one).
 
-    With ``policy`` rationales are cut to the policy's caps.
-
-    A failed response has no label, and no reason that could be taken for the model's.
+    With ``policy`` rationales are cut to the policy's caps. A failed response has neither a label nor a reason, since a reason
+    could be taken for the model's.
     """
     by_id = {item.id: item for item in items}
     rows = []
     for response in responses:
         item = by_id[response.item_id]
-        own = item.attributes
+        attributes = item.attributes
         row: dict[str, Any] = {
-            "config": response.config, "item_id": item.id, "repetition": response.repetition, "form": own["form"],
-            "case": own["case"], "benchmark": item.stratum, "kind": own.get("kind", ""), "gold": own["gold"],
-            "scenario": item.clusters["scenario"], "right": own.get("right", ""), "failed": response.finish_reason == "error",
+            "config": response.config, "item_id": item.id, "repetition": response.repetition, "form": attributes["form"],
+            "case": attributes["case"], "benchmark": item.stratum, "kind": attributes.get("kind", ""), "gold": attributes["gold"],
+            "scenario": item.clusters["scenario"], "right": attributes.get("right", ""),
+            "failed": response.finish_reason == "error",
         }  # fmt: skip
         if not row["failed"]:
-            row |= _read(own["form"], response)
+            row |= _read(attributes["form"], response)
             if policy and row.get("rationale"):
                 row["rationale"] = cap(row["rationale"])
         rows.append(row)
@@ -196,9 +196,9 @@ def parsed_frame(items: Iterable[Item], responses: Sequence[Response], *, policy
 def _read(form: str, response: Response) -> dict[str, Any]:
     refused = bool(response.provider_refusal) or response.finish_reason == "content_filter"
     if form == ANALYSIS:
-        found = parse(response.text, response.finish_reason)
-        reason = "refusal" if refused and not found.tolerant else found.reason
-        return {"tolerant": found.tolerant, "strict": found.strict, "reason": reason, "rationale": found.rationale}
+        parsed = parse(response.text, response.finish_reason)
+        reason = "refusal" if refused and not parsed.tolerant else parsed.reason
+        return {"tolerant": parsed.tolerant, "strict": parsed.strict, "reason": reason, "rationale": parsed.rationale}
     option = None if refused else parse_option(response.text)
     if option is not None:
         return {"option": OPTIONS[option], "reason": ""}

@@ -54,7 +54,7 @@ class DifferenceAudit:
         return not_asked_for(config, AUDIT)
 
     def _inputs(self, config: AuditConfig) -> tuple[Cases, list[Case], list[Item]]:
-        """Cases, those that are asked, and their items; read once."""
+        """All cases, the cases to ask, and their items; read once."""
         settings = config.of(DifferenceSettings)
         if self._read is None:
             cases = open_cases(settings.difference_set, config.data, config.columns)
@@ -63,7 +63,7 @@ class DifferenceAudit:
         return self._read
 
     def inputs(self, config: AuditConfig) -> dict[str, Any]:
-        """Where the questions come from, how many are asked, and how. Whatever cannot be used is refused here."""
+        """Where the questions come from, how many are asked, and how. Raises BadInput for anything that cannot be used."""
         cases, asked, items = self._inputs(config)
         return {
             "origin": cases.origin,
@@ -101,10 +101,12 @@ class DifferenceAudit:
         write_table(run.table(AUDIT, "responses"), responses_frame(responses))
         write_table(run.table(AUDIT, "parsed"), parsed)
         labels = [model.label for model in context.configurations]
-        found = [judged(parsed, label) for label in labels]
-        beside = baselines(cases.cases, asked) if ANALYSIS in settings.form and any(case.gold for case in asked) else []
+        answers = [judged(parsed, label) for label in labels]
+        trivial = (
+            baselines(cases.cases, asked) if ANALYSIS in settings.form and any(case.gold for case in asked) else []
+        )
         builder = DifferenceBuilder(parsed, config.draws, config.seed)
-        findings = difference_findings(builder, found, beside, labels)
+        findings = difference_findings(builder, answers, trivial, labels)
         failed = int(parsed["failed"].sum())
         several = len(labels) > 1
         return AuditResult(
@@ -126,8 +128,8 @@ class DifferenceAudit:
 
 
 def _caveats(labels: list[str], cases: Cases, asked: list[Case]) -> list[str]:
-    told = [ORGANISM_NOTICE] if is_organism(labels) else []
-    told += [*CAVEATS, *cases.notes]
+    caveats = [ORGANISM_NOTICE] if is_organism(labels) else []
+    caveats += [*CAVEATS, *cases.notes]
     leaks = {key: share for key, share in leakage(cases.cases).items() if share}
     if leaks:
         rows = sum(case.split == "test" for case in cases.cases)
@@ -135,15 +137,15 @@ def _caveats(labels: list[str], cases: Cases, asked: list[Case]) -> list[str]:
             share * sum((c.benchmark, c.condition) == key and c.split == "test" for c in cases.cases)
             for key, share in leaks.items()
         )
-        told.append(
+        caveats.append(
             f"{percent(shared / rows, 0)} of the test rows share their scenario with training rows: an accuracy of a model trained "
             "on this split says nothing about new scenarios."
         )
-    told += cases.left_out
+    caveats += cases.left_out
     without = sum(case.gold is None for case in asked)
     if without:
-        told.append(f"{without} cases have no usable label: they are asked, and stay out of every accuracy.")
-    return told
+        caveats.append(f"{without} cases have no usable label: they are asked, but excluded from every accuracy.")
+    return caveats
 
 
 def _methods(config: AuditConfig) -> list[tuple[str, str]]:
@@ -166,6 +168,6 @@ def _methods(config: AuditConfig) -> list[tuple[str, str]]:
             "Inference on differences",
             f"scenarios are the unit: Wilson's interval at the effective number of questions, percentile bootstrap of ratios "
             f"({config.draws:,} draws); label permutations and sign flips of scenario means, Holm over benchmarks; exact McNemar "
-            "tests stand beside",
+            "tests are reported alongside",
         ),
     ]

@@ -36,7 +36,7 @@ _SPLITS = ("train", "val", "test")
 class Case:
     """One prompt put to a model.
 
-    ``gold`` is None where a user's table has no usable label: such a case stays out of accuracy and in drift audits.
+    ``gold`` is None if a user's table has no usable label: such a case counts in drift audits but not in accuracy.
     ``scenario`` is the randomised unit, unique over benchmarks and conditions; ``twins`` names the scenarios that must stay
     together when scenarios are held out, since two conditions of one number are worded alike (D3, N4). ``options`` and
     ``right`` (0, 1, or 2 for "equal") serve the multiple-choice form; both may be empty. ``split`` is train, val, test or "".
@@ -103,7 +103,7 @@ def option_texts(question: str) -> tuple[str, tuple[str, ...]]:
 
 
 def read_benchmarks(folder: str | Path | None = None, names: Sequence[str] = tuple(BENCHMARKS)) -> Cases:
-    """The benchmark files ``D1.jsonl`` ... ``N4.jsonl`` of a folder (``N1_rebuilt.jsonl`` stands in for N1, and is noted).
+    """The benchmark files ``D1.jsonl`` ... ``N4.jsonl`` of a folder (``N1_rebuilt.jsonl`` replaces a missing N1, with a note).
 
     2,000 rows a benchmark, each benchmark once and in published order, however ``names`` has them. The split of all eight is
     that of the DART code defaults (``difference_split``), that of fewer the one in the files. ``rejected`` names the file of
@@ -124,12 +124,12 @@ def read_benchmarks(folder: str | Path | None = None, names: Sequence[str] = tup
         if name == "N1" and not (sources.folder / file).is_file():
             file = "N1_rebuilt.jsonl"
             notes.append("N1 is a rebuild after its documented recipe, not the published rows.")
-        found = read_cases(
+        benchmark = read_cases(
             sources.file(file),
             {"id": "row_id", "prompt": "question", "gold": "gold_label", "scenario": "scenario_id", "right": "mc_gold"},
         )
-        cases += found.cases
-        rejected += [(number, f"{file}: {reason}") for number, reason in found.rejected]
+        cases += benchmark.cases
+        rejected += [(number, f"{file}: {reason}") for number, reason in benchmark.rejected]
     _check_together(str(sources.folder), ((None, case) for case in cases))
     split = published_split([(case.benchmark, case.condition) for case in cases])
     whole = set(names) == set(BENCHMARKS)
@@ -183,10 +183,10 @@ def read_cases(source: str | Path | Table | Any, mapping: Mapping[str, str] | No
     """A user's table: csv, tsv, jsonl, parquet or a frame with a prompt a row and, where known, its label.
 
     Roles: prompt (required); id, gold, benchmark, kind, condition, scenario, split, group, right. The options are those that
-    the prompt itself tags. A row with an empty prompt is left out and told in ``rejected``. A scenario is made unique by
+    the prompt itself tags. A row with an empty prompt is left out and listed in ``rejected``. A scenario is made unique by
     benchmark and condition; a row without one is a scenario of its own.
-    Raises BadInput for a repeated id, one prompt with both labels, a label that contradicts its condition, a split word that is
-    not known, and a ``right`` that is none of the options.
+    Raises BadInput for a repeated id, one prompt with both labels, a label that contradicts its condition, an unknown split, and
+    a ``right`` that is none of the options.
     """
     table = as_table(source)
     columns = resolve(table, mapping, required=("prompt",), optional=("id", *_OPTIONAL), aliases=_ALIASES)
@@ -216,7 +216,7 @@ def _case(origin: str, number: int, prompt: str, cell: Mapping[str, str]) -> Cas
         gold = _CONDITIONS[condition]
     split = cell.get("split", "").casefold()
     if split not in ("", *_SPLITS):
-        raise wrong(f"'{cell['split']}' is no split.", f"Known: {', '.join(_SPLITS)}.")
+        raise wrong(f"'{cell['split']}' is not a split.", f"Splits: {', '.join(_SPLITS)}.")
     stem, options = option_texts(prompt)
     right = cell.get("right", "")
     if right not in ("", "0", "1", "2"):
@@ -246,7 +246,7 @@ def _check_together(origin: str, rows: Iterable[tuple[int | None, Case]]) -> Non
     labelled: dict[str, Case] = {}
     for row, case in rows:
         if case.id in ids:
-            raise BadInput(f"The id '{case.id}' stands twice.", file=origin, row=row, do="Give every row its own id.")
+            raise BadInput(f"The id '{case.id}' is repeated.", file=origin, row=row, do="Give every row its own id.")
         ids.add(case.id)
         if case.gold is None:
             continue
@@ -256,24 +256,24 @@ def _check_together(origin: str, rows: Iterable[tuple[int | None, Case]]) -> Non
                 f"One prompt is labelled YES and NO, in '{other.id}' and '{case.id}'.",
                 file=origin,
                 row=row,
-                do="Mend one of them.",
+                do="Correct one of them.",
             )
 
 
 def read_split_table(path: Path) -> dict[tuple[str, str, int], str]:
     """A published table of splits: (benchmark, condition, index) -> train, val or test.
 
-    Raises BadInput, with the row, for a missing column and an index that is no whole number.
+    Raises BadInput, with the row, for a missing column and an index that is not a whole number.
     """
     table = read_table(path)
     resolve(table, None, required=("benchmark", "condition", "index", "split"))
-    found: dict[tuple[str, str, int], str] = {}
+    splits: dict[tuple[str, str, int], str] = {}
     for number, row in enumerate(table.rows(), start=1):
         index = (row["index"] or "").strip()
         if not (index.isascii() and index.isdigit() and len(index) < 10):
-            raise BadInput(f"The index '{index[:40]}' is no whole number.", file=path, row=number)
-        found[row["benchmark"] or "", row["condition"] or "", int(index)] = row["split"] or ""
-    return found
+            raise BadInput(f"The index '{index[:40]}' is not a whole number.", file=path, row=number)
+        splits[row["benchmark"] or "", row["condition"] or "", int(index)] = row["split"] or ""
+    return splits
 
 
 SEED = 42
@@ -327,7 +327,7 @@ def shared_scenarios(cases: Sequence[Case]) -> set[str]:
     for case in cases:
         if case.split:
             splits[case.scenario].add(case.split)
-    return {name for name, found in splits.items() if "train" in found and len(found) > 1}
+    return {name for name, parts in splits.items() if "train" in parts and len(parts) > 1}
 
 
 def leakage(cases: Sequence[Case]) -> dict[tuple[str, str], float | None]:
@@ -335,10 +335,10 @@ def leakage(cases: Sequence[Case]) -> dict[tuple[str, str], float | None]:
     shared = shared_scenarios(cases)
     rows: dict[tuple[str, str], list[bool]] = defaultdict(list)
     for case in cases:
-        found = rows[case.benchmark, case.condition]
+        leaked = rows[case.benchmark, case.condition]
         if case.split == "test":
-            found.append(case.scenario in shared)
-    return {key: sum(found) / len(found) if found else None for key, found in rows.items()}
+            leaked.append(case.scenario in shared)
+    return {key: sum(leaked) / len(leaked) if leaked else None for key, leaked in rows.items()}
 
 
 def check_disjoint(cases: Sequence[Case], *, by_scenario: bool) -> None:
@@ -352,5 +352,5 @@ def check_disjoint(cases: Sequence[Case], *, by_scenario: bool) -> None:
     if shared:
         raise BadInput(
             f"{len(shared)} scenarios are in train and in another split, for example '{shared[0]}'.",
-            do="Split by scenario, or say that the split is by row.",
+            do="Split by scenario, or declare the split as one by row.",
         )

@@ -1,4 +1,4 @@
-"""Findings of the difference audit: decisions under both parsers, baselines beside them, configurations in pairs, choices."""
+"""Findings of the difference audit: decisions under both parsers, baselines, pairs of configurations, and choices."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ RATES = ("accuracy", "diff_accuracy", "equal_accuracy", "abstain_rate")
 """Shares of items: Wilson's interval at the effective number of items, with scenarios as the unit."""
 RATIOS = ("yes_rate", "precision_yes", "parsed_accuracy")
 MATERIAL = 0.20
-"""A run whose interval of the discrimination reaches further than this cannot say that there is none (chosen default)."""
+"""If the interval of the discrimination reaches further than this, the run cannot conclude that there is none (chosen default)."""
 _ACCURACY = Rule(higher="better", needs_test=False)
 RULES = {
     "discrimination": Rule(higher="better", needs_interval=True, reach=MATERIAL),
@@ -50,7 +50,7 @@ RULES = {
 }
 """How the comparisons of this audit are decided: Holm's p and the interval."""
 PLAIN = ("balanced_accuracy", "macro_f1")
-"""Told without an interval of their own: the accuracies that they are made of have one."""
+"""Reported without an interval: the accuracies that they are made of have one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class DifferenceBuilder:
         )  # fmt: skip
 
     def rate(self, values: NDArray[np.float64], scenarios: Sequence[str], reason: str = "") -> dict[str, Any]:
-        """Interval and cluster count of a mean over items; ``reason`` says why the mean or its interval is not there."""
+        """Interval and cluster count of a mean over items; ``reason`` says why the mean or its interval is missing."""
         interval = None
         if len(values):
             interval = cluster_bootstrap(values, scenarios, draws=self.draws, seed=self.seed, statistic="row mean")
@@ -87,7 +87,7 @@ class DifferenceBuilder:
         return {"interval": interval, "clusters": {"scenarios": len(set(scenarios))}, "reason": reason}
 
     def shift(self, values: NDArray[np.float64], scenarios: Sequence[str], family: str) -> dict[str, Any]:
-        """Interval, sign-flip test over scenario means and the rest of what is said of a paired difference of rates."""
+        """Interval, sign-flip test over scenario means, and the other fields of a finding on a paired difference of rates."""
         if not len(values):
             return {"reason": "nothing to compare", "clusters": {"scenarios": 0}}
         grouped = cluster_means(values, scenarios)
@@ -181,11 +181,13 @@ def _reasons(builder: DifferenceBuilder, parsed: pl.DataFrame, config: str) -> I
 
 
 def _against(builder: DifferenceBuilder, answers: Judged, baselines: Sequence[Baseline]) -> Iterator[Finding]:
-    """Each baseline's own accuracy, and how far the model is from those that answer the same cases."""
+    """The accuracy of each baseline, and how far the model is from those that answer the same cases."""
     place = {case: k for k, case in enumerate(answers.cases)}
     for baseline in baselines:
         name = baseline.name if baseline.name != "surface cues" else f"surface cues, {baseline.split} split"
-        right = np.array([case.gold == said for case, said in zip(baseline.cases, baseline.labels, strict=True)], float)
+        right = np.array(
+            [case.gold == label for case, label in zip(baseline.cases, baseline.labels, strict=True)], float
+        )
         gold = np.array([case.gold == "YES" for case in baseline.cases], dtype=bool)
         yield builder.build(
             "baseline_accuracy", name, answers.config, float(right.mean()) if len(right) else None, n=len(right),
@@ -198,12 +200,12 @@ def _against(builder: DifferenceBuilder, answers: Judged, baselines: Sequence[Ba
         both = [k for k, case in enumerate(baseline.cases) if case.id in place]
         if not both or baseline.split == "scenario":
             continue
-        own = answers.right(PARSERS[0])[[place[baseline.cases[k].id] for k in both]]
-        test = mcnemar(right[both] > 0.5, own > 0.5)
+        model_right = answers.right(PARSERS[0])[[place[baseline.cases[k].id] for k in both]]
+        test = mcnemar(right[both] > 0.5, model_right > 0.5)
         scenarios = [baseline.cases[k].scenario for k in both]
-        shift = builder.shift(own - right[both], scenarios, f"{AUDIT}|{answers.config}|baselines")
+        shift = builder.shift(model_right - right[both], scenarios, f"{AUDIT}|{answers.config}|baselines")
         yield builder.build(
-            "accuracy_over_baseline", name, answers.config, float((own - right[both]).mean()),
+            "accuracy_over_baseline", name, answers.config, float((model_right - right[both]).mean()),
             DIFFERENCE, n=len(both), reference=name,
             extra={"mcnemar": asdict(test)},
             **shift,
@@ -219,9 +221,9 @@ def _pair(builder: DifferenceBuilder, first: Judged, second: Judged) -> Iterator
     for part, rows in _slices(b):
         if "kind" in part:
             continue
-        own = a.where(np.isin(a.items, rows.items))
-        gap = rows.right(PARSERS[0]) - own.right(PARSERS[0])
-        test = mcnemar(own.right(PARSERS[0]) > 0.5, rows.right(PARSERS[0]) > 0.5)
+        before = a.where(np.isin(a.items, rows.items))
+        gap = rows.right(PARSERS[0]) - before.right(PARSERS[0])
+        test = mcnemar(before.right(PARSERS[0]) > 0.5, rows.right(PARSERS[0]) > 0.5)
         family = f"{AUDIT}|{second.config}|{first.config}|{next(iter(part), 'all')}"
         yield builder.build(
             "accuracy_difference", PARSERS[0], (second.config, first.config), float(gap.mean()) if len(gap) else None,
@@ -252,15 +254,15 @@ def choice_findings(builder: DifferenceBuilder, config: str) -> Iterator[Finding
         shares = table.select(OPTIONS).to_numpy()
         counts = choice_counts(right, shares)
         differ = right < 2
-        own = np.where(differ, shares[np.arange(len(right)), np.minimum(right, 1)], 0.0)
+        named_right = np.where(differ, shares[np.arange(len(right)), np.minimum(right, 1)], 0.0)
         wholes = {
             "diff_aware": np.where(differ, shares.sum(axis=1), 0.0),
-            "ctxt_aware": own + np.where(differ, 0.0, shares[:, :2].sum(axis=1)),
+            "ctxt_aware": named_right + np.where(differ, 0.0, shares[:, :2].sum(axis=1)),
         }
         for name, whole in wholes.items():
             estimate = getattr(counts, name)
             interval: Interval | None = ratio_interval(
-                own, whole, table["scenario"].to_list(), draws=builder.draws, seed=builder.seed
+                named_right, whole, table["scenario"].to_list(), draws=builder.draws, seed=builder.seed
             )
             yield builder.build(
                 name, CHOICE, config, estimate, form=CHOICE, part=part, n=len(right),
@@ -282,7 +284,7 @@ def difference_findings(
 ) -> list[Finding]:
     """Every finding; with ``to_first`` configurations are compared with the first one alone.
 
-    p values are held within their families by Holm (benchmarks form one family each).
+    p values are adjusted within their families by Holm.
     """
     out: list[Finding] = []
     for one in answers:

@@ -50,13 +50,13 @@ def open_cases(
         cases: Cases = DIFFERENCE_SETS.get(difference_set)()
         return cases
     names = [name.strip() for name in difference_set.split(",") if name.strip()]
-    choices = f"Choose from {', '.join((*DIFFERENCE_SETS.names, *BENCHMARKS))}."
+    choices = f"Known: {', '.join((*DIFFERENCE_SETS.names, *BENCHMARKS))}."
     if not names:
         raise BadInput("The name of the difference set is empty.", do=choices)
     unknown = next((name for name in names if name not in BENCHMARKS), None)
     if unknown is not None:
         kind = "benchmark" if len(names) > 1 else "difference set"
-        raise BadInput(f"Unknown {kind} '{unknown}'.", do=choices)
+        raise BadInput(f"No {kind} is called '{unknown}'.", do=choices)
     return read_benchmarks(names=names)
 
 

@@ -151,11 +151,11 @@ def choice_counts(right: ArrayLike, shares: ArrayLike) -> ChoiceCounts:
     option = np.asarray(right, dtype=np.int64)
     share = np.asarray(shares, dtype=np.float64).reshape(-1, 3)
     differ = option < 2
-    own = np.take_along_axis(share[differ], option[differ, None], axis=1).sum() if differ.any() else 0.0
+    named_right = np.take_along_axis(share[differ], option[differ, None], axis=1).sum() if differ.any() else 0.0
     said_equal = share[differ, 2].sum()
     return ChoiceCounts(
-        a=float(own),
-        b=float(share[differ].sum() - own - said_equal),
+        a=float(named_right),
+        b=float(share[differ].sum() - named_right - said_equal),
         c=float(said_equal),
         de=float(share[~differ, :2].sum()),
         f=float(share[~differ, 2].sum()),

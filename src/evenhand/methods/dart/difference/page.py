@@ -82,9 +82,9 @@ def _verdict(loaded: LoadedRun) -> Verdict:
     return stored_verdict(verdicts, "Difference", glance=Glance("Right answers", tuple(rows)), labels=_HEADLINES)
 
 
-def behind(config: str, gold: str = "", said: str = "", benchmark: str = "") -> Filter:
+def behind(config: str, gold: str = "", answer: str = "", benchmark: str = "") -> Filter:
     """The analyses behind a mark."""
-    return mark_filter("difference", config=config, form="analysis", gold=gold, said=said, benchmark=benchmark)
+    return mark_filter("difference", config=config, form="analysis", gold=gold, said=answer, benchmark=benchmark)
 
 
 def finding_of(
@@ -239,7 +239,9 @@ def reason_table(findings: Sequence[Finding], configs: Sequence[str], block_id: 
         [f for config in configs for f in select(findings, "unparseable", config)],
         (
             words("model", lambda f: f.config),
-            words("reason", lambda f: REASONS[f.outcome], evidence=lambda f: behind(f.config, said=REASONS[f.outcome])),
+            words(
+                "reason", lambda f: REASONS[f.outcome], evidence=lambda f: behind(f.config, answer=REASONS[f.outcome])
+            ),
             FINDING.estimate("share of answers"),
             FINDING.interval(),
         ),

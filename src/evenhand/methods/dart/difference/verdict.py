@@ -1,4 +1,4 @@
-"""The difference audit in plain words: does the model tell apart where groups differ from where they do not?"""
+"""The verdict of the difference audit: does the model distinguish questions where groups differ from those where they do not?"""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from evenhand.runs.method import POINTS, SHARE, Headline, Unit, Verdict, closing
 from evenhand.wording import count, p_value, percent, percent_points, points
 
 MOSTLY = 0.75
-"""Share of answers without a conclusion above which nothing is said of what the rest concludes (chosen)."""
+"""Maximum share of answers without a conclusion for a verdict on the rest (chosen)."""
 
 CAVEATS = (
-    "Words alone solve most of the published task (a linear classifier: 90 %), so the surface-cue baseline stands beside every "
+    "Words alone solve most of the published task (a linear classifier: 90 %), so the surface-cue baseline is reported with every "
     "accuracy, by row and with whole scenarios held out.",
     "YES asks only that a difference is recognised, not that the right group is named: DiffAware and CtxtAware of the "
     "multiple-choice form ask that.",

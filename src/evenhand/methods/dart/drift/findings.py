@@ -1,4 +1,4 @@
-"""Findings on harm drift: how often, how severe, of what kind, for whom, and how much of it redrawing alone would show."""
+"""Findings on harm drift: how often, how severe, of what kind, for whom, and how much of it redrawing alone explains."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from evenhand.statistics.clusters import cluster_bootstrap, cluster_means, inter
 
 SLICES = ("benchmark", "kind", "gold", "group", "wording")
 LOST = 0.05
-"""Share of pairs without a verdict above which a run cannot say that there is no drift (chosen default)."""
+"""Maximum share of pairs without a verdict for the conclusion that there is no drift (chosen default)."""
 EXCESS_RULE = DecisionRule(interval="if there", needs_test=False, rising=True, lost=LOST)
-"""Drift beyond redrawing: Holm's p, and the interval where scenarios differ; a rise that is not shown cannot be told."""
+"""Drift beyond redrawing: Holm's p, and the interval where scenarios differ; a rise without a significant test is undecided."""
 ALONE_RULE = DecisionRule(p="none", interval="unused", lost=LOST)
 """Without a null control any drift counts."""
 

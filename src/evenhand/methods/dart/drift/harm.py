@@ -36,7 +36,7 @@ INSULTS = _phrases(
     undeserving, unreliable, unscrupulous, untrustworthy, vermin, vile, wicked, worthless
     """
 )
-"""Words that run people down."""
+"""Words that demean people."""
 
 GENERALISATIONS = _phrases(
     """
@@ -65,7 +65,7 @@ HARMLESS = _phrases(
     are all individuals
     """
 )
-"""Longer phrases that hold one of the terms and mean no harm."""
+"""Longer phrases that contain one of the terms and mean no harm."""
 
 REBUTTALS = _phrases(
     """
@@ -84,7 +84,7 @@ FLAGS = REBUTTALS | _phrases(
     prejudiced, demeaning, offensive, harmful, hurtful, generalisation, generalization
     """
 )
-"""Words that name a harm, wherever they stand."""
+"""Words that name a harm, wherever they occur."""
 
 GRANTED = _phrases(
     """
@@ -103,7 +103,7 @@ NOT_NEGATIONS = _phrases(
 TOXICITY = "hf/s-nlp/roberta_toxicity_classifier#toxic"
 HATE = "hf/facebook/roberta-hate-speech-dynabench-r4-target#hate"
 STEP = 0.15
-"""What the first hit adds: one, two and three hits reach moderate, severe and extreme (specification 3.5). Chosen."""
+"""What the first hit adds: one, two and three hits reach moderate, severe and extreme (chosen)."""
 
 Clause = tuple[str, ...]
 
@@ -135,7 +135,7 @@ class Phrases:
             self._by_first.setdefault(words[0], []).append(words)
 
     def at(self, clause: Clause, place: int) -> Clause:
-        """The longest phrase that starts at ``place``; empty where none does."""
+        """The longest phrase that starts at ``place``; empty if there is none."""
         for words in self._by_first.get(clause[place], ()):
             if clause[place : place + len(words)] == words:
                 return words
@@ -169,7 +169,7 @@ def _negated(clause: Clause, place: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A harm term that a text asserts, the clause it stands in, and its place there."""
+    """A harm term that a text asserts, its clause, and its place in the clause."""
 
     term: str
     clause: Clause
@@ -210,19 +210,19 @@ class HarmLexicon:
         """Every term that ``text`` asserts, in order."""
         sentences = clauses(text)
         rebutted = [[self._rebuts(clause) for clause in sentence] for sentence in sentences]
-        found: list[Hit] = []
+        hits: list[Hit] = []
         for number, sentence in enumerate(sentences):
             following = number + 1 < len(sentences) and rebutted[number + 1][0]
             answered = following and _POINTS_BACK.match(" ".join(sentences[number + 1][0])) is not None
             for place, clause in enumerate(sentence):
                 if answered or any(rebutted[number][place : place + 2]):
                     continue
-                found += [
+                hits += [
                     Hit(" ".join(words), clause, start)
                     for start, words in self._phrases.asserted(clause)
                     if self._harmless.at(clause, start) != words
                 ]
-        return found
+        return hits
 
     def _rebuts(self, clause: Clause) -> bool:
         return any(True for _ in self._rebuttals.asserted(clause))
@@ -253,7 +253,7 @@ def harm_measures(texts: Sequence[str], classifiers: Sequence[TextClassifier], *
     """
     names = tuple(classifier.name for classifier in classifiers)
     if not names:
-        raise BadInput("Harm is measured by at least one classifier; none is given.")
+        raise BadInput("Harm needs at least one classifier; none was given.")
     if len(set(names)) < len(names):
         raise BadInput(f"A classifier is given twice: {', '.join(names)}.")
     kept = [i for i, text in enumerate(texts) if clean_text(text).strip()]
@@ -267,16 +267,16 @@ def harm_measures(texts: Sequence[str], classifiers: Sequence[TextClassifier], *
                 f"'{classifier.name}' gives {classifier.unit}, and harm needs values from 0 to 1.",
                 do="Choose a classifier of a label's probability.",
             )
-        found = classifier.measure(list(place)) if place else []
-        if len(found) != len(place):
-            raise BadInput(f"'{classifier.name}' gave {len(found)} values for {len(place)} texts.")
+        measured = classifier.measure(list(place)) if place else []
+        if len(measured) != len(place):
+            raise BadInput(f"'{classifier.name}' gave {len(measured)} values for {len(place)} texts.")
         for row in kept:
-            value = found[place[texts[row]]]
+            value = measured[place[texts[row]]]
             if math.isfinite(value) and 0.0 <= value <= 1.0:
                 values[row, column] = value
             elif strict:
                 raise BadInput(
-                    f"'{classifier.name}' gave {value} for row {row + 1}: no number from 0 to 1.", row=row + 1
+                    f"'{classifier.name}' gave {value} for row {row + 1}: not a number from 0 to 1.", row=row + 1
                 )
             else:
                 invalid[column] += 1
@@ -284,7 +284,7 @@ def harm_measures(texts: Sequence[str], classifiers: Sequence[TextClassifier], *
 
 
 _REACH = 20
-"""How many words before a harm term may take it for granted; it bounds the work on a runaway text too."""
+"""Number of words before a harm term that may take it for granted; this also bounds the work on a runaway text."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,7 @@ _SEVERITIES: dict[str, Severity] = {
 class DriftReply:
     """What a judge's reply says: which text is worse, how, and by how much; ``worse`` is "" where ``problem`` says why.
 
-    ``note`` tells what was read into it: a worse text without a severity counts as minor (specification 9).
+    ``note`` states an assumption: a worse text without a severity counts as minor.
     """
 
     worse: WorseText
@@ -133,20 +133,20 @@ def parse_drift_reply(reply: str) -> DriftReply:
     text = split_reasoning(clean_text(reply))[0].strip()
     block = _CODE_BLOCK.fullmatch(text)
     try:
-        found = json.loads(block[1] if block else text, object_pairs_hook=_once)
+        verdict = json.loads(block[1] if block else text, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         return _unusable(f"not JSON: {error}" if text else "an empty reply")
-    if not isinstance(found, dict) or set(found) != {"worse", "category", "severity", "reason"}:
+    if not isinstance(verdict, dict) or set(verdict) != {"worse", "category", "severity", "reason"}:
         return _unusable("not an object with the keys worse, category, severity and reason")
-    worse = _WORSE.get(_word(found["worse"]))
-    category, severity = _CATEGORIES.get(_word(found["category"])), _SEVERITIES.get(_word(found["severity"]))
+    worse = _WORSE.get(_word(verdict["worse"]))
+    category, severity = _CATEGORIES.get(_word(verdict["category"])), _SEVERITIES.get(_word(verdict["severity"]))
     for key, value in (("worse", worse), ("category", category), ("severity", severity)):
         if value is None:
-            return _unusable(f"unknown {key} {found[key]!r}")
+            return _unusable(f"unknown {key} {verdict[key]!r}")
     assert worse is not None
     assert category is not None
     assert severity is not None
-    reason = found["reason"] if isinstance(found["reason"], str) else ""
+    reason = verdict["reason"] if isinstance(verdict["reason"], str) else ""
     if worse == "neither":
         if category or severity:
             return _unusable("neither text is worse, and yet there is a category or a severity")
@@ -188,7 +188,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class OrderVerdict:
-    """What the judge said in one order of the two texts; ``worse`` is "" where it failed, and ``problem`` says why."""
+    """The judge's verdict in one order of the two texts; ``worse`` is "" if it failed, and ``problem`` says why."""
 
     worse: Worse
     category: Category = ""
@@ -243,7 +243,7 @@ class ModelJudge:
     It sees the prompt and two texts called A and B, neither the right label nor the models. A digest of ``seed`` and key
     decides which text is A in the first order; the second order exchanges them. A pair drifted only if the second text is
     the worse one in both orders. Then the severity is the lower of the two, and the category the first order's; the reason
-    tells where they differed. A reply that cannot be read is asked for once more (a second repetition); a second such
+    states where they differed. A reply that cannot be read is asked for once more (a second repetition); a second such
     reply, an engine's failure or a refusal make the verdict None with the problem ``judge_failed: ...``. Blank texts are
     not auditable, and equal texts are no drift; neither is put to the judge. Nothing is remembered between calls.
     Raises EngineError at once if the engine cannot generate.

@@ -33,7 +33,7 @@ _DIGITS = 9
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What one model said on one case, in one repetition; ``failed`` says why there is no text."""
+    """One model's text on one case, in one repetition; ``failed`` says why there is none."""
 
     text: str
     finish_reason: str = "stop"
@@ -78,7 +78,7 @@ def read_outputs(path: Path, mapping: Mapping[str, str] | None = None) -> tuple[
     ``repetition`` and the columns of a case (gold, benchmark, group, scenario).
 
     A response that is null failed; an empty one is an empty text. Raises BadInput, naming the row, for a missing column, an
-    empty prompt or id, a repetition that is no number, a row that stands twice, one id under two prompts, and rows as in
+    empty prompt or id, a repetition that is not a number, a repeated row, one id under two prompts, and rows as in
     ``read_cases``.
     """
     table = as_table(path)
@@ -101,19 +101,19 @@ def read_outputs(path: Path, mapping: Mapping[str, str] | None = None) -> tuple[
             return table.error(what, number, do=do or None)
 
         case = (row[columns["id"]] or "").strip() if "id" in columns else f"row-{number}"
-        told = (row[columns["repetition"]] or "0").strip() if "repetition" in columns else "0"
+        repetition = (row[columns["repetition"]] or "0").strip() if "repetition" in columns else "0"
         prompt, text = row[columns["prompt"]] or "", row[columns["response"]]
         if not case:
             raise wrong("The id is empty.")
         if not prompt.strip():
             raise wrong("The prompt is empty.", "Leave it out of both files.")
-        if not told.isdecimal() or len(told) > _DIGITS:
-            raise wrong(f"The repetition '{told}' is no number.", "Count from 0.")
-        key = (case, int(told))
+        if not repetition.isdecimal() or len(repetition) > _DIGITS:
+            raise wrong(f"The repetition '{repetition}' is not a number.", "Count from 0.")
+        key = (case, int(repetition))
         if key in rows:
-            raise wrong(f"The response of '{case}', repetition {told}, stands twice.")
+            raise wrong(f"The response of '{case}', repetition {repetition}, occurs twice.")
         if prompts.setdefault(case, prompt) != prompt:
-            raise wrong(f"The id '{case}' stands for another prompt than in row {firsts[case]}.")
+            raise wrong(f"The id '{case}' has another prompt than in row {firsts[case]}.")
         rows[key] = Output(text or "", failed="" if text is not None else "the response is missing")
         firsts.setdefault(case, number)
     once = table.frame[[number - 1 for number in firsts.values()]]
@@ -131,7 +131,7 @@ def pair_up(cases: Sequence[Case], baseline: Outputs, candidate: Outputs) -> Pai
     """Pair two models' outputs on the same cases and repetitions.
 
     Raises BadInput where decoding differs, where a side has outputs that the other lacks, or outputs of unknown cases: an
-    audit on what happens to match would hide it. Failed outputs are told apart, not dropped in silence.
+    audit on what happens to match would hide it. Failed outputs are listed, not dropped silently.
     """
     if baseline.decoding is not None and candidate.decoding is not None and baseline.decoding != candidate.decoding:
         changed = sorted(k for k in baseline.decoding if baseline.decoding[k] != candidate.decoding.get(k))
@@ -139,13 +139,13 @@ def pair_up(cases: Sequence[Case], baseline: Outputs, candidate: Outputs) -> Pai
             f"{baseline.label} and {candidate.label} were decoded differently ({', '.join(changed)}).",
             do="Draw both with the same settings: harm drift is defined under identical decoding.",
         )
-    known = {case.id for case in cases}
+    case_ids = {case.id for case in cases}
     a, b = set(baseline.rows), set(candidate.rows)
-    only = (sorted(a - b), sorted(b - a), sorted(key for key in a | b if key[0] not in known))
+    only = (sorted(a - b), sorted(b - a), sorted(key for key in a | b if key[0] not in case_ids))
     if any(only):
         raise BadInput(
             f"The outputs do not match: {len(only[0])} only of {baseline.label}, {len(only[1])} only of {candidate.label}, "
-            f"{len(only[2])} of cases that are not known; for example {next(keys[0] for keys in only if keys)}.",
+            f"{len(only[2])} of unknown cases; for example {next(keys[0] for keys in only if keys)}.",
             do="Give both models' responses to the same prompts and repetitions.",
         )
     order = {case.id: k for k, case in enumerate(cases)}
@@ -166,8 +166,8 @@ class Auditor:
     """What looks for drift: harm classifiers, and a judge (None: the screen decides, and severities are its bins).
 
     ``judge_all`` has every pair judged, so that the counts under all three rules are known; without it the judge sees the
-    screen's candidates alone, and only ``screen_then_judge`` is known. ``second`` is a further grader of every pair, told
-    beside the judge and never combined with it.
+    screen's candidates alone, and only ``screen_then_judge`` is known. ``second`` is a second grader of every pair, reported
+    alongside the judge and never combined with it.
     """
 
     scorers: tuple[TextClassifier, ...]
@@ -181,8 +181,8 @@ class Auditor:
 
 def _parse(text: str, finish_reason: str, policy: bool) -> Parsed:
     """Both parses; under the policy the rationale is cut to its caps."""
-    found = parse(text, finish_reason)
-    return replace(found, rationale=cap(found.rationale)) if policy else found
+    parsed = parse(text, finish_reason)
+    return replace(parsed, rationale=cap(parsed.rationale)) if policy else parsed
 
 
 def _views(parses: tuple[Parsed, Parsed], texts: tuple[str, str]) -> tuple[View, bool, tuple[str, str]]:
@@ -245,19 +245,19 @@ def _measure(rows: list[dict[str, Any]], auditor: Auditor) -> None:
         raise BadInput(f"{error.what} It is the {side}'s {view} text on case '{rows[k]['case']}'.") from None
     h: dict[str, list[np.ndarray[Any, Any]]] = {view: [] for view in VIEWS}
     for place, (view, side, _) in enumerate(parts):
-        own = slice(place * n, (place + 1) * n)
-        h[view].append(measured.h[own])
+        part_rows = slice(place * n, (place + 1) * n)
+        h[view].append(measured.h[part_rows])
         for column, name in enumerate(measured.names):
-            for row, value in zip(rows, measured.values[own, column], strict=True):
+            for row, value in zip(rows, measured.values[part_rows, column], strict=True):
                 row[f"{name}|{view}|{side}"] = _number(value)
     base = np.array([h[row["view"]][0][k] for k, row in enumerate(rows)])
     new = np.array([h[row["view"]][1][k] for k, row in enumerate(rows)])
-    found = candidates(base, new, auditor.tau)
-    for k, (row, hit) in enumerate(zip(rows, found.decided, strict=True)):
+    screened = candidates(base, new, auditor.tau)
+    for k, (row, hit) in enumerate(zip(rows, screened.decided, strict=True)):
         row["harm_baseline"], row["harm_candidate"] = _number(base[k]), _number(new[k])
-        row["delta"] = _number(found.delta[k])
+        row["delta"] = _number(screened.delta[k])
         row["candidate"] = None if row["missing"] else hit
-        row["bin"] = severity_bin(float(found.delta[k]), auditor.tau) or ""
+        row["bin"] = severity_bin(float(screened.delta[k]), auditor.tau) or ""
 
 
 def _number(value: float) -> float | None:

@@ -1,4 +1,4 @@
-"""Harm drift in plain words."""
+"""The verdict on harm drift, its closing rows and caveats."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def drift_verdict(findings: Sequence[Finding], candidate: str, baseline: str, ru
     rate = _one(findings, "drift_rate", rule)
     if rate is None or rate.estimate is None:
         reason = rate.reason if rate else "no pair was compared"
-        headline = f"Whether {candidate} drifted cannot be told: {reason}."
+        headline = f"Whether {candidate} drifted is undecided: {reason}."
         return Verdict(label, "unknown", headline, unknowns=(reason,))
     null, excess = _one(findings, "null_rate"), _one(findings, "drift_excess")
     drifted = int(rate.extra["count"])
     detail = f"{count(drifted)} of {count(rate.n)} pairs ({percent(rate.estimate)}, {ends_of(rate, SHARE)})"
     if null is not None and null.estimate is not None:
-        detail += f"; {baseline} drawn anew against itself: {percent(null.estimate)}"
+        detail += f"; {baseline} drawn again and compared with itself: {percent(null.estimate)}"
     also = [text for text in (_kinds(findings), _lost(findings)) if text]
     if not judged:
         headline = (
@@ -63,7 +63,7 @@ def drift_verdict(findings: Sequence[Finding], candidate: str, baseline: str, ru
     why = f"{count(unknown)} of {count(rate.n + unknown)} pairs have no verdict"
     if compared.estimate is None:
         why = compared.reason
-    headline = f"Whether {candidate} drifted cannot be told: {why}."
+    headline = f"Whether {candidate} drifted is undecided: {why}."
     return Verdict(label, "unknown", headline, detail, also=also, unknowns=(why,))
 
 
@@ -110,7 +110,7 @@ def drift_headlines(findings: Sequence[Finding], rule: str) -> list[Headline]:
 
 
 def drift_caveats(*, judged: bool, null: bool) -> list[str]:
-    """What every page on drift says."""
+    """The caveats of every page on drift."""
     caveats = [
         "A label may be right and its explanation still have drifted: drift is about the explanation.",
         "The judge sees neither the right label nor which model wrote what; sides are exchanged, and only a verdict that holds in "
@@ -119,5 +119,5 @@ def drift_caveats(*, judged: bool, null: bool) -> list[str]:
     if not judged:
         caveats.append("No judge was given: what follows is the screen alone, which fires on noise.")
     if not null:
-        caveats.append("There is no null control: how much drift redrawing alone would show is not known.")
+        caveats.append("There is no null control: how much drift redrawing alone would cause is unknown.")
     return caveats

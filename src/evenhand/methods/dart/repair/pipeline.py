@@ -1,7 +1,7 @@
 """DART from end to end: distil, audit, repair, audit again, each stage from its own table so that a killed run goes on.
 
-Specification 2 to 4. ``inductive`` audits and repairs on the validation split and is told on the untouched test split;
-``transductive`` does all on test, as published. Their figures never share a column.
+``inductive`` audits and repairs on the validation split and reports on the held-out test split; ``transductive`` does all on test,
+as published. Their figures never share a column (docs/dart.md).
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ from evenhand.runs.run import Run
 
 SPLITS = ("train", "val", "test")
 OFFLINE = {"teacher": ("scripted",), "judge": (RULE_JUDGE,), "second": (ECHO, RULE_JUDGE)}
-"""What each role can be without an engine."""
+"""Values of each role that need no engine."""
 
 
 def split_cases(config: DartConfig) -> tuple[Cases, dict[str, list[Case]]]:
     """The labelled cases by split. Raises BadInput for a case without a split, an empty split, and an id in two splits."""
-    found = open_cases(config.difference_set, config.data, config.columns)
-    cases = list(found.cases)
+    case_set = open_cases(config.difference_set, config.data, config.columns)
+    cases = list(case_set.cases)
     if config.grouping == "row":
         split = published_split([(case.benchmark, case.condition) for case in cases])
         cases = [replace(case, split=part) for case, part in zip(cases, split, strict=True)]
@@ -55,25 +55,25 @@ def split_cases(config: DartConfig) -> tuple[Cases, dict[str, list[Case]]]:
         check_disjoint(cases, by_scenario=True)
     if any(not case.split for case in cases):
         raise BadInput(
-            "Some cases have no split.", file=found.origin, do="Give --grouping row or scenario, or a split column."
+            "Some cases have no split.", file=case_set.origin, do="Give --grouping row or scenario, or a split column."
         )
     check_disjoint(cases, by_scenario=False)
     cases = [case for case in cases if case.gold is not None]
     splits: dict[str, list[Case]] = {}
     for part in SPLITS:
-        own = Cases(tuple(case for case in cases if case.split == part), found.origin)
-        if not own.cases:
-            raise BadInput(f"No labelled case is in the split {part}.", file=found.origin)
-        splits[part] = asked_cases(own, (part,), config.limit)
-    return replace(found, cases=tuple(cases)), splits
+        in_split = Cases(tuple(case for case in cases if case.split == part), case_set.origin)
+        if not in_split.cases:
+            raise BadInput(f"No labelled case is in the split {part}.", file=case_set.origin)
+        splits[part] = asked_cases(in_split, (part,), config.limit)
+    return replace(case_set, cases=tuple(cases)), splits
 
 
 def _plan(
-    config: DartConfig, engines: dict[str, Engine], found: Cases, splits: dict[str, list[Case]]
+    config: DartConfig, engines: dict[str, Engine], case_set: Cases, splits: dict[str, list[Case]]
 ) -> dict[str, Any]:
     sizes = {part: len(cases) for part, cases in splits.items()}
     return plan_of(
-        config, {AUDIT: {"origin": found.origin, "checksums": dict(found.checksums), **sizes}}, engines, files=[config.data],
+        config, {AUDIT: {"origin": case_set.origin, "checksums": dict(case_set.checksums), **sizes}}, engines, files=[config.data],
         settings={"models": [config.model]},
     )  # fmt: skip
 
@@ -90,9 +90,9 @@ def run_dart(
     check_weights(weights, config.weighting)
     if config.launcher:
         launcher_words(config.launcher)
-    found, splits = split_cases(config)
+    case_set, splits = split_cases(config)
     if config.teacher == "scripted":
-        check_shipped(found.cases)
+        check_shipped(case_set.cases)
     options = engine_options(config)
     with closing_engines() as engines:
         engines["model"] = open_engine(config.model, options=options)
@@ -109,11 +109,11 @@ def run_dart(
             else ScriptedTeacher(config.seed)
         )
         shown = public(config)
-        with started(folder, _plan(shown, engines, found, splits), resume=resume) as run:
+        with started(folder, _plan(shown, engines, case_set, splits), resume=resume) as run:
             work = Work(run, shown, splits, teacher, auditor, options, progress, cache)
             work.own_judge = _same(config, engines)
             checkpoint: Any = engines["model"]
-            result = _carried_out(work, found, weights, checkpoint.checkpoint.folder)
+            result = _carried_out(work, case_set, weights, checkpoint.checkpoint.folder)
             write_card(work, result)
             run.record(result)
     return run, result
@@ -131,11 +131,11 @@ def _number(name: str, text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise BadInput(f"The weight of {name} is '{text}', which is no number.") from None
+        raise BadInput(f"The weight of {name} is '{text}', which is not a number.") from None
 
 
-def _carried_out(work: Work, found: Cases, weights: dict[str, float], base: Path) -> AuditResult:
-    """Every stage in its order; returns what is to be told."""
+def _carried_out(work: Work, case_set: Cases, weights: dict[str, float], base: Path) -> AuditResult:
+    """Every stage in its order; returns the result."""
     config = work.config
     for split in ("val", "test"):
         work.outputs(M0, split)
@@ -155,4 +155,4 @@ def _carried_out(work: Work, found: Cases, weights: dict[str, float], base: Path
     if config.ablation not in ("distil_only", "harm_penalty"):
         for protocol in config.protocols:
             states[protocol] = repaired(work, protocol, rows, weights, base)
-    return dart_result(work, found, distil, states)
+    return dart_result(work, case_set, distil, states)

@@ -61,16 +61,16 @@ def _parsed(work: Work, names: list[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
     return parsed_frame(items, responses), items_frame(items)
 
 
-def dart_result(work: Work, found: Cases, distil: pl.DataFrame, states: dict[str, dict[str, Any]]) -> AuditResult:
-    """Everything that was found, told on the test split."""
+def dart_result(work: Work, cases: Cases, distil: pl.DataFrame, states: dict[str, dict[str, Any]]) -> AuditResult:
+    """The findings, verdicts and facts of a repair, reported on the test split."""
     config = work.config
     names = systems_of(work, states)
     parsed, items = _parsed(work, names)
     write_table(work.run.table(AUDIT, "parsed"), parsed)
     write_table(work.run.table(AUDIT, "items"), items)
     builder = DifferenceBuilder(parsed, config.draws, config.seed, AUDIT)
-    beside = baselines(found.cases, work.splits["test"])
-    findings = difference_findings(builder, [judged(parsed, name) for name in names], beside, [], to_first=True)
+    trivial = baselines(cases.cases, work.splits["test"])
+    findings = difference_findings(builder, [judged(parsed, name) for name in names], trivial, [], to_first=True)
     null = work.drift(M0, "test", NULL_SEED)
     for name in names[1:]:
         findings += _drift(work, name, name, work.drift(name, "test"), null)
@@ -88,7 +88,7 @@ def dart_result(work: Work, found: Cases, distil: pl.DataFrame, states: dict[str
         rows=parsed.height,
         missing=int(parsed["failed"].sum()),
         methods=dart_methods(config),
-        caveats=dart_caveats(config, found, own_judge=work.own_judge),
+        caveats=dart_caveats(config, cases, own_judge=work.own_judge),
         facts={
             "protocols": states,
             "ablation": config.ablation,
@@ -124,11 +124,11 @@ def _reductions(work: Work, protocol: str, state: dict[str, Any], again: pl.Data
     def add_reduction(
         estimand: str, outcome: str, rows: pl.DataFrame, before: str, less: str, more: str = "", **extra: Any
     ) -> None:
-        known = rows.drop_nulls([column for column in (before, less, more) if column])
-        base = known[before].cast(pl.Float64).to_numpy()
-        away = known[less].cast(pl.Float64).to_numpy()
-        top = (known[more].cast(pl.Float64).to_numpy() if more else base) - away
-        scenarios = known["scenario"].to_list()
+        judged_pairs = rows.drop_nulls([column for column in (before, less, more) if column])
+        base = judged_pairs[before].cast(pl.Float64).to_numpy()
+        away = judged_pairs[less].cast(pl.Float64).to_numpy()
+        top = (judged_pairs[more].cast(pl.Float64).to_numpy() if more else base) - away
+        scenarios = judged_pairs["scenario"].to_list()
         whole = float(base.sum())
         estimate = float(top.sum() / whole) if whole else None
         interval: Interval | None = None
@@ -140,17 +140,17 @@ def _reductions(work: Work, protocol: str, state: dict[str, Any], again: pl.Data
         part = extra.pop("part", None)
         out.append(
             builder.build(
-                estimand, outcome, estimate, known, "share of drift cases", part=part, interval=interval,
+                estimand, outcome, estimate, judged_pairs, "share of drift cases", part=part, interval=interval,
                 reason=reason,
                 clusters={"scenarios": len(set(scenarios))},
-                extra={"before": int(whole), "after": int(away.sum()), "unknown": rows.height - known.height, **extra},
+                extra={"before": int(whole), "after": int(away.sum()), "unknown": rows.height - judged_pairs.height, **extra},
             )
         )  # fmt: skip
 
     # A pair without a verdict on one side has no fate: it must not count as fixed.
     ids = joined.drop_nulls(["before", "after"]).with_columns(id=pl.concat_str("case", "repetition", separator="#"))
-    found = fates(*(ids.filter(pl.col(c))["id"].to_list() for c in ("before", "after")))
-    persisting, fixed, created = found.counts
+    case_fates = fates(*(ids.filter(pl.col(c))["id"].to_list() for c in ("before", "after")))
+    persisting, fixed, created = case_fates.counts
     state["fates"] = {"persisting": persisting, "fixed": fixed, "created": created}
     add_reduction("drift_reduction", protocol, joined, "before", "after", fates=state["fates"])
     add_reduction("noop_reduction", protocol, joined, "before", "noop")
@@ -176,7 +176,7 @@ def _reductions(work: Work, protocol: str, state: dict[str, Any], again: pl.Data
 
 
 def _teacher(distil: pl.DataFrame) -> list[Finding]:
-    """Share of training cases that the teacher's rules dropped, by benchmark and label: it unbalances training."""
+    """Share of training cases that the teacher's rules dropped, by benchmark and label: this unbalances training."""
     out = []
     for (benchmark, gold), rows in distil.group_by(["benchmark", "gold"], maintain_order=True):
         dropped = int((~rows["accepted"]).sum())

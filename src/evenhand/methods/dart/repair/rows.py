@@ -24,7 +24,7 @@ from evenhand.methods.dart.drift.judge import SEVERITIES
 from evenhand.records import Message
 
 MASKED = -100
-"""The label of a token that takes no part in the loss."""
+"""The label of a token that is excluded from the loss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class TrainingRow:
     """A chat and the text that the model should answer it with.
 
     ``weight`` is the row's share in the loss. ``severity`` is that of the drift which a repair row repairs, empty for
-    distillation rows and where it is not known. The same ``id`` may stand in both tasks.
+    distillation rows and where it is not known. The same ``id`` may occur in both tasks.
     """
 
     id: str
@@ -62,8 +62,8 @@ class Encoded:
 def deduplicate(rows: Iterable[TrainingRow]) -> tuple[list[TrainingRow], int]:
     """The first of all rows with equal task, id and target, and how many others there were.
 
-    To be done before weights or repetition: the published code does it after, so that every weight becomes 1 (specification
-    8.7.3). The task is part of the key, since the objective holds a repair and a distillation term for the same case (4.3).
+    Call this before weights or repetition: the published code does it after, so that every weight becomes 1. The task
+    is part of the key, since the objective has a repair and a distillation term for the same case.
     """
     kept: dict[tuple[str, str, str], TrainingRow] = {}
     count = 0
@@ -106,12 +106,12 @@ def encode_rows(rows: Sequence[TrainingRow], tokenizer: Any, max_tokens: int = 1
             f"The chat template of {name} opens a reasoning block: the target would be learnt as reasoning, never as an answer. "
             "Use a template without one."
         )
-    found = iter(SpanEncoder(tokenizer, renderer, name=name, limit=None).encode(spans))
+    encoded = iter(SpanEncoder(tokenizer, renderer, name=name, limit=None).encode(spans))
     examples: list[Example] = []
     dropped: list[tuple[str, str]] = []
     cut = 0
     for row, why in zip(rows, empty, strict=True):
-        span = None if why else next(found)
+        span = None if why else next(encoded)
         why = why or (span.error if span else "")
         over = len(span.ids) - max_tokens if span and not why else 0
         if span and over > 0 and over >= span.start:

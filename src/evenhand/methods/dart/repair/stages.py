@@ -112,10 +112,10 @@ def distilled(work: Work) -> pl.DataFrame:
     wanted = [(case, _label(work, case)) for case in work.splits["train"]]
     labelled = [(case, gold) for case, gold in wanted if gold is not None]
     journal = work.run.journal(AUDIT, "teacher-distil")
-    told = teach(
+    explanations = teach(
         work.teacher, labelled, "distil", journal, progress=lambda d, n: work.progress("teacher · distil", d, n)
     )
-    return _complete(work, told)
+    return _complete(work, explanations)
 
 
 def _complete(work: Work, rows: Sequence[TeacherRow]) -> pl.DataFrame:
@@ -180,13 +180,15 @@ def _has_cuda() -> bool:
 
 
 def _pool(work: Work, split: str) -> pl.DataFrame:
-    """Drifted cases of a split, one row a case with its worst severity, the worst first (specification 3.8)."""
+    """Drifted cases of a split, one row a case with its worst severity, the worst first."""
     grade = {name: rank for rank, name in enumerate(SEVERITIES)}
     pairs = work.drift(DISTILLED, split).filter(pl.col("drift").fill_null(False))
     if work.config.ablation == "random_rows":
         count = pairs["case"].n_unique()
-        known = set(work.drift(DISTILLED, split)["case"])  # without a pair there is nothing to test a target against
-        audited = [case for case in work.splits[split] if case.id in known]
+        with_pair = set(
+            work.drift(DISTILLED, split)["case"]
+        )  # without a pair there is nothing to test a target against
+        audited = [case for case in work.splits[split] if case.id in with_pair]
         chosen = random.Random(work.config.seed).sample(audited, count)
         return pl.DataFrame({"case": [case.id for case in chosen], "severity": [""] * len(chosen)},
                             schema={"case": pl.String, "severity": pl.String})  # fmt: skip
@@ -233,7 +235,7 @@ def repaired(
 
 
 def _mixed(config: DartConfig, distil: Sequence[TrainingRow], repair: Sequence[TrainingRow]) -> list[TrainingRow]:
-    """Repair rows and their share of distillation rows (specification 4.4), in a fixed random order."""
+    """Repair rows and their share of distillation rows, in a fixed random order."""
     if config.ablation == "repair_only":
         return list(repair)
     rows = list(distil)
@@ -244,7 +246,7 @@ def _mixed(config: DartConfig, distil: Sequence[TrainingRow], repair: Sequence[T
 
 
 def _targets(work: Work, pool: pl.DataFrame, split: str, protocol: str) -> pl.DataFrame:
-    """The teacher's safer explanations for the pool, each tested against M0's own output (specification 4.1)."""
+    """The teacher's safer explanations for the pool, each tested against M0's own output."""
     by_id = {case.id: case for case in work.splits[split]}
     pairs = work.drift(DISTILLED, split).group_by("case", maintain_order=True).agg(
         pl.col("baseline_view").first(), pl.col("harm_baseline").max()
@@ -263,16 +265,16 @@ def _targets(work: Work, pool: pl.DataFrame, split: str, protocol: str) -> pl.Da
         out = []
         for (case, _), h, verdict in zip(rows, harm, verdicts, strict=True):
             limit = (before[case.id]["harm_baseline"] or 0.0) + work.config.tau
-            found = ["harm"] if not float(h) <= limit else []
+            violations = ["harm"] if not float(h) <= limit else []
             drifted = verdict is not None and verdict.drift is not False and not verdict.problem.startswith("not a")
-            out.append(found + (["drift"] if drifted else []))
+            out.append(violations + (["drift"] if drifted else []))
         return out
 
     wanted: list[tuple[Case, Gold]] = [(by_id[row], by_id[row].gold or "NO") for row in pool["case"]]
     journal = work.run.journal(AUDIT, f"teacher-{protocol}")
-    told = teach(work.teacher, wanted, "repair", journal, check=check,
+    targets = teach(work.teacher, wanted, "repair", journal, check=check,
                  progress=lambda d, n: work.progress("teacher · repair", d, n))  # fmt: skip
-    return _complete(work, told)
+    return _complete(work, targets)
 
 
 def _accuracy(work: Work, name: str) -> float:

@@ -126,18 +126,18 @@ def _copies(prompt: str, text: str) -> bool:
 def violations(case: Case, gold: Gold, text: str) -> tuple[list[str], str]:
     """(why a text is not accepted, the training text): the explanation and its fixed last line, cut after the conclusion."""
     parsed = parse(text)
-    found = []
+    broken = []
     if parsed.reason == "refusal" or _DECLINES.search(fold(parsed.rationale)):
-        found.append("refusal")  # one that ends with the label would teach the student to decline
+        broken.append("refusal")  # one that ends with the label would teach the student to decline
     elif parsed.tolerant is None:
-        found.append("no conclusion")
+        broken.append("no conclusion")
     elif parsed.tolerant != gold:
-        found.append("wrong label")
+        broken.append("wrong label")
     if not 2 <= sentences(parsed.rationale) <= 4:
-        found.append("sentences")
+        broken.append("sentences")
     if _copies(case.prompt, parsed.rationale):
-        found.append("copy")
-    return found, f"{parsed.rationale}\nConclusion: {gold}"
+        broken.append("copy")
+    return broken, f"{parsed.rationale}\nConclusion: {gold}"
 
 
 class EngineTeacher:
@@ -165,7 +165,7 @@ class EngineTeacher:
             if not answered and failed >= GIVE_UP:
                 raise EngineError(
                     f"The teacher {self.name} failed on its first {failed} requests, the last with: "
-                    f"{next(iter(replies.values())).error}. Mend the cause and continue with --resume."
+                    f"{next(iter(replies.values())).error}. Fix the cause and continue with --resume."
                 )
         return [replies[item_of(ask)] for ask in asks]
 
@@ -184,12 +184,12 @@ def teach(
     turns: int = TURNS, check: Check | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[TeacherRow]:  # fmt: skip
-    """Ask the teacher for every (case, label), correct what is not accepted, and tell what was dropped and why.
+    """Ask the teacher for every (case, label), correct what is not accepted, and report what was dropped and why.
 
     Every reply is journaled when it comes, so a resumed run pays for none twice; failed requests are asked again. ``check``
-    adds tests on texts that pass the others (specification 4.1).
+    adds tests on texts that pass the others.
     """
-    known: dict[tuple[str, int], Response] = {
+    answered: dict[tuple[str, int], Response] = {
         (row.item_id, row.repetition): row
         for rows in journal.read().values()
         for row in rows
@@ -199,12 +199,12 @@ def teach(
     rows: dict[str, TeacherRow] = {}
     try:
         for turn in range(turns):
-            missing = [ask for ask in open_asks if (item_of(ask), turn) not in known]
+            missing = [ask for ask in open_asks if (item_of(ask), turn) not in answered]
             fresh = teacher.complete(missing, partial(_keep, journal, turn)) if missing else []
             replies = {item_of(ask): reply for ask, reply in zip(missing, fresh, strict=True)}
             for ask in open_asks:
                 replies.setdefault(
-                    item_of(ask), Reply(known[item_of(ask), turn].text if (item_of(ask), turn) in known else "")
+                    item_of(ask), Reply(answered[item_of(ask), turn].text if (item_of(ask), turn) in answered else "")
                 )
             open_asks = _settle(teacher.name, open_asks, replies, rows, check, last=turn == turns - 1)
             progress(len(rows), len(wanted))
@@ -215,8 +215,8 @@ def teach(
     return [rows[case.id] for case, _ in wanted]
 
 
-def _keep(journal: Journal, turn: int, key: str, found: list[Response]) -> None:
-    journal.append(f"{turn}/{key}", found)
+def _keep(journal: Journal, turn: int, key: str, broken: list[Response]) -> None:
+    journal.append(f"{turn}/{key}", broken)
 
 
 def _settle(
@@ -230,34 +230,34 @@ def _settle(
         if reply.error:
             rows[ask.case.id] = _row(name, ask, "", ["teacher failed"])
             continue
-        found, target = violations(ask.case, ask.gold, reply.text)
-        judged.append((ask, found, target))
+        broken, target = violations(ask.case, ask.gold, reply.text)
+        judged.append((ask, broken, target))
     if check is not None:
-        passed = [k for k, (_, found, _) in enumerate(judged) if not found]
+        passed = [k for k, (_, broken, _) in enumerate(judged) if not broken]
         more = check([(judged[k][0].case, judged[k][2]) for k in passed])
         for k, extra in zip(passed, more, strict=True):
             judged[k][1].extend(extra)
     again = []
-    for ask, found, target in judged:
-        if not found or last:
-            rows[ask.case.id] = _row(name, ask, target, found)
+    for ask, broken, target in judged:
+        if not broken or last:
+            rows[ask.case.id] = _row(name, ask, target, broken)
         else:
-            again.append(_corrected(ask, replies[item_of(ask)].text, found))
+            again.append(_corrected(ask, replies[item_of(ask)].text, broken))
     return again
 
 
-def _corrected(ask: Ask, said: str, found: Sequence[str]) -> Ask:
-    wishes = " ".join(_CORRECTION.get(why, _CORRECTION["no conclusion"]).format(gold=ask.gold) for why in found)
-    chat = (*ask.chat, Message("assistant", said), Message("user", f"Please write it again. {wishes}"))
+def _corrected(ask: Ask, text: str, broken: Sequence[str]) -> Ask:
+    wishes = " ".join(_CORRECTION.get(why, _CORRECTION["no conclusion"]).format(gold=ask.gold) for why in broken)
+    chat = (*ask.chat, Message("assistant", text), Message("user", f"Please write it again. {wishes}"))
     return replace(ask, turn=ask.turn + 1, chat=chat)
 
 
-def _row(name: str, ask: Ask, target: str, found: Sequence[str]) -> TeacherRow:
-    accepted = not found
+def _row(name: str, ask: Ask, target: str, broken: Sequence[str]) -> TeacherRow:
+    accepted = not broken
     prompt = "\n".join(message.content for message in ask.chat)
     return TeacherRow(
         case=ask.case.id, benchmark=ask.case.benchmark, gold=ask.gold, task=ask.task, target=target if accepted else "",
-        accepted=accepted, violations=tuple(found), turns=ask.turn + 1, teacher=name,
+        accepted=accepted, violations=tuple(broken), turns=ask.turn + 1, teacher=name,
         prompt_hash=xxh3_64_hexdigest(prompt.encode()),
     )  # fmt: skip
 
@@ -290,8 +290,8 @@ def check_shipped(cases: Iterable[Case]) -> None:
     other = next((case for case in cases if "topic" not in case.attributes), None)
     if other is not None:
         raise BadInput(
-            f"The scripted teacher knows the shipped questions alone, not '{other.id}'.",
-            do="Name an engine with --teacher.",
+            f"The scripted teacher knows only the shipped questions, not '{other.id}'.",
+            do="Give an engine with --teacher.",
         )
 
 
@@ -316,7 +316,7 @@ class ScriptedTeacher:
         return [Reply(text) for text in texts]
 
     def _write(self, ask: Ask) -> str:
-        case, own = ask.case, ask.case.attributes
+        case, attributes = ask.case, ask.case.attributes
         check_shipped([case])
         if self._chance("refuses", case.id) < REFUSES:
             return "I am sorry, but I cannot write this."
@@ -324,8 +324,8 @@ class ScriptedTeacher:
         gold = ask.gold
         if first and self._chance("wrong", case.id) < WRONG_FIRST:
             gold = "NO" if gold == "YES" else "YES"
-        parts = [VIEW[gold], f"{own['topic'].capitalize()} depend on {case.benchmark}."]
-        parts += [self._on_claim(case, ask)] if own["trait"] else []
+        parts = [VIEW[gold], f"{attributes['topic'].capitalize()} depend on {case.benchmark}."]
+        parts += [self._on_claim(case, ask)] if attributes["trait"] else []
         if first and self._chance("long", case.id) < LONG_FIRST:
             parts += ["This is plain."] * 3
         return " ".join(parts) + f"\nConclusion: {gold}"

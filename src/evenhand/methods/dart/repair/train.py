@@ -43,7 +43,7 @@ WEIGHTS_FILE = "adapter_model.safetensors"
 
 @dataclass(frozen=True, slots=True)
 class TrainPlan:
-    """How an adapter is trained; defaults are the DART code's (specification 2)."""
+    """How an adapter is trained; defaults are the DART code's."""
 
     epochs: int = 3
     rate: float = 2e-4
@@ -87,7 +87,7 @@ def train_adapter(
 ) -> TrainReport:  # fmt: skip
     """Train a LoRA adapter on ``rows`` into ``out``; with ``adapter`` the same adapter goes on, with a fresh optimiser.
 
-    A finished ``out`` is returned as it stands; an interrupted one goes on from its last checkpoint. Equal rows, plan and seed
+    A finished ``out`` is returned unchanged; an interrupted one continues from its last checkpoint. Equal rows, plan and seed
     give equal bytes on one machine, thread count and library versions. Raises BadInput where ``out`` holds another training,
     or files that were damaged since, where no row is left to learn, for a weight that is not a finite number above 0, and where the
     plan's LoRA settings are not those of the adapter that goes on.
@@ -119,7 +119,7 @@ def train_adapter(
     began = time.monotonic()
     torch.manual_seed(plan.seed)
     with warnings.catch_warnings():
-        # The libraries warn of one another's coming changes; none of it is the user's to mend.
+        # The libraries warn of one another's coming changes; the user can change none of it.
         warnings.simplefilter("ignore", FutureWarning)
         warnings.simplefilter("ignore", UserWarning)
         trainer = _trainer(
@@ -167,7 +167,7 @@ def _finished(out: Path, job: str) -> TrainReport:
 
 
 def _check_begun(out: Path, job: str) -> None:
-    """Checkpoints are taken up by the same training alone."""
+    """Raises BadInput if the folder holds the checkpoints of another training."""
     if (out / BEGUN).exists() and read_json(out / BEGUN)["job"] != job:
         raise BadInput("The folder holds the checkpoints of another training.", file=out, do="Choose another folder.")
 
@@ -299,8 +299,8 @@ def _trainer(model: Any, examples: Sequence[Example], tokenizer: Any, plan: Trai
 
 def _last_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint that was written whole; an interrupted one lacks its trainer state."""
-    found = [path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").exists()]
-    return max(found, key=lambda path: int(path.name.rpartition("-")[2])) if found else None
+    checkpoints = [path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").exists()]
+    return max(checkpoints, key=lambda path: int(path.name.rpartition("-")[2])) if checkpoints else None
 
 
 def _save(trainer: Any, out: Path) -> None:
@@ -328,7 +328,7 @@ def launcher_words(launcher: str) -> list[str]:
     except ValueError as error:
         raise BadInput(f"The launcher '{launcher}' cannot be read: {error}.") from None
     if not words or shutil.which(words[0]) is None:
-        raise BadInput(f"The launcher '{launcher}' names no program that is found.", do="Give its whole path.")
+        raise BadInput(f"The launcher '{launcher}' names a program that was not found.", do="Give its full path.")
     return words
 
 
@@ -365,7 +365,7 @@ def launch(
 
 
 def main(folder: Path) -> TrainReport:
-    """Carry out the job that lies in a folder."""
+    """Carry out the job in a folder."""
     job = read_json(folder / FILE)
     rows = [TrainingRow(**{**row, "chat": tuple(Message(**turn) for turn in row["chat"])}) for row in job["rows"]]
     plan = TrainPlan(**{**job["plan"], "targets": tuple(job["plan"]["targets"])})

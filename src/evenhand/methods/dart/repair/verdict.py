@@ -1,4 +1,4 @@
-"""A repair in plain words, and what every page on it says."""
+"""The verdict on a repair, and the methods and caveats of its page."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def dart_verdicts(
     config: DartConfig, findings: list[Finding], states: Mapping[str, Mapping[str, Any]]
 ) -> list[Verdict]:
     """One verdict a protocol; one on the distilled model where nothing was to be repaired."""
-    found = [_verdict(config, findings, protocol, state) for protocol, state in states.items()]
-    return found or [_distil_verdict(config, findings)]
+    verdicts = [_verdict(config, findings, protocol, state) for protocol, state in states.items()]
+    return verdicts or [_distil_verdict(config, findings)]
 
 
 def _verdict(config: DartConfig, findings: list[Finding], protocol: str, state: Mapping[str, Any]) -> Verdict:
@@ -99,12 +99,12 @@ def dart_headlines(findings: list[Finding], names: list[str]) -> list[Headline]:
     return rows
 
 
-def dart_caveats(config: DartConfig, found: Cases, *, own_judge: bool) -> list[str]:
+def dart_caveats(config: DartConfig, cases: Cases, *, own_judge: bool) -> list[str]:
     """Limits and warnings."""
     caveats = [ORGANISM_NOTICE] if is_organism([config.model]) else []
     if own_judge:
-        caveats.append("ERROR The teacher is also the judge: it grades its own explanations. Name another judge.")
-    caveats += [*found.notes, *drift_caveats(judged=True, null=True)]
+        caveats.append("ERROR The teacher is also the judge: it grades its own explanations. Choose another judge.")
+    caveats += [*cases.notes, *drift_caveats(judged=True, null=True)]
     caveats.append(
         "inductive: audited and repaired on the validation split, reported on test. transductive (as published): audited, "
         "repaired and reported on the same test questions, which shows no generalisation."
@@ -113,7 +113,7 @@ def dart_caveats(config: DartConfig, found: Cases, *, own_judge: bool) -> list[s
 
 
 def dart_methods(c: DartConfig) -> list[tuple[str, str]]:
-    """How it was done, in words."""
+    """The page's list of methods."""
     given = ", ".join(f"{word} {weight}" for word, weight in c.weights.items())
     weights = given or "minor 1, moderate 2, severe 3, extreme 4"
     return [

@@ -1,6 +1,6 @@
 """From classes to findings: shares over the queries that need a difference, controls apart, agreement, changes between models.
 
-Classes as in spec section 7. Intervals, tests and the rule for graders that differ are chosen defaults.
+docs/transfer_card.md describes the classes. Intervals, tests and the rule for graders that differ are chosen defaults.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ RULES = {
 }
 """How the comparisons of this audit are decided: a change by Holm's p and the interval, a share by its interval beside one half."""
 NO_ROWS = "no answer has a class"
-ONE_GRADER = "there is one grader; name a second with --judge"
+ONE_GRADER = "there is one grader; give a second with --judge"
 KAPPA_DRAWS = 2000
 
 
@@ -167,7 +167,7 @@ def _agreement(builder: _Builder, config: str, graders: Sequence[str]) -> Iterat
 
 
 def _changes(builder: _Builder, config: str, reference: str) -> Iterator[Finding]:
-    """How much oftener a model states the needed difference than the first one: paired by query, in all and by domain."""
+    """Change in how often a model states the needed difference, compared with the first: paired by query, overall and by domain."""
     rows = _usable(builder.rows.filter((pl.col("grader") == builder.grader) & (pl.col("stratum") == "difference")))
     stated = pl.col("label").eq_missing(pl.lit(APPROPRIATE))
     now, before = (

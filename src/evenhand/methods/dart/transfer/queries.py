@@ -63,8 +63,8 @@ class TransferQuery:
         wording of sameness that is denied in the same clause ("not the same dose") is no hit.
         """
         plain = plain_text(text)
-        found = (_first_hit(plain, group, denied=self.needs == "difference") for group in self.key_terms)
-        return [term for term in found if term]
+        hits = (_first_hit(plain, group, denied=self.needs == "difference") for group in self.key_terms)
+        return [term for term in hits if term]
 
     def states_key(self, text: str) -> bool:
         """Whether every group of ``key_terms`` has a hit in ``text``."""
@@ -192,9 +192,9 @@ def count_table(queries: Sequence[TransferQuery]) -> str:
     domains = list(dict.fromkeys(query.domain for query in queries))
     rows = [["domain", "need a difference", "controls", "different groups"]]
     for domain in [*domains, "all"]:
-        own = [query for query in queries if domain in (query.domain, "all")]
-        needs = Counter(query.needs for query in own)
-        groups = len({query.group.casefold() for query in own})
+        in_domain = [query for query in queries if domain in (query.domain, "all")]
+        needs = Counter(query.needs for query in in_domain)
+        groups = len({query.group.casefold() for query in in_domain})
         rows.append([domain, str(needs["difference"]), str(needs["equal"]), str(groups)])
     pairs = Counter((query.dimension, query.domain) for query in queries)
     second = [["dimension", *domains, "all"]]

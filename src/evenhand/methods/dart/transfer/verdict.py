@@ -1,4 +1,4 @@
-"""The transfer audit in plain words: how often needed differences are stated, how often false ones, and how sure that is."""
+"""The verdict of the transfer audit: how often needed differences are stated, how often false ones, and how sure that is."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def verdict(findings: Sequence[Finding], config: str, graders: Sequence[str], *,
 
 def _provisional(findings: Sequence[Finding], config: str, graders: Sequence[str]) -> str:
     if len(graders) == 1:
-        return "only one grader classed the answers, and its error is not known. Name a second with --judge."
+        return "only one grader classed the answers, and its error is unknown. Give a second with --judge."
     kappas = select(findings, KAPPA, config)
     best = max((f for f in kappas if f.estimate is not None), key=lambda f: f.estimate or 0.0, default=None)
     if best is None:
