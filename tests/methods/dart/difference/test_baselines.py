@@ -106,7 +106,7 @@ def test_surface_cues_refuse_texts_without_shared_words() -> None:
         surface_cues([replace(case, prompt=f"w{k}") for k, case in enumerate(_cases())], _cases())
 
 
-# --- the published benchmarks: spec section 8.1 -------------------------------------------------------------------
+# --- the published benchmarks ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

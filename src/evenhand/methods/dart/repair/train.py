@@ -328,7 +328,7 @@ def launcher_words(launcher: str) -> list[str]:
     except ValueError as error:
         raise BadInput(f"The launcher '{launcher}' cannot be read: {error}.") from None
     if not words or shutil.which(words[0]) is None:
-        raise BadInput(f"The launcher '{launcher}' names a program that was not found.", do="Give its full path.")
+        raise BadInput(f"The launcher '{launcher}' names no program on the PATH.", do="Give its full path.")
     return words
 
 
