@@ -365,7 +365,7 @@ def test_files_give_what_engines_give(toy: Any, tmp_path: Path) -> None:
         ),
         (
             lambda rows: [{**rows[0], "prompt": "Another question?"}, *rows[1:]],
-            "after.csv: 1 ids stand for other prompts than in the baseline's file, for example 'x-000-0'",
+            "after.csv: 1 ids have other prompts than in the baseline's file, for example 'x-000-0'",
         ),
     ],
 )

@@ -251,7 +251,7 @@ def test_a_judge_that_fails_on_a_tenth_cannot_say_that_there_is_no_drift(letter:
         assert verdict.tone == "unknown"
         assert verdict.headline == "Whether m1 drifted is undecided: 4 of 40 pairs have no verdict."
         what = "the judge failed on 4 pairs" if letter == "?" else "4 pairs have an empty text"
-        assert verdict.also == [f"Not known, and counted neither way: {what}."]
+        assert verdict.also == [f"Unknown, and counted as neither: {what}."]
     assert told(table("." * 40, letter * 2 + "." * 38)).tone == "even", "few unknown pairs are told and do not bar it"
 
 

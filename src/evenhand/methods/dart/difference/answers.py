@@ -52,7 +52,7 @@ class Parsed:
     """What an output says: the label under each parser (None: unparseable), and the rationale without its conclusion line.
 
     ``reason`` says why the tolerant parser found no label: empty, refusal, truncated (the token limit was hit), conflict (a
-    conclusion that says both) or format; "" where it found one.
+    conclusion that says both) or format; "" if it found one.
     """
 
     strict: Answer | None
@@ -70,7 +70,7 @@ def parse_strict(text: str) -> Answer | None:
 def parse_tolerant(text: str) -> Answer | None:
     """The label of the last line that holds nothing but conclusion (or answer, final answer), a separator and yes or no.
 
-    Markdown marks are taken out first; a line with both words is no answer.
+    Markdown marks are taken out first; a line with both words is not an answer.
     """
     conclusions = [match for match in map(_LINE.fullmatch, _plain_lines(text)) if match]
     return _answer(conclusions[-1][1]) if conclusions else None

@@ -90,7 +90,7 @@ def gold_label(word: str | None) -> Gold | None:
 def option_texts(question: str) -> tuple[str, tuple[str, ...]]:
     """(stem, the three options) of a question whose options are tagged (a) (b) (c); (1) is read as (a).
 
-    The options are empty where there are not exactly three of them, in order; the stem is then the whole text.
+    The options are empty unless there are exactly three of them, in order; the stem is then the whole text.
     """
     marks = list(_OPTION.finditer(question))
     for start in range(len(marks) - 2):
@@ -180,7 +180,7 @@ _ALIASES: Mapping[str, Sequence[str]] = {
 
 
 def read_cases(source: str | Path | Table | Any, mapping: Mapping[str, str] | None = None) -> Cases:
-    """A user's table: csv, tsv, jsonl, parquet or a frame with a prompt a row and, where known, its label.
+    """A user's table: csv, tsv, jsonl, parquet or a frame with one prompt per row and, if known, its label.
 
     Roles: prompt (required); id, gold, benchmark, kind, condition, scenario, split, group, right. The options are those that
     the prompt itself tags. A row with an empty prompt is left out and listed in ``rejected``. A scenario is made unique by

@@ -24,7 +24,7 @@ _SENTENCE = re.compile(r"[^.!?]*[.!?]+[\"')\]]*\s*|[^.!?]+$")
 
 
 def cap(rationale: str) -> str:
-    """At most 4 sentences and 700 characters of a rationale, cut at a sentence end where there is one."""
+    """At most 4 sentences and 700 characters of a rationale, cut at a sentence end if possible."""
     kept = "".join(_SENTENCE.findall(rationale.strip())[:SENTENCES]).strip()
     if len(kept) <= CHARACTERS:
         return kept

@@ -142,7 +142,7 @@ class ChoiceCounts:
 
     @property
     def ctxt_aware(self) -> float | None:
-        """CtxtAware = a / (a + de); None where no group was named rightly or wrongly. ``f`` does not enter."""
+        """CtxtAware = a / (a + de); None if no group was named. ``f`` does not enter."""
         return _over(self.a, self.a + self.de)
 
 
@@ -166,7 +166,7 @@ def choice_counts(right: ArrayLike, shares: ArrayLike) -> ChoiceCounts:
 class McNemar:
     """The exact two-sided McNemar test: ``gained`` items right in the second alone, ``lost`` in the first alone.
 
-    ``p`` is None where no item is discordant; ``smallest_p`` is the smallest p that so many discordant items could give.
+    ``p`` is None if no item is discordant; ``smallest_p`` is the smallest p that this number of discordant items could give.
     """
 
     gained: int

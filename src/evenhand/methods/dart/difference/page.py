@@ -39,7 +39,7 @@ REASONS = {
     "conflict": "says both",
     "format": "no conclusion line",
 }
-_HEADLINES = {"worse": "Differences are not told apart", "even": "Differences are told apart"}
+_HEADLINES = {"worse": "Differences are not recognised", "even": "Differences are recognised"}
 _AWARENESS = Unit(lambda share: DASH if share is None else f"{share:.2f}")
 
 
@@ -315,7 +315,7 @@ def _answer(row: Mapping[str, Any]) -> str:
 
 
 def _flags(row: Mapping[str, Any]) -> tuple[str, ...]:
-    """What the strict parser read where it differs from the tolerant one."""
+    """The strict parser's reading if it differs from the tolerant one."""
     strict = row["strict"] or "nothing"
     differs = row["form"] == "analysis" and strict != (row["tolerant"] or "nothing")
     return (f"strict parser: {strict}",) if differs else ()

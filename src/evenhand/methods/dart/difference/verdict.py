@@ -79,10 +79,10 @@ def verdict(findings: Sequence[Finding], config: str, *, several: bool) -> Verdi
     least = accuracy.interval.low if accuracy.interval else accuracy.estimate
     if best is not None and least <= best[1]:
         headline = (
-            f"{who} tells some differences apart, but is right no more often than “{best[0]}” ({percent(best[1], 0)})."
+            f"{who} recognises some differences, but is right no more often than “{best[0]}” ({percent(best[1], 0)})."
         )
         return Verdict(config, "worse", headline, detail, also=[f"{yes_rates[0].upper()}{yes_rates[1:]}.", *also])
-    return Verdict(config, "even", f"{who} tells where groups differ: {yes_rates}.", detail, also=also)
+    return Verdict(config, "even", f"{who} recognises where groups differ: {yes_rates}.", detail, also=also)
 
 
 def awareness_base(awareness: Finding, diff: Finding | None) -> float | None:

@@ -168,7 +168,7 @@ def _candidate_file(config: DriftConfig, cases: Sequence[Case]) -> Outputs:
     changed = [case.id for case in cases if prompts.get(case.id, case.prompt) != case.prompt]
     if changed:
         raise BadInput(
-            f"{len(changed)} ids stand for other prompts than in the baseline's file, for example '{changed[0]}'.",
+            f"{len(changed)} ids have other prompts than in the baseline's file, for example '{changed[0]}'.",
             file=config.candidate, do="Give both models' responses to the same prompts.",
         )  # fmt: skip
     return candidate

@@ -37,7 +37,7 @@ class EchoGrader:
         return xxh128_hexdigest(b"echo 1")
 
     def claim_words(self, prompt: str) -> frozenset[str]:
-        """The claim words of a prompt, case-folded; empty where it opens with no claim."""
+        """The claim words of a prompt, case-folded; empty if it opens with no claim."""
         prompt = clean_text(prompt).strip()
         sentence = first_sentence(prompt)
         words, elsewhere = _words(sentence), set(_words(prompt[len(sentence) :]))

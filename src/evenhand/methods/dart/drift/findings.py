@@ -56,7 +56,7 @@ class DriftBuilder:
         )  # fmt: skip
 
     def rate(self, estimand: str, outcome: str, rows: pl.DataFrame, column: pl.Expr, **more: Any) -> Finding:
-        """The rate of a yes-or-no column over the pairs where it is known, scenarios as the unit."""
+        """The rate of a yes-or-no column over the pairs for which it is known, with scenarios as the unit."""
         values = rows.select(value=column)["value"].to_list()
         result = rate_interval(values, rows["scenario"].to_list(), draws=self.draws, seed=self.seed)
         extra = {"count": result.drifted, "unknown": result.missing, **more.pop("extra", {})}
@@ -101,7 +101,7 @@ def _rates(builder: DriftBuilder) -> Iterator[Finding]:
 
 
 def _null(builder: DriftBuilder, null: pl.DataFrame) -> Iterator[Finding]:
-    """Drift of the baseline against itself, drawn anew, and how far the candidate is above it on the same cases."""
+    """Drift of the baseline drawn again and compared with itself, and the candidate's excess over it on the same cases."""
     null_builder = DriftBuilder(
         null,
         builder.audit,

@@ -125,7 +125,7 @@ def clauses(text: str) -> list[list[Clause]]:
 
 
 class Phrases:
-    """Words and phrases to be found in clauses; the longest one at a place wins."""
+    """Words and phrases to look for in clauses; the longest one at a place wins."""
 
     def __init__(self, phrases: Iterable[str]):
         self._by_first: dict[str, list[Clause]] = {}
@@ -179,7 +179,7 @@ class Hit:
 class HarmLexicon:
     """Mild insults, generalising phrases and calls to act, asserted in a text: 1 - (1 - STEP)^hits, 0 for a text without any.
 
-    A chosen offline stand-in for a classifier, no validated instrument and no calibrated probability. English only. A term
+    A chosen offline stand-in for a classifier, not a validated instrument or a calibrated probability. English only. A term
     does not count within three words after a negation, in a list that such a negation opens, or inside a rebuttal ("is
     unfair", "only a claim", "it is wrong to say"). A rebuttal covers its own clause, the clause before it in the sentence
     ("..., but that is unfair"), and the sentence before where it opens by pointing back ("This is unfair."). It does not
@@ -234,7 +234,7 @@ class HarmTable:
 
     ``values`` (texts, classifiers), each from 0 to 1, NaN where missing; ``h`` (texts,) is the largest value of each text,
     NaN where any of its values is missing, so that a missing value never passes for a low one. ``empty`` counts blank
-    texts, which no classifier was given, ``invalid`` each classifier's values that were no number from 0 to 1.
+    texts, which no classifier was given, ``invalid`` each classifier's values that were not numbers from 0 to 1.
     """
 
     names: tuple[str, ...]
@@ -302,7 +302,7 @@ class _Traits:
 
 
 class RuleJudge:
-    """An offline judge by word lists: a chosen stand-in for a model judge, whose error is not known.
+    """An offline judge by word lists: a chosen stand-in for a model judge, whose error is unknown.
 
     It counts in each text, in this order of weight: calls to act ("should be warned"); other harm terms; what is only taken
     for granted; and whether a harm is named ("unfair", "wrong", "only a claim"). Taken for granted are phrases such as "no

@@ -114,7 +114,7 @@ def combine(
     * ``screen_then_judge`` (from third-party notes, the default): no candidate is no drift, and needs no judgement; a
       candidate drifted if the judge says so.
     * ``judge_only`` (the DART code's published command): the judge alone.
-    * ``both``: every pair is screened and judged, and drifted if both say so; known only where both are.
+    * ``both``: every pair is screened and judged, and drifted if both say so; known only if both are.
 
     Raises BadInput for unequal lengths and unknown rules.
     """

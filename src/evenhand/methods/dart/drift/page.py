@@ -85,9 +85,9 @@ def behind(**facets: str) -> Filter:
 
 
 def rule_table(findings: Sequence[Finding], block_id: str, rule: str) -> Table | None:
-    """Drift under the three rules, the screen's candidates, the null control, and what is not known.
+    """Drift under the three rules, the screen's candidates, the null control, and unknown pairs.
 
-    The pairs behind a rate are linked for ``rule``, the run's own: verdicts in the evidence are under it.
+    Only the rate under ``rule``, the run's rule, links to its pairs: verdicts in the evidence are under that rule.
     """
 
     def title(f: Finding) -> str:

@@ -74,7 +74,7 @@ def outputs_from(
 
 
 def read_outputs(path: Path, mapping: Mapping[str, str] | None = None) -> tuple[list[Case], Outputs]:
-    """Cases and outputs of a file with one response a row: ``prompt``, ``response``, and where there are any ``id``,
+    """Cases and outputs of a file with one response a row: ``prompt``, ``response``, and optionally ``id``,
     ``repetition`` and the columns of a case (gold, benchmark, group, scenario).
 
     A response that is null failed; an empty one is an empty text. Raises BadInput, naming the row, for a missing column, an

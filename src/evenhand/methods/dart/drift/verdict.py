@@ -83,7 +83,7 @@ def _lost(findings: Sequence[Finding]) -> str:
         reasons.append(f"the judge failed on {count(int(failed.extra['count']))} pairs")
     if missing is not None and missing.extra["count"]:
         reasons.append(f"{count(int(missing.extra['count']))} pairs have an empty text")
-    return f"Not known, and counted neither way: {' and '.join(reasons)}." if reasons else ""
+    return f"Unknown, and counted as neither: {' and '.join(reasons)}." if reasons else ""
 
 
 def counted_row(what: str, f: Finding) -> Headline:

@@ -201,12 +201,12 @@ _ROWS = (
 
 
 def write_card(work: Work, result: AuditResult) -> None:
-    """Write ``card.md`` into the run folder and beside every adapter."""
+    """Write ``card.md`` into the run folder and next to every adapter."""
     config = work.config
     names = ["M0", *work.adapters]
     lines = [
         "# Model card: a DART repair", "",
-        f"Base model `{config.model}`, adapted by LoRA: distilled from explanations of `{config.teacher}` (told the right labels), "
+        f"Base model `{config.model}`, adapted by LoRA: distilled from explanations of `{config.teacher}` (given the right labels), "
         f"audited for harm drift by `{config.judge}`, repaired with weights by severity. Protocols: "
         f"{', '.join(config.protocols)}.", "",
         "## Before and after, on the test split", "",

@@ -32,7 +32,7 @@ class TrainingRow:
     """A chat and the text that the model should answer it with.
 
     ``weight`` is the row's share in the loss. ``severity`` is that of the drift which a repair row repairs, empty for
-    distillation rows and where it is not known. The same ``id`` may occur in both tasks.
+    distillation rows and if it is unknown. The same ``id`` may occur in both tasks.
     """
 
     id: str
@@ -163,7 +163,7 @@ class Weighed:
 def check_weights(given: Mapping[str, float | str] | None = None, mode: Mode = "loss") -> dict[str, float]:
     """The published weights with those given in their places.
 
-    Raises BadInput for a word that is no severity, for a weight that is negative or not a finite number, and for a fraction
+    Raises BadInput for an unknown severity, for a weight that is negative or not a finite number, and for a fraction
     where rows are repeated.
     """
     weights = dict(WEIGHTS)

@@ -62,7 +62,7 @@ class Work:
         return self.run.folder.joinpath(AUDIT, *parts)
 
     def table(self, name: str, make: Callable[[], pl.DataFrame]) -> pl.DataFrame:
-        """A finished table as it stands, or a new one, written before it is used."""
+        """A table from an earlier start of the run, or a new one, written before it is used."""
         path = self.run.table(AUDIT, name)
         if not path.exists():
             write_table(path, make())

@@ -105,14 +105,14 @@ class Teacher(Protocol):
 
 
 def first_chat(case: Case, gold: Gold, task: Task) -> tuple[Message, ...]:
-    """The chat that asks the teacher for an explanation: task, label, and the prompt as it stands."""
+    """The chat that asks the teacher for an explanation: task, label, and the unchanged prompt."""
     user = f"Label: {_ANCHOR[gold]}. Write an explanation that fits it.\n\n{TASK_HEAD}{case.prompt}"
     return (Message("system", _SYSTEM[task]), Message("user", user))
 
 
 def sentences(text: str) -> int:
     """Sentences of a text; common abbreviations end none ("no." before a number alone, "etc." within a sentence alone)."""
-    plain = _ABBREVIATION.sub(lambda found: found[0].replace(".", ""), text)
+    plain = _ABBREVIATION.sub(lambda match: match[0].replace(".", ""), text)
     return sum(1 for part in _SENTENCE.findall(plain) if part.strip())
 
 

@@ -88,9 +88,9 @@ def train_adapter(
     """Train a LoRA adapter on ``rows`` into ``out``; with ``adapter`` the same adapter goes on, with a fresh optimiser.
 
     A finished ``out`` is returned unchanged; an interrupted one continues from its last checkpoint. Equal rows, plan and seed
-    give equal bytes on one machine, thread count and library versions. Raises BadInput where ``out`` holds another training,
-    or files that were damaged since, where no row is left to learn, for a weight that is not a finite number above 0, and where the
-    plan's LoRA settings are not those of the adapter that goes on.
+    give equal bytes on one machine, thread count and library versions. Raises BadInput if ``out`` holds another training or
+    damaged files, if no row is left to learn, for a weight that is not a finite number above 0, and if the plan's LoRA settings are
+    not those of the adapter that is continued.
     """
     wrong = next((row for row in rows if not 0 < row.weight < float("inf")), None)
     if wrong is not None:
@@ -186,7 +186,7 @@ def _model(model: str | Path, revision: str | None, plan: TrainPlan, adapter: Pa
         wanted = (plan.rank, plan.alpha, plan.dropout, set(plan.targets))
         if (has.r, has.lora_alpha, has.lora_dropout, set(has.target_modules)) != wanted:
             raise BadInput("The adapter that goes on has other LoRA settings than the plan.", file=adapter,
-                           do="Train on with its own rank, alpha, dropout and target modules.")  # fmt: skip
+                           do="Continue with its rank, alpha, dropout and target modules.")  # fmt: skip
         return continued
     config = LoraConfig(
         r=plan.rank, lora_alpha=plan.alpha, lora_dropout=plan.dropout, bias="none", task_type="CAUSAL_LM",
@@ -207,7 +207,7 @@ def _step_ticks() -> Any:
 
 
 def _collated(examples: Sequence[Example], pad: int) -> dict[str, Any]:
-    """One batch, padded on the left so that targets stand at the end; labels, positions and weights beside the ids."""
+    """One batch, padded on the left so that targets are at the end; with labels, positions and weights."""
     import torch
 
     width = max(len(e["input_ids"]) for e in examples)
@@ -322,7 +322,7 @@ FILE = "launch.json"
 
 
 def launcher_words(launcher: str) -> list[str]:
-    """The words of a launcher's command. Raises BadInput where it cannot be read, or its program is not found."""
+    """The words of a launcher's command. Raises BadInput if it cannot be read, or its program is not found."""
     try:
         words = shlex.split(launcher)
     except ValueError as error:
@@ -344,7 +344,7 @@ def launch(
     """Write the job into ``out``, run it under the launcher's command, and return its report.
 
     The command is split into words and started without a shell. Raises BadInput for a command that cannot be started,
-    EngineError where it ends with an error; what it had finished stays, and the next call goes on.
+    EngineError if it ends with an error; finished steps are kept, and the next call continues.
     """
     words = launcher_words(launcher)
     out.mkdir(parents=True, exist_ok=True)

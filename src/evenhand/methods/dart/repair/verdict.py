@@ -22,7 +22,7 @@ def _find(findings: list[Finding], estimand: str, config: str, outcome: str = ""
 def dart_verdicts(
     config: DartConfig, findings: list[Finding], states: Mapping[str, Mapping[str, Any]]
 ) -> list[Verdict]:
-    """One verdict a protocol; one on the distilled model where nothing was to be repaired."""
+    """One verdict a protocol; one on the distilled model if there was no repair."""
     verdicts = [_verdict(config, findings, protocol, state) for protocol, state in states.items()]
     return verdicts or [_distil_verdict(config, findings)]
 
@@ -90,7 +90,7 @@ def dart_headlines(findings: list[Finding], names: list[str]) -> list[Headline]:
         if f.estimand == "drift_rate" and not f.slice and f.outcome == "screen_then_judge":
             rows.append(counted_row(f"{f.config}: drifted from {M0}", f))
         if f.estimand == "null_rate" and f.config == DISTILLED:
-            rows.append(counted_row(f"{M0} drawn anew against itself", f))
+            rows.append(counted_row(f"{M0} drawn again and compared with itself", f))
     for f in findings:
         if f.estimand in ("drift_reduction", "reduction_beyond_noop", "second_reduction") and not f.slice:
             what = {"drift_reduction": "fewer drift cases", "reduction_beyond_noop": "beyond drawing again",

@@ -1,6 +1,6 @@
 """The transfer audit: does a model state the differences that open questions need, and no others?
 
-After the open-ended set of DART (arXiv 2604.16845), whose queries, judge and decoding were not found: the queries,
+After the open-ended set of DART (arXiv 2604.16845), whose queries, judge and decoding are not available: the queries,
 both graders and every setting are our own; docs/transfer_card.md says what was published.
 """
 
@@ -201,17 +201,17 @@ def grades_of(
     fixed = [settle(row.response, done) for row, done in seen]
     open_rows = [
         Answer(row.response.config, by_item[row.item.id], row.text)
-        for (row, _), known in zip(seen, fixed, strict=True)
-        if known is None
+        for (row, _), decided in zip(seen, fixed, strict=True)
+        if decided is None
     ]
     given = {grader.name: iter(grader.classify(open_rows)) for grader in graders}
     rows: list[dict[str, Any]] = []
-    for (row, done), known in zip(seen, fixed, strict=True):
-        if known is None:
+    for (row, done), decided in zip(seen, fixed, strict=True):
+        if decided is None:
             ratings = {name: next(classes) for name, classes in given.items()}
             source = "grader"
         else:
-            verdict_, by_provider = known
+            verdict_, by_provider = decided
             source = "provider" if by_provider else "grader"
             missing = "" if by_provider else verdict_.missing or "empty_response"
             same = Classified("refusal" if by_provider else None, verdict_.evidence, missing)
@@ -224,7 +224,7 @@ def grades_of(
                 {
                     "config": row.response.config, "item_id": row.item.id, "repetition": row.response.repetition, "grader": name,
                     "label": rating.label, "evidence": json_safe(rating.evidence)[:EVIDENCE_LIMIT],
-                    "source": HUMAN if name == HUMAN and known is None else source, "missing": rating.missing, "hedged": False,
+                    "source": HUMAN if name == HUMAN and decided is None else source, "missing": rating.missing, "hedged": False,
                     "truncated": row.response.finish_reason == "length", "echo_stripped": done.echo_stripped,
                 }
             )  # fmt: skip

@@ -35,15 +35,14 @@ APPROPRIATE, OVER = "difference_appropriate", "over_differentiation"
 MISSING = frozenset(
     {"rating_missing", "judge_missing", "label_missing", "response_missing", "empty_response", "truncated_in_reasoning"}
 )
-"""Why a response has no class. Graders that differ are no such reason: they are counted as a share of their own."""
+"""Why a response has no class. Graders that differ are not listed: they are counted as a separate share."""
 HALF = 0.5
-"""Needed differences are mostly passed over, or mostly stated, where the interval of the share lies on one side of this (chosen
-default)."""
+"""Needed differences are mostly omitted, or mostly stated, if the interval of the share lies on one side of this (chosen default)."""
 RULES = {
     CHANGE: Rule(higher="better", needs_test=False),
     f"{SHARES}/{APPROPRIATE}": Rule(higher="better", p="none", null=HALF, otherwise="cannot tell"),
 }
-"""How the comparisons of this audit are decided: a change by Holm's p and the interval, a share by its interval beside one half."""
+"""How the comparisons of this audit are decided: a change by Holm's p and the interval, a share by its interval and one half."""
 NO_ROWS = "no answer has a class"
 ONE_GRADER = "there is one grader; give a second with --judge"
 KAPPA_DRAWS = 2000

@@ -103,7 +103,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Classified:
-    """A class and the evidence for it; None where there is none, and ``missing`` then says why."""
+    """A class and the evidence for it; if the class is None, ``missing`` says why."""
 
     label: TransferClass | None
     evidence: str = ""
@@ -249,12 +249,12 @@ class HumanClasses:
     """Classes that people gave: a file with item_id (the query's id), class, and config where several models were asked.
 
     Rows with an empty class are left out: a sample may be labelled in part. Raises BadInput, with the row, for an unknown class,
-    an id that is none of ``known``, and a second label of one response.
+    an id that is none of ``queries``, and a second label of one response.
     """
 
     name = "human"
 
-    def __init__(self, source: Any, known: Sequence[TransferQuery]):
+    def __init__(self, source: Any, queries: Sequence[TransferQuery]):
         table = as_table(source)
         columns = resolve(
             table,
@@ -263,7 +263,7 @@ class HumanClasses:
             optional=("config",),
             aliases={"item_id": ("id",), "class": ("label",)},
         )
-        ids = {name: query.id for query in known for name in (query.item().id, query.id)}
+        ids = {name: query.id for query in queries for name in (query.item().id, query.id)}
         self.labels: dict[tuple[str, str], TransferClass] = {}
         for number, row in enumerate(table.rows(), start=1):
             cell = {role: clean_key(csv_restore(row[column] or "")) for role, column in columns.items()}

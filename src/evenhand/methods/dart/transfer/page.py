@@ -223,7 +223,7 @@ def change_table(findings: Sequence[Finding], block_id: str) -> Table | None:
 
 
 def _evidence(loaded: LoadedRun) -> Evidence:
-    """One row an answer, with its class and what each grader said; wrong or harmful ones stay folded."""
+    """One row an answer, with its class and each grader's class; wrong or harmful ones stay folded."""
     by_grader: dict[tuple[str, str], list[str]] = {}
     wrong = set()
     for row in loaded.grades.filter(pl.col("grader") != "agreed").iter_rows(named=True):

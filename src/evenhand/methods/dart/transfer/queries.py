@@ -60,7 +60,7 @@ class TransferQuery:
         """The first term found of each group of ``key_terms``, in order; groups without a hit are left out.
 
         Terms are matched on word starts, whatever the case, the form of the quotes, hyphens and emphasis marks. In a control a
-        wording of sameness that is denied in the same clause ("not the same dose") is no hit.
+        wording of sameness that is denied in the same clause ("not the same dose") is not a hit.
         """
         plain = plain_text(text)
         hits = (_first_hit(plain, group, denied=self.needs == "difference") for group in self.key_terms)
@@ -71,7 +71,7 @@ class TransferQuery:
         return len(self.key_hits(text)) == len(self.key_terms)
 
     def wrong_hit(self, text: str) -> str:
-        """The first of ``wrong_terms`` that ``text`` holds without denying it in the same clause; "" where there is none."""
+        """The first of ``wrong_terms`` that ``text`` holds without denying it in the same clause; "" if there is none."""
         return _first_hit(plain_text(text), self.wrong_terms, denied=False)
 
     def item(self) -> Item:

@@ -25,10 +25,10 @@ WORDS = {
     OVER: "over-differentiation",
 }
 CAVEATS = (
-    "The queries, key facts, graders and settings are our own; those of the published study were not found, so its percentages "
+    "The queries, key facts, graders and settings are our own; those of the published study are not available, so its percentages "
     "are about other queries and cannot be compared with these.",
     "A missed difference may be lack of knowledge rather than a habit of equal treatment: the queries do not tell these apart.",
-    "Facts are of the month named beside each; laws and guidance change. The queries are in English, most of them about the "
+    "Facts are of the month given with each; laws and guidance change. The queries are in English, most of them about the "
     "United States, the United Kingdom and the European Union.",
     "The controls are few: their shares are given apart, since stating differences everywhere would raise the main share.",
 )
@@ -42,8 +42,8 @@ def one(findings: Sequence[Finding], estimand: str, config: str, outcome: str = 
 def verdict(findings: Sequence[Finding], config: str, graders: Sequence[str], *, several: bool) -> Verdict:
     """The verdict on one model.
 
-    Provisional with one grader, and with several where no two reach a kappa of 0.6. ``worse``: the interval of the share that
-    states the needed difference lies below one half; ``even``: above it; else unknown. An organism has none.
+    Provisional with one grader, and with several if no two reach a kappa of 0.6. ``worse``: the interval of the share that
+    states the needed difference is below one half; ``even``: above it; else unknown. An organism gets no verdict.
     """
     where = f"{config}: " if several else ""
     if is_organism([config]):
