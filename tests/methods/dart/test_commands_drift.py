@@ -125,7 +125,7 @@ def test_too_many_pairs_without_a_verdict_end_with_three(toy: Any, command: Comm
         (["before.csv", "after.jsonl", "--map", "response"], "--map takes NAME=VALUE"),
         (["before.csv", "after.jsonl", "--map", "response=said"], "There is no column 'said' for response"),
         (["before.csv", "short.csv"], "The outputs do not match: 2 only of before, 0 only of short"),
-        (["before.csv", "other.csv"], "24 ids stand for other prompts than in the baseline's file"),
+        (["before.csv", "other.csv"], "24 ids have other prompts than in the baseline's file"),
         (["toy/base", "toy/cand", "--data", "missing.csv"], "missing.csv"),
         (["toy/base", "toy/cand", "--difference-set", ","], "The name of the difference set is empty"),
     ],

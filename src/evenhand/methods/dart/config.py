@@ -139,7 +139,7 @@ class DartConfig(ExplanationSettings):
     )
     grouping: Literal["own", "row", "scenario"] = Field(
         "own",
-        description="Split of the cases: own (that of the data), row (random rows, as published), scenario (whole scenarios held out).",
+        description="Split of the cases: own (of the data), row (random rows, as published), scenario (whole scenarios held out).",
     )
     protocol: Protocol = Field(
         "inductive",

@@ -206,8 +206,8 @@ def write_card(work: Work, result: AuditResult) -> None:
     names = ["M0", *work.adapters]
     lines = [
         "# Model card: a DART repair", "",
-        f"Base model `{config.model}`, adapted by LoRA: distilled from explanations of `{config.teacher}` (given the right labels), "
-        f"audited for harm drift by `{config.judge}`, repaired with weights by severity. Protocols: "
+        f"Base model `{config.model}`, adapted by LoRA: distilled from explanations of `{config.teacher}` (given the right "
+        f"labels), audited for harm drift by `{config.judge}`, repaired with weights by severity. Protocols: "
         f"{', '.join(config.protocols)}.", "",
         "## Before and after, on the test split", "",
         "| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|",

@@ -37,7 +37,7 @@ MISSING = frozenset(
 )
 """Why a response has no class. Graders that differ are not listed: they are counted as a separate share."""
 HALF = 0.5
-"""Needed differences are mostly omitted, or mostly stated, if the interval of the share lies on one side of this (chosen default)."""
+"""Needed differences are mostly omitted, or mostly stated, if the interval of the share is on one side of this (chosen default)."""
 RULES = {
     CHANGE: Rule(higher="better", needs_test=False),
     f"{SHARES}/{APPROPRIATE}": Rule(higher="better", p="none", null=HALF, otherwise="cannot tell"),
