@@ -60,9 +60,9 @@ def test_unmatched_outputs_are_an_error_with_counts() -> None:
     with pytest.raises(BadInput) as caught:
         pair_up(CASES, less, more)
     assert "0 only of m0, 3 only of m1, 1 of unknown cases; for example ('a', 1)" in str(caught.value)
-    with pytest.raises(BadInput, match="1 only of m0, 0 only of m1, 0 of cases"):
+    with pytest.raises(BadInput, match="1 only of m0, 0 only of m1, 0 of unknown cases"):
         pair_up(CASES, a, outputs("m1", less.rows))
-    with pytest.raises(BadInput, match="0 only of m0, 0 only of m1, 1 of cases"):
+    with pytest.raises(BadInput, match="0 only of m0, 0 only of m1, 1 of unknown cases"):
         pair_up(CASES[:2], a, b)
 
 
