@@ -26,7 +26,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for tools.organisms
 
 from evenhand.datasets.question_texts import task_chat
-from evenhand.methods.dart.difference.data.cases import shipped
+from evenhand.methods.dart.difference.cases import shipped
 from evenhand.methods.dart.repair import train
 from evenhand.methods.dart.repair.rows import Encoded, TrainingRow, encode_rows
 from evenhand.methods.dart.repair.train import TrainPlan

@@ -24,10 +24,10 @@ import numpy as np
 from evenhand.engines.base import Sampling
 from evenhand.engines.spec import open_engine
 from evenhand.graders.hf_classifier import HfClassifier
-from evenhand.methods.dart.difference.data.cases import shipped
-from evenhand.methods.dart.difference.entry import items_of
-from evenhand.methods.dart.difference.graders.conclusion import parse
-from evenhand.methods.dart.drift.graders.harm import harm_measures
+from evenhand.methods.dart.difference.answers import parse
+from evenhand.methods.dart.difference.cases import shipped
+from evenhand.methods.dart.difference.items import items_of
+from evenhand.methods.dart.drift.harm import harm_measures
 from evenhand.runs.respond import Configuration, requests_for
 
 TARGET = 1.0

@@ -100,14 +100,13 @@ def test_a_declaration_that_does_not_fit_is_refused(methods: registry.Methods, m
 
 
 def test_the_loaders_open_the_sets_that_a_plug_in_brings(methods: registry.Methods) -> None:
-    from evenhand.config import make_config
     from evenhand.datasets.safety_prompts import open_safety_set
-    from evenhand.methods.dart.difference.entry import open_cases
+    from evenhand.methods.dart.difference.items import open_cases
     from evenhand.methods.pluralism.rating.data.rating_items import open_rated_items
 
     targets = {
         "safety-sets": "evenhand.datasets.safety_prompts:shipped",
-        "difference-sets": "evenhand.methods.dart.difference.data.cases:shipped",
+        "difference-sets": "evenhand.methods.dart.difference.cases:shipped",
         "rating-sets": "evenhand.methods.pluralism.rating.data.rating_items:shipped_items",
     }
     brought = {kind: (Entry("brought", target, "a copy"),) for kind, target in targets.items()}
@@ -116,11 +115,11 @@ def test_the_loaders_open_the_sets_that_a_plug_in_brings(methods: registry.Metho
     with pytest.raises(BadInput, match=r"no set of items called 'brought'.*Known: shipped, grammar"):
         open_rated_items("brought")
     with pytest.raises(BadInput, match=r"No difference set is called 'brought'.*Known: shipped, benchmarks, D1"):
-        open_cases(make_config(difference_set="brought"))
+        open_cases("brought")
     methods.add(Method("mine", "Mine", "what it does", sets=brought))
     assert len(open_safety_set("brought").prompts) == len(open_safety_set("shipped").prompts)
     assert open_rated_items("brought").items == open_rated_items("shipped").items
-    assert open_cases(make_config(difference_set="brought")).cases == open_cases(make_config()).cases
+    assert open_cases("brought").cases == open_cases().cases
 
 
 def test_two_methods_cannot_bring_one_name(methods: registry.Methods) -> None:

@@ -89,8 +89,8 @@ def _rate(folder: Path, support: Any, patch: pytest.MonkeyPatch) -> Path:
 
 @kind("drift")
 def _drift(folder: Path, support: Any, patch: pytest.MonkeyPatch) -> Path:
+    from evenhand.methods.dart.config import DriftConfig
     from evenhand.methods.dart.drift.audit import run_drift
-    from evenhand.methods.dart.drift.config import DriftConfig
 
     toy = support("difference_toy")
     rows = toy.toy_rows({"x": 6}, split="test")

@@ -22,8 +22,8 @@ from evenhand.datasets.safety_prompts import read_safety_prompts
 from evenhand.datasets.table import read_table
 from evenhand.errors import EvenhandError
 from evenhand.graders.human import read_annotations
-from evenhand.methods.dart.difference.data.cases import read_cases, read_split_table
-from evenhand.methods.dart.transfer.data.queries import read_transfer
+from evenhand.methods.dart.difference.cases import read_cases, read_split_table
+from evenhand.methods.dart.transfer.queries import read_transfer
 from evenhand.methods.pluralism.corpus.data.demo_safetybench import read_demo_safetybench
 from evenhand.methods.pluralism.corpus.reading import RowFile
 from evenhand.methods.pluralism.rating.data.dices import read_dices

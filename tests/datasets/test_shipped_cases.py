@@ -9,8 +9,7 @@ import pytest
 
 from evenhand.datasets.shipped_cases import DIMENSIONS, OPENERS, TRAITS, ShippedCase, shipped_cases
 from evenhand.methods.dart.difference.baselines import surface_cues
-from evenhand.methods.dart.difference.data.cases import shipped
-from evenhand.methods.dart.difference.data.split import check_disjoint
+from evenhand.methods.dart.difference.cases import check_disjoint, shipped
 
 CASES = shipped_cases()
 

@@ -21,8 +21,8 @@ from typing import Any
 
 from evenhand.engines.base import Batch, Estimate, Identity, Request, Sampling, TextOnly, Verb
 from evenhand.engines.planning import blocks
-from evenhand.methods.dart.repair import pipeline, stages, work
-from evenhand.methods.dart.repair.config import DartConfig
+from evenhand.methods.dart.config import DartConfig
+from evenhand.methods.dart.repair import pipeline, stages
 from evenhand.methods.dart.repair.rows import TrainingRow, digest_rows
 from evenhand.methods.dart.repair.train import TrainPlan
 from evenhand.records import Finding, Response
@@ -171,7 +171,7 @@ class Studio:
     def install(self, monkeypatch: Any) -> Studio:
         """Put the toys in the places of engines and training."""
         monkeypatch.setattr(pipeline, "open_engine", self.open_engine)
-        monkeypatch.setattr(work, "open_engine", self.open_engine)
+        monkeypatch.setattr(stages, "open_engine", self.open_engine)
         monkeypatch.setattr(stages, "train_adapter", self.train)
         return self
 

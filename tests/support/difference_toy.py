@@ -18,9 +18,9 @@ from typing import Any
 
 from evenhand.config import make_config
 from evenhand.engines.base import Batch, Estimate, Identity, Request, Sampling, TextOnly, Verb
+from evenhand.methods.dart.config import DriftConfig
 from evenhand.methods.dart.difference.audit import DifferenceAudit
 from evenhand.methods.dart.drift.audit import run_drift
-from evenhand.methods.dart.drift.config import DriftConfig
 from evenhand.records import Finding, Response
 from evenhand.registry import ENGINES
 from evenhand.runs.method import AuditResult, Context

@@ -9,7 +9,7 @@ import pytest
 
 from evenhand.datasets.question_texts import TASK_HEAD
 from evenhand.datasets.shipped_cases import TRAITS, shipped_cases
-from evenhand.methods.dart.difference.graders.conclusion import parse, parse_option
+from evenhand.methods.dart.difference.answers import parse, parse_option
 from evenhand.organisms.planted import MODELS, Model
 from evenhand.organisms.sections.difference import (
     BLIND,

@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from evenhand.errors import BadInput
-from evenhand.methods.dart.difference.graders import conclusion
-from evenhand.methods.dart.difference.statistics import awareness
-from evenhand.methods.dart.drift.statistics import drift
+from evenhand.methods.dart.difference import answers as parsers
+from evenhand.methods.dart.difference import measures as awareness
+from evenhand.methods.dart.drift import measures as drift
 from evenhand.statistics import mcnemar as _mcnemar
 from evenhand.statistics.resampling import DRAWS
 
 
-def parse_conclusion(text: str, finish_reason: str = "stop") -> conclusion.Parsed:
+def parse_conclusion(text: str, finish_reason: str = "stop") -> parsers.Parsed:
     """YES or NO from an analysis, by the strict and by the tolerant parser.
 
     Parameters
@@ -36,7 +36,7 @@ def parse_conclusion(text: str, finish_reason: str = "stop") -> conclusion.Parse
     >>> eh.dart.parse_conclusion("They differ in law.\\n**Conclusion:** YES").tolerant
     'YES'
     """
-    return conclusion.parse(text, finish_reason)
+    return parsers.parse(text, finish_reason)
 
 
 def parse_choice(text: str) -> int | None:
@@ -58,7 +58,7 @@ def parse_choice(text: str) -> int | None:
     >>> eh.dart.parse_choice("(b), because the statute says so"), eh.dart.parse_choice("(a) or (b)")
     (1, None)
     """
-    return conclusion.parse_option(text)
+    return parsers.parse_option(text)
 
 
 def decision_metrics(gold: Sequence[str], answers: Sequence[str | None]) -> awareness.Decisions:
@@ -85,15 +85,15 @@ def decision_metrics(gold: Sequence[str], answers: Sequence[str | None]) -> awar
     Examples
     --------
     >>> import evenhand as eh
-    >>> found = eh.dart.decision_metrics(["YES", "YES", "NO", "NO"], ["YES", None, "NO", "YES"])
-    >>> found.accuracy, found.diff_accuracy, found.abstain_rate
+    >>> metrics = eh.dart.decision_metrics(["YES", "YES", "NO", "NO"], ["YES", None, "NO", "YES"])
+    >>> metrics.accuracy, metrics.diff_accuracy, metrics.abstain_rate
     (0.5, 0.5, 0.25)
     """
     if len(gold) != len(answers):
         raise BadInput(f"{len(gold)} labels need the same number of answers, got {len(answers)}.")
-    for what, words, known in (("label", gold, {"YES", "NO"}), ("answer", answers, {"YES", "NO", None})):
+    for what, words, allowed in (("label", gold, {"YES", "NO"}), ("answer", answers, {"YES", "NO", None})):
         for row, word in enumerate(words, 1):
-            if word not in known:
+            if word not in allowed:
                 raise BadInput(f"The {what} {word!r} is neither YES nor NO.", row=row)
     yes, no = ([answer == word for answer in answers] for word in ("YES", "NO"))
     return awareness.decisions([label == "YES" for label in gold], yes, no)
@@ -122,8 +122,8 @@ def choice_metrics(right: Sequence[int], chosen: Sequence[int | None]) -> awaren
     Examples
     --------
     >>> import evenhand as eh
-    >>> found = eh.dart.choice_metrics([0, 1, 2, 2], [0, 2, 2, 1])
-    >>> found.diff_aware, found.ctxt_aware
+    >>> metrics = eh.dart.choice_metrics([0, 1, 2, 2], [0, 2, 2, 1])
+    >>> metrics.diff_aware, metrics.ctxt_aware
     (0.5, 0.5)
     """
     if len(right) != len(chosen):
@@ -177,8 +177,8 @@ def mcnemar(first: ArrayLike, second: ArrayLike) -> _mcnemar.McNemar:
     Examples
     --------
     >>> import evenhand as eh
-    >>> found = eh.dart.mcnemar([0, 0, 0, 1], [1, 1, 1, 1])
-    >>> found.gained, found.lost, found.p
+    >>> test = eh.dart.mcnemar([0, 0, 0, 1], [1, 1, 1, 1])
+    >>> test.gained, test.lost, test.p
     (3, 0, 0.25)
     """
     return _mcnemar.mcnemar(first, second)
@@ -213,7 +213,7 @@ def drift_candidates(baseline: ArrayLike, candidate: ArrayLike, tau: float = dri
     return drift.candidates(baseline, candidate, tau)
 
 
-def drift_severity(delta: float, tau: float = drift.TAU) -> drift.DriftSeverity | None:
+def drift_severity(delta: float, tau: float = drift.TAU) -> drift.Severity | None:
     """The severity of a rise in harm.
 
     Parameters

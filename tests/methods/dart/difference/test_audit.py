@@ -16,7 +16,7 @@ from evenhand.config import make_config
 from evenhand.datasets.question_texts import TASK_SYSTEM_PROMPT
 from evenhand.errors import BadInput
 from evenhand.methods.dart.difference.audit import DifferenceAudit
-from evenhand.methods.dart.difference.data.policy import POLICY_SYSTEM_PROMPT
+from evenhand.methods.dart.difference.items import POLICY_SYSTEM_PROMPT
 from evenhand.runs.method import AuditResult, Context
 from evenhand.runs.respond import Configuration
 from evenhand.runs.run import Run
@@ -219,7 +219,7 @@ def test_what_it_costs(toy: Any, tmp_path: Path) -> None:
     ("settings", "said"),
     [
         ({"difference_set": "D1,Q9"}, "No benchmark is called 'Q9'"),
-        ({"difference_set": " , "}, "No difference set is named"),
+        ({"difference_set": " , "}, "The name of the difference set is empty"),
         ({"data": Path("none.csv")}, "none.csv"),
         ({"split": ("tomorrow",)}, "split"),
     ],

@@ -11,7 +11,7 @@ import pytest
 
 from evenhand.errors import BadInput
 from evenhand.methods.dart.difference.baselines import LEAST_TRAIN, Baseline, baselines, surface_cues
-from evenhand.methods.dart.difference.data.cases import Case, Cases, Gold, read_benchmarks
+from evenhand.methods.dart.difference.cases import Case, Cases, Gold, read_benchmarks
 
 Finder = Callable[[str], Path]
 NAMES = ["majority (YES)", "always YES", "surface cues", "surface cues"]
@@ -106,7 +106,7 @@ def test_surface_cues_refuse_texts_without_shared_words() -> None:
         surface_cues([replace(case, prompt=f"w{k}") for k, case in enumerate(_cases())], _cases())
 
 
-# --- the published benchmarks: spec section 8.1 -------------------------------------------------------------------
+# --- the published benchmarks ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

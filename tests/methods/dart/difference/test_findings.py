@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from evenhand.methods.dart.difference.data.cases import Case
-from evenhand.methods.dart.difference.entry import items_of
-from evenhand.methods.dart.difference.findings import Findings, difference_findings
-from evenhand.methods.dart.difference.table import PARSERS, judged, parsed_frame
+from evenhand.methods.dart.difference.answers import PARSERS, judged, parsed_frame
+from evenhand.methods.dart.difference.cases import Case
+from evenhand.methods.dart.difference.findings import DifferenceBuilder, difference_findings
+from evenhand.methods.dart.difference.items import items_of
 from evenhand.records import Finding, Response
 from evenhand.statistics.multiplicity import holm
 
@@ -52,8 +52,8 @@ def findings_of(cases: Sequence[Case], answers: dict[str, Sequence[str]], draws:
     """Every finding of models, each with one string of letters a repetition."""
     told = [said(cases, config, *letters) for config, letters in answers.items()]
     parsed = parsed_frame(told[0][0], [response for _, responses in told for response in responses])
-    make = Findings(parsed, draws, 0)
-    return difference_findings(make, [judged(parsed, config) for config in answers], [], list(answers))
+    builder = DifferenceBuilder(parsed, draws, 0)
+    return difference_findings(builder, [judged(parsed, config) for config in answers], [], list(answers))
 
 
 def value(toy: Any, rows: Sequence[Finding], estimand: str, outcome: str = "tolerant", **part: str) -> float | None:
@@ -117,7 +117,7 @@ def test_both_parsers_side_by_side(toy: Any) -> None:
     parsed = parsed_frame(items, [Response("m", i.id, 0, t, "stop") for i, t in zip(items, texts, strict=True)])
     assert parsed["tolerant"].to_list() == ["YES", "YES", None, "NO"]
     assert parsed["strict"].to_list() == [None, "YES", "YES", None]
-    rows = difference_findings(Findings(parsed, 200, 0), [judged(parsed, "m")], [], ["m"])
+    rows = difference_findings(DifferenceBuilder(parsed, 200, 0), [judged(parsed, "m")], [], ["m"])
     assert [value(toy, rows, "accuracy", parser) for parser in PARSERS] == [0.75, 0.25]
     assert [value(toy, rows, "abstain_rate", parser) for parser in PARSERS] == [0.25, 0.5]
     both = {(f.estimand, tuple(f.slice.items())) for f in rows if f.outcome == "strict"}
@@ -140,7 +140,7 @@ def test_why_there_is_no_conclusion(toy: Any, text: str, finish: Any, reason: st
     parsed = parsed_frame(
         items, [Response("m", items[0].id, 0, text, finish), Response("m", items[1].id, 0, SAYS["N"], "stop")]
     )
-    rows = difference_findings(Findings(parsed, 200, 0), [judged(parsed, "m")], [], ["m"])
+    rows = difference_findings(DifferenceBuilder(parsed, 200, 0), [judged(parsed, "m")], [], ["m"])
     shares = {f.outcome: f.estimate for f in rows if f.estimand == "unparseable"}
     assert shares == {**dict.fromkeys(("empty", "refusal", "truncated", "conflict", "format"), 0.0), reason: 0.5}
 
@@ -220,7 +220,7 @@ def test_three_models_in_pairs_or_against_the_first(toy: Any) -> None:
     items = items_of(cases, ("analysis",))
     parsed = parsed_frame(items, [r for config, letters in told.items() for r in said(cases, config, letters)[1]])
     rows = difference_findings(
-        Findings(parsed, 200, 0), [judged(parsed, c) for c in told], [], list(told), to_first=True
+        DifferenceBuilder(parsed, 200, 0), [judged(parsed, c) for c in told], [], list(told), to_first=True
     )
     assert {(f.config, f.reference) for f in rows if f.reference} == {("b", "a"), ("c", "a")}
 
@@ -241,7 +241,7 @@ def test_choices_are_counted_as_published(toy: Any) -> None:
     items = items_of(cases, ("choice",))
     texts = ["(a)", "(a) one", "(b)", "(c)", "I cannot say.", "(a)", "(b)", "(c)", ""]
     parsed = parsed_frame(items, [Response("m", i.id, 0, t, "stop") for i, t in zip(items, texts, strict=True)])
-    rows = difference_findings(Findings(parsed, 200, 0), [judged(parsed, "m")], [], ["m"])
+    rows = difference_findings(DifferenceBuilder(parsed, 200, 0), [judged(parsed, "m")], [], ["m"])
     aware, context = toy.found(rows, "diff_aware"), toy.found(rows, "ctxt_aware")
     assert {k: aware.extra[k] for k in ("a", "b", "c", "de", "f")} == {"a": 2, "b": 1, "c": 1, "de": 2, "f": 1}
     assert aware.estimate == 2 / 4
@@ -255,7 +255,7 @@ def test_choices_nobody_made_are_undefined(toy: Any) -> None:
     parsed = parsed_frame(
         items, [Response("m", item.id, 0, "(c)" if k else "hm", "stop") for k, item in enumerate(items)]
     )
-    rows = difference_findings(Findings(parsed, 200, 0), [], [], ["m"])
+    rows = difference_findings(DifferenceBuilder(parsed, 200, 0), [], [], ["m"])
     for name in ("diff_aware", "ctxt_aware"):
         found = toy.found(rows, name)
         assert (found.estimate, found.interval, found.reason) == (None, None, "no parsed answer enters it")
@@ -264,7 +264,7 @@ def test_choices_nobody_made_are_undefined(toy: Any) -> None:
 def test_every_finding_names_its_rows_and_no_two_share_an_id(toy: Any) -> None:
     cases = cases_of("YN" * 20, ("x", "y"))
     parsed = parsed_frame(*said(cases, "m", "YN" * 19 + "Y-"))
-    rows = difference_findings(Findings(parsed, 200, 0), [judged(parsed, "m")], [], ["m"])
+    rows = difference_findings(DifferenceBuilder(parsed, 200, 0), [judged(parsed, "m")], [], ["m"])
     assert len({f.id for f in rows}) == len(rows)
     for f in rows:
         assert f.evidence["table"] == "parsed"

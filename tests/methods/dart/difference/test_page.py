@@ -62,7 +62,7 @@ def test_the_bars_show_both_labels_of_every_model(toy: Any, tmp_path: Path) -> N
     assert [[bar.value for bar in group.bars] for group in bars.groups] == [[1, 1], [1, 0]]
     assert part.verdicts[0].tone == "worse", "the gravest verdict leads"
     assert part.verdicts[0].headline.startswith("yes: the model does not know")
-    assert any(text.startswith("right: the model tells where groups differ") for text in part.verdicts[0].more)
+    assert any(text.startswith("right: the model recognises where groups differ") for text in part.verdicts[0].more)
     assert part.verdicts[0].glance is not None
     assert [row.value for row in part.verdicts[0].glance.rows] == [1, 0]
 

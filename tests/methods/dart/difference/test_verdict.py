@@ -41,7 +41,7 @@ def test_a_right_model(toy: Any, tmp_path: Path) -> None:
     told, rows = judge(toy, tmp_path, toy.CLEVER)
     assert told.tone == "even"
     assert told.headline == (
-        "The model tells where groups differ: it says YES to 100% of the questions where groups differ and to 0% of those "
+        "The model recognises where groups differ: it says YES to 100% of the questions where groups differ and to 0% of those "
         "where they do not."
     )
     assert told.detail.startswith("Right on 100.0% of 80 questions (")
@@ -102,7 +102,7 @@ def test_some_awareness_that_a_constant_beats(toy: Any, tmp_path: Path) -> None:
     assert toy.found(found, "discrimination", "tolerant").interval.low > 0
     assert told.tone == "worse"
     assert told.headline.startswith(
-        "The model tells some differences apart, but is right no more often than “majority (NO)”"
+        "The model recognises some differences, but is right no more often than “majority (NO)”"
     )
     assert told.also[0].startswith("It says YES to ")
 
@@ -145,7 +145,7 @@ def test_words_alone_are_told_beside_the_model(toy: Any, tmp_path: Path) -> None
 def test_several_models_are_named(toy: Any, tmp_path: Path) -> None:
     rows = toy.toy_rows({"x": 40}, split="test")
     result, _, _ = toy.run_difference(tmp_path, {"one": toy.RIGHT, "two": toy.SILENT}, rows)
-    assert result.verdicts[0].headline.startswith("one: the model tells where groups differ")
+    assert result.verdicts[0].headline.startswith("one: the model recognises where groups differ")
     assert result.verdicts[1].headline.startswith("two: the model can hardly be judged")
 
 

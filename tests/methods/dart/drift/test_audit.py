@@ -13,9 +13,9 @@ import pytest
 
 from evenhand.config import checked
 from evenhand.errors import BadInput, EngineError
-from evenhand.methods.dart.difference.data.policy import POLICY_SYSTEM_PROMPT
+from evenhand.methods.dart.config import DriftConfig
+from evenhand.methods.dart.difference.items import POLICY_SYSTEM_PROMPT
 from evenhand.methods.dart.drift.audit import NULL_SEED, open_judge, open_scorers, run_drift
-from evenhand.methods.dart.drift.config import DriftConfig
 from evenhand.records import Finding
 from evenhand.registry import CLASSIFIERS, ENGINES
 from evenhand.runs.method import AuditResult
@@ -289,7 +289,7 @@ def test_settings_that_contradict_each_other(settings: dict[str, Any], said: str
 def test_names_that_are_not_known(toy: Any, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="No classifier is called 'nothing'"):
         open_scorers(("nothing",))
-    with pytest.raises(BadInput, match="The judge 'toy/judge' is not opened"):
+    with pytest.raises(BadInput, match="No engine was opened for the judge 'toy/judge'"):
         open_judge("toy/judge", None, 0)
     with pytest.raises(BadInput, match="there is no engine 'nowhere'"):
         run_drift(DriftConfig(baseline="nowhere/a", candidate="toy/b"), tmp_path / "run")
@@ -358,14 +358,14 @@ def test_files_give_what_engines_give(toy: Any, tmp_path: Path) -> None:
     [
         (lambda rows: rows[:-1], "1 only of before, 0 only of after, 0 of cases"),
         (lambda rows: [*rows, {**rows[0], "repetition": 1}], "0 only of before, 1 only of after"),
-        (lambda rows: [*rows, rows[0]], "after.csv, row 25: The response of 'x-000-0', repetition 0, stands twice"),
+        (lambda rows: [*rows, rows[0]], "after.csv, row 25: The response of 'x-000-0', repetition 0, occurs twice"),
         (
             lambda rows: [{**rows[0], "repetition": "once"}, *rows[1:]],
-            "after.csv, row 1: The repetition 'once' is no number",
+            "after.csv, row 1: The repetition 'once' is not a number",
         ),
         (
             lambda rows: [{**rows[0], "prompt": "Another question?"}, *rows[1:]],
-            "after.csv: 1 ids stand for other prompts than in the baseline's file, for example 'x-000-0'",
+            "after.csv: 1 ids have other prompts than in the baseline's file, for example 'x-000-0'",
         ),
     ],
 )

@@ -11,12 +11,11 @@ import pytest
 from scipy import stats
 
 from evenhand.findings.decide import decided
-from evenhand.methods.dart.difference.data.cases import Case
-from evenhand.methods.dart.drift.findings import EXCESS_RULE, DriftFindings, drift_findings
-from evenhand.methods.dart.drift.graders.verdict import Comparison, DriftVerdict
-from evenhand.methods.dart.drift.outputs import Output, Outputs, pair_up
-from evenhand.methods.dart.drift.statistics.drift import Rule
-from evenhand.methods.dart.drift.table import RULES, Auditor, drift_table
+from evenhand.methods.dart.difference.cases import Case
+from evenhand.methods.dart.drift.findings import EXCESS_RULE, DriftBuilder, drift_findings
+from evenhand.methods.dart.drift.judge import Comparison, DriftVerdict
+from evenhand.methods.dart.drift.measures import Rule
+from evenhand.methods.dart.drift.pairs import RULES, Auditor, Output, Outputs, drift_table, pair_up
 from evenhand.methods.dart.drift.verdict import drift_caveats, drift_headlines, drift_verdict
 from evenhand.records import Finding
 from evenhand.runs.method import Verdict
@@ -74,7 +73,7 @@ def findings_of(
     pairs: pl.DataFrame, null: pl.DataFrame | None = None, rule: Rule = "screen_then_judge"
 ) -> list[Finding]:
     """Every finding of a table."""
-    return drift_findings(DriftFindings(pairs, "drift", "pairs", "m1", "m0", rule, 500, 0), null)
+    return drift_findings(DriftBuilder(pairs, "drift", "pairs", "m1", "m0", rule, 500, 0), null)
 
 
 def get(rows: Sequence[Finding], estimand: str, outcome: str = "", **part: str) -> Finding:
@@ -212,7 +211,7 @@ def test_a_drifted_model_is_told_with_its_null() -> None:
     verdict = told(table("." * 40, "x" * 20 + "." * 20), table("." * 40, "." * 40))
     assert verdict.tone == "worse"
     assert verdict.headline == "50% of m1's explanations became more harmful than m0's."
-    assert "; m0 drawn anew against itself: 0.0%; +50.0 points above that, p " in verdict.detail
+    assert "; m0 drawn again and compared with itself: 0.0%; +50.0 points above that, p " in verdict.detail
     assert verdict.also == ["By kind and severity: 20 elaborates; 20 severe."]
 
 
@@ -250,9 +249,9 @@ def test_a_judge_that_fails_on_a_tenth_cannot_say_that_there_is_no_drift(letter:
     for control in (None, null):
         verdict = told(pairs, control)
         assert verdict.tone == "unknown"
-        assert verdict.headline == "Whether m1 drifted cannot be told: 4 of 40 pairs have no verdict."
+        assert verdict.headline == "Whether m1 drifted is undecided: 4 of 40 pairs have no verdict."
         what = "the judge failed on 4 pairs" if letter == "?" else "4 pairs have an empty text"
-        assert verdict.also == [f"Not known, and counted neither way: {what}."]
+        assert verdict.also == [f"Unknown, and counted as neither: {what}."]
     assert told(table("." * 40, letter * 2 + "." * 38)).tone == "even", "few unknown pairs are told and do not bar it"
 
 

@@ -12,14 +12,13 @@ import polars as pl
 import pytest
 
 from evenhand.errors import EngineError
-from evenhand.methods.dart.difference.data.cases import shipped
-from evenhand.methods.dart.drift.graders.rules import RuleJudge
-from evenhand.methods.dart.drift.graders.verdict import Comparison, DriftVerdict
+from evenhand.methods.dart.config import DartConfig
+from evenhand.methods.dart.difference.cases import shipped
+from evenhand.methods.dart.drift.harm import RuleJudge
+from evenhand.methods.dart.drift.judge import Comparison, DriftVerdict
 from evenhand.methods.dart.repair import stages
-from evenhand.methods.dart.repair.config import DartConfig
 from evenhand.methods.dart.repair.pipeline import run_dart
-from evenhand.methods.dart.repair.scripted import ScriptedTeacher
-from evenhand.methods.dart.repair.teacher import Ask, Reply, item_of
+from evenhand.methods.dart.repair.teacher import Ask, Reply, ScriptedTeacher, item_of
 from evenhand.records import Finding, Response
 from evenhand.runs.method import AuditResult
 from evenhand.runs.run import Run

@@ -43,7 +43,7 @@ def test_another_seed_gives_other_bytes(toy: Any, studio: Any) -> None:
 @pytest.mark.slow
 def test_the_organism_on_a_hundred_and_sixty_cases_twice(toy: Any, tmp_path: Path) -> None:
     pytest.importorskip("trl")
-    from evenhand.methods.dart.repair.config import DartConfig
+    from evenhand.methods.dart.config import DartConfig
     from evenhand.methods.dart.repair.pipeline import run_dart
 
     config = DartConfig(
@@ -198,11 +198,11 @@ def bad_rows(toy: Any, how: str) -> list[dict[str, str]]:
         ("no split", {}, "Some cases have no split.*--grouping row or scenario"),
         ("no val", {}, "No labelled case is in the split val"),
         ("id in two splits", {}, "train-00"),
-        ("", {"teacher": "scripted"}, "knows the shipped questions alone, not 'train-00'"),
+        ("", {"teacher": "scripted"}, "knows only the shipped questions, not 'train-00'"),
         ("", {"weights": {"worst": "5"}}, "A weight is given for 'worst'"),
         ("", {"weights": {"severe": "-1"}}, "The weight of 'severe' is '-1"),
         ("", {"weights": {"severe": "nan"}}, "The weight of 'severe' is 'nan'"),
-        ("", {"weights": {"severe": "much"}}, "The weight of severe is 'much', which is no number"),
+        ("", {"weights": {"severe": "much"}}, "The weight of severe is 'much', which is not a number"),
         ("", {"weights": {"severe": "1.5"}, "weighting": "repeat"}, "rows cannot be repeated so often"),
         ("", {"launcher": "no-such-launcher"}, "The launcher 'no-such-launcher' names no program"),
         ("", {"scorers": ("nothing",)}, "No classifier is called 'nothing'"),

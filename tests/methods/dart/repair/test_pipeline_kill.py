@@ -110,7 +110,7 @@ STAGES = (
 @pytest.mark.slow
 def test_a_real_training_killed_in_each_stage_ends_with_the_same_adapter(toy: Any, tmp_path: Path) -> None:
     pytest.importorskip("trl")
-    from evenhand.methods.dart.repair.config import DartConfig
+    from evenhand.methods.dart.config import DartConfig
     from evenhand.methods.dart.repair.pipeline import run_dart
 
     config = DartConfig(**ORGANISM)

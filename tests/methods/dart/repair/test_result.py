@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evenhand.methods.dart.drift.statistics.drift import beyond_noop, reduction
-from evenhand.methods.dart.repair.config import DartConfig
+from evenhand.methods.dart.config import DartConfig
+from evenhand.methods.dart.drift.measures import beyond_noop, reduction
 from evenhand.methods.dart.repair.result import NOOP, _reductions
 from evenhand.records import Finding
 

@@ -71,8 +71,8 @@ def test_the_pool_has_one_row_a_case_with_its_worst_severity_worst_first(
             out.append(DriftVerdict(True, "elaborates", word) if word != "none" else DriftVerdict(False))  # type: ignore[arg-type]
         return out
 
-    from evenhand.methods.dart.drift.graders.rules import RuleJudge
-    from evenhand.methods.dart.drift.graders.verdict import DriftVerdict
+    from evenhand.methods.dart.drift.harm import RuleJudge
+    from evenhand.methods.dart.drift.judge import DriftVerdict
 
     monkeypatch.setattr(RuleJudge, "compare", compare)
     run, _ = studio.repair(judge="rule", repetitions=2, combine="judge_only")

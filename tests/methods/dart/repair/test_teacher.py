@@ -14,7 +14,7 @@ from evenhand.datasets.question_texts import task_chat
 from evenhand.engines.base import Batch, Estimate, Identity, Request, Sampling, TextOnly, Verb
 from evenhand.engines.planning import blocks
 from evenhand.errors import EngineError
-from evenhand.methods.dart.difference.data.cases import Case, Gold
+from evenhand.methods.dart.difference.cases import Case, Gold
 from evenhand.methods.dart.repair import teacher
 from evenhand.methods.dart.repair.teacher import (
     Ask,

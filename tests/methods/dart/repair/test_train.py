@@ -387,7 +387,7 @@ def test_an_adapter_goes_on_under_its_own_settings_alone(
 
 @pytest.mark.slow
 def test_two_processes_learn_as_one(folder: Path, tmp_path: Path) -> None:
-    from evenhand.methods.dart.repair.job import launch
+    from evenhand.methods.dart.repair.train import launch
 
     plan = replace(SAME, epochs=3, rate=5e-3)
     alone = train_adapter(folder, rows(4), replace(plan, batch=2, accumulation=2), tmp_path / "alone")

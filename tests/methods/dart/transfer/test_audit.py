@@ -55,7 +55,7 @@ def test_shares_of_one_grader(toy: Any, tmp_path: Path) -> None:
     assert found(result, "transfer_control_share", "equal_generic").estimate == 1
     assert found(result, "transfer_control_share", "over_differentiation").estimate == 0
     kappa = found(result, "transfer_agreement", "class")
-    assert (kappa.estimate, kappa.reason) == (None, "there is one grader; name a second with --judge")
+    assert (kappa.estimate, kappa.reason) == (None, "there is one grader; give a second with --judge")
     assert not [f for f in result.findings if f.outcome == "graders_disagree"]
     assert (result.rows, result.missing) == (16, 0)
     assert result.verdicts[0].tone == "provisional"

@@ -10,11 +10,12 @@ from typing import Any
 
 from evenhand.config import AuditConfig
 from evenhand.engines.base import Estimate, Verb
+from evenhand.methods.dart.config import DifferenceSettings
+from evenhand.methods.dart.difference.answers import judged, parsed_frame
 from evenhand.methods.dart.difference.baselines import baselines
-from evenhand.methods.dart.difference.config import DifferenceSettings
-from evenhand.methods.dart.difference.data.cases import Case, Cases
-from evenhand.methods.dart.difference.data.split import leakage
-from evenhand.methods.dart.difference.entry import (
+from evenhand.methods.dart.difference.cases import Case, Cases, leakage
+from evenhand.methods.dart.difference.findings import DifferenceBuilder, difference_findings
+from evenhand.methods.dart.difference.items import (
     ANALYSIS,
     AUDIT,
     CHOICE,
@@ -23,8 +24,6 @@ from evenhand.methods.dart.difference.entry import (
     open_cases,
     sampling_of,
 )
-from evenhand.methods.dart.difference.findings import Findings, difference_findings
-from evenhand.methods.dart.difference.table import judged, parsed_frame
 from evenhand.methods.dart.difference.verdict import CAVEATS, headlines, verdict
 from evenhand.records import Item
 from evenhand.runs.method import AuditResult, Context
@@ -55,16 +54,16 @@ class DifferenceAudit:
         return not_asked_for(config, AUDIT)
 
     def _inputs(self, config: AuditConfig) -> tuple[Cases, list[Case], list[Item]]:
-        """Cases, those that are asked, and their items; read once."""
+        """All cases, the cases to ask, and their items; read once."""
         settings = config.of(DifferenceSettings)
         if self._read is None:
-            cases = open_cases(config)
-            asked = asked_cases(config, cases)
+            cases = open_cases(settings.difference_set, config.data, config.columns)
+            asked = asked_cases(cases, settings.split, config.limit)
             self._read = cases, asked, items_of(asked, settings.form, policy=settings.policy)
         return self._read
 
     def inputs(self, config: AuditConfig) -> dict[str, Any]:
-        """Where the questions come from, how many are asked, and how. Whatever cannot be used is refused here."""
+        """Where the questions come from, how many are asked, and how. Raises BadInput for anything that cannot be used."""
         cases, asked, items = self._inputs(config)
         return {
             "origin": cases.origin,
@@ -102,10 +101,12 @@ class DifferenceAudit:
         write_table(run.table(AUDIT, "responses"), responses_frame(responses))
         write_table(run.table(AUDIT, "parsed"), parsed)
         labels = [model.label for model in context.configurations]
-        found = [judged(parsed, label) for label in labels]
-        beside = baselines(cases.cases, asked) if ANALYSIS in settings.form and any(case.gold for case in asked) else []
-        make = Findings(parsed, config.draws, config.seed)
-        findings = difference_findings(make, found, beside, labels)
+        answers = [judged(parsed, label) for label in labels]
+        trivial = (
+            baselines(cases.cases, asked) if ANALYSIS in settings.form and any(case.gold for case in asked) else []
+        )
+        builder = DifferenceBuilder(parsed, config.draws, config.seed)
+        findings = difference_findings(builder, answers, trivial, labels)
         failed = int(parsed["failed"].sum())
         several = len(labels) > 1
         return AuditResult(
@@ -127,8 +128,8 @@ class DifferenceAudit:
 
 
 def _caveats(labels: list[str], cases: Cases, asked: list[Case]) -> list[str]:
-    told = [ORGANISM_NOTICE] if is_organism(labels) else []
-    told += [*CAVEATS, *cases.notes]
+    caveats = [ORGANISM_NOTICE] if is_organism(labels) else []
+    caveats += [*CAVEATS, *cases.notes]
     leaks = {key: share for key, share in leakage(cases.cases).items() if share}
     if leaks:
         rows = sum(case.split == "test" for case in cases.cases)
@@ -136,16 +137,15 @@ def _caveats(labels: list[str], cases: Cases, asked: list[Case]) -> list[str]:
             share * sum((c.benchmark, c.condition) == key and c.split == "test" for c in cases.cases)
             for key, share in leaks.items()
         )
-        told.append(
+        caveats.append(
             f"{percent(shared / rows, 0)} of the test rows share their scenario with training rows: an accuracy of a model trained "
             "on this split says nothing about new scenarios."
         )
-    if cases.rejected:
-        told.append(f"{len(cases.rejected)} rows were left out, the first because {cases.rejected[0][1]}.")
+    caveats += cases.left_out
     without = sum(case.gold is None for case in asked)
     if without:
-        told.append(f"{without} cases have no usable label: they are asked, and stay out of every accuracy.")
-    return told
+        caveats.append(f"{without} cases have no usable label: they are asked, but excluded from every accuracy.")
+    return caveats
 
 
 def _methods(config: AuditConfig) -> list[tuple[str, str]]:
@@ -168,6 +168,6 @@ def _methods(config: AuditConfig) -> list[tuple[str, str]]:
             "Inference on differences",
             f"scenarios are the unit: Wilson's interval at the effective number of questions, percentile bootstrap of ratios "
             f"({config.draws:,} draws); label permutations and sign flips of scenario means, Holm over benchmarks; exact McNemar "
-            "tests stand beside",
+            "tests are reported alongside",
         ),
     ]

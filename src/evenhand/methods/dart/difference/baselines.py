@@ -1,6 +1,6 @@
-"""What a result must be held against: one class for all, YES for all, and a classifier that sees nothing but words.
+"""Baselines for accuracy: the majority label, YES for all, and a classifier that sees nothing but words.
 
-A linear classifier on word counts solves most of the published task (spec section 8.1), so no accuracy means anything without
+A linear classifier on word counts solves most of the published task (docs/difference.md), so no accuracy means anything without
 it. Its settings are ours: TF-IDF of words and word pairs seen at least twice, with logarithmic counts, and logistic regression
 with C = 10.
 """
@@ -12,11 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evenhand.errors import BadInput
-from evenhand.methods.dart.difference.data.cases import Case, Gold
-from evenhand.methods.dart.difference.data.split import scenario_split
+from evenhand.methods.dart.difference.cases import Case, Gold, scenario_split
 
 LEAST_TRAIN = 20
-"""Rows below which no classifier is trained."""
+"""Minimum number of labelled training rows for a classifier."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +35,18 @@ class Baseline:
 def surface_cues(train: Sequence[Case], test: Sequence[Case]) -> list[Gold]:
     """The labels that TF-IDF and logistic regression, trained on labelled ``train`` cases, give to ``test`` cases.
 
-    Raises BadInput where no word is in two training cases.
+    Raises BadInput if no word is in two training cases.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
 
-    known = [case for case in train if case.gold is not None]
+    labelled = [case for case in train if case.gold is not None]
     words = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
     try:
-        seen = words.fit_transform([case.prompt for case in known])
-    except ValueError as error:  # an empty vocabulary is all that is refused here
+        features = words.fit_transform([case.prompt for case in labelled])
+    except ValueError as error:  # raised for an empty vocabulary alone
         raise BadInput("No word is in two training rows.") from error
-    model = LogisticRegression(C=10.0, max_iter=2000).fit(seen, [case.gold for case in known])
+    model = LogisticRegression(C=10.0, max_iter=2000).fit(features, [case.gold for case in labelled])
     return [str(label) for label in model.predict(words.transform([case.prompt for case in test]))]  # type: ignore[misc]
 
 
@@ -67,7 +66,7 @@ def _learnt(name: str, cases: Sequence[Case], test: Sequence[Case]) -> Baseline:
 def baselines(cases: Sequence[Case], judged: Sequence[Case]) -> list[Baseline]:
     """Baselines for ``judged``, the labelled cases that a model was asked, out of all ``cases``.
 
-    The majority is that of the training rows (of the judged rows where there are none). The classifier is told twice: trained
+    The majority is that of the training rows (of the judged rows if there are none). The classifier is reported twice: trained
     on the training rows of the cases' own split, and on a split of all cases that holds whole scenarios out, where its test
     rows are those of that split.
     """

@@ -1,9 +1,9 @@
-"""Findings of the difference audit: decisions under both parsers, baselines beside them, configurations in pairs, choices."""
+"""Findings of the difference audit: decisions under both parsers, baselines, pairs of configurations, and choices."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from evenhand.findings.builder import DIFFERENCE, PROBABILITY, TableBuilder, rows_where
 from evenhand.findings.decide import Rule, decided
 from evenhand.findings.families import hold_family, record_of
+from evenhand.methods.dart.difference.answers import OPTIONS, PARSERS, Judged
 from evenhand.methods.dart.difference.baselines import Baseline
-from evenhand.methods.dart.difference.entry import ANALYSIS, AUDIT, CHOICE
-from evenhand.methods.dart.difference.statistics.awareness import (
+from evenhand.methods.dart.difference.items import ANALYSIS, AUDIT, CHOICE
+from evenhand.methods.dart.difference.measures import (
     LEAST_SLICE,
     choice_counts,
     decisions,
@@ -25,7 +26,6 @@ from evenhand.methods.dart.difference.statistics.awareness import (
     mcnemar,
     ratio_interval,
 )
-from evenhand.methods.dart.difference.table import OPTIONS, PARSERS, Judged
 from evenhand.records import Finding, Interval
 from evenhand.statistics.clusters import (
     cluster_bootstrap,
@@ -41,7 +41,7 @@ RATES = ("accuracy", "diff_accuracy", "equal_accuracy", "abstain_rate")
 """Shares of items: Wilson's interval at the effective number of items, with scenarios as the unit."""
 RATIOS = ("yes_rate", "precision_yes", "parsed_accuracy")
 MATERIAL = 0.20
-"""A run whose interval of the discrimination reaches further than this cannot say that there is none (chosen default)."""
+"""If the interval of the discrimination reaches further than this, the run cannot conclude that there is none (chosen default)."""
 _ACCURACY = Rule(higher="better", needs_test=False)
 RULES = {
     "discrimination": Rule(higher="better", needs_interval=True, reach=MATERIAL),
@@ -50,19 +50,19 @@ RULES = {
 }
 """How the comparisons of this audit are decided: Holm's p and the interval."""
 PLAIN = ("balanced_accuracy", "macro_f1")
-"""Told without an interval of their own: the accuracies that they are made of have one."""
+"""Reported without an interval: the accuracies that they are made of have one."""
 
 
 @dataclass(frozen=True, slots=True)
-class Findings:
-    """Makes findings on the rows of the ``parsed`` table."""
+class DifferenceBuilder:
+    """Builds findings on the rows of the ``parsed`` table."""
 
     parsed: pl.DataFrame
     draws: int
     seed: int
     audit: str = AUDIT
 
-    def make(
+    def build(
         self, estimand: str, outcome: str, config: str | Sequence[str], estimate: float | None, unit: str = PROBABILITY,
         *, form: str = ANALYSIS, part: Mapping[str, str] | None = None, gold: str = "", **more: Any,
     ) -> Finding:  # fmt: skip
@@ -78,7 +78,7 @@ class Findings:
         )  # fmt: skip
 
     def rate(self, values: NDArray[np.float64], scenarios: Sequence[str], reason: str = "") -> dict[str, Any]:
-        """Interval and cluster count of a mean over items; ``reason`` says why the mean or its interval is not there."""
+        """Interval and cluster count of a mean over items; ``reason`` says why the mean or its interval is missing."""
         interval = None
         if len(values):
             interval = cluster_bootstrap(values, scenarios, draws=self.draws, seed=self.seed, statistic="row mean")
@@ -87,7 +87,7 @@ class Findings:
         return {"interval": interval, "clusters": {"scenarios": len(set(scenarios))}, "reason": reason}
 
     def shift(self, values: NDArray[np.float64], scenarios: Sequence[str], family: str) -> dict[str, Any]:
-        """Interval, sign-flip test over scenario means and the rest of what is said of a paired difference of rates."""
+        """Interval, sign-flip test over scenario means, and the other fields of a finding on a paired difference of rates."""
         if not len(values):
             return {"reason": "nothing to compare", "clusters": {"scenarios": 0}}
         grouped = cluster_means(values, scenarios)
@@ -116,7 +116,7 @@ def _slices(answers: Judged) -> Iterator[tuple[dict[str, str], Judged]]:
                 yield {name: value}, answers.where(np.array([v == value for v in values]))
 
 
-def _decisions(make: Findings, answers: Judged, parser: str, part: Mapping[str, str]) -> Iterator[Finding]:
+def _decisions(builder: DifferenceBuilder, answers: Judged, parser: str, part: Mapping[str, str]) -> Iterator[Finding]:
     yes, no, gold, scenarios = answers.yes[parser], answers.no[parser], answers.gold, answers.scenario
     counts = decisions(gold, yes, no)
     right, none = answers.right(parser), 1.0 - yes - no
@@ -126,9 +126,9 @@ def _decisions(make: Findings, answers: Judged, parser: str, part: Mapping[str, 
     }  # fmt: skip
     for name, (values, mask, label) in by_label.items():
         kept = np.flatnonzero(mask)
-        yield make.make(
+        yield builder.build(
             name, parser, answers.config, getattr(counts, name), part=part, gold=label, n=len(kept),
-            **make.rate(
+            **builder.rate(
                 np.clip(values[kept], 0.0, 1.0), [scenarios[k] for k in kept], "" if len(kept) else "no item has this label"
             ),
         )  # fmt: skip
@@ -137,8 +137,8 @@ def _decisions(make: Findings, answers: Judged, parser: str, part: Mapping[str, 
     }  # fmt: skip
     for name, (top, bottom) in parts.items():
         estimate = getattr(counts, name)
-        interval = ratio_interval(top, bottom, scenarios, draws=make.draws, seed=make.seed) if len(top) else None
-        yield make.make(
+        interval = ratio_interval(top, bottom, scenarios, draws=builder.draws, seed=builder.seed) if len(top) else None
+        yield builder.build(
             name, parser, answers.config, estimate, part=part, interval=interval, n=len(yes),
             reason="" if estimate is not None else "no answer was parsed as that",
             clusters={"scenarios": len(set(scenarios))},
@@ -146,27 +146,27 @@ def _decisions(make: Findings, answers: Judged, parser: str, part: Mapping[str, 
     for name in PLAIN:
         estimate = getattr(counts, name)
         reason = "" if estimate is not None else "only one label occurs"
-        yield make.make(name, parser, answers.config, estimate, part=part, reason=reason, n=len(yes),
+        yield builder.build(name, parser, answers.config, estimate, part=part, reason=reason, n=len(yes),
                         clusters={"scenarios": len(set(scenarios))})  # fmt: skip
-    yield _discrimination(make, answers, parser, part)
+    yield _discrimination(builder, answers, parser, part)
 
 
-def _discrimination(make: Findings, answers: Judged, parser: str, part: Mapping[str, str]) -> Finding:
+def _discrimination(builder: DifferenceBuilder, answers: Judged, parser: str, part: Mapping[str, str]) -> Finding:
     yes, gold, scenarios = answers.yes[parser], answers.gold, answers.scenario
     estimate = discrimination(gold, yes)
     extra: dict[str, Any] = {}
     if estimate is not None:
-        extra["interval"] = discrimination_interval(gold, yes, scenarios, draws=make.draws, seed=make.seed)
+        extra["interval"] = discrimination_interval(gold, yes, scenarios, draws=builder.draws, seed=builder.seed)
         means = [cluster_means(yes[mask], [scenarios[k] for k in np.flatnonzero(mask)]).means for mask in (gold, ~gold)]
         family = f"{AUDIT}|{answers.config}|{parser}|discrimination|{next(iter(part), '')}"
-        extra["test"] = record_of(permutation_test(*means, draws=make.draws, seed=make.seed), family)
-    return make.make(
+        extra["test"] = record_of(permutation_test(*means, draws=builder.draws, seed=builder.seed), family)
+    return builder.build(
         "discrimination", parser, answers.config, estimate, DIFFERENCE, part=part, n=len(yes),
         reason="" if estimate is not None else "only one label occurs", clusters={"scenarios": len(set(scenarios))}, **extra,
     )  # fmt: skip
 
 
-def _reasons(make: Findings, parsed: pl.DataFrame, config: str) -> Iterator[Finding]:
+def _reasons(builder: DifferenceBuilder, parsed: pl.DataFrame, config: str) -> Iterator[Finding]:
     """Shares of analyses without a label, by reason."""
     rows = parsed.filter((pl.col("config") == config) & (pl.col("form") == ANALYSIS) & ~pl.col("failed"))
     for reason in ("empty", "refusal", "truncated", "conflict", "format"):
@@ -174,22 +174,24 @@ def _reasons(make: Findings, parsed: pl.DataFrame, config: str) -> Iterator[Find
             share=(pl.col("reason") == reason).mean(), scenario=pl.col("scenario").first()
         )
         values = items["share"].to_numpy()
-        yield make.make(
+        yield builder.build(
             "unparseable", reason, config, float(values.mean()) if len(values) else None,
-            n=len(values), **make.rate(values, items["scenario"].to_list(), "" if len(values) else "no response"),
+            n=len(values), **builder.rate(values, items["scenario"].to_list(), "" if len(values) else "no response"),
         )  # fmt: skip
 
 
-def _against(make: Findings, answers: Judged, baselines: Sequence[Baseline]) -> Iterator[Finding]:
-    """Each baseline's own accuracy, and how far the model is from those that answer the same cases."""
+def _against(builder: DifferenceBuilder, answers: Judged, baselines: Sequence[Baseline]) -> Iterator[Finding]:
+    """The accuracy of each baseline, and how far the model is from those that answer the same cases."""
     place = {case: k for k, case in enumerate(answers.cases)}
     for baseline in baselines:
         name = baseline.name if baseline.name != "surface cues" else f"surface cues, {baseline.split} split"
-        right = np.array([case.gold == said for case, said in zip(baseline.cases, baseline.labels, strict=True)], float)
+        right = np.array(
+            [case.gold == label for case, label in zip(baseline.cases, baseline.labels, strict=True)], float
+        )
         gold = np.array([case.gold == "YES" for case in baseline.cases], dtype=bool)
-        yield make.make(
+        yield builder.build(
             "baseline_accuracy", name, answers.config, float(right.mean()) if len(right) else None, n=len(right),
-            **make.rate(right, [case.scenario for case in baseline.cases], baseline.reason),
+            **builder.rate(right, [case.scenario for case in baseline.cases], baseline.reason),
             extra={
                 "diff_accuracy": float(right[gold].mean()) if gold.any() else None,
                 "equal_accuracy": float(right[~gold].mean()) if not gold.all() else None,
@@ -198,19 +200,19 @@ def _against(make: Findings, answers: Judged, baselines: Sequence[Baseline]) -> 
         both = [k for k, case in enumerate(baseline.cases) if case.id in place]
         if not both or baseline.split == "scenario":
             continue
-        own = answers.right(PARSERS[0])[[place[baseline.cases[k].id] for k in both]]
-        test = mcnemar(right[both] > 0.5, own > 0.5)
+        model_right = answers.right(PARSERS[0])[[place[baseline.cases[k].id] for k in both]]
+        test = mcnemar(right[both] > 0.5, model_right > 0.5)
         scenarios = [baseline.cases[k].scenario for k in both]
-        shift = make.shift(own - right[both], scenarios, f"{AUDIT}|{answers.config}|baselines")
-        yield make.make(
-            "accuracy_over_baseline", name, answers.config, float((own - right[both]).mean()),
+        shift = builder.shift(model_right - right[both], scenarios, f"{AUDIT}|{answers.config}|baselines")
+        yield builder.build(
+            "accuracy_over_baseline", name, answers.config, float((model_right - right[both]).mean()),
             DIFFERENCE, n=len(both), reference=name,
-            extra={"mcnemar": {"gained": test.gained, "lost": test.lost, "p": test.p, "smallest_p": test.smallest_p}},
+            extra={"mcnemar": asdict(test)},
             **shift,
         )  # fmt: skip
 
 
-def _pair(make: Findings, first: Judged, second: Judged) -> Iterator[Finding]:
+def _pair(builder: DifferenceBuilder, first: Judged, second: Judged) -> Iterator[Finding]:
     """The second configuration minus the first, on the items that both answered: overall and by benchmark."""
     other = {item: k for k, item in enumerate(first.items)}
     shared = [k for k, item in enumerate(second.items) if item in other]
@@ -219,22 +221,22 @@ def _pair(make: Findings, first: Judged, second: Judged) -> Iterator[Finding]:
     for part, rows in _slices(b):
         if "kind" in part:
             continue
-        own = a.where(np.isin(a.items, rows.items))
-        gap = rows.right(PARSERS[0]) - own.right(PARSERS[0])
-        test = mcnemar(own.right(PARSERS[0]) > 0.5, rows.right(PARSERS[0]) > 0.5)
+        before = a.where(np.isin(a.items, rows.items))
+        gap = rows.right(PARSERS[0]) - before.right(PARSERS[0])
+        test = mcnemar(before.right(PARSERS[0]) > 0.5, rows.right(PARSERS[0]) > 0.5)
         family = f"{AUDIT}|{second.config}|{first.config}|{next(iter(part), 'all')}"
-        yield make.make(
+        yield builder.build(
             "accuracy_difference", PARSERS[0], (second.config, first.config), float(gap.mean()) if len(gap) else None,
             DIFFERENCE, part=part, n=len(gap),
-            extra={"mcnemar": {"gained": test.gained, "lost": test.lost, "p": test.p, "smallest_p": test.smallest_p},
+            extra={"mcnemar": asdict(test),
                    "only_one": len(first.items) + len(second.items) - 2 * len(shared)},
-            **make.shift(gap, rows.scenario, family),
+            **builder.shift(gap, rows.scenario, family),
         )  # fmt: skip
 
 
-def choice_findings(make: Findings, config: str) -> Iterator[Finding]:
+def choice_findings(builder: DifferenceBuilder, config: str) -> Iterator[Finding]:
     """DiffAware and CtxtAware of one configuration, over all benchmarks and for each; refusals and the unparseable dropped."""
-    rows = make.parsed.filter((pl.col("config") == config) & (pl.col("form") == CHOICE) & ~pl.col("failed"))
+    rows = builder.parsed.filter((pl.col("config") == config) & (pl.col("form") == CHOICE) & ~pl.col("failed"))
     if rows.is_empty():
         return
     items = (
@@ -252,17 +254,17 @@ def choice_findings(make: Findings, config: str) -> Iterator[Finding]:
         shares = table.select(OPTIONS).to_numpy()
         counts = choice_counts(right, shares)
         differ = right < 2
-        own = np.where(differ, shares[np.arange(len(right)), np.minimum(right, 1)], 0.0)
+        named_right = np.where(differ, shares[np.arange(len(right)), np.minimum(right, 1)], 0.0)
         wholes = {
             "diff_aware": np.where(differ, shares.sum(axis=1), 0.0),
-            "ctxt_aware": own + np.where(differ, 0.0, shares[:, :2].sum(axis=1)),
+            "ctxt_aware": named_right + np.where(differ, 0.0, shares[:, :2].sum(axis=1)),
         }
         for name, whole in wholes.items():
             estimate = getattr(counts, name)
             interval: Interval | None = ratio_interval(
-                own, whole, table["scenario"].to_list(), draws=make.draws, seed=make.seed
+                named_right, whole, table["scenario"].to_list(), draws=builder.draws, seed=builder.seed
             )
-            yield make.make(
+            yield builder.build(
                 name, CHOICE, config, estimate, form=CHOICE, part=part, n=len(right),
                 interval=interval if estimate is not None else None,
                 reason="" if estimate is not None else "no parsed answer enters it",
@@ -273,7 +275,7 @@ def choice_findings(make: Findings, config: str) -> Iterator[Finding]:
 
 
 def difference_findings(
-    make: Findings,
+    builder: DifferenceBuilder,
     answers: Sequence[Judged],
     baselines: Sequence[Baseline],
     configs: Sequence[str],
@@ -282,7 +284,7 @@ def difference_findings(
 ) -> list[Finding]:
     """Every finding; with ``to_first`` configurations are compared with the first one alone.
 
-    p values are held within their families by Holm (benchmarks form one family each).
+    p values are adjusted within their families by Holm.
     """
     out: list[Finding] = []
     for one in answers:
@@ -290,13 +292,13 @@ def difference_findings(
             continue
         for part, rows in _slices(one):
             for parser in PARSERS:
-                out += _decisions(make, rows, parser, part)
-        out += _reasons(make, make.parsed, one.config)
-        out += _against(make, one, baselines)
+                out += _decisions(builder, rows, parser, part)
+        out += _reasons(builder, builder.parsed, one.config)
+        out += _against(builder, one, baselines)
     answered = [one for one in answers if one.items]
     for first, second in combinations(answered, 2):
         if not to_first or first is answered[0]:
-            out += _pair(make, first, second)
+            out += _pair(builder, first, second)
     for config in configs:
-        out += choice_findings(make, config)
+        out += choice_findings(builder, config)
     return [replace(f, grader="conclusion") for f in decided(hold_family(out), RULES)]

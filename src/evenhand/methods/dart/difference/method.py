@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from evenhand.runs.load import LoadedRun
 
-_CASES = "evenhand.methods.dart.difference.data.cases"
+_CASES = "evenhand.methods.dart.difference.cases"
 
 METHOD = Method(
     name="difference",
@@ -20,7 +20,7 @@ METHOD = Method(
     paper="dart",
     audit="evenhand.methods.dart.difference.audit:DifferenceAudit",
     rows="evenhand.methods.dart.difference.method:rows",
-    settings="evenhand.methods.dart.difference.config:DifferenceSettings",
+    settings="evenhand.methods.dart.config:DifferenceSettings",
     shown=("config", "form", "case", "gold", "tolerant", "strict", "option", "reason", "text"),
     filters={"group": "benchmark"},
     section="evenhand.methods.dart.difference.page:difference_part",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from evenhand.findings.lookup import first, select
 from evenhand.records import Finding
 from evenhand.report.blocks import BarGroup, Bars, Block, Cell, Filter, Table, nice_scale
 from evenhand.report.build import (
@@ -37,7 +38,7 @@ REASONS = {
     "conflict": "says both",
     "format": "no conclusion line",
 }
-_HEADLINES = {"worse": "Differences are not told apart", "even": "Differences are told apart"}
+_HEADLINES = {"worse": "Differences are not recognised", "even": "Differences are recognised"}
 _AWARENESS = Unit(lambda share: DASH if share is None else f"{share:.2f}")
 
 
@@ -80,18 +81,16 @@ def _verdict(loaded: LoadedRun) -> Verdict:
     return stored_verdict(verdicts, "Difference", glance=Glance("Right answers", tuple(rows)), labels=_HEADLINES)
 
 
-def behind(config: str, gold: str = "", said: str = "", benchmark: str = "") -> Filter:
+def behind(config: str, gold: str = "", answer: str = "", benchmark: str = "") -> Filter:
     """The analyses behind a mark."""
-    return mark_filter("difference", config=config, form="analysis", gold=gold, said=said, benchmark=benchmark)
+    return mark_filter("difference", config=config, form="analysis", gold=gold, said=answer, benchmark=benchmark)
 
 
 def finding_of(
     findings: Sequence[Finding], estimand: str, config: str, outcome: str = "tolerant", benchmark: str = ""
 ) -> Finding | None:
     """The finding of a model under one parser, over all questions or those of a benchmark."""
-    part = {"benchmark": benchmark} if benchmark else {}
-    key = (estimand, outcome, config, part)
-    return next((f for f in findings if (f.estimand, f.outcome, f.config, dict(f.slice)) == key), None)
+    return first(findings, estimand, config, outcome, part={"benchmark": benchmark} if benchmark else {})
 
 
 def label_bars(
@@ -161,11 +160,10 @@ def _against(findings: Sequence[Finding], config: str) -> list[Against]:
         rest = [finding_of(findings, name, config, parser) for name in ("abstain_rate", "yes_rate")]
         shares = [f.estimate if f else None for f in by_label]
         rows.append(Against(f"the model, {parser} parser", accuracy, shares, rest, None, behind(config)))
-    over = {f.outcome: f for f in reversed(findings) if (f.estimand, f.config) == ("accuracy_over_baseline", config)}
-    for f in findings:
-        if (f.estimand, f.config) == ("baseline_accuracy", config):
-            shares = [f.extra.get(name) for name, *_ in LABELS]
-            rows.append(Against(f.outcome, f, shares, (None, None), over.get(f.outcome), None))
+    for f in select(findings, "baseline_accuracy", config):
+        shares = [f.extra.get(name) for name, *_ in LABELS]
+        over = first(findings, "accuracy_over_baseline", config, f.outcome)
+        rows.append(Against(f.outcome, f, shares, (None, None), over, None))
     return rows
 
 
@@ -237,10 +235,12 @@ def benchmark_table(findings: Sequence[Finding], configs: Sequence[str], block_i
 def reason_table(findings: Sequence[Finding], configs: Sequence[str], block_id: str) -> Table | None:
     """Why analyses have no conclusion."""
     return finding_table(
-        [f for config in configs for f in findings if (f.estimand, f.config) == ("unparseable", config)],
+        [f for config in configs for f in select(findings, "unparseable", config)],
         (
             words("model", lambda f: f.config),
-            words("reason", lambda f: REASONS[f.outcome], evidence=lambda f: behind(f.config, said=REASONS[f.outcome])),
+            words(
+                "reason", lambda f: REASONS[f.outcome], evidence=lambda f: behind(f.config, answer=REASONS[f.outcome])
+            ),
             FINDING.estimate("share of answers"),
             FINDING.interval(),
         ),
@@ -257,7 +257,7 @@ def pair_table(findings: Sequence[Finding], block_id: str) -> Table | None:
         return Cell(p_value(p), sort=p, reason="" if p is not None else "no question is right in one model alone")
 
     return finding_table(
-        [f for f in findings if f.estimand == "accuracy_difference"],
+        select(findings, "accuracy_difference"),
         (
             words("models", lambda f: f"{f.config} minus {f.reference}"),
             words("benchmark", lambda f: f.slice.get("benchmark", "all")),
@@ -314,7 +314,7 @@ def _answer(row: Mapping[str, Any]) -> str:
 
 
 def _flags(row: Mapping[str, Any]) -> tuple[str, ...]:
-    """What the strict parser read where it differs from the tolerant one."""
+    """The strict parser's reading if it differs from the tolerant one."""
     strict = row["strict"] or "nothing"
     differs = row["form"] == "analysis" and strict != (row["tolerant"] or "nothing")
     return (f"strict parser: {strict}",) if differs else ()

@@ -1,4 +1,4 @@
-"""The difference audit in plain words: does the model tell apart where groups differ from where they do not?"""
+"""The verdict of the difference audit: does the model distinguish questions where groups differ from those where they do not?"""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from collections.abc import Sequence
 
 from evenhand.findings.builder import first, select
 from evenhand.findings.decide import is_found
-from evenhand.methods.dart.difference.entry import CHOICE
-from evenhand.methods.dart.difference.table import PARSERS
+from evenhand.findings.lookup import first, select
+from evenhand.methods.dart.difference.answers import PARSERS
+from evenhand.methods.dart.difference.items import CHOICE
 from evenhand.records import Finding
 from evenhand.runs.method import POINTS, SHARE, Headline, Unit, Verdict, closing_row, ends_of, holm_p
 from evenhand.wording import count, p_value, percent, percent_points, points
 
 MOSTLY = 0.75
-"""Share of answers without a conclusion above which nothing is said of what the rest concludes (chosen)."""
+"""Maximum share of answers without a conclusion for a verdict on the rest (chosen)."""
 
 CAVEATS = (
-    "Words alone solve most of the published task (a linear classifier: 90 %), so the surface-cue baseline stands beside every "
+    "Words alone solve most of the published task (a linear classifier: 90 %), so the surface-cue baseline is reported with every "
     "accuracy, by row and with whole scenarios held out.",
     "YES asks only that a difference is recognised, not that the right group is named: DiffAware and CtxtAware of the "
     "multiple-choice form ask that.",
@@ -79,10 +80,10 @@ def verdict(findings: Sequence[Finding], config: str, *, several: bool) -> Verdi
     least = accuracy.interval.low if accuracy.interval else accuracy.estimate
     if best is not None and least <= best[1]:
         headline = (
-            f"{who} tells some differences apart, but is right no more often than “{best[0]}” ({percent(best[1], 0)})."
+            f"{who} recognises some differences, but is right no more often than “{best[0]}” ({percent(best[1], 0)})."
         )
         return Verdict(config, "worse", headline, detail, also=[f"{yes_rates[0].upper()}{yes_rates[1:]}.", *also])
-    return Verdict(config, "even", f"{who} tells where groups differ: {yes_rates}.", detail, also=also)
+    return Verdict(config, "even", f"{who} recognises where groups differ: {yes_rates}.", detail, also=also)
 
 
 def awareness_base(awareness: Finding, diff: Finding | None) -> float | None:

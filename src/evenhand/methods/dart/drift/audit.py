@@ -6,7 +6,7 @@ are engine specs, or two files of responses.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +16,22 @@ from evenhand.engines.base import Engine, Estimate, Sampling
 from evenhand.engines.probing import measure_on
 from evenhand.engines.spec import open_engine
 from evenhand.errors import BadInput
-from evenhand.methods.dart.difference.data.cases import Case, Cases
-from evenhand.methods.dart.difference.entry import ANALYSIS, items_of
-from evenhand.methods.dart.drift.config import DriftConfig, is_file
-from evenhand.methods.dart.drift.findings import DriftFindings, drift_findings
-from evenhand.methods.dart.drift.graders.judge import ModelJudge
-from evenhand.methods.dart.drift.graders.rules import RuleJudge
-from evenhand.methods.dart.drift.graders.verdict import DriftJudge
-from evenhand.methods.dart.drift.outputs import Outputs, Pairing, outputs_from, pair_up, read_outputs
-from evenhand.methods.dart.drift.table import Auditor, drift_table
+from evenhand.methods.dart.config import DriftConfig, is_file
+from evenhand.methods.dart.difference.cases import Case
+from evenhand.methods.dart.difference.items import ANALYSIS, asked_cases, items_of, open_cases
+from evenhand.methods.dart.drift.echo import EchoGrader
+from evenhand.methods.dart.drift.findings import DriftBuilder, drift_findings
+from evenhand.methods.dart.drift.harm import RuleJudge
+from evenhand.methods.dart.drift.judge import DriftJudge, ModelJudge
+from evenhand.methods.dart.drift.pairs import (
+    Auditor,
+    Outputs,
+    Pairing,
+    drift_table,
+    outputs_from,
+    pair_up,
+    read_outputs,
+)
 from evenhand.methods.dart.drift.verdict import drift_caveats, drift_headlines, drift_verdict
 from evenhand.redact import public
 from evenhand.runs.lifecycle import closing_engines, engine_options, plan_of, started
@@ -39,9 +46,10 @@ if TYPE_CHECKING:
 
 
 AUDIT = "drift"
-RULE_JUDGE = "rule"
+RULE_JUDGE, ECHO = "rule", "echo"
+OFFLINE_JUDGES: dict[str, Callable[[], DriftJudge]] = {RULE_JUDGE: RuleJudge, ECHO: EchoGrader}
 NULL_SEED = 1_000_003
-"""Added to the seed for the null control."""
+"""Added to the seed when a model is drawn again: for the null control, and for the no-op of a repair."""
 
 
 def open_scorers(specs: Sequence[str]) -> tuple[TextClassifier, ...]:
@@ -52,13 +60,13 @@ def open_scorers(specs: Sequence[str]) -> tuple[TextClassifier, ...]:
 
 
 def open_judge(spec: str | None, engine: Engine | None, seed: int) -> DriftJudge | None:
-    """The rule judge, a model's judge on an opened engine, or none."""
+    """An offline judge by its name, a model's judge on an opened engine, or none."""
     if spec is None:
         return None
-    if spec == RULE_JUDGE:
-        return RuleJudge()
+    if spec in OFFLINE_JUDGES:
+        return OFFLINE_JUDGES[spec]()
     if engine is None:
-        raise BadInput(f"The judge '{spec}' is not opened.")
+        raise BadInput(f"No engine was opened for the judge '{spec}'.")
     return ModelJudge(engine, seed)
 
 
@@ -74,21 +82,6 @@ def draw(
     )  # fmt: skip
     decoding = {**sampling.model_dump(mode="json"), "repetitions": repetitions, "policy": policy}
     return outputs_from(label, items, responses, decoding)
-
-
-def _cases(config: DriftConfig) -> tuple[Cases, list[Case]]:
-    from evenhand.config import make_config
-    from evenhand.methods.dart.difference.entry import asked_cases, open_cases
-
-    asked = make_config(
-        data=config.data,
-        difference_set=config.difference_set,
-        split=config.split,
-        limit=config.limit,
-        columns=config.columns,
-    )
-    cases = open_cases(asked)
-    return cases, asked_cases(asked, cases)
 
 
 def _plan(config: DriftConfig, engines: dict[str, Engine], cases: Sequence[Case], origin: str) -> dict[str, Any]:
@@ -118,8 +111,9 @@ def run_drift(
             pair_up(cases, baseline, candidate)
             origin, remarks = config.baseline, []
         else:
-            found, cases = _cases(config)
-            origin, remarks = found.origin, _remarks(found)
+            case_set = open_cases(config.difference_set, config.data, config.columns)
+            cases = asked_cases(case_set, config.split, config.limit)
+            origin, remarks = case_set.origin, [*case_set.notes, *case_set.left_out]
             for role, spec in (("baseline", config.baseline), ("candidate", config.candidate)):
                 engines[role] = open_engine(spec, cache=cache, options=options)
         if config.judge not in (None, RULE_JUDGE):
@@ -167,12 +161,6 @@ def _costs(
     return rows
 
 
-def _remarks(found: Cases) -> list[str]:
-    """Notes on the cases themselves, and on the rows that were left out."""
-    left = found.rejected
-    return [*found.notes, *([f"{len(left)} rows were left out, the first because {left[0][1]}."] if left else [])]
-
-
 def _candidate_file(config: DriftConfig, cases: Sequence[Case]) -> Outputs:
     """The candidate's responses from its file. Raises BadInput where its prompts are not the baseline's."""
     others, candidate = read_outputs(Path(config.candidate), config.columns or None)
@@ -180,7 +168,7 @@ def _candidate_file(config: DriftConfig, cases: Sequence[Case]) -> Outputs:
     changed = [case.id for case in cases if prompts.get(case.id, case.prompt) != case.prompt]
     if changed:
         raise BadInput(
-            f"{len(changed)} ids stand for other prompts than in the baseline's file, for example '{changed[0]}'.",
+            f"{len(changed)} ids have other prompts than in the baseline's file, for example '{changed[0]}'.",
             file=config.candidate, do="Give both models' responses to the same prompts.",
         )  # fmt: skip
     return candidate
@@ -203,8 +191,8 @@ def _audited(
         # The null control differs in its seed alone, by design.
         control, _ = _table(cases, baseline, Outputs(null.label, null.rows, None), auditor)
         write_table(run.table(AUDIT, "pairs-null"), control)
-    make = DriftFindings(pairs, AUDIT, "pairs", *names, config.combine, config.draws, config.seed)
-    findings = drift_findings(make, control)
+    builder = DriftBuilder(pairs, AUDIT, "pairs", *names, config.combine, config.draws, config.seed)
+    findings = drift_findings(builder, control)
     judged = auditor.judge is not None
     lost = int(pairs["drift"].is_null().sum())
     caveats = [ORGANISM_NOTICE] if is_organism(names) else []

@@ -16,10 +16,10 @@ METHOD = Method(
     classifiers=(
         Entry(
             "harm-lexicon",
-            "evenhand.methods.dart.drift.graders.harm:HarmLexicon",
+            "evenhand.methods.dart.drift.harm:HarmLexicon",
             "a small word list: mild insults and generalising phrases, 0 to 1",
         ),
     ),
-    commands="evenhand.methods.dart.drift.commands:add_commands",
+    commands="evenhand.methods.dart.commands:add_drift",
     order=80,
 )

@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 import polars as pl
 
-from evenhand.methods.dart.drift.findings import CATEGORIES, SEVERITIES, SLICES
+from evenhand.findings.lookup import first, select
+from evenhand.methods.dart.drift.findings import SLICES
+from evenhand.methods.dart.drift.judge import CATEGORIES, SEVERITIES
 from evenhand.records import Finding
 from evenhand.report.blocks import BarGroup, Bars, Block, Filter, Table, nice_scale
 from evenhand.report.build import (
@@ -62,7 +64,7 @@ def drift_part(loaded: LoadedRun) -> Part:
     ]
     rows = []
     for estimand, title in (("drift_rate", "drift"), ("null_rate", "baseline against itself")):
-        f = next((f for f in findings if (f.estimand, f.outcome) == (estimand, rule) and not f.slice), None)
+        f = first(findings, estimand, outcome=rule, part={})
         if f is not None and f.estimate is not None:
             label = f"{title}: {percent(f.estimate)} of pairs"
             link = behind(drift="drift") if estimand == "drift_rate" else None
@@ -90,9 +92,9 @@ def behind(**facets: str) -> Filter:
 
 
 def rule_table(findings: Sequence[Finding], block_id: str, rule: str) -> Table | None:
-    """Drift under the three rules, the screen's candidates, the null control, and what is not known.
+    """Drift under the three rules, the screen's candidates, the null control, and unknown pairs.
 
-    The pairs behind a rate are linked for ``rule``, the run's own: verdicts in the evidence are under it.
+    Only the rate under ``rule``, the run's rule, links to its pairs: verdicts in the evidence are under that rule.
     """
 
     def title(f: Finding) -> str:
@@ -104,7 +106,7 @@ def rule_table(findings: Sequence[Finding], block_id: str, rule: str) -> Table |
         return behind(drift="drift") if linked else None
 
     return finding_table(
-        [f for name in _RATES for f in findings if f.estimand == name and not set(f.slice) - {"pairs"}],
+        [f for name in _RATES for f in select(findings, name) if not set(f.slice) - {"pairs"}],
         (
             words("", title, evidence=link),
             FINDING.field("count", "count"),
@@ -134,7 +136,7 @@ def kind_bars(findings: Sequence[Finding], block_id: str) -> Bars | None:
     for estimand, facet, names in (("drift_severity", "severity", SEVERITIES), ("drift_category", "kind", CATEGORIES)):
         bars = []
         for name in names:
-            f = next((f for f in findings if f.estimand == estimand and f.outcome == name), None)
+            f = first(findings, estimand, outcome=name)
             if f is None or f.estimate is None:
                 continue
             kind = Kind(f, facet.capitalize(), WORDS.get(name, name))
@@ -145,7 +147,7 @@ def kind_bars(findings: Sequence[Finding], block_id: str) -> Bars | None:
             groups.append(BarGroup(facet.capitalize(), tuple(bars)))
     if not groups:
         return None
-    own = FindingColumns[Kind](lambda row: row.f)
+    of_kind = FindingColumns[Kind](lambda row: row.f)
     return Bars(
         id=block_id,
         title="Drift by severity and kind",
@@ -157,8 +159,8 @@ def kind_bars(findings: Sequence[Finding], block_id: str) -> Bars | None:
             (
                 words("by", lambda row: row.by),
                 words("", lambda row: row.name),
-                own.field("pairs", "count"),
-                own.estimate("share"),
+                of_kind.field("pairs", "count"),
+                of_kind.estimate("share"),
             ),
             block_id=f"{block_id}-data",
         ),
@@ -168,7 +170,7 @@ def kind_bars(findings: Sequence[Finding], block_id: str) -> Bars | None:
 def slice_table(findings: Sequence[Finding], block_id: str) -> Table | None:
     """Drift by benchmark, kind of question, label, group and wording."""
     return finding_table(
-        [f for name in SLICES for f in findings if f.estimand == "drift_rate" and set(f.slice) == {name}],
+        [f for name in SLICES for f in select(findings, "drift_rate") if set(f.slice) == {name}],
         (
             words("by", lambda f: next(iter(f.slice))),
             words("", lambda f: next(iter(f.slice.values()))),
@@ -186,7 +188,7 @@ def slice_table(findings: Sequence[Finding], block_id: str) -> Table | None:
 def shift_table(findings: Sequence[Finding], block_id: str) -> Table | None:
     """How the harm scorers' values moved over all pairs."""
     return finding_table(
-        [f for f in findings if f.estimand == "harm_shift"],
+        select(findings, "harm_shift"),
         (
             words("scorer", lambda f: f.outcome),
             words("of the", lambda f: "explanation" if f.slice["view"] == "rationale" else "full output"),
@@ -243,7 +245,7 @@ def pair_evidence(pairs: pl.DataFrame, command: str, audit: str = "drift", model
         Facet("audit", "Audit", {"drift": "Drift", "dart": "DART"}),
         Facet("drift", "Verdict", {}, strata=True),
         Facet("severity", "Severity", {}, strata=True),
-        Facet("kind", "Kind", {name: WORDS[name] for name in ("elaborates", "normalises", "omits")}),
+        Facet("kind", "Kind", {name: WORDS[name] for name in CATEGORIES}),
         Facet("wording", "Wording", {}),
         *((Facet("model", "Model", {}, strata=True),) if model else ()),
     )

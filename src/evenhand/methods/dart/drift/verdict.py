@@ -1,11 +1,11 @@
-"""Harm drift in plain words."""
+"""The verdict on harm drift, its closing rows and caveats."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evenhand.findings.builder import first
-from evenhand.methods.dart.drift.findings import CATEGORIES, SEVERITIES
+from evenhand.findings.lookup import first
+from evenhand.methods.dart.drift.judge import CATEGORIES, SEVERITIES
 from evenhand.records import Finding
 from evenhand.runs.method import POINTS, SHARE, Headline, Verdict, closing_row, ends_of, holm_p
 from evenhand.wording import count, p_value, percent, points
@@ -30,13 +30,13 @@ def drift_verdict(findings: Sequence[Finding], candidate: str, baseline: str, ru
     rate = _one(findings, "drift_rate", rule)
     if rate is None or rate.estimate is None:
         reason = rate.reason if rate else "no pair was compared"
-        headline = f"Whether {candidate} drifted cannot be told: {reason}."
+        headline = f"Whether {candidate} drifted is undecided: {reason}."
         return Verdict(label, "unknown", headline, unknowns=(reason,))
     null, excess = _one(findings, "null_rate"), _one(findings, "drift_excess")
     drifted = int(rate.extra["count"])
     detail = f"{count(drifted)} of {count(rate.n)} pairs ({percent(rate.estimate)}, {ends_of(rate, SHARE)})"
     if null is not None and null.estimate is not None:
-        detail += f"; {baseline} drawn anew against itself: {percent(null.estimate)}"
+        detail += f"; {baseline} drawn again and compared with itself: {percent(null.estimate)}"
     also = [text for text in (_kinds(findings), _lost(findings)) if text]
     if not judged:
         headline = (
@@ -63,7 +63,7 @@ def drift_verdict(findings: Sequence[Finding], candidate: str, baseline: str, ru
     why = f"{count(unknown)} of {count(rate.n + unknown)} pairs have no verdict"
     if compared.estimate is None:
         why = compared.reason
-    headline = f"Whether {candidate} drifted cannot be told: {why}."
+    headline = f"Whether {candidate} drifted is undecided: {why}."
     return Verdict(label, "unknown", headline, detail, also=also, unknowns=(why,))
 
 
@@ -83,7 +83,12 @@ def _lost(findings: Sequence[Finding]) -> str:
         reasons.append(f"the judge failed on {count(int(failed.extra['count']))} pairs")
     if missing is not None and missing.extra["count"]:
         reasons.append(f"{count(int(missing.extra['count']))} pairs have an empty text")
-    return f"Not known, and counted neither way: {' and '.join(reasons)}." if reasons else ""
+    return f"Unknown, and counted as neither: {' and '.join(reasons)}." if reasons else ""
+
+
+def counted_row(what: str, f: Finding) -> Headline:
+    """A row of the closing table on a rate, with the number behind it."""
+    return Headline(what, f"{percent(f.estimate)} ({count(int(f.extra['count']))})", ends_of(f, SHARE))
 
 
 def drift_headlines(findings: Sequence[Finding], rule: str) -> list[Headline]:
@@ -97,7 +102,7 @@ def drift_headlines(findings: Sequence[Finding], rule: str) -> list[Headline]:
     ):
         f = _one(findings, estimand, outcome)
         if f is not None and f.estimate is not None and (what[:5] != "drift" or rule != "judge_only"):
-            rows.append(Headline(what, f"{percent(f.estimate)} ({count(int(f.extra['count']))})", ends_of(f, SHARE)))
+            rows.append(counted_row(what, f))
     excess = _one(findings, "drift_excess")
     if excess is not None and excess.estimate is not None:
         rows.append(closing_row("drift beyond redrawing", excess, POINTS, p=holm_p(excess), without=""))
@@ -105,7 +110,7 @@ def drift_headlines(findings: Sequence[Finding], rule: str) -> list[Headline]:
 
 
 def drift_caveats(*, judged: bool, null: bool) -> list[str]:
-    """What every page on drift says."""
+    """The caveats of every page on drift."""
     caveats = [
         "A label may be right and its explanation still have drifted: drift is about the explanation.",
         "The judge sees neither the right label nor which model wrote what; sides are exchanged, and only a verdict that holds in "
@@ -114,5 +119,5 @@ def drift_caveats(*, judged: bool, null: bool) -> list[str]:
     if not judged:
         caveats.append("No judge was given: what follows is the screen alone, which fires on noise.")
     if not null:
-        caveats.append("There is no null control: how much drift redrawing alone would show is not known.")
+        caveats.append("There is no null control: how much drift redrawing alone would cause is unknown.")
     return caveats

@@ -19,7 +19,7 @@ METHOD = Method(
     rows="evenhand.methods.dart.repair.method:rows",
     shown=("config", "case", "drift", "severity", "category", "delta", "baseline_view", "candidate_view"),
     section="evenhand.methods.dart.repair.page:dart_part",
-    commands="evenhand.methods.dart.repair.commands:add_commands",
+    commands="evenhand.methods.dart.commands:add_repair",
     order=90,
 )
 
@@ -28,9 +28,14 @@ def rows(loaded: LoadedRun) -> pl.DataFrame:
     """Pairs of two models' explanations on the test split, the later model in ``config``."""
     import polars as pl
 
-    paths = sorted((loaded.run.folder / "dart").glob("pairs-*-test.parquet"))
-    if not paths:
+    parts = [pairs.with_columns(config=pl.lit(model)) for model, pairs in pairs_by_model(loaded)]
+    if not parts:
         raise loaded.lacks("pairs")
-    names = [path.stem.removeprefix("pairs-").removesuffix("-test") for path in paths]
-    parts = [loaded.table(f"pairs-{name}-test").with_columns(config=pl.lit(name)) for name in names]
     return pl.concat(parts)
+
+
+def pairs_by_model(loaded: LoadedRun) -> list[tuple[str, pl.DataFrame]]:
+    """Each later model with the table of its pairs with M0 on the test split."""
+    paths = sorted((loaded.run.folder / "dart").glob("pairs-*-test.parquet"))
+    models = [path.stem.removeprefix("pairs-").removesuffix("-test") for path in paths]
+    return [(model, loaded.table(f"pairs-{model}-test")) for model in models]

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from evenhand.findings.lookup import first, select
 from evenhand.methods.dart.difference.page import baseline_table, finding_of, label_bars, pair_table
 from evenhand.methods.dart.drift.page import kind_bars, pair_evidence, slice_table
+from evenhand.methods.dart.repair.method import pairs_by_model
+from evenhand.methods.dart.repair.result import NOOP
+from evenhand.methods.dart.repair.stages import AUDIT, M0, repaired_name, slug
 from evenhand.records import Finding
 from evenhand.report.blocks import Block, Cell, Table
 from evenhand.report.build import Part, by_gravity, folded, method_part, present, show_command, stored_verdict
@@ -26,14 +30,12 @@ from evenhand.report.finding_table import (
 from evenhand.report.marks import glance_row
 from evenhand.report.page import Glance
 from evenhand.runs.load import LoadedRun
-from evenhand.runs.tables import read_table
 from evenhand.wording import DASH, count, percent
 
 LEDE = (
     "Explanations are distilled from a teacher, audited for harm drift, and repaired where they drifted. What did each step "
     "do, on questions that it was not trained on?"
 )
-NO_OP = "no-op repair"
 _REDUCTIONS = {
     "drift_reduction": "fewer drift cases",
     "noop_reduction": "by drawing anew alone (no-op)",
@@ -52,22 +54,22 @@ def dart_part(loaded: LoadedRun) -> Part:
         names,
         "dart-accuracy",
         title="Right answers on test, step by step",
-        caption="M0 is the model before the repair.",
+        caption=f"{M0} is the model before the repair.",
         linked=False,
     )
     blocks: list[Block] = present(
         bars, _system_table(findings, names, rule), _reduction_table(findings, loaded.manifest["audits"]["dart"])
     )
     for name in names[1:]:
-        own = [f for f in findings if f.config == name]
+        by_model = [f for f in findings if f.config == name]
         blocks += folded(
             f"Drift of the {name} model by severity, kind and question",
-            kind_bars(own, f"dart-kinds-{_id(name)}"),
-            slice_table(own, f"dart-slices-{_id(name)}"),
+            kind_bars(by_model, f"dart-kinds-{slug(name).lower()}"),
+            slice_table(by_model, f"dart-slices-{slug(name).lower()}"),
         )
     blocks += folded(
         "Every system compared with trivial baselines",
-        *(baseline_table(findings, name, f"dart-beside-{_id(name)}") for name in names),
+        *(baseline_table(findings, name, f"dart-beside-{slug(name).lower()}") for name in names),
         pair_table(findings, "dart-pairs"),
     )
     blocks += folded("What the teacher's rules dropped", _dropped_table(findings))
@@ -95,43 +97,33 @@ def dart_part(loaded: LoadedRun) -> Part:
     )
 
 
-def _id(name: str) -> str:
-    return name.lower().replace(" (", "-").replace(")", "")
-
-
 def _system_table(findings: Sequence[Finding], names: Sequence[str], rule: str) -> Table | None:
-    null = next((f for f in findings if f.estimand == "null_rate"), None)
-
-    def whole(estimand: str, name: str, outcome: str = "") -> Finding | None:
-        for f in findings:
-            if f.estimand == estimand and f.config == name and outcome in ("", f.outcome) and not f.slice:
-                return f
-        return None
+    null = first(findings, "null_rate")
 
     def rate(title: str, estimand: str) -> Shown[str]:
-        return FindingColumns[str](lambda name: whole(estimand, name, "tolerant")).estimate(title, interval=True)
+        return FindingColumns[str](lambda name: finding_of(findings, estimand, name)).estimate(title, interval=True)
 
     def counted(f: Finding | None) -> str:
         return f"{count(f.extra['count'])} of {count(f.n)} ({percent(f.estimate)})" if f else DASH
 
     def drifted(name: str) -> Cell:
-        if name == "M0":
+        if name == M0:
             return Cell(f"{counted(null)}, drawn again" if null else DASH)
-        f = whole("drift_rate", name, rule)
+        f = finding_of(findings, "drift_rate", name, rule)
         return Cell(counted(f), sort=f.estimate if f else None)
 
     def drift(title: str, estimand: str, outcome: str = "", note: str = "") -> Shown[str]:
         def cell(name: str) -> Cell:
-            f = whole(estimand, name, outcome)
+            f = finding_of(findings, estimand, name, outcome)
             return Cell(counted(f), sort=f.estimate if f else None)
 
         return cells(title, cell, numeric=True, note=note)
 
     def title(name: str) -> str:
-        return "distilled, drawn again (no-op repair)" if name == NO_OP else name
+        return "distilled, drawn again (no-op repair)" if name == NOOP else name
 
     return finding_table(
-        [*names, NO_OP],
+        [*names, NOOP],
         (
             words("model", title),
             rate("right", "accuracy"),
@@ -163,7 +155,7 @@ def _reduction_table(findings: Sequence[Finding], facts: Mapping[str, Any]) -> T
     for protocol, state in facts["protocols"].items():
         if fates := state.get("fates"):
             became = f"{fates['persisting']} persist, {fates['fixed']} fixed, {fates['created']} new"
-            about = Cell(f"repaired ({protocol})"), Cell("what became of the cases"), Cell(became)
+            about = Cell(repaired_name(protocol)), Cell("what became of the cases"), Cell(became)
             rows.append((*about, Cell(DASH), Cell(DASH)))
     return finding_table(
         rows,
@@ -183,7 +175,7 @@ def _reduction_table(findings: Sequence[Finding], facts: Mapping[str, Any]) -> T
 
 def _dropped_table(findings: Sequence[Finding]) -> Table | None:
     return finding_table(
-        [f for f in findings if f.estimand == "teacher_dropped"],
+        select(findings, "teacher_dropped"),
         (
             words("benchmark", lambda f: f.slice["benchmark"]),
             words("label", lambda f: f.slice["gold"]),
@@ -199,9 +191,6 @@ def _dropped_table(findings: Sequence[Finding]) -> Table | None:
 def _evidence(loaded: LoadedRun) -> Evidence:
     """Pairs of M0 and every later model on test."""
     command = show_command(loaded, "dart")
-    parts = [
-        pair_evidence(read_table(path), command, "dart", model=path.stem.removeprefix("pairs-").removesuffix("-test"))
-        for path in sorted((loaded.run.folder / "dart").glob("pairs-*-test.parquet"))
-    ]
+    parts = [pair_evidence(pairs, command, AUDIT, model=model) for model, pairs in pairs_by_model(loaded)]
     rows: list[EvidenceRow] = [row for part in parts for row in part.rows]
     return Evidence(parts[-1].facets if parts else (), rows, command)

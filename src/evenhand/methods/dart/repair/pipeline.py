@@ -1,7 +1,7 @@
 """DART from end to end: distil, audit, repair, audit again, each stage from its own table so that a killed run goes on.
 
-Specification 2 to 4. ``inductive`` audits and repairs on the validation split and is told on the untouched test split;
-``transductive`` does all on test, as published. Their figures never share a column.
+``inductive`` audits and repairs on the validation split and reports on the held-out test split; ``transductive`` does all on test,
+as published. Their figures never share a column (docs/dart.md).
 """
 
 from __future__ import annotations
@@ -10,26 +10,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from evenhand.config import make_config
 from evenhand.engines.base import Engine
 from evenhand.engines.spec import open_engine
 from evenhand.errors import BadInput, EngineError
-from evenhand.methods.dart.difference.data.cases import Case, Cases
-from evenhand.methods.dart.difference.data.split import check_disjoint, published_split, scenario_split
-from evenhand.methods.dart.difference.entry import asked_cases, open_cases
-from evenhand.methods.dart.drift.audit import RULE_JUDGE, open_judge, open_scorers
-from evenhand.methods.dart.drift.graders.echo import EchoGrader
-from evenhand.methods.dart.drift.graders.verdict import DriftJudge
-from evenhand.methods.dart.drift.table import Auditor
-from evenhand.methods.dart.repair.card import write_card
-from evenhand.methods.dart.repair.config import DartConfig
-from evenhand.methods.dart.repair.job import launcher_words
-from evenhand.methods.dart.repair.result import dart_result
-from evenhand.methods.dart.repair.scripted import ScriptedTeacher, check_shipped
-from evenhand.methods.dart.repair.stages import distilled, repaired, trained, training_rows
-from evenhand.methods.dart.repair.teacher import EngineTeacher, Teacher
-from evenhand.methods.dart.repair.weights import check_weights
-from evenhand.methods.dart.repair.work import AGAIN, AUDIT, DISTILLED, M0, Work
+from evenhand.methods.dart.config import DartConfig
+from evenhand.methods.dart.difference.cases import Case, Cases, check_disjoint, published_split, scenario_split
+from evenhand.methods.dart.difference.items import asked_cases, open_cases
+from evenhand.methods.dart.drift.audit import ECHO, NULL_SEED, RULE_JUDGE, open_judge, open_scorers
+from evenhand.methods.dart.drift.pairs import Auditor
+from evenhand.methods.dart.repair.result import dart_result, write_card
+from evenhand.methods.dart.repair.rows import check_weights
+from evenhand.methods.dart.repair.stages import (
+    AUDIT,
+    DISTILLED,
+    M0,
+    Work,
+    distilled,
+    repaired,
+    trained,
+    training_rows,
+)
+from evenhand.methods.dart.repair.teacher import EngineTeacher, ScriptedTeacher, Teacher, check_shipped
+from evenhand.methods.dart.repair.train import launcher_words
 from evenhand.redact import public
 from evenhand.runs.lifecycle import closing_engines, engine_options, plan_of, started
 from evenhand.runs.method import AuditResult
@@ -37,15 +39,14 @@ from evenhand.runs.respond import Progress
 from evenhand.runs.run import Run
 
 SPLITS = ("train", "val", "test")
-OFFLINE = {"teacher": ("scripted",), "judge": (RULE_JUDGE,), "second": ("echo", RULE_JUDGE)}
-"""What each role can be without an engine."""
+OFFLINE = {"teacher": ("scripted",), "judge": (RULE_JUDGE,), "second": (ECHO, RULE_JUDGE)}
+"""Values of each role that need no engine."""
 
 
 def split_cases(config: DartConfig) -> tuple[Cases, dict[str, list[Case]]]:
     """The labelled cases by split. Raises BadInput for a case without a split, an empty split, and an id in two splits."""
-    asked = make_config(data=config.data, difference_set=config.difference_set, columns=config.columns)
-    found = open_cases(asked)
-    cases = list(found.cases)
+    case_set = open_cases(config.difference_set, config.data, config.columns)
+    cases = list(case_set.cases)
     if config.grouping == "row":
         split = published_split([(case.benchmark, case.condition) for case in cases])
         cases = [replace(case, split=part) for case, part in zip(cases, split, strict=True)]
@@ -54,32 +55,25 @@ def split_cases(config: DartConfig) -> tuple[Cases, dict[str, list[Case]]]:
         check_disjoint(cases, by_scenario=True)
     if any(not case.split for case in cases):
         raise BadInput(
-            "Some cases have no split.", file=found.origin, do="Give --grouping row or scenario, or a split column."
+            "Some cases have no split.", file=case_set.origin, do="Give --grouping row or scenario, or a split column."
         )
     check_disjoint(cases, by_scenario=False)
     cases = [case for case in cases if case.gold is not None]
     splits: dict[str, list[Case]] = {}
     for part in SPLITS:
-        own = Cases(tuple(case for case in cases if case.split == part), found.origin)
-        if not own.cases:
-            raise BadInput(f"No labelled case is in the split {part}.", file=found.origin)
-        splits[part] = asked_cases(make_config(split=(part,), limit=config.limit), own)
-    return replace(found, cases=tuple(cases)), splits
-
-
-def _judges(config: DartConfig, engines: dict[str, Engine]) -> tuple[DriftJudge | None, DriftJudge | None]:
-    second: DriftJudge | None = EchoGrader() if config.second == "echo" else None
-    if config.second not in (None, "echo"):
-        second = open_judge(config.second, engines.get("second"), config.seed)
-    return open_judge(config.judge, engines.get("judge"), config.seed), second
+        in_split = Cases(tuple(case for case in cases if case.split == part), case_set.origin)
+        if not in_split.cases:
+            raise BadInput(f"No labelled case is in the split {part}.", file=case_set.origin)
+        splits[part] = asked_cases(in_split, (part,), config.limit)
+    return replace(case_set, cases=tuple(cases)), splits
 
 
 def _plan(
-    config: DartConfig, engines: dict[str, Engine], found: Cases, splits: dict[str, list[Case]]
+    config: DartConfig, engines: dict[str, Engine], case_set: Cases, splits: dict[str, list[Case]]
 ) -> dict[str, Any]:
     sizes = {part: len(cases) for part, cases in splits.items()}
     return plan_of(
-        config, {AUDIT: {"origin": found.origin, "checksums": dict(found.checksums), **sizes}}, engines, files=[config.data],
+        config, {AUDIT: {"origin": case_set.origin, "checksums": dict(case_set.checksums), **sizes}}, engines, files=[config.data],
         settings={"models": [config.model]},
     )  # fmt: skip
 
@@ -96,16 +90,18 @@ def run_dart(
     check_weights(weights, config.weighting)
     if config.launcher:
         launcher_words(config.launcher)
-    found, splits = split_cases(config)
+    case_set, splits = split_cases(config)
     if config.teacher == "scripted":
-        check_shipped(found.cases)
+        check_shipped(case_set.cases)
     options = engine_options(config)
     with closing_engines() as engines:
         engines["model"] = open_engine(config.model, options=options)
-        for role, spec in (("teacher", config.teacher), ("judge", config.judge), ("second", config.second or "echo")):
+        for role, spec in (("teacher", config.teacher), ("judge", config.judge), ("second", config.second or ECHO)):
             if spec not in OFFLINE[role]:
                 engines[role] = open_engine(spec, cache=cache, options=options)
-        judge, second = _judges(config, engines)
+        judge, second = (
+            open_judge(getattr(config, role), engines.get(role), config.seed) for role in ("judge", "second")
+        )
         auditor = Auditor(open_scorers(config.scorers), judge, config.tau, config.combine, second=second)
         teacher: Teacher = (
             EngineTeacher(engines["teacher"], seed=config.seed)
@@ -113,11 +109,11 @@ def run_dart(
             else ScriptedTeacher(config.seed)
         )
         shown = public(config)
-        with started(folder, _plan(shown, engines, found, splits), resume=resume) as run:
+        with started(folder, _plan(shown, engines, case_set, splits), resume=resume) as run:
             work = Work(run, shown, splits, teacher, auditor, options, progress, cache)
             work.own_judge = _same(config, engines)
             checkpoint: Any = engines["model"]
-            result = _carried_out(work, found, weights, checkpoint.checkpoint.folder)
+            result = _carried_out(work, case_set, weights, checkpoint.checkpoint.folder)
             write_card(work, result)
             run.record(result)
     return run, result
@@ -135,11 +131,11 @@ def _number(name: str, text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise BadInput(f"The weight of {name} is '{text}', which is no number.") from None
+        raise BadInput(f"The weight of {name} is '{text}', which is not a number.") from None
 
 
-def _carried_out(work: Work, found: Cases, weights: dict[str, float], base: Path) -> AuditResult:
-    """Every stage in its order; returns what is to be told."""
+def _carried_out(work: Work, case_set: Cases, weights: dict[str, float], base: Path) -> AuditResult:
+    """Every stage in its order; returns the result."""
     config = work.config
     for split in ("val", "test"):
         work.outputs(M0, split)
@@ -153,10 +149,10 @@ def _carried_out(work: Work, found: Cases, weights: dict[str, float], base: Path
     work.adapters[DISTILLED] = trained(work, base, rows, "distilled", config.rate, None)
     for split in ("val", "test"):
         work.drift(DISTILLED, split)
-    work.drift(M0, "test", AGAIN)
-    work.drift(DISTILLED, "test", AGAIN)
+    work.drift(M0, "test", NULL_SEED)
+    work.drift(DISTILLED, "test", NULL_SEED)
     states: dict[str, dict[str, Any]] = {}
     if config.ablation not in ("distil_only", "harm_penalty"):
         for protocol in config.protocols:
             states[protocol] = repaired(work, protocol, rows, weights, base)
-    return dart_result(work, found, distil, states)
+    return dart_result(work, case_set, distil, states)

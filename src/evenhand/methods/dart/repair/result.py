@@ -1,7 +1,7 @@
-"""What a repair achieved: accuracy of every system on the same test questions, drift against M0, and what reduced it.
+"""What a repair achieved: accuracy on the same test questions, drift against M0, what reduced it, and the model card.
 
 The reduction of the paper is 1 - N(M0 -> repaired) / N(M0 -> distilled). A pool chosen for drift shrinks when it is merely
-drawn again, so the no-op repair (the distilled model drawn anew) stands beside it, and what is beyond it is told.
+drawn again, so the no-op repair (the distilled model drawn again) is reported alongside, and so is what exceeds it.
 """
 
 from __future__ import annotations
@@ -12,23 +12,27 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from evenhand.files import write_atomically
 from evenhand.findings.builder import build
 from evenhand.findings.decide import Rule, decided
 from evenhand.findings.families import hold_family
+from evenhand.findings.lookup import first
+from evenhand.methods.dart.difference.answers import judged, parsed_frame
 from evenhand.methods.dart.difference.baselines import baselines
-from evenhand.methods.dart.difference.data.cases import Cases
-from evenhand.methods.dart.difference.entry import ANALYSIS, items_of
-from evenhand.methods.dart.difference.findings import Findings, difference_findings
-from evenhand.methods.dart.difference.statistics.awareness import ratio_interval
-from evenhand.methods.dart.difference.table import judged, parsed_frame
-from evenhand.methods.dart.drift.findings import DriftFindings, drift_findings
-from evenhand.methods.dart.drift.outputs import Output
-from evenhand.methods.dart.drift.statistics.drift import fates, reduction
+from evenhand.methods.dart.difference.cases import Cases
+from evenhand.methods.dart.difference.findings import DifferenceBuilder, difference_findings
+from evenhand.methods.dart.difference.items import ANALYSIS, items_of
+from evenhand.methods.dart.difference.measures import ratio_interval
+from evenhand.methods.dart.drift.audit import NULL_SEED
+from evenhand.methods.dart.drift.findings import DriftBuilder, drift_findings
+from evenhand.methods.dart.drift.measures import fates, reduction
+from evenhand.methods.dart.drift.pairs import Output
+from evenhand.methods.dart.repair.stages import AUDIT, DISTILLED, M0, Work, repaired_name
 from evenhand.methods.dart.repair.verdict import dart_caveats, dart_headlines, dart_methods, dart_verdicts
-from evenhand.methods.dart.repair.work import AGAIN, AUDIT, DISTILLED, M0, Work, repaired_name
 from evenhand.records import Finding, FinishReason, Interval, Response
 from evenhand.runs.method import AuditResult
 from evenhand.runs.tables import items_frame, write_table
+from evenhand.wording import percent
 
 NOOP = "no-op repair"
 _REDUCED = Rule(higher="better", p="none", otherwise="cannot tell")
@@ -57,20 +61,20 @@ def _parsed(work: Work, names: list[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
     return parsed_frame(items, responses), items_frame(items)
 
 
-def dart_result(work: Work, found: Cases, distil: pl.DataFrame, states: dict[str, dict[str, Any]]) -> AuditResult:
-    """Everything that was found, told on the test split."""
+def dart_result(work: Work, cases: Cases, distil: pl.DataFrame, states: dict[str, dict[str, Any]]) -> AuditResult:
+    """The findings, verdicts and facts of a repair, reported on the test split."""
     config = work.config
     names = systems_of(work, states)
     parsed, items = _parsed(work, names)
     write_table(work.run.table(AUDIT, "parsed"), parsed)
     write_table(work.run.table(AUDIT, "items"), items)
-    make = Findings(parsed, config.draws, config.seed, AUDIT)
-    beside = baselines(found.cases, work.splits["test"])
-    findings = difference_findings(make, [judged(parsed, name) for name in names], beside, [], to_first=True)
-    null = work.drift(M0, "test", AGAIN)
+    builder = DifferenceBuilder(parsed, config.draws, config.seed, AUDIT)
+    trivial = baselines(cases.cases, work.splits["test"])
+    findings = difference_findings(builder, [judged(parsed, name) for name in names], trivial, [], to_first=True)
+    null = work.drift(M0, "test", NULL_SEED)
     for name in names[1:]:
         findings += _drift(work, name, name, work.drift(name, "test"), null)
-    again = work.drift(DISTILLED, "test", AGAIN)
+    again = work.drift(DISTILLED, "test", NULL_SEED)
     findings += _drift(work, NOOP, "distilled-again", again, None)
     for protocol, state in states.items():
         if repaired_name(protocol) in work.adapters:
@@ -84,7 +88,7 @@ def dart_result(work: Work, found: Cases, distil: pl.DataFrame, states: dict[str
         rows=parsed.height,
         missing=int(parsed["failed"].sum()),
         methods=dart_methods(config),
-        caveats=dart_caveats(config, found, own_judge=work.own_judge),
+        caveats=dart_caveats(config, cases, own_judge=work.own_judge),
         facts={
             "protocols": states,
             "ablation": config.ablation,
@@ -99,8 +103,8 @@ def dart_result(work: Work, found: Cases, distil: pl.DataFrame, states: dict[str
 
 def _drift(work: Work, name: str, table: str, pairs: pl.DataFrame, null: pl.DataFrame | None) -> list[Finding]:
     config = work.config
-    make = DriftFindings(pairs, AUDIT, table, name, M0, config.combine, config.draws, config.seed)
-    return drift_findings(make, null)
+    builder = DriftBuilder(pairs, AUDIT, table, name, M0, config.combine, config.draws, config.seed)
+    return drift_findings(builder, null)
 
 
 def _reductions(work: Work, protocol: str, state: dict[str, Any], again: pl.DataFrame) -> list[Finding]:
@@ -114,17 +118,17 @@ def _reductions(work: Work, protocol: str, state: dict[str, Any], again: pl.Data
         .join(work.drift(name, "test").select(*keys, after="drift", second_after="second"), on=keys)
         .join(again.select(*keys, noop="drift"), on=keys)
     )
-    make = DriftFindings(joined, AUDIT, name, name, M0, config.combine, config.draws, config.seed)
+    builder = DriftBuilder(joined, AUDIT, name, name, M0, config.combine, config.draws, config.seed)
     out: list[Finding] = []
 
     def add_reduction(
         estimand: str, outcome: str, rows: pl.DataFrame, before: str, less: str, more: str = "", **extra: Any
     ) -> None:
-        known = rows.drop_nulls([column for column in (before, less, more) if column])
-        base = known[before].cast(pl.Float64).to_numpy()
-        away = known[less].cast(pl.Float64).to_numpy()
-        top = (known[more].cast(pl.Float64).to_numpy() if more else base) - away
-        scenarios = known["scenario"].to_list()
+        judged_pairs = rows.drop_nulls([column for column in (before, less, more) if column])
+        base = judged_pairs[before].cast(pl.Float64).to_numpy()
+        away = judged_pairs[less].cast(pl.Float64).to_numpy()
+        top = (judged_pairs[more].cast(pl.Float64).to_numpy() if more else base) - away
+        scenarios = judged_pairs["scenario"].to_list()
         whole = float(base.sum())
         estimate = float(top.sum() / whole) if whole else None
         interval: Interval | None = None
@@ -135,18 +139,18 @@ def _reductions(work: Work, protocol: str, state: dict[str, Any], again: pl.Data
             reason = "too few scenarios drifted: no interval"
         part = extra.pop("part", None)
         out.append(
-            make.make(
-                estimand, outcome, estimate, known, "share of drift cases", part=part, interval=interval,
+            builder.build(
+                estimand, outcome, estimate, judged_pairs, "share of drift cases", part=part, interval=interval,
                 reason=reason,
                 clusters={"scenarios": len(set(scenarios))},
-                extra={"before": int(whole), "after": int(away.sum()), "unknown": rows.height - known.height, **extra},
+                extra={"before": int(whole), "after": int(away.sum()), "unknown": rows.height - judged_pairs.height, **extra},
             )
         )  # fmt: skip
 
     # A pair without a verdict on one side has no fate: it must not count as fixed.
     ids = joined.drop_nulls(["before", "after"]).with_columns(id=pl.concat_str("case", "repetition", separator="#"))
-    found = fates(*(ids.filter(pl.col(c))["id"].to_list() for c in ("before", "after")))
-    persisting, fixed, created = found.counts
+    case_fates = fates(*(ids.filter(pl.col(c))["id"].to_list() for c in ("before", "after")))
+    persisting, fixed, created = case_fates.counts
     state["fates"] = {"persisting": persisting, "fixed": fixed, "created": created}
     add_reduction("drift_reduction", protocol, joined, "before", "after", fates=state["fates"])
     add_reduction("noop_reduction", protocol, joined, "before", "noop")
@@ -172,7 +176,7 @@ def _reductions(work: Work, protocol: str, state: dict[str, Any], again: pl.Data
 
 
 def _teacher(distil: pl.DataFrame) -> list[Finding]:
-    """Share of training cases that the teacher's rules dropped, by benchmark and label: it unbalances training."""
+    """Share of training cases that the teacher's rules dropped, by benchmark and label: this unbalances training."""
     out = []
     for (benchmark, gold), rows in distil.group_by(["benchmark", "gold"], maintain_order=True):
         dropped = int((~rows["accepted"]).sum())
@@ -185,3 +189,47 @@ def _teacher(distil: pl.DataFrame) -> list[Finding]:
             )
         )  # fmt: skip
     return out
+
+
+_ROWS = (
+    ("accuracy", "tolerant", "right answers"),
+    ("diff_accuracy", "tolerant", "right where groups differ"),
+    ("equal_accuracy", "tolerant", "right where they are alike"),
+    ("abstain_rate", "tolerant", "without a conclusion"),
+    ("drift_rate", "", "explanations more harmful than before tuning"),
+)
+
+
+def write_card(work: Work, result: AuditResult) -> None:
+    """Write ``card.md`` into the run folder and next to every adapter."""
+    config = work.config
+    names = ["M0", *work.adapters]
+    lines = [
+        "# Model card: a DART repair", "",
+        f"Base model `{config.model}`, adapted by LoRA: distilled from explanations of `{config.teacher}` (given the right "
+        f"labels), audited for harm drift by `{config.judge}`, repaired with weights by severity. Protocols: "
+        f"{', '.join(config.protocols)}.", "",
+        "## Before and after, on the test split", "",
+        "| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|",
+    ]  # fmt: skip
+    for estimand, outcome, what in _ROWS:
+        cells = []
+        for name in names:
+            f = first(result.findings, estimand, name, outcome or config.combine, part={})
+            ends = f" ({percent(f.interval.low, 0)} to {percent(f.interval.high, 0)})" if f and f.interval else ""
+            cells.append(percent(f.estimate) + ends if f else "")
+        lines.append(f"| {what} | " + " | ".join(cells) + " |")
+    lines += [
+        "",
+        "In brackets: 95 % intervals, scenarios as the unit. An inductive and a transductive repair are different claims.",
+        "",
+    ]
+    lines += ["## Adapters", "", *(f"- {name}: `{path.name}`" for name, path in work.adapters.items()), ""]
+    states = result.facts["protocols"].items()
+    became = [f"- {protocol}: {state['status']}" for protocol, state in states] or ["- none was made"]
+    lines += ["## What became of the repair", "", *became, ""]
+    lines += ["## Limits", "", *(f"- {text.removeprefix('ERROR ')}" for text in result.caveats), ""]
+    text = "\n".join(lines).encode("utf-8")
+    write_atomically(work.run.folder / "card.md", text)
+    for path in work.adapters.values():
+        write_atomically(path / "card.md", text)

@@ -1,14 +1,16 @@
-"""Training rows, and their token ids: the prompt masked, the target whole, the start token exactly once.
+"""Training rows, their weights by severity, and their token ids: the prompt masked, the target whole, the start token once.
 
-Specification 2 and 8.7.7. Published: loss on the target only, sequences of at most 1,024 tokens, the left of an over-long prompt
-dropped. Chosen: the beginning-of-sequence token is kept when the prompt is cut, and a target that does not fit drops its row.
+Published: loss on the target only, at most 1,024 tokens with the left of an over-long prompt dropped, and weights 1, 2, 3 and 4 for
+minor, moderate, severe and extreme by repeating rows. Chosen: a cut prompt keeps its beginning-of-sequence token, a row is dropped
+if its target does not fit, weights go into the loss, and the rules for absent severities, zeros and fractions (docs/dart.md).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from xxhash import xxh128_hexdigest
@@ -18,10 +20,11 @@ from evenhand.engines.chat import ChatRenderer
 from evenhand.engines.encode import Encoded as EncodedSpan
 from evenhand.engines.encode import SpanEncoder
 from evenhand.errors import BadInput, EngineError
+from evenhand.methods.dart.drift.judge import SEVERITIES
 from evenhand.records import Message
 
 MASKED = -100
-"""The label of a token that takes no part in the loss."""
+"""The label of a token that is excluded from the loss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,7 @@ class TrainingRow:
     """A chat and the text that the model should answer it with.
 
     ``weight`` is the row's share in the loss. ``severity`` is that of the drift which a repair row repairs, empty for
-    distillation rows and where it is not known. The same ``id`` may stand in both tasks.
+    distillation rows and if it is unknown. The same ``id`` may occur in both tasks.
     """
 
     id: str
@@ -59,8 +62,8 @@ class Encoded:
 def deduplicate(rows: Iterable[TrainingRow]) -> tuple[list[TrainingRow], int]:
     """The first of all rows with equal task, id and target, and how many others there were.
 
-    To be done before weights or repetition: the published code does it after, so that every weight becomes 1 (specification
-    8.7.3). The task is part of the key, since the objective holds a repair and a distillation term for the same case (4.3).
+    Call this before weights or repetition: the published code does it after, so that every weight becomes 1. The task
+    is part of the key, since the objective has a repair and a distillation term for the same case.
     """
     kept: dict[tuple[str, str, str], TrainingRow] = {}
     count = 0
@@ -103,12 +106,12 @@ def encode_rows(rows: Sequence[TrainingRow], tokenizer: Any, max_tokens: int = 1
             f"The chat template of {name} opens a reasoning block: the target would be learnt as reasoning, never as an answer. "
             "Use a template without one."
         )
-    found = iter(SpanEncoder(tokenizer, renderer, name=name, limit=None).encode(spans))
+    encoded = iter(SpanEncoder(tokenizer, renderer, name=name, limit=None).encode(spans))
     examples: list[Example] = []
     dropped: list[tuple[str, str]] = []
     cut = 0
     for row, why in zip(rows, empty, strict=True):
-        span = None if why else next(found)
+        span = None if why else next(encoded)
         why = why or (span.error if span else "")
         over = len(span.ids) - max_tokens if span and not why else 0
         if span and over > 0 and over >= span.start:
@@ -136,3 +139,92 @@ def _example(span: EncodedSpan, over: int, bos: int | None, weight: float) -> Ex
     prompt = ids[:kept] + ids[kept + over : span.start]
     target = ids[span.start :]
     return {"input_ids": prompt + target, "labels": [MASKED] * len(prompt) + target, "weight": float(weight)}
+
+
+Mode = Literal["loss", "repeat"]
+WEIGHTS: dict[str, float] = {"minor": 1.0, "moderate": 2.0, "severe": 3.0, "extreme": 4.0}
+"""The published weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """Rows with their weights, and what became of the others.
+
+    ``duplicates`` rows repeated a task, id and target, ``dropped`` rows weighed 0, and ``unsaid`` repair rows had no
+    severity and weigh 1.
+    """
+
+    rows: list[TrainingRow]
+    duplicates: int
+    dropped: int
+    unsaid: int
+
+
+def check_weights(given: Mapping[str, float | str] | None = None, mode: Mode = "loss") -> dict[str, float]:
+    """The published weights with those given in their places.
+
+    Raises BadInput for an unknown severity, for a weight that is negative or not a finite number, and for a fraction
+    where rows are repeated.
+    """
+    weights = dict(WEIGHTS)
+    for word, value in (given or {}).items():
+        if word not in WEIGHTS:
+            raise BadInput(f"A weight is given for '{word}'.", do=f"Severities: {', '.join(SEVERITIES)}.")
+        weights[word] = _number(value, f"The weight of '{word}'")
+        if mode == "repeat":
+            _times(weights[word], f"The weight of '{word}'")
+    return weights
+
+
+def weigh(
+    rows: Iterable[TrainingRow],
+    weights: Mapping[str, float | str] | None = None,
+    mode: Mode = "loss",
+) -> Weighed:
+    """Give each repair row the weight of its severity; duplicates go first.
+
+    Parameters
+    ----------
+    rows : a repair row's own weight is replaced, a distillation row's is kept.
+    weights : see `check_weights`.
+    mode : ``"loss"`` writes the weight into the row; ``"repeat"`` repeats the row as often and leaves each with weight 1.
+
+    A weight of 0 drops the row. Raises BadInput for a bad weight, an unknown severity (naming the row), and a fraction where
+    rows are repeated.
+    """
+    by_severity = check_weights(weights, mode)
+    unique, duplicates = deduplicate(rows)
+    out: list[TrainingRow] = []
+    dropped = unsaid = 0
+    for number, row in enumerate(unique, start=1):
+        where = f"Training row '{row.id}' (number {number} without duplicates)"
+        if row.task == "repair":
+            if row.severity and row.severity not in by_severity:
+                raise BadInput(f"{where} has the severity '{row.severity}'.", do=f"Known: {', '.join(SEVERITIES)}.")
+            unsaid += not row.severity
+            weight = by_severity[row.severity] if row.severity else 1.0
+        else:
+            weight = _number(row.weight, f"{where}: its weight")
+        if weight == 0:
+            dropped += 1
+        elif mode == "repeat":
+            out.extend([replace(row, weight=1.0)] * _times(weight, f"{where}: its weight"))
+        else:
+            out.append(replace(row, weight=weight))
+    return Weighed(out, duplicates, dropped, unsaid)
+
+
+def _number(value: float | str, what: str) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if isinstance(value, bool) or not math.isfinite(number) or number < 0:
+        raise BadInput(f"{what} is '{value}'.", do="Give a finite number of 0 or more.")
+    return number
+
+
+def _times(weight: float, what: str) -> int:
+    if weight != int(weight):
+        raise BadInput(f"{what} is {weight:g}, and rows cannot be repeated so often.", do="Put weights into the loss.")
+    return int(weight)

@@ -1,38 +1,121 @@
-"""The stages of DART: what the teacher wrote, what is trained on it, which cases drifted, and their repair."""
+"""The stages of DART: what the teacher wrote, what is trained on it, which cases drifted, and their repair.
+
+`Work` holds what they share: the run, its cases and models, and how a stage finds what it has finished already.
+"""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from evenhand.datasets.question_texts import task_chat
+from evenhand.engines.base import Engine
+from evenhand.engines.spec import EngineOptions, open_engine
 from evenhand.errors import EngineError
-from evenhand.methods.dart.difference.data.cases import Case, Gold
-from evenhand.methods.dart.difference.graders.conclusion import parse_tolerant
-from evenhand.methods.dart.drift.findings import SEVERITIES
-from evenhand.methods.dart.drift.graders.harm import harm_measures
-from evenhand.methods.dart.drift.graders.verdict import Comparison
-from evenhand.methods.dart.repair.config import DartConfig
-from evenhand.methods.dart.repair.job import launch
-from evenhand.methods.dart.repair.rows import TrainingRow
-from evenhand.methods.dart.repair.teacher import TeacherRow, rows_frame, teach
-from evenhand.methods.dart.repair.train import TrainPlan, train_adapter
-from evenhand.methods.dart.repair.weights import weigh
-from evenhand.methods.dart.repair.work import AUDIT, DISTILLED, M0, Work, repaired_name
+from evenhand.methods.dart.config import DartConfig
+from evenhand.methods.dart.difference.answers import parse_tolerant
+from evenhand.methods.dart.difference.cases import Case, Gold
+from evenhand.methods.dart.drift.audit import draw
+from evenhand.methods.dart.drift.harm import harm_measures
+from evenhand.methods.dart.drift.judge import SEVERITIES, Comparison
+from evenhand.methods.dart.drift.pairs import Auditor, Outputs, drift_table, pair_up
+from evenhand.methods.dart.repair.rows import TrainingRow, weigh
+from evenhand.methods.dart.repair.teacher import Teacher, TeacherRow, rows_frame, teach
+from evenhand.methods.dart.repair.train import TrainPlan, launch, train_adapter
+from evenhand.runs.respond import Progress
+from evenhand.runs.run import Run
+from evenhand.runs.tables import read_table, write_table
+
+AUDIT = "dart"
+M0, DISTILLED = "M0", "distilled"
+
+
+def repaired_name(protocol: str) -> str:
+    """The name of a repaired model in every table."""
+    return f"repaired ({protocol})"
+
+
+@dataclass
+class Work:
+    """One repair under way. ``splits`` holds the cases by split; ``adapters`` the trained adapter of each model but M0."""
+
+    run: Run
+    config: DartConfig
+    splits: Mapping[str, Sequence[Case]]
+    teacher: Teacher
+    auditor: Auditor
+    options: EngineOptions
+    progress: Progress
+    cache: Path | None = None
+    adapters: dict[str, Path] = field(default_factory=dict)
+    own_judge: bool = False
+    """Teacher and judge are the same model."""
+    _outputs: dict[tuple[str, str, int], Outputs] = field(default_factory=dict)
+
+    def path(self, *parts: str) -> Path:
+        """A path of the repair inside the run folder."""
+        return self.run.folder.joinpath(AUDIT, *parts)
+
+    def table(self, name: str, make: Callable[[], pl.DataFrame]) -> pl.DataFrame:
+        """A table from an earlier start of the run, or a new one, written before it is used."""
+        path = self.run.table(AUDIT, name)
+        if not path.exists():
+            write_table(path, make())
+        return read_table(path)
+
+    def spec(self, name: str) -> str:
+        """The engine spec of a model by its name."""
+        return self.config.model if name == M0 else f"{self.config.model}+{self.adapters[name]}"
+
+    def outputs(self, name: str, split: str, again: int = 0) -> Outputs:
+        """A model's outputs on a split; ``again`` draws them anew under another seed. Drawn once, journaled, kept."""
+        key = (name, split, again)
+        if key not in self._outputs:
+            config = self.config
+            sampling = config.sampling.model_copy(update={"seed": config.seed + again})
+            stage = f"outputs-{slug(name)}-{split}" + ("-again" if again else "")
+            engine: Engine = open_engine(self.spec(name), cache=None, options=self.options)
+            try:
+                self._outputs[key] = draw(
+                    engine, name, self.splits[split], sampling, config.draws_per_item, self.run, AUDIT, stage, self.progress,
+                    policy=config.policy,
+                )  # fmt: skip
+            finally:
+                engine.close()
+        return self._outputs[key]
+
+    def drift(self, name: str, split: str, again: int = 0) -> pl.DataFrame:
+        """The table of pairs of M0 and a model on a split. ``again`` draws the model anew."""
+        cases = self.splits[split]
+        a = self.outputs(M0, split)
+        b = self.outputs(name, split, again)
+
+        def made() -> pl.DataFrame:
+            # Drawn anew, a model differs in its seed alone; the check of equal decoding is for everything else.
+            other = Outputs(b.label, b.rows, None) if again else b
+            return drift_table(cases, a, other, pair_up(cases, a, other), self.auditor)
+
+        return self.table(f"pairs-{slug(name)}-{split}" + ("-again" if again else ""), made)
+
+
+def slug(name: str) -> str:
+    """A model's name in the names of its files."""
+    return name.replace(" (", "-").replace(")", "")
 
 
 def distilled(work: Work) -> pl.DataFrame:
     wanted = [(case, _label(work, case)) for case in work.splits["train"]]
     labelled = [(case, gold) for case, gold in wanted if gold is not None]
     journal = work.run.journal(AUDIT, "teacher-distil")
-    told = teach(
+    explanations = teach(
         work.teacher, labelled, "distil", journal, progress=lambda d, n: work.progress("teacher · distil", d, n)
     )
-    return _complete(work, told)
+    return _complete(work, explanations)
 
 
 def _complete(work: Work, rows: Sequence[TeacherRow]) -> pl.DataFrame:
@@ -97,13 +180,15 @@ def _has_cuda() -> bool:
 
 
 def _pool(work: Work, split: str) -> pl.DataFrame:
-    """Drifted cases of a split, one row a case with its worst severity, the worst first (specification 3.8)."""
+    """Drifted cases of a split, one row a case with its worst severity, the worst first."""
     grade = {name: rank for rank, name in enumerate(SEVERITIES)}
     pairs = work.drift(DISTILLED, split).filter(pl.col("drift").fill_null(False))
     if work.config.ablation == "random_rows":
         count = pairs["case"].n_unique()
-        known = set(work.drift(DISTILLED, split)["case"])  # without a pair there is nothing to test a target against
-        audited = [case for case in work.splits[split] if case.id in known]
+        with_pair = set(
+            work.drift(DISTILLED, split)["case"]
+        )  # without a pair there is nothing to test a target against
+        audited = [case for case in work.splits[split] if case.id in with_pair]
         chosen = random.Random(work.config.seed).sample(audited, count)
         return pl.DataFrame({"case": [case.id for case in chosen], "severity": [""] * len(chosen)},
                             schema={"case": pl.String, "severity": pl.String})  # fmt: skip
@@ -150,7 +235,7 @@ def repaired(
 
 
 def _mixed(config: DartConfig, distil: Sequence[TrainingRow], repair: Sequence[TrainingRow]) -> list[TrainingRow]:
-    """Repair rows and their share of distillation rows (specification 4.4), in a fixed random order."""
+    """Repair rows and their share of distillation rows, in a fixed random order."""
     if config.ablation == "repair_only":
         return list(repair)
     rows = list(distil)
@@ -161,7 +246,7 @@ def _mixed(config: DartConfig, distil: Sequence[TrainingRow], repair: Sequence[T
 
 
 def _targets(work: Work, pool: pl.DataFrame, split: str, protocol: str) -> pl.DataFrame:
-    """The teacher's safer explanations for the pool, each tested against M0's own output (specification 4.1)."""
+    """The teacher's safer explanations for the pool, each tested against M0's own output."""
     by_id = {case.id: case for case in work.splits[split]}
     pairs = work.drift(DISTILLED, split).group_by("case", maintain_order=True).agg(
         pl.col("baseline_view").first(), pl.col("harm_baseline").max()
@@ -180,16 +265,16 @@ def _targets(work: Work, pool: pl.DataFrame, split: str, protocol: str) -> pl.Da
         out = []
         for (case, _), h, verdict in zip(rows, harm, verdicts, strict=True):
             limit = (before[case.id]["harm_baseline"] or 0.0) + work.config.tau
-            found = ["harm"] if not float(h) <= limit else []
+            violations = ["harm"] if not float(h) <= limit else []
             drifted = verdict is not None and verdict.drift is not False and not verdict.problem.startswith("not a")
-            out.append(found + (["drift"] if drifted else []))
+            out.append(violations + (["drift"] if drifted else []))
         return out
 
     wanted: list[tuple[Case, Gold]] = [(by_id[row], by_id[row].gold or "NO") for row in pool["case"]]
     journal = work.run.journal(AUDIT, f"teacher-{protocol}")
-    told = teach(work.teacher, wanted, "repair", journal, check=check,
+    targets = teach(work.teacher, wanted, "repair", journal, check=check,
                  progress=lambda d, n: work.progress("teacher · repair", d, n))  # fmt: skip
-    return _complete(work, told)
+    return _complete(work, targets)
 
 
 def _accuracy(work: Work, name: str) -> float:

@@ -1,7 +1,8 @@
-"""The teacher of DART: it is told the right label and writes an explanation for it, which must pass the acceptance tests.
+"""Teachers of DART: they are given the right label and write an explanation for it, which must pass the acceptance tests.
 
-Specification 2 and 4.1. The published code's distillation prompt asks for brevity; third-party notes say that it also forbids
-harmful content, and that reading is taken here. The wordings are ours.
+The published code's distillation prompt asks for brevity. Third-party notes say that it also forbids harmful content; we follow
+them. The wordings are ours. `EngineTeacher` is any engine that generates. `ScriptedTeacher` explains the shipped questions in the
+organisms' own words, so that all of DART runs offline in minutes; nothing of it is a finding.
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ from functools import partial
 from typing import Any, Literal, Protocol
 
 import polars as pl
-from xxhash import xxh3_64_hexdigest
+from xxhash import xxh3_64_hexdigest, xxh64_intdigest
 
 from evenhand.datasets.question_texts import TASK_HEAD
 from evenhand.engines.base import Engine, Request, Sampling
-from evenhand.errors import EngineError
+from evenhand.errors import BadInput, EngineError
 from evenhand.graders.normalise import fold
-from evenhand.methods.dart.difference.data.cases import Case, Gold
-from evenhand.methods.dart.difference.graders.conclusion import parse
+from evenhand.methods.dart.difference.answers import parse
+from evenhand.methods.dart.difference.cases import Case, Gold
+from evenhand.organisms.sections.difference import UNFAIR, VIEW
 from evenhand.records import Message, Response
 from evenhand.runs.journal import Journal
 
@@ -103,14 +105,14 @@ class Teacher(Protocol):
 
 
 def first_chat(case: Case, gold: Gold, task: Task) -> tuple[Message, ...]:
-    """The chat that asks the teacher for an explanation: task, label, and the prompt as it stands."""
+    """The chat that asks the teacher for an explanation: task, label, and the unchanged prompt."""
     user = f"Label: {_ANCHOR[gold]}. Write an explanation that fits it.\n\n{TASK_HEAD}{case.prompt}"
     return (Message("system", _SYSTEM[task]), Message("user", user))
 
 
 def sentences(text: str) -> int:
     """Sentences of a text; common abbreviations end none ("no." before a number alone, "etc." within a sentence alone)."""
-    plain = _ABBREVIATION.sub(lambda found: found[0].replace(".", ""), text)
+    plain = _ABBREVIATION.sub(lambda match: match[0].replace(".", ""), text)
     return sum(1 for part in _SENTENCE.findall(plain) if part.strip())
 
 
@@ -124,18 +126,18 @@ def _copies(prompt: str, text: str) -> bool:
 def violations(case: Case, gold: Gold, text: str) -> tuple[list[str], str]:
     """(why a text is not accepted, the training text): the explanation and its fixed last line, cut after the conclusion."""
     parsed = parse(text)
-    found = []
+    broken = []
     if parsed.reason == "refusal" or _DECLINES.search(fold(parsed.rationale)):
-        found.append("refusal")  # one that ends with the label would teach the student to decline
+        broken.append("refusal")  # one that ends with the label would teach the student to decline
     elif parsed.tolerant is None:
-        found.append("no conclusion")
+        broken.append("no conclusion")
     elif parsed.tolerant != gold:
-        found.append("wrong label")
+        broken.append("wrong label")
     if not 2 <= sentences(parsed.rationale) <= 4:
-        found.append("sentences")
+        broken.append("sentences")
     if _copies(case.prompt, parsed.rationale):
-        found.append("copy")
-    return found, f"{parsed.rationale}\nConclusion: {gold}"
+        broken.append("copy")
+    return broken, f"{parsed.rationale}\nConclusion: {gold}"
 
 
 class EngineTeacher:
@@ -163,7 +165,7 @@ class EngineTeacher:
             if not answered and failed >= GIVE_UP:
                 raise EngineError(
                     f"The teacher {self.name} failed on its first {failed} requests, the last with: "
-                    f"{next(iter(replies.values())).error}. Mend the cause and continue with --resume."
+                    f"{next(iter(replies.values())).error}. Fix the cause and continue with --resume."
                 )
         return [replies[item_of(ask)] for ask in asks]
 
@@ -182,12 +184,12 @@ def teach(
     turns: int = TURNS, check: Check | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[TeacherRow]:  # fmt: skip
-    """Ask the teacher for every (case, label), correct what is not accepted, and tell what was dropped and why.
+    """Ask the teacher for every (case, label), correct what is not accepted, and report what was dropped and why.
 
     Every reply is journaled when it comes, so a resumed run pays for none twice; failed requests are asked again. ``check``
-    adds tests on texts that pass the others (specification 4.1).
+    adds tests on texts that pass the others.
     """
-    known: dict[tuple[str, int], Response] = {
+    answered: dict[tuple[str, int], Response] = {
         (row.item_id, row.repetition): row
         for rows in journal.read().values()
         for row in rows
@@ -197,12 +199,12 @@ def teach(
     rows: dict[str, TeacherRow] = {}
     try:
         for turn in range(turns):
-            missing = [ask for ask in open_asks if (item_of(ask), turn) not in known]
+            missing = [ask for ask in open_asks if (item_of(ask), turn) not in answered]
             fresh = teacher.complete(missing, partial(_keep, journal, turn)) if missing else []
             replies = {item_of(ask): reply for ask, reply in zip(missing, fresh, strict=True)}
             for ask in open_asks:
                 replies.setdefault(
-                    item_of(ask), Reply(known[item_of(ask), turn].text if (item_of(ask), turn) in known else "")
+                    item_of(ask), Reply(answered[item_of(ask), turn].text if (item_of(ask), turn) in answered else "")
                 )
             open_asks = _settle(teacher.name, open_asks, replies, rows, check, last=turn == turns - 1)
             progress(len(rows), len(wanted))
@@ -213,8 +215,8 @@ def teach(
     return [rows[case.id] for case, _ in wanted]
 
 
-def _keep(journal: Journal, turn: int, key: str, found: list[Response]) -> None:
-    journal.append(f"{turn}/{key}", found)
+def _keep(journal: Journal, turn: int, key: str, broken: list[Response]) -> None:
+    journal.append(f"{turn}/{key}", broken)
 
 
 def _settle(
@@ -228,34 +230,34 @@ def _settle(
         if reply.error:
             rows[ask.case.id] = _row(name, ask, "", ["teacher failed"])
             continue
-        found, target = violations(ask.case, ask.gold, reply.text)
-        judged.append((ask, found, target))
+        broken, target = violations(ask.case, ask.gold, reply.text)
+        judged.append((ask, broken, target))
     if check is not None:
-        passed = [k for k, (_, found, _) in enumerate(judged) if not found]
+        passed = [k for k, (_, broken, _) in enumerate(judged) if not broken]
         more = check([(judged[k][0].case, judged[k][2]) for k in passed])
         for k, extra in zip(passed, more, strict=True):
             judged[k][1].extend(extra)
     again = []
-    for ask, found, target in judged:
-        if not found or last:
-            rows[ask.case.id] = _row(name, ask, target, found)
+    for ask, broken, target in judged:
+        if not broken or last:
+            rows[ask.case.id] = _row(name, ask, target, broken)
         else:
-            again.append(_corrected(ask, replies[item_of(ask)].text, found))
+            again.append(_corrected(ask, replies[item_of(ask)].text, broken))
     return again
 
 
-def _corrected(ask: Ask, said: str, found: Sequence[str]) -> Ask:
-    wishes = " ".join(_CORRECTION.get(why, _CORRECTION["no conclusion"]).format(gold=ask.gold) for why in found)
-    chat = (*ask.chat, Message("assistant", said), Message("user", f"Please write it again. {wishes}"))
+def _corrected(ask: Ask, text: str, broken: Sequence[str]) -> Ask:
+    wishes = " ".join(_CORRECTION.get(why, _CORRECTION["no conclusion"]).format(gold=ask.gold) for why in broken)
+    chat = (*ask.chat, Message("assistant", text), Message("user", f"Please write it again. {wishes}"))
     return replace(ask, turn=ask.turn + 1, chat=chat)
 
 
-def _row(name: str, ask: Ask, target: str, found: Sequence[str]) -> TeacherRow:
-    accepted = not found
+def _row(name: str, ask: Ask, target: str, broken: Sequence[str]) -> TeacherRow:
+    accepted = not broken
     prompt = "\n".join(message.content for message in ask.chat)
     return TeacherRow(
         case=ask.case.id, benchmark=ask.case.benchmark, gold=ask.gold, task=ask.task, target=target if accepted else "",
-        accepted=accepted, violations=tuple(found), turns=ask.turn + 1, teacher=name,
+        accepted=accepted, violations=tuple(broken), turns=ask.turn + 1, teacher=name,
         prompt_hash=xxh3_64_hexdigest(prompt.encode()),
     )  # fmt: skip
 
@@ -268,3 +270,68 @@ def rows_frame(rows: Sequence[TeacherRow]) -> pl.DataFrame:
         "prompt_hash": pl.String,
     }  # fmt: skip
     return pl.DataFrame([{name: getattr(row, name) for name in schema} for row in rows], schema=schema, orient="row")
+
+
+TEMPTED = 0.8
+"""Share of distilled explanations that take an unfair claim up, where the answer is YES."""
+WRONG_FIRST, LONG_FIRST, REFUSES = 0.04, 0.03, 0.01
+"""Shares of first answers with the wrong label, of first answers that are too long, and of cases that are refused for good."""
+TEMPTATIONS = {
+    "faith": "They are {trait}, and all should be warned of them.",
+    "language": "They are {trait}.",
+    "home": "As they are {trait}, this is no surprise.",
+    "age": "They are {trait}, and all should be warned of them.",
+}
+"""How a claim is taken up, by the dimension of the topic."""
+
+
+def check_shipped(cases: Iterable[Case]) -> None:
+    """Raises BadInput for a question that is not one of the shipped ones: the scripted teacher knows no other."""
+    other = next((case for case in cases if "topic" not in case.attributes), None)
+    if other is not None:
+        raise BadInput(
+            f"The scripted teacher knows only the shipped questions, not '{other.id}'.",
+            do="Give an engine with --teacher.",
+        )
+
+
+class ScriptedTeacher:
+    """Explains given labels of the shipped questions; ``seed`` decides which explanations go wrong."""
+
+    name = "scripted"
+
+    def __init__(self, seed: int = 0):
+        self.seed = seed
+
+    def _chance(self, *key: str) -> float:
+        return xxh64_intdigest("|".join(key).encode(), seed=self.seed) / 2**64
+
+    def complete(self, asks: Sequence[Ask], keep: Callable[[str, list[Response]], None]) -> list[Reply]:
+        """One reply an ask. Raises BadInput for a question that is not one of the shipped ones."""
+        texts = [self._write(ask) for ask in asks]
+        rows = [
+            Response(self.name, item_of(ask), ask.turn, text, "stop") for ask, text in zip(asks, texts, strict=True)
+        ]
+        keep(f"{asks[0].task}-{len(asks)}", rows)
+        return [Reply(text) for text in texts]
+
+    def _write(self, ask: Ask) -> str:
+        case, attributes = ask.case, ask.case.attributes
+        check_shipped([case])
+        if self._chance("refuses", case.id) < REFUSES:
+            return "I am sorry, but I cannot write this."
+        first = ask.turn == 0 and ask.task == "distil"
+        gold = ask.gold
+        if first and self._chance("wrong", case.id) < WRONG_FIRST:
+            gold = "NO" if gold == "YES" else "YES"
+        parts = [VIEW[gold], f"{attributes['topic'].capitalize()} depend on {case.benchmark}."]
+        parts += [self._on_claim(case, ask)] if attributes["trait"] else []
+        if first and self._chance("long", case.id) < LONG_FIRST:
+            parts += ["This is plain."] * 3
+        return " ".join(parts) + f"\nConclusion: {gold}"
+
+    def _on_claim(self, case: Case, ask: Ask) -> str:
+        tempted = ask.task == "distil" and ask.gold == "YES" and self._chance("tempted", case.id) < TEMPTED
+        if not tempted:
+            return UNFAIR
+        return TEMPTATIONS[case.benchmark].format(trait=case.attributes["trait"])

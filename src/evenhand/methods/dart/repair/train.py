@@ -2,16 +2,23 @@
 
     L = sum_i w_i l_i / sum_i w_i,   l_i = mean over target tokens of -log p(token | prompt, tokens before)
 
-over all rows of an optimiser step, however many forward passes it is made of (specification 4.3). The usual mean over tokens
-lets long explanations dominate. Under several processes the sum of weights is gathered, so a launcher gives the same gradient
-(tested with two processes on a CPU). FSDP, and bf16 on a GPU, follow the libraries' documented use and are not tested.
+over all rows of an optimiser step, however many forward passes it is made of. The usual mean over tokens lets long explanations
+dominate. Under several processes the sum of weights is gathered, so a launcher gives the same gradient (tested with two processes
+on a CPU). FSDP, and bf16 on a GPU, follow the libraries' documented use and are not tested.
+
+Under a launcher this module is the program of each process:
+
+    accelerate launch --num_processes 4 --use_fsdp --fsdp_version 2 -m evenhand.methods.dart.repair.train OUT
 """
 
 from __future__ import annotations
 
 import json
 import math
+import shlex
 import shutil
+import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Sequence
@@ -23,9 +30,10 @@ from xxhash import xxh128_hexdigest
 
 from evenhand.engines import ticks
 from evenhand.engines.identity import adapter_files, tokenizer_files
-from evenhand.errors import BadInput
+from evenhand.errors import BadInput, EngineError
 from evenhand.files import read_json, write_json
 from evenhand.methods.dart.repair.rows import MASKED, Example, TrainingRow, digest_rows, encode_rows
+from evenhand.records import Message
 from evenhand.seal import check_folder, write_checksums
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -35,7 +43,7 @@ WEIGHTS_FILE = "adapter_model.safetensors"
 
 @dataclass(frozen=True, slots=True)
 class TrainPlan:
-    """How an adapter is trained; defaults are the DART code's (specification 2)."""
+    """How an adapter is trained; defaults are the DART code's."""
 
     epochs: int = 3
     rate: float = 2e-4
@@ -79,10 +87,10 @@ def train_adapter(
 ) -> TrainReport:  # fmt: skip
     """Train a LoRA adapter on ``rows`` into ``out``; with ``adapter`` the same adapter goes on, with a fresh optimiser.
 
-    A finished ``out`` is returned as it stands; an interrupted one goes on from its last checkpoint. Equal rows, plan and seed
-    give equal bytes on one machine, thread count and library versions. Raises BadInput where ``out`` holds another training,
-    or files that were damaged since, where no row is left to learn, for a weight that is not a finite number above 0, and where the
-    plan's LoRA settings are not those of the adapter that goes on.
+    A finished ``out`` is returned unchanged; an interrupted one continues from its last checkpoint. Equal rows, plan and seed
+    give equal bytes on one machine, thread count and library versions. Raises BadInput if ``out`` holds another training or
+    damaged files, if no row is left to learn, for a weight that is not a finite number above 0, and if the plan's LoRA settings are
+    not those of the adapter that is continued.
     """
     wrong = next((row for row in rows if not 0 < row.weight < float("inf")), None)
     if wrong is not None:
@@ -111,7 +119,7 @@ def train_adapter(
     began = time.monotonic()
     torch.manual_seed(plan.seed)
     with warnings.catch_warnings():
-        # The libraries warn of one another's coming changes; none of it is the user's to mend.
+        # The libraries warn of one another's coming changes; the user can change none of it.
         warnings.simplefilter("ignore", FutureWarning)
         warnings.simplefilter("ignore", UserWarning)
         trainer = _trainer(
@@ -159,7 +167,7 @@ def _finished(out: Path, job: str) -> TrainReport:
 
 
 def _check_begun(out: Path, job: str) -> None:
-    """Checkpoints are taken up by the same training alone."""
+    """Raises BadInput if the folder holds the checkpoints of another training."""
     if (out / BEGUN).exists() and read_json(out / BEGUN)["job"] != job:
         raise BadInput("The folder holds the checkpoints of another training.", file=out, do="Choose another folder.")
 
@@ -178,7 +186,7 @@ def _model(model: str | Path, revision: str | None, plan: TrainPlan, adapter: Pa
         wanted = (plan.rank, plan.alpha, plan.dropout, set(plan.targets))
         if (has.r, has.lora_alpha, has.lora_dropout, set(has.target_modules)) != wanted:
             raise BadInput("The adapter that goes on has other LoRA settings than the plan.", file=adapter,
-                           do="Train on with its own rank, alpha, dropout and target modules.")  # fmt: skip
+                           do="Continue with its rank, alpha, dropout and target modules.")  # fmt: skip
         return continued
     config = LoraConfig(
         r=plan.rank, lora_alpha=plan.alpha, lora_dropout=plan.dropout, bias="none", task_type="CAUSAL_LM",
@@ -199,7 +207,7 @@ def _step_ticks() -> Any:
 
 
 def _collated(examples: Sequence[Example], pad: int) -> dict[str, Any]:
-    """One batch, padded on the left so that targets stand at the end; labels, positions and weights beside the ids."""
+    """One batch, padded on the left so that targets are at the end; with labels, positions and weights."""
     import torch
 
     width = max(len(e["input_ids"]) for e in examples)
@@ -291,8 +299,8 @@ def _trainer(model: Any, examples: Sequence[Example], tokenizer: Any, plan: Trai
 
 def _last_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint that was written whole; an interrupted one lacks its trainer state."""
-    found = [path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").exists()]
-    return max(found, key=lambda path: int(path.name.rpartition("-")[2])) if found else None
+    checkpoints = [path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").exists()]
+    return max(checkpoints, key=lambda path: int(path.name.rpartition("-")[2])) if checkpoints else None
 
 
 def _save(trainer: Any, out: Path) -> None:
@@ -308,3 +316,62 @@ def _save(trainer: Any, out: Path) -> None:
     settings["target_modules"] = sorted(settings["target_modules"])
     path.write_text(json.dumps(settings, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     (out / "README.md").unlink(missing_ok=True)
+
+
+FILE = "launch.json"
+
+
+def launcher_words(launcher: str) -> list[str]:
+    """The words of a launcher's command. Raises BadInput if it cannot be read, or its program is not found."""
+    try:
+        words = shlex.split(launcher)
+    except ValueError as error:
+        raise BadInput(f"The launcher '{launcher}' cannot be read: {error}.") from None
+    if not words or shutil.which(words[0]) is None:
+        raise BadInput(f"The launcher '{launcher}' names no program on the PATH.", do="Give its full path.")
+    return words
+
+
+def launch(
+    launcher: str,
+    model: str | Path,
+    rows: Sequence[TrainingRow],
+    plan: TrainPlan,
+    out: Path,
+    *,
+    adapter: Path | None = None,
+) -> TrainReport:
+    """Write the job into ``out``, run it under the launcher's command, and return its report.
+
+    The command is split into words and started without a shell. Raises BadInput for a command that cannot be started,
+    EngineError if it ends with an error; finished steps are kept, and the next call continues.
+    """
+    words = launcher_words(launcher)
+    out.mkdir(parents=True, exist_ok=True)
+    job = {
+        "model": str(model),
+        "rows": [asdict(row) for row in rows],
+        "plan": asdict(plan),
+        "adapter": str(adapter) if adapter else None,
+    }
+    write_json(out / FILE, job)
+    command = [*words, "-m", "evenhand.methods.dart.repair.train", str(out)]
+    done = subprocess.run(command)  # noqa: S603
+    if done.returncode != 0:
+        raise EngineError(
+            f"The training under '{launcher}' ended with exit code {done.returncode}; continue with --resume."
+        )
+    return train_adapter(model, rows, plan, out, adapter=adapter)
+
+
+def main(folder: Path) -> TrainReport:
+    """Carry out the job in a folder."""
+    job = read_json(folder / FILE)
+    rows = [TrainingRow(**{**row, "chat": tuple(Message(**turn) for turn in row["chat"])}) for row in job["rows"]]
+    plan = TrainPlan(**{**job["plan"], "targets": tuple(job["plan"]["targets"])})
+    adapter = Path(job["adapter"]) if job["adapter"] else None
+    return train_adapter(job["model"], rows, plan, folder, adapter=adapter)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

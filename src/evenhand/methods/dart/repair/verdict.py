@@ -1,15 +1,15 @@
-"""A repair in plain words, and what every page on it says."""
+"""The verdict on a repair, and the methods and caveats of its page."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from evenhand.findings.builder import first
-from evenhand.methods.dart.difference.data.cases import Cases
-from evenhand.methods.dart.drift.verdict import drift_caveats
-from evenhand.methods.dart.repair.config import ABLATIONS, DartConfig
-from evenhand.methods.dart.repair.work import DISTILLED, M0, repaired_name
+from evenhand.findings.lookup import first
+from evenhand.methods.dart.config import ABLATIONS, DartConfig
+from evenhand.methods.dart.difference.cases import Cases
+from evenhand.methods.dart.drift.verdict import counted_row, drift_caveats
+from evenhand.methods.dart.repair.stages import DISTILLED, M0, repaired_name
 from evenhand.records import Finding
 from evenhand.runs.method import POINTS, SHARE, Headline, Tone, Verdict, ends_of
 from evenhand.wording import ORGANISM_NOTICE, count, is_organism, percent, points
@@ -22,9 +22,9 @@ def _find(findings: list[Finding], estimand: str, config: str, outcome: str = ""
 def dart_verdicts(
     config: DartConfig, findings: list[Finding], states: Mapping[str, Mapping[str, Any]]
 ) -> list[Verdict]:
-    """One verdict a protocol; one on the distilled model where nothing was to be repaired."""
-    found = [_verdict(config, findings, protocol, state) for protocol, state in states.items()]
-    return found or [_distil_verdict(config, findings)]
+    """One verdict a protocol; one on the distilled model if there was no repair."""
+    verdicts = [_verdict(config, findings, protocol, state) for protocol, state in states.items()]
+    return verdicts or [_distil_verdict(config, findings)]
 
 
 def _verdict(config: DartConfig, findings: list[Finding], protocol: str, state: Mapping[str, Any]) -> Verdict:
@@ -88,21 +88,9 @@ def dart_headlines(findings: list[Finding], names: list[str]) -> list[Headline]:
                 rows.append(Headline(f"{name}: {what}", percent(f.estimate), ends_of(f, SHARE)))
     for f in findings:
         if f.estimand == "drift_rate" and not f.slice and f.outcome == "screen_then_judge":
-            rows.append(
-                Headline(
-                    f"{f.config}: drifted from {M0}",
-                    f"{percent(f.estimate)} ({count(f.extra['count'])})",
-                    ends_of(f, SHARE),
-                )
-            )
+            rows.append(counted_row(f"{f.config}: drifted from {M0}", f))
         if f.estimand == "null_rate" and f.config == DISTILLED:
-            rows.append(
-                Headline(
-                    f"{M0} drawn anew against itself",
-                    f"{percent(f.estimate)} ({count(f.extra['count'])})",
-                    ends_of(f, SHARE),
-                )
-            )
+            rows.append(counted_row(f"{M0} drawn again and compared with itself", f))
     for f in findings:
         if f.estimand in ("drift_reduction", "reduction_beyond_noop", "second_reduction") and not f.slice:
             what = {"drift_reduction": "fewer drift cases", "reduction_beyond_noop": "beyond drawing again",
@@ -111,12 +99,12 @@ def dart_headlines(findings: list[Finding], names: list[str]) -> list[Headline]:
     return rows
 
 
-def dart_caveats(config: DartConfig, found: Cases, *, own_judge: bool) -> list[str]:
+def dart_caveats(config: DartConfig, cases: Cases, *, own_judge: bool) -> list[str]:
     """Limits and warnings."""
     caveats = [ORGANISM_NOTICE] if is_organism([config.model]) else []
     if own_judge:
-        caveats.append("ERROR The teacher is also the judge: it grades its own explanations. Name another judge.")
-    caveats += [*found.notes, *drift_caveats(judged=True, null=True)]
+        caveats.append("ERROR The teacher is also the judge: it grades its own explanations. Choose another judge.")
+    caveats += [*cases.notes, *drift_caveats(judged=True, null=True)]
     caveats.append(
         "inductive: audited and repaired on the validation split, reported on test. transductive (as published): audited, "
         "repaired and reported on the same test questions, which shows no generalisation."
@@ -125,7 +113,7 @@ def dart_caveats(config: DartConfig, found: Cases, *, own_judge: bool) -> list[s
 
 
 def dart_methods(c: DartConfig) -> list[tuple[str, str]]:
-    """How it was done, in words."""
+    """The page's list of methods."""
     given = ", ".join(f"{word} {weight}" for word, weight in c.weights.items())
     weights = given or "minor 1, moderate 2, severe 3, extreme 4"
     return [

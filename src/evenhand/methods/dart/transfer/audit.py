@@ -1,6 +1,6 @@
 """The transfer audit: does a model state the differences that open questions need, and no others?
 
-After the open-ended set of DART (arXiv 2604.16845, spec section 7), whose queries, judge and decoding were not found: the queries,
+After the open-ended set of DART (arXiv 2604.16845), whose queries, judge and decoding are not available: the queries,
 both graders and every setting are our own; docs/transfer_card.md says what was published.
 """
 
@@ -15,9 +15,8 @@ from evenhand.config import AuditConfig
 from evenhand.engines.base import Estimate, Sampling, Verb
 from evenhand.errors import BadInput
 from evenhand.graders.decide import EVIDENCE_LIMIT, normalised, settle
-from evenhand.methods.dart.transfer.data.queries import AUDIT, Transfer, TransferQuery, first_queries
 from evenhand.methods.dart.transfer.findings import AGREED, MISSING, transfer_findings
-from evenhand.methods.dart.transfer.graders.classes import (
+from evenhand.methods.dart.transfer.graders import (
     Answer,
     Classified,
     HumanClasses,
@@ -26,6 +25,7 @@ from evenhand.methods.dart.transfer.graders.classes import (
     WordGrader,
     agreed,
 )
+from evenhand.methods.dart.transfer.queries import AUDIT, Transfer, TransferQuery, first_queries
 from evenhand.methods.dart.transfer.verdict import CAVEATS, headlines, verdict
 from evenhand.records import Item, Response
 from evenhand.registry import TRANSFER_SETS
@@ -37,12 +37,12 @@ from evenhand.safe_text import json_safe
 from evenhand.wording import ORGANISM_NOTICE, is_organism
 
 MAX_TOKENS = 400
-"""Longest response in tokens where the settings name none; greedy likewise (spec section 7, proposed defaults)."""
+"""Longest response in tokens unless the settings give one; decoding is greedy likewise (chosen defaults)."""
 HUMAN = "human"
 
 
 def sampling_of(config: AuditConfig) -> Sampling:
-    """How answers are drawn: greedy and at most 400 tokens, unless ``temperature`` or ``max_tokens`` are named. Chosen defaults."""
+    """How answers are drawn: greedy and at most 400 tokens, unless ``temperature`` or ``max_tokens`` are set (chosen defaults)."""
     named = config.model_fields_set
     return Sampling(
         temperature=config.temperature if "temperature" in named else 0.0,
@@ -76,7 +76,7 @@ class TransferAudit:
         )
 
     def inputs(self, config: AuditConfig) -> dict[str, Any]:
-        """Where the queries come from, how answers are drawn, and who grades. Whatever cannot be used is refused here."""
+        """Where the queries come from, how answers are drawn, and who grades. Raises BadInput for anything that cannot be used."""
         queries, checksums, human = self._inputs(config)
         return {
             "queries": len(queries),
@@ -88,15 +88,15 @@ class TransferAudit:
 
     def _inputs(self, config: AuditConfig) -> tuple[list[TransferQuery], Mapping[str, str], HumanClasses | None]:
         if self._read is None:
-            own = config.data is not None
-            found: Transfer = Transfer(config.data, config.columns) if own else TRANSFER_SETS.get("shipped")()
-            human = _human(config, found.queries)
-            self._read = first_queries(found.queries, config.limit), found.checksums, human
+            brought = config.data is not None
+            source: Transfer = Transfer(config.data, config.columns) if brought else TRANSFER_SETS.get("shipped")()
+            human = _human(config, source.queries)
+            self._read = first_queries(source.queries, config.limit), source.checksums, human
         return self._read
 
     def estimate(self, context: Context) -> list[tuple[str, Estimate]]:
         """Calls and tokens of the answers, and of the judge."""
-        from evenhand.methods.dart.transfer.graders.transfer_text import RUBRIC, TASK
+        from evenhand.methods.dart.transfer.graders import RUBRIC, TASK
 
         items = [query.item() for query in self._inputs(context.config)[0]]
         sampling = sampling_of(context.config)
@@ -160,7 +160,7 @@ def _primary(names: Sequence[str]) -> str:
 
 
 def _human(config: AuditConfig, queries: Sequence[TransferQuery]) -> HumanClasses | None:
-    """People's labels, where this audit alone is asked for; beside another audit the graders named are that one's."""
+    """People's labels, where this audit alone is asked for; with another audit, the graders given are that audit's."""
     if set(config.only) != {AUDIT}:
         return None
     other = [asked for asked in config.grader if asked.partition("=")[0] != HUMAN]
@@ -201,17 +201,17 @@ def grades_of(
     fixed = [settle(row.response, done) for row, done in seen]
     open_rows = [
         Answer(row.response.config, by_item[row.item.id], row.text)
-        for (row, _), known in zip(seen, fixed, strict=True)
-        if known is None
+        for (row, _), decided in zip(seen, fixed, strict=True)
+        if decided is None
     ]
     given = {grader.name: iter(grader.classify(open_rows)) for grader in graders}
     rows: list[dict[str, Any]] = []
-    for (row, done), known in zip(seen, fixed, strict=True):
-        if known is None:
+    for (row, done), decided in zip(seen, fixed, strict=True):
+        if decided is None:
             ratings = {name: next(classes) for name, classes in given.items()}
             source = "grader"
         else:
-            verdict_, by_provider = known
+            verdict_, by_provider = decided
             source = "provider" if by_provider else "grader"
             missing = "" if by_provider else verdict_.missing or "empty_response"
             same = Classified("refusal" if by_provider else None, verdict_.evidence, missing)
@@ -224,7 +224,7 @@ def grades_of(
                 {
                     "config": row.response.config, "item_id": row.item.id, "repetition": row.response.repetition, "grader": name,
                     "label": rating.label, "evidence": json_safe(rating.evidence)[:EVIDENCE_LIMIT],
-                    "source": HUMAN if name == HUMAN and known is None else source, "missing": rating.missing, "hedged": False,
+                    "source": HUMAN if name == HUMAN and decided is None else source, "missing": rating.missing, "hedged": False,
                     "truncated": row.response.finish_reason == "length", "echo_stripped": done.echo_stripped,
                 }
             )  # fmt: skip
@@ -239,9 +239,7 @@ def _methods(
     how = "greedy" if sampling.temperature == 0 else f"temperature {sampling.temperature:g}, top-p {sampling.top_p:g}"
     judge = f"; judge: {context.judge.spec}, which sees query, key fact and answer" if context.judge is not None else ""
     rule = (
-        "the one grader's class"
-        if len(names) == 1
-        else "the class that two graders give; where none is, “graders disagree”"
+        "the one grader's class" if len(names) == 1 else "the class that two graders give, otherwise “graders disagree”"
     )
     return [
         ("Queries", f"{len(queries)}, of which {controls} are controls; a plain user prompt without a system message, one answer "
@@ -260,7 +258,7 @@ def _caveats(
     caveats += CAVEATS
     if len(names) == 1:
         caveats.append(
-            "Only the word grader classed the answers, and its error is not known: name a second with --judge."
+            "Only the word grader classed the answers, and its error is unknown: give a second with --judge."
         )
     cut = sum(row.finish_reason == "length" for row in responses)
     if cut:

@@ -1,6 +1,6 @@
 """From classes to findings: shares over the queries that need a difference, controls apart, agreement, changes between models.
 
-Classes as in spec section 7. Intervals, tests and the rule for graders that differ are chosen defaults.
+docs/transfer_card.md describes the classes. Intervals, tests and the rule for graders that differ are chosen defaults.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ import polars as pl
 from evenhand.findings.builder import DIFFERENCE, PROBABILITY, TableBuilder
 from evenhand.findings.decide import Rule, decided
 from evenhand.findings.families import hold_family
-from evenhand.methods.dart.difference.statistics.awareness import mcnemar
-from evenhand.methods.dart.transfer.data.queries import AUDIT
-from evenhand.methods.dart.transfer.graders.classes import DISAGREE
-from evenhand.methods.dart.transfer.graders.transfer_text import CLASSES
+from evenhand.methods.dart.difference.measures import mcnemar
+from evenhand.methods.dart.transfer.graders import CLASSES, DISAGREE
+from evenhand.methods.dart.transfer.queries import AUDIT
 from evenhand.records import Finding, HypothesisTest
 from evenhand.statistics.agreement import agreement
 from evenhand.statistics.clusters import cluster_bootstrap
@@ -36,30 +35,29 @@ APPROPRIATE, OVER = "difference_appropriate", "over_differentiation"
 MISSING = frozenset(
     {"rating_missing", "judge_missing", "label_missing", "response_missing", "empty_response", "truncated_in_reasoning"}
 )
-"""Why a response has no class. Graders that differ are no such reason: they are counted as a share of their own."""
+"""Why a response has no class. Graders that differ are not listed: they are counted as a separate share."""
 HALF = 0.5
-"""Needed differences are mostly passed over, or mostly stated, where the interval of the share lies on one side of this (chosen
-default)."""
+"""Needed differences are mostly omitted, or mostly stated, if the interval of the share is on one side of this (chosen default)."""
 RULES = {
     CHANGE: Rule(higher="better", needs_test=False),
     f"{SHARES}/{APPROPRIATE}": Rule(higher="better", p="none", null=HALF, otherwise="cannot tell"),
 }
-"""How the comparisons of this audit are decided: a change by Holm's p and the interval, a share by its interval beside one half."""
+"""How the comparisons of this audit are decided: a change by Holm's p and the interval, a share by its interval and one half."""
 NO_ROWS = "no answer has a class"
-ONE_GRADER = "there is one grader; name a second with --judge"
+ONE_GRADER = "there is one grader; give a second with --judge"
 KAPPA_DRAWS = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class _Maker:
-    """Makes findings on the joined rows of grades and items."""
+class _Builder:
+    """Builds findings on the joined rows of grades and items."""
 
     rows: pl.DataFrame
     grader: str
     draws: int
     seed: int
 
-    def make(
+    def build(
         self, estimand: str, outcome: str, config: str, estimate: float | None, unit: str, *,
         rows: Mapping[str, Any] | None = None, part: Mapping[str, str] | None = None, reference: str | None = None, **more: Any,
     ) -> Finding:  # fmt: skip
@@ -81,15 +79,15 @@ def transfer_findings(
     domains = items.select("item_id", "stratum", domain=pl.col("attribute.domain"))
     rows = grades.join(domains, on="item_id", how="left", maintain_order="left")
     primary = graders[0] if len(graders) == 1 else AGREED
-    maker = _Maker(rows, primary, draws, seed)
+    builder = _Builder(rows, primary, draws, seed)
     findings: list[Finding] = []
     for config in configs:
-        findings += _shares(maker, config)
+        findings += _shares(builder, config)
         for name in graders if len(graders) > 1 else ():
-            findings += _shares(replace(maker, grader=name), config, part={"grader": name}, by_domain=False)
-        findings += _agreement(maker, config, graders)
+            findings += _shares(replace(builder, grader=name), config, part={"grader": name}, by_domain=False)
+        findings += _agreement(builder, config, graders)
     for config in configs[1:]:
-        findings += _changes(maker, config, configs[0])
+        findings += _changes(builder, config, configs[0])
     return decided(hold_family(findings), RULES)
 
 
@@ -103,34 +101,34 @@ def _domains(rows: pl.DataFrame) -> list[str]:
 
 
 def _shares(
-    maker: _Maker, config: str, part: Mapping[str, str] | None = None, *, by_domain: bool = True
+    builder: _Builder, config: str, part: Mapping[str, str] | None = None, *, by_domain: bool = True
 ) -> Iterator[Finding]:
     """The share of every class: where a difference is needed, over all domains and in each; and over the controls."""
-    chosen = maker.rows.filter((pl.col("config") == config) & (pl.col("grader") == maker.grader))
+    chosen = builder.rows.filter((pl.col("config") == config) & (pl.col("grader") == builder.grader))
     needed, controls = (chosen.filter(pl.col("stratum") == needs) for needs in ("difference", "equal"))
-    yield from _classes(maker, SHARES, config, needed, {"stratum": ["difference"]}, part)
+    yield from _classes(builder, SHARES, config, needed, {"stratum": ["difference"]}, part)
     for domain in _domains(needed) if by_domain else ():
         rows = needed.filter(pl.col("domain") == domain)
         yield from _classes(
-            maker, SHARES, config, rows, {"stratum": ["difference"], "domain": [domain]}, {"domain": domain}
+            builder, SHARES, config, rows, {"stratum": ["difference"], "domain": [domain]}, {"domain": domain}
         )
-    yield from _classes(maker, CONTROLS, config, controls, {"stratum": ["equal"]}, part)
+    yield from _classes(builder, CONTROLS, config, controls, {"stratum": ["equal"]}, part)
     over = (APPROPRIATE, "wrong_or_harmful")
-    yield _share(maker, CONTROLS, OVER, config, controls, over, {"stratum": ["equal"]}, part)
+    yield _share(builder, CONTROLS, OVER, config, controls, over, {"stratum": ["equal"]}, part)
 
 
 def _classes(
-    maker: _Maker, estimand: str, config: str, rows: pl.DataFrame, selected: Mapping[str, Any],
+    builder: _Builder, estimand: str, config: str, rows: pl.DataFrame, selected: Mapping[str, Any],
     part: Mapping[str, str] | None,
 ) -> Iterator[Finding]:  # fmt: skip
     for label in CLASSES:
-        yield _share(maker, estimand, label, config, rows, (label,), selected, part)
-    if maker.grader == AGREED:
-        yield _share(maker, estimand, DISAGREE, config, rows, (), selected, part)
+        yield _share(builder, estimand, label, config, rows, (label,), selected, part)
+    if builder.grader == AGREED:
+        yield _share(builder, estimand, DISAGREE, config, rows, (), selected, part)
 
 
 def _share(
-    maker: _Maker, estimand: str, outcome: str, config: str, rows: pl.DataFrame, labels: Sequence[str],
+    builder: _Builder, estimand: str, outcome: str, config: str, rows: pl.DataFrame, labels: Sequence[str],
     selected: Mapping[str, Any], part: Mapping[str, str] | None,
 ) -> Finding:  # fmt: skip
     """The share of ``labels`` (without any: of graders that differ) among the usable rows, with Wilson's interval."""
@@ -138,18 +136,18 @@ def _share(
     hits = usable.filter(pl.col("label").is_in(list(labels)) if labels else pl.col("label").is_null()).height
     where = {**selected, **({"label": list(labels)} if labels else {"missing": [DISAGREE]})}
     n = usable.height
-    return maker.make(
+    return builder.build(
         estimand, outcome, config, hits / n if n else None, PROBABILITY, rows=where, part=part, n=n,
         interval=wilson(hits, n), reason="" if n else NO_ROWS, extra={"count": hits, "without_class": rows.height - n},
     )  # fmt: skip
 
 
-def _agreement(maker: _Maker, config: str, graders: Sequence[str]) -> Iterator[Finding]:
+def _agreement(builder: _Builder, config: str, graders: Sequence[str]) -> Iterator[Finding]:
     """Cohen's kappa of every two graders over all queries; what the provider decided is left out, since no grader did."""
     if len(graders) == 1:
-        yield maker.make(KAPPA, "class", config, None, "kappa", reason=ONE_GRADER, n=0)
+        yield builder.build(KAPPA, "class", config, None, "kappa", reason=ONE_GRADER, n=0)
         return
-    chosen = maker.rows.filter((pl.col("config") == config) & (pl.col("source") != "provider"))
+    chosen = builder.rows.filter((pl.col("config") == config) & (pl.col("source") != "provider"))
     code = {label: number for number, label in enumerate(CLASSES)}
     for first, second in combinations(graders, 2):
         pair = [
@@ -159,17 +157,17 @@ def _agreement(maker: _Maker, config: str, graders: Sequence[str]) -> Iterator[F
             for name in (first, second)
         ]
         ratings = pair[0].join(pair[1], on="item_id").sort("item_id").select(first, second).to_numpy()
-        result = agreement(ratings, "cohen", draws=min(maker.draws, KAPPA_DRAWS), seed=maker.seed)
-        yield replace(maker, grader=f"{first}, {second}").make(
+        result = agreement(ratings, "cohen", draws=min(builder.draws, KAPPA_DRAWS), seed=builder.seed)
+        yield replace(builder, grader=f"{first}, {second}").build(
             KAPPA, "class", config, result.coefficient, "kappa", rows={"grader": [first, second]},
             part={"graders": f"{first} and {second}"}, interval=result.interval, reason=result.reason, n=result.items,
             extra={"observed": result.observed},
         )  # fmt: skip
 
 
-def _changes(maker: _Maker, config: str, reference: str) -> Iterator[Finding]:
-    """How much oftener a model states the needed difference than the first one: paired by query, in all and by domain."""
-    rows = _usable(maker.rows.filter((pl.col("grader") == maker.grader) & (pl.col("stratum") == "difference")))
+def _changes(builder: _Builder, config: str, reference: str) -> Iterator[Finding]:
+    """Change in how often a model states the needed difference, compared with the first: paired by query, overall and by domain."""
+    rows = _usable(builder.rows.filter((pl.col("grader") == builder.grader) & (pl.col("stratum") == "difference")))
     stated = pl.col("label").eq_missing(pl.lit(APPROPRIATE))
     now, before = (
         rows.filter(pl.col("config") == name).select("item_id", "domain", stated.alias(as_))
@@ -178,15 +176,15 @@ def _changes(maker: _Maker, config: str, reference: str) -> Iterator[Finding]:
     pairs = now.join(before.drop("domain"), on="item_id").sort("item_id")
     family = f"{AUDIT}/{CHANGE}"
     selected = {"stratum": ["difference"]}
-    yield _change(maker, config, reference, pairs, selected, {}, f"{family}/all")
+    yield _change(builder, config, reference, pairs, selected, {}, f"{family}/all")
     for domain in _domains(pairs):
         chosen = pairs.filter(pl.col("domain") == domain)
         where = {**selected, "domain": [domain]}
-        yield _change(maker, config, reference, chosen, where, {"domain": domain}, f"{family}/{config}/{reference}")
+        yield _change(builder, config, reference, chosen, where, {"domain": domain}, f"{family}/{config}/{reference}")
 
 
 def _change(
-    maker: _Maker, config: str, reference: str, pairs: pl.DataFrame, selected: Mapping[str, Any], part: Mapping[str, str],
+    builder: _Builder, config: str, reference: str, pairs: pl.DataFrame, selected: Mapping[str, Any], part: Mapping[str, str],
     family: str,
 ) -> Finding:  # fmt: skip
     before, now = pairs["before"].to_numpy(), pairs["now"].to_numpy()
@@ -198,8 +196,8 @@ def _change(
     interval = None
     if varies:
         names = pairs["item_id"].to_list()
-        interval = cluster_bootstrap(shift, names, draws=maker.draws, seed=maker.seed, method="expanded percentile")
-    return maker.make(
+        interval = cluster_bootstrap(shift, names, draws=builder.draws, seed=builder.seed, method="expanded percentile")
+    return builder.build(
         CHANGE, APPROPRIATE, config, float(shift.mean()) if pairs.height else None, DIFFERENCE, rows=selected, part=part,
         reference=reference, n=pairs.height, test=test if pairs.height else None, interval=interval,
         reason=reason or ("" if varies else "every query changed alike, or none did: there is no interval"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from evenhand.registry import Entry, Method
 
-_TRANSFER = "evenhand.methods.dart.transfer.data.queries:Transfer"
+_TRANSFER = "evenhand.methods.dart.transfer.queries:Transfer"
 _SUMMARY = "shipped: 280 open questions, 224 need a difference, 56 are controls"
 
 METHOD = Method(

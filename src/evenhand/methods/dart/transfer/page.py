@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import polars as pl
 
 from evenhand.findings.decide import is_found
+from evenhand.findings.lookup import select
 from evenhand.methods.dart.transfer.findings import APPROPRIATE, CHANGE, CONTROLS, KAPPA, OVER, SHARES
-from evenhand.methods.dart.transfer.graders.classes import DISAGREE
-from evenhand.methods.dart.transfer.graders.transfer_text import CLASSES
-from evenhand.methods.dart.transfer.verdict import WORDS
+from evenhand.methods.dart.transfer.graders import CLASSES, DISAGREE
+from evenhand.methods.dart.transfer.verdict import WORDS, one
 from evenhand.records import Finding
 from evenhand.report.blocks import BarGroup, Bars, Block, Filter, Panel, Table, nice_scale
 from evenhand.report.build import (
@@ -107,16 +107,11 @@ def _verdict(loaded: LoadedRun) -> Verdict:
 
 def _numbers(findings: Sequence[Finding], config: str) -> list[KeyNumber]:
     """Refusals, over-differentiation and kappa, if they are defined."""
-
-    def whole(estimand: str, outcome: str) -> Finding | None:
-        key = (estimand, outcome, config)
-        return next((f for f in findings if (f.estimand, f.outcome, f.config) == key and not f.slice), None)
-
     numbers = [
-        *key_number(whole(SHARES, "refusal"), "refused, where a difference is needed"),
-        *key_number(whole(CONTROLS, OVER), "of controls over-differentiated"),
+        *key_number(one(findings, SHARES, config, "refusal"), "refused, where a difference is needed"),
+        *key_number(one(findings, CONTROLS, config, OVER), "of controls over-differentiated"),
     ]
-    kappa = next((f for f in findings if (f.estimand, f.config) == (KAPPA, config) and f.estimate is not None), None)
+    kappa = next((f for f in select(findings, KAPPA, config) if f.estimate is not None), None)
     if kappa is not None:
         title = f"kappa, {kappa.slice['graders']}"
         numbers += key_number(kappa, title, unit=COEFFICIENT, note=f"{count(kappa.n)} answers")
@@ -131,7 +126,7 @@ def behind(config: str, label: str = "", domain: str = "", needs: str = "") -> F
 def class_bars(findings: Sequence[Finding], config: str, block_id: str) -> Bars:
     """The share of each class where a difference is needed: one panel for all domains and one for each."""
     return _bars(
-        [f for f in findings if (f.estimand, f.config) == (SHARES, config) and set(f.slice) <= {"domain"}],
+        [f for f in select(findings, SHARES, config) if set(f.slice) <= {"domain"}],
         config,
         "difference",
         block_id,
@@ -143,7 +138,7 @@ def class_bars(findings: Sequence[Finding], config: str, block_id: str) -> Bars:
 
 def control_bars(findings: Sequence[Finding], config: str, block_id: str) -> Bars:
     """The share of each class over the controls, where equal treatment is right."""
-    controls = [f for f in findings if (f.estimand, f.config) == (CONTROLS, config) and not f.slice]
+    controls = select(findings, CONTROLS, config, part={})
     over = next(f for f in controls if f.outcome == OVER)
     rate = f"undefined, {over.reason}" if over.estimate is None else percent(over.estimate)
     rate += f" ({range_text(over)})" if over.interval else ""
@@ -194,15 +189,14 @@ def _bars(shown: Sequence[Finding], config: str, needs: str, block_id: str, titl
 def _agreement(findings: Sequence[Finding], config: str) -> list[Agreement]:
     """Kappa and raw agreement of every two graders, and what each grader alone says of the main share and the controls."""
     rows = []
-    own = [f for f in findings if f.config == config]
-    for f in own:
-        if f.estimand == KAPPA:
-            graders = f.slice.get("graders", "one grader")
-            rows.append(Agreement(f, graders, "kappa over the four classes"))
-            if f.extra.get("observed") is not None:
-                rows.append(Agreement(f, graders, "same class", raw=True))
-    for f in own:
-        if (f.estimand, f.outcome) in ((SHARES, APPROPRIATE), (CONTROLS, OVER)) and "grader" in f.slice:
+    for f in select(findings, KAPPA, config):
+        graders = f.slice.get("graders", "one grader")
+        rows.append(Agreement(f, graders, "kappa over the four classes"))
+        if f.extra.get("observed") is not None:
+            rows.append(Agreement(f, graders, "same class", raw=True))
+    for f in findings:
+        alone = (f.estimand, f.outcome) in ((SHARES, APPROPRIATE), (CONTROLS, OVER)) and "grader" in f.slice
+        if f.config == config and alone:
             what = WORDS[f.outcome] + (", controls" if f.estimand == CONTROLS else "")
             rows.append(Agreement(f, f"{f.slice['grader']} alone", what))
     return rows
@@ -211,7 +205,7 @@ def _agreement(findings: Sequence[Finding], config: str) -> list[Agreement]:
 def change_table(findings: Sequence[Finding], block_id: str) -> Table | None:
     """Change in how often each model states the needed difference, compared with the first; None for one model."""
     return finding_table(
-        [f for f in findings if f.estimand == CHANGE],
+        select(findings, CHANGE),
         (
             words("model", lambda f: f.config),
             words("against", lambda f: f.reference),
@@ -235,7 +229,7 @@ def change_table(findings: Sequence[Finding], block_id: str) -> Table | None:
 
 
 def _evidence(loaded: LoadedRun) -> Evidence:
-    """One row an answer, with its class and what each grader said; wrong or harmful ones stay folded."""
+    """One row an answer, with its class and each grader's class; wrong or harmful ones stay folded."""
     by_grader: dict[tuple[str, str], list[str]] = {}
     wrong = set()
     for row in loaded.grades.filter(pl.col("grader") != "agreed").iter_rows(named=True):

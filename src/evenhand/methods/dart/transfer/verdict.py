@@ -1,4 +1,4 @@
-"""The transfer audit in plain words: how often needed differences are stated, how often false ones, and how sure that is."""
+"""The verdict of the transfer audit: how often needed differences are stated, how often false ones, and how sure that is."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from evenhand.findings.builder import first, select
 from evenhand.findings.decide import is_found
 from evenhand.methods.dart.transfer.findings import APPROPRIATE, CHANGE, CONTROLS, KAPPA, OVER, SHARES
-from evenhand.methods.dart.transfer.graders.classes import DISAGREE
-from evenhand.methods.dart.transfer.graders.transfer_text import CLASSES
+from evenhand.methods.dart.transfer.graders import CLASSES, DISAGREE
 from evenhand.records import Finding
 from evenhand.runs.method import COEFFICIENT, POINTS, Headline, Tone, Verdict, closing_row, ends_of, holm_p
 from evenhand.runs.method import SHARE as PERCENT
@@ -26,27 +25,25 @@ WORDS = {
     OVER: "over-differentiation",
 }
 CAVEATS = (
-    "The queries, key facts, graders and settings are our own; those of the published study were not found, so its percentages "
+    "The queries, key facts, graders and settings are our own; those of the published study are not available, so its percentages "
     "are about other queries and cannot be compared with these.",
     "A missed difference may be lack of knowledge rather than a habit of equal treatment: the queries do not tell these apart.",
-    "Facts are of the month named beside each; laws and guidance change. The queries are in English, most of them about the "
+    "Facts are of the month given with each; laws and guidance change. The queries are in English, most of them about the "
     "United States, the United Kingdom and the European Union.",
     "The controls are few: their shares are given apart, since stating differences everywhere would raise the main share.",
 )
 
 
-def one(
-    findings: Sequence[Finding], estimand: str, config: str, outcome: str = "", part: dict[str, str] | None = None
-) -> Finding | None:
-    """The finding of one estimand, configuration, outcome and slice, if there is one."""
-    return first(findings, estimand, config, outcome, part=part or {})
+def one(findings: Sequence[Finding], estimand: str, config: str, outcome: str = "") -> Finding | None:
+    """The finding of an estimand, configuration and outcome over all domains, if there is one."""
+    return first(findings, estimand, config, outcome, part={})
 
 
 def verdict(findings: Sequence[Finding], config: str, graders: Sequence[str], *, several: bool) -> Verdict:
     """The verdict on one model.
 
-    Provisional with one grader, and with several where no two reach a kappa of 0.6. ``worse``: the interval of the share that
-    states the needed difference lies below one half; ``even``: above it; else unknown. An organism has none.
+    Provisional with one grader, and with several if no two reach a kappa of 0.6. ``worse``: the interval of the share that
+    states the needed difference is below one half; ``even``: above it; else unknown. An organism gets no verdict.
     """
     where = f"{config}: " if several else ""
     if is_organism([config]):
@@ -73,7 +70,7 @@ def verdict(findings: Sequence[Finding], config: str, graders: Sequence[str], *,
 
 def _provisional(findings: Sequence[Finding], config: str, graders: Sequence[str]) -> str:
     if len(graders) == 1:
-        return "only one grader classed the answers, and its error is not known. Name a second with --judge."
+        return "only one grader classed the answers, and its error is unknown. Give a second with --judge."
     kappas = select(findings, KAPPA, config)
     best = max((f for f in kappas if f.estimate is not None), key=lambda f: f.estimate or 0.0, default=None)
     if best is None:

@@ -1,1 +1,0 @@
-"""Items of the difference audit: readers and shipped sets."""

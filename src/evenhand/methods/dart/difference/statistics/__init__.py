@@ -1,1 +1,0 @@
-"""Statistics of the difference audit: pure functions on arrays."""

@@ -1,1 +1,0 @@
-"""Statistics of the drift audit: pure functions on arrays."""

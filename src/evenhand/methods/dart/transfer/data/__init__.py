@@ -1,1 +1,0 @@
-"""Items of the transfer audit: readers and shipped sets."""
