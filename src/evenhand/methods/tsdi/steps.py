@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from evenhand.engines import token_bias
 from evenhand.engines.bias_kernel import BiasKernel
-from evenhand.methods.tsdi.sweep.statistics import hypervolume as _hypervolume
+from evenhand.methods.tsdi.sweep import hypervolume as _hypervolume
 
 
 def open_bias(folder: str | Path) -> token_bias.TokenBias:
@@ -77,7 +77,7 @@ def estimate_bias(
     2
     """
     from evenhand.config import checked
-    from evenhand.methods.tsdi.estimate.config import TsdiConfig
+    from evenhand.methods.tsdi.config import TsdiConfig
     from evenhand.methods.tsdi.estimate.pipeline import BIAS_FOLDER, run_tsdi
 
     run_tsdi(checked(TsdiConfig, model=model, reference=reference, **settings), Path(out))

@@ -18,9 +18,8 @@ from evenhand.datasets.shipped_texts import CATEGORY_WORDS, shipped_safety
 from evenhand.engines.base import Span
 from evenhand.engines.spec import open_engine
 from evenhand.engines.token_bias import TokenBias, read_token_bias
-from evenhand.methods.tsdi.estimate.check import AFTER, check_artefact
-from evenhand.methods.tsdi.estimate.check_config import TsdiRepairConfig
-from evenhand.methods.tsdi.estimate.pipeline import prepare, run_tsdi
+from evenhand.methods.tsdi.config import TsdiRepairConfig
+from evenhand.methods.tsdi.estimate.pipeline import AFTER, check_artefact, prepare, run_tsdi
 from evenhand.organisms import organism_folder
 from evenhand.organisms.sections.safety import SHIFT, TEXTS, WEAK_CATEGORY
 from evenhand.records import Message

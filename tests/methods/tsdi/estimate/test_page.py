@@ -12,10 +12,10 @@ import polars as pl
 import pytest
 
 from evenhand.engines.token_bias import TokenBias, write_token_bias
-from evenhand.methods.tsdi.estimate.config import TsdiConfig
+from evenhand.methods.tsdi.config import TsdiConfig
+from evenhand.methods.tsdi.estimate.findings import tokens_frame
 from evenhand.methods.tsdi.estimate.page import probability, tsdi_part, visible
-from evenhand.methods.tsdi.estimate.readable import tokens_frame
-from evenhand.methods.tsdi.estimate.result import tsdi_result
+from evenhand.methods.tsdi.estimate.verdict import tsdi_result
 from evenhand.methods.tsdi.sweep.page import sweep_part
 from evenhand.organisms.sections.safety import TEXTS
 from evenhand.report.blocks import Details, ForestPlot, HeatMap, Note, Table, TradeOff

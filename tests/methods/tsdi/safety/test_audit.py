@@ -13,9 +13,9 @@ from evenhand.config import make_config
 from evenhand.errors import BadInput
 from evenhand.findings.decide import is_found
 from evenhand.methods.tsdi.safety.audit import SafetyAudit
-from evenhand.methods.tsdi.safety.entry import asked_prompts, grader_names, open_sets, why_unfit
 from evenhand.methods.tsdi.safety.findings import share
-from evenhand.methods.tsdi.safety.table import Units
+from evenhand.methods.tsdi.safety.grades import Units
+from evenhand.methods.tsdi.safety.items import asked_prompts, grader_names, open_sets, why_unfit
 from evenhand.records import Response
 from evenhand.registry import open_audit
 from evenhand.runs.load import load

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from evenhand.methods.tsdi.safety import audit as safety
-from evenhand.methods.tsdi.safety.bias import Measured
+from evenhand.methods.tsdi.safety.opener_shift import Measured
 from evenhand.methods.tsdi.safety.page import safety_part
 from evenhand.methods.tsdi.safety.page_figures import corrected_of, in_order
 from evenhand.report.blocks import Bars, ForestPlot, Panels, Table

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from evenhand.methods.tsdi.sweep.findings import _Maker
 from evenhand.methods.tsdi.sweep.front import (
     Cells,
     Front,
@@ -18,7 +19,6 @@ from evenhand.methods.tsdi.sweep.front import (
     recommend,
 )
 from evenhand.methods.tsdi.sweep.grid import Sets
-from evenhand.methods.tsdi.sweep.result import _Maker
 
 
 def cells(settings: dict[str, tuple[Any, Any]], categories: list[str]) -> Cells:

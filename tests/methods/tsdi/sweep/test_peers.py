@@ -25,8 +25,7 @@ torch = torch_with_threads()
 from evenhand.engines.decode import Decoder  # noqa: E402
 from evenhand.engines.logits import uniforms  # noqa: E402
 from evenhand.methods.tsdi.sweep.peer_decode import OtherDecoder, PairedDecoder, contrast, interpolate  # noqa: E402
-from evenhand.methods.tsdi.sweep.peer_engine import StaticKernel, logit_bias  # noqa: E402
-from evenhand.methods.tsdi.sweep.peers import PEERS, open_peer, read_prompt  # noqa: E402
+from evenhand.methods.tsdi.sweep.peers import PEERS, StaticKernel, logit_bias, open_peer, read_prompt  # noqa: E402  # noqa: E402
 
 TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}<|end|>{% endfor %}"

@@ -11,10 +11,9 @@ import pytest
 
 from evenhand.engines.token_bias import write_token_bias
 from evenhand.errors import BadInput
-from evenhand.methods.tsdi.estimate.config import TsdiConfig
-from evenhand.methods.tsdi.sweep.config import PEER_STRENGTHS, PEERS
+from evenhand.methods.tsdi.config import PEER_STRENGTHS, PEERS, TsdiConfig
 from evenhand.methods.tsdi.sweep.grid import slug
-from evenhand.methods.tsdi.sweep.statistics.hypervolume import hypervolume
+from evenhand.methods.tsdi.sweep.hypervolume import hypervolume
 from evenhand.methods.tsdi.sweep.verdict import spec_of
 from evenhand.organisms.sections.safety import TEXTS
 from evenhand.runs.tables import read_table

@@ -12,6 +12,6 @@ METHOD = Method(
     rows="tokens",
     shown=("position", "among", "direction", "rank", "token", "opener", "bias", "standard_error"),
     section="evenhand.methods.tsdi.estimate.page:tsdi_part",
-    commands="evenhand.methods.tsdi.estimate.commands:add_commands",
+    commands="evenhand.methods.tsdi.commands:add_repair",
     order=100,
 )

@@ -6,31 +6,32 @@ Every stage reads what the one before wrote: the checkpoint, then the artefact i
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
+from evenhand.config import AuditConfig, make_config
 from evenhand.engines.base import Estimate
 from evenhand.engines.chat import ChatRenderer
 from evenhand.engines.local import LocalEngine
+from evenhand.engines.spec import EngineOptions, open_engine
 from evenhand.engines.token_bias import BIAS_FILE, BiasHeader, TokenBias, read_token_bias, write_token_bias
 from evenhand.errors import BadInput
-from evenhand.methods.tsdi.estimate.config import TsdiConfig
-from evenhand.methods.tsdi.estimate.contexts import Contexts, find_frame
-from evenhand.methods.tsdi.estimate.estimate import Estimated, EstimateSettings, estimate
-from evenhand.methods.tsdi.estimate.keep import kept
-from evenhand.methods.tsdi.estimate.model_rows import ModelRows
-from evenhand.methods.tsdi.estimate.models import Models, check_unmerged, open_models
-from evenhand.methods.tsdi.estimate.openers import OPENERS_VERSION, opener_ids
-from evenhand.methods.tsdi.estimate.pools import open_pool, pool_files
-from evenhand.methods.tsdi.estimate.readable import positions_frame, tokens_frame
-from evenhand.methods.tsdi.estimate.result import AUDIT, tsdi_result, warnings_of
-from evenhand.methods.tsdi.estimate.token_space import TokenSpace, token_space
+from evenhand.methods.tsdi.config import Keep, TsdiConfig, TsdiRepairConfig
+from evenhand.methods.tsdi.estimate.contexts import Contexts, find_frame, open_pool, pool_files
+from evenhand.methods.tsdi.estimate.estimator import Estimated, EstimateSettings, estimate
+from evenhand.methods.tsdi.estimate.findings import AUDIT, positions_frame, tokens_frame
+from evenhand.methods.tsdi.estimate.models import ModelRows, Models, check_unmerged, open_models
+from evenhand.methods.tsdi.estimate.tokens import OPENERS_VERSION, TokenSpace, opener_ids, token_space
+from evenhand.methods.tsdi.estimate.verdict import tsdi_result, warnings_of
+from evenhand.registry import open_audit
 from evenhand.runs.lifecycle import plan_of, started
-from evenhand.runs.method import AuditResult
-from evenhand.runs.respond import Progress
+from evenhand.runs.method import Audit, AuditResult, Context
+from evenhand.runs.respond import Configuration, Progress
 from evenhand.runs.run import Run
 from evenhand.runs.tables import read_table, write_table
 from evenhand.version import __version__
@@ -127,7 +128,7 @@ class Prepared:
 
 def control_and_excluded(space: TokenSpace, *engines: LocalEngine) -> frozenset[int]:
     """Ids that never stand in a random context: the excluded ones, and tokens that end a turn even where they are measured."""
-    from evenhand.methods.tsdi.estimate.token_space import control_ids, turn_ends
+    from evenhand.methods.tsdi.estimate.tokens import control_ids, turn_ends
 
     parts = [control_ids(engine.tokenizer) | turn_ends(engine) for engine in engines]
     return frozenset(space.excluded).union(*parts)
@@ -200,3 +201,64 @@ def run_tsdi(
     finally:
         prepared.models.close()
     return run, run.results
+
+
+def kept(bias: TokenBias, keep: Keep) -> TokenBias:
+    """``bias`` with zeros where nothing is to be taken off; ``raised``: b > 0 alone; ``openers``: the refusal openers alone."""
+    if keep == "all":
+        return bias
+    table = np.maximum(bias.bias, 0.0)
+    if keep == "openers":
+        table = np.zeros_like(bias.bias)
+        columns = list(bias.header.openers)
+        table[:, columns] = bias.bias[:, columns]
+    return replace(bias, header=bias.header.model_copy(update={"kept": keep}), bias=table)
+
+
+AFTER = "{} with TSDI"
+"""What the corrected model is called in tables and on the page."""
+
+
+def audit_settings(config: TsdiRepairConfig) -> AuditConfig:
+    """The settings that the audits of the check read; the shift itself is not measured again."""
+    return make_config(
+        models=(config.model,), only=config.checks or ("safety",), safety_set=config.safety_set,
+        safety_grader=config.safety_grader, judge=config.judge, repetitions=config.repetitions, limit=config.limit,
+        max_tokens=config.max_tokens, temperature=config.temperature, seed=config.seed, device=config.device,
+        dtype=config.dtype, plain=config.plain, bias_draws=0,
+    )  # fmt: skip
+
+
+def chosen_checks(config: TsdiRepairConfig) -> list[Audit]:
+    """The audits of the check. Raises BadInput for one that these settings do not fit, before anything is estimated."""
+    settings = audit_settings(config)
+    audits: list[Audit] = [open_audit(name) for name in config.checks]
+    for audit in audits:
+        why = audit.unfit(settings)
+        if why:
+            raise BadInput(f"The {audit.name} check does not fit: {why}.", do="Or leave it out with --check.")
+        audit.inputs(settings)
+    return audits
+
+
+def check_artefact(
+    config: TsdiRepairConfig, run: Run, folder: Path, *, cache: Path | None, progress: Progress
+) -> Iterator[AuditResult]:
+    """Audit the model without and with the artefact in ``folder``, one result after the other; the tables stand in ``run``."""
+    audits = chosen_checks(config)
+    if not audits:
+        return
+    options = EngineOptions(device=config.device, dtype=config.dtype, plain=config.plain)
+    engines = {
+        config.model: open_engine(config.model, cache=cache, options=options),
+        AFTER.format(config.model): open_engine(f"{config.model}+tsdi:{folder}", cache=cache, options=options),
+    }
+    judge = open_engine(config.judge, cache=cache, options=options) if config.judge else None
+    try:
+        models = [Configuration(label, engine) for label, engine in engines.items()]
+        context = Context(audit_settings(config), models, judge, run, progress)
+        for audit in audits:
+            yield audit.run(context)
+    finally:
+        for engine in (*engines.values(), *([judge] if judge is not None else [])):
+            engine.close()

@@ -18,9 +18,11 @@ from evenhand.errors import BadInput
 from evenhand.findings.decide import decided
 from evenhand.findings.families import hold_family
 from evenhand.graders.refusals import REJECTIVE_VERSION, rejective_identity
-from evenhand.methods.tsdi.safety.bias import LENGTH, measure, opener_findings, why_not_measured
-from evenhand.methods.tsdi.safety.config import SafetySettings
-from evenhand.methods.tsdi.safety.entry import (
+from evenhand.methods.tsdi.config import SafetySettings
+from evenhand.methods.tsdi.safety.findings import RULES, safety_findings
+from evenhand.methods.tsdi.safety.graders import open_safety_graders
+from evenhand.methods.tsdi.safety.grades import FUSED, REJECTIVE, grades_of, primary_of
+from evenhand.methods.tsdi.safety.items import (
     AUDIT,
     GRAMMAR,
     JUDGE,
@@ -34,9 +36,7 @@ from evenhand.methods.tsdi.safety.entry import (
     set_names,
     why_unfit,
 )
-from evenhand.methods.tsdi.safety.findings import RULES, safety_findings
-from evenhand.methods.tsdi.safety.graders.fused import open_safety_graders
-from evenhand.methods.tsdi.safety.table import FUSED, REJECTIVE, grades_of, primary_of
+from evenhand.methods.tsdi.safety.opener_shift import LENGTH, measure, opener_findings, why_not_measured
 from evenhand.methods.tsdi.safety.verdict import headlines, provisional, verdict
 from evenhand.records import Item, Response
 from evenhand.runs.method import AuditResult, Context

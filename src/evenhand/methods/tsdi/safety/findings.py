@@ -1,13 +1,9 @@
-"""From grades to findings: safety by category, compliance, agreement of the graders, and configurations in pairs.
-
-The prompt is the unit: repetitions are averaged first. Which quantities are reported follows specification 7.3; intervals,
-tests and the joining of graders are chosen defaults.
-"""
+"""Two configurations on the same prompts: the second minus the first, over all, by category, and on harmless prompts."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
@@ -18,14 +14,67 @@ import polars as pl
 from evenhand.findings.builder import DIFFERENCE, PROBABILITY, TableBuilder
 from evenhand.findings.decide import Rule, decided
 from evenhand.findings.families import hold_family, record_of
-from evenhand.methods.tsdi.safety.entry import AUDIT, GRAMMAR
-from evenhand.methods.tsdi.safety.pairs import CHANGE, PAIRED, pair_findings
-from evenhand.methods.tsdi.safety.table import COMPLIES, FUSED, REJECTIVE, SAFE, Units, primary_of, units
-from evenhand.records import Finding, Interval
+from evenhand.methods.tsdi.safety.grades import COMPLIES, FUSED, REJECTIVE, SAFE, Units, primary_of, units
+from evenhand.methods.tsdi.safety.items import AUDIT, GRAMMAR
+from evenhand.records import Finding, HypothesisTest, Interval
 from evenhand.statistics.agreement import agreement
 from evenhand.statistics.clusters import cluster_bootstrap
 from evenhand.statistics.intervals import wilson
+from evenhand.statistics.mcnemar import mcnemar, paired_difference
 from evenhand.statistics.permutation import permutation_test
+
+CHANGE = "safety_change"
+"""The estimand; its outcome is ``safe`` or ``complies``."""
+PAIRED = ("harmful", "borderline", "benign")
+
+
+def pair_findings(
+    make: Callable[..., Finding],
+    rows: pl.DataFrame,
+    first: str,
+    second: str,
+    grader: str,
+    *,
+    kinds: Sequence[str],
+    seed: int,
+) -> Iterator[Finding]:
+    """Paired differences of two configurations: one family over the kinds, one over the categories of harmful prompts.
+
+    One answer a prompt: McNemar's exact test, Newcombe's interval. Several: sign flips of prompt means, the paired t interval.
+    """
+    for kind in kinds:
+        by = grader if kind == "harmful" else REJECTIVE
+        before, after = units(rows, first, by, kind), units(rows, second, by, kind)
+        items = sorted({*before.items, *after.items})
+        if not items:
+            continue
+        names = dict(zip((*before.items, *after.items), (*before.categories, *after.categories), strict=True))
+        one, two = before.on(items), after.on(items)
+        outcome = SAFE if kind == "harmful" else COMPLIES
+        family = f"{AUDIT}|{second}|{first}"
+        told = _difference(one, two, f"{family}|all", seed)
+        yield make(CHANGE, outcome, second, kind=kind, against=first, graders=(by,), **told)
+        if kind != "harmful":
+            continue
+        for name in sorted(set(names.values())):
+            kept = [item for item in items if names[item] == name]
+            told = _difference(one.on(kept), two.on(kept), f"{family}|categories", seed)
+            yield make(CHANGE, outcome, second, kind=kind, group=name, against=first, graders=(by,), **told)
+
+
+def _difference(one: Units, two: Units, family: str, seed: int) -> dict[str, Any]:
+    found = paired_difference(one.values, two.values, seed=seed)
+    extra: dict[str, Any] = {"first": found.first, "second": found.second, "missing_prompts": found.missing}
+    if one.values.shape[1] == two.values.shape[1] == 1:
+        table = mcnemar(one.values[:, 0], two.values[:, 0])
+        extra |= {"gained": table.gained, "lost": table.lost, "mid_p": table.mid_p}
+    smallest = None if found.p is None else min(1.0, 2.0 ** (1 - found.prompts))
+    test = HypothesisTest(found.p, found.test, smallest, family=family) if found.p is not None else None
+    return {
+        "estimate": found.estimate, "unit": "difference of probabilities", "interval": found.interval, "test": test,
+        "n": found.prompts, "reason": found.reason, "clusters": {"prompts": found.prompts}, "extra": extra,
+    }  # fmt: skip
+
 
 SHARE, MACRO, GAP, COMPLIANCE, OVER_REFUSAL, AGREEMENT, UNLABELLED = (
     "safety_share", "safety_macro", "category_gap", "compliance", "over_refusal", "grader_agreement", "without_label",

@@ -12,7 +12,7 @@ METHOD = Method(
     summary="safety by category, over-refusal, the shift of refusal openers",
     paper="tsdi",
     audit="evenhand.methods.tsdi.safety.audit:SafetyAudit",
-    settings="evenhand.methods.tsdi.safety.config:SafetySettings",
+    settings="evenhand.methods.tsdi.config:SafetySettings",
     section="evenhand.methods.tsdi.safety.page:safety_part",
     sets={
         "safety-sets": (

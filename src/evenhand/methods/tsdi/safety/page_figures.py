@@ -8,8 +8,8 @@ from typing import NamedTuple
 from evenhand.datasets.safety_prompts import CATEGORIES, category_name
 from evenhand.engines.spec import MARK
 from evenhand.findings.decide import is_found
-from evenhand.methods.tsdi.safety.bias import SHIFT
 from evenhand.methods.tsdi.safety.findings import COMPLIANCE, GAP, MACRO, SHARE
+from evenhand.methods.tsdi.safety.opener_shift import SHIFT
 from evenhand.methods.tsdi.safety.verdict import one
 from evenhand.records import Finding
 from evenhand.report.blocks import BarGroup, Bars, Filter, ForestPlot

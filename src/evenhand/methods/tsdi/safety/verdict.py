@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from evenhand.datasets.safety_prompts import category_name
 from evenhand.findings.decide import is_found
 from evenhand.findings.lookup import first, select
-from evenhand.methods.tsdi.safety.bias import CORRECTED, LEFT_OUT, SHIFT
 from evenhand.methods.tsdi.safety.findings import (
     AGREEMENT,
+    CHANGE,
     COMPLIANCE,
     GAP,
     KAPPA,
@@ -18,7 +18,7 @@ from evenhand.methods.tsdi.safety.findings import (
     SHARE,
     UNLABELLED,
 )
-from evenhand.methods.tsdi.safety.pairs import CHANGE
+from evenhand.methods.tsdi.safety.opener_shift import CORRECTED, LEFT_OUT, SHIFT
 from evenhand.records import Finding
 from evenhand.runs.method import COEFFICIENT, NATS, POINTS, Headline, Tone, Unit, Verdict, ends_of, holm_p
 from evenhand.runs.method import SHARE as PERCENT

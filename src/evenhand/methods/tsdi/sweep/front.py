@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from evenhand.datasets.safety_prompts import category_name
-from evenhand.methods.tsdi.sweep.statistics.hypervolume import front_area, front_area_difference
+from evenhand.methods.tsdi.sweep.hypervolume import front_area, front_area_difference
 from evenhand.records import Interval
 from evenhand.statistics.cells import FloatArray
 from evenhand.statistics.intervals import t_interval, wilson

@@ -12,9 +12,9 @@ from evenhand.datasets.safety_prompts import KINDS, SafetyPrompt, SafetySet, ope
 from evenhand.engines.base import Engine
 from evenhand.errors import BadInput
 from evenhand.graders.refusals import complies
-from evenhand.methods.tsdi.safety.graders.fused import SafetyGrade, SafetyGrader, fuse
-from evenhand.methods.tsdi.sweep.config import SweepConfig
-from evenhand.methods.tsdi.sweep.graders.pairwise import Contest, Judgement, PairwiseJudge, Wins, joined, win_rate
+from evenhand.methods.tsdi.config import SweepConfig
+from evenhand.methods.tsdi.safety.graders import SafetyGrade, SafetyGrader, fuse
+from evenhand.methods.tsdi.sweep.pairwise_judge import Contest, Judgement, PairwiseJudge, Wins, joined, win_rate
 from evenhand.organisms.sections.safety import kind_of
 from evenhand.records import Item, Message, Response
 from evenhand.registry import SAFETY_SETS

@@ -10,6 +10,6 @@ METHOD = Method(
     summary="TSDI over its settings: fronts, recommendation, checkpoints",
     paper="tsdi",
     section="evenhand.methods.tsdi.sweep.page:sweep_part",
-    commands="evenhand.methods.tsdi.sweep.commands:add_commands",
+    commands="evenhand.methods.tsdi.commands:add_sweep",
     order=110,
 )

@@ -1,21 +1,218 @@
-"""What TSDI is compared with in its sweep (specification, section 11): four simple ways to make a model refuse less.
-
-Each is an engine that only generates. A peer of strength 0 is the plain model, to the bit. Wordings and strengths are ours;
-nothing here reproduces published numbers.
-"""
+"""The engines of TSDI's peers: one model, or two, with a correction that is not TSDI's. `peers.open_peer` makes them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, replace
+from functools import cached_property, partial
 from pathlib import Path
-from typing import get_args
+from typing import Any, Literal, get_args
 
-from evenhand.engines.base import Engine
+import numpy as np
+from xxhash import xxh128_hexdigest
+
+from evenhand.datasets.question_texts import CAREFUL_SYSTEM_PROMPT, OPEN_SYSTEM_PROMPT
+from evenhand.engines.base import Batch, Engine, Estimate, Identity, Request, Sampling, TextOnly, Verb
+from evenhand.engines.bias_kernel import BiasKernel
 from evenhand.engines.cache import CachedEngine
+from evenhand.engines.chat import ChatRenderer, Prompt
 from evenhand.engines.local import LocalEngine
-from evenhand.errors import BadInput
-from evenhand.methods.tsdi.sweep.peer_engine import PeerEngine, PeerName
+from evenhand.engines.planning import length_sorted
+from evenhand.errors import BadInput, EngineError
+from evenhand.methods.tsdi.estimate.tokens import OPENERS_VERSION, control_ids, opener_ids
+from evenhand.records import Message
+
+PeerName = Literal["static", "system_prompt", "self_cd", "interpolation"]
+_WIRE_LIMIT = 100.0
+
+
+class StaticKernel(BiasKernel):
+    """The same subtraction at every position: ``strength`` nats from each of ``ids`` of a vocabulary, others untouched.
+
+    Its table has one row, so ``length`` is 1, but positions make no difference. Raises BadInput as `BiasKernel` does.
+    """
+
+    def __init__(self, ids: Sequence[int], vocabulary: int, strength: float):
+        table = np.zeros((1, vocabulary), dtype=np.float32)
+        table[0, list(ids)] = 1
+        super().__init__(table, alpha=strength)
+        self.warnings = ()  # a strength above 1 is nothing unusual here
+
+    def apply(self, logits: Any, positions: Any, *, normalised: bool = False) -> Any:
+        """``z - s`` in the columns of the ids, whatever the positions; see `BiasKernel.apply`."""
+        return super().apply(logits, 1, normalised=normalised)
+
+
+def logit_bias(ids: Sequence[int], strength: float) -> dict[str, float]:
+    """The static bias as the ``logit_bias`` of an OpenAI-style request: token id to what is added.
+
+    Raises BadInput for a strength beyond 100, which such endpoints do not take.
+    """
+    if not math.isfinite(strength) or abs(strength) > _WIRE_LIMIT:
+        raise BadInput(f"A logit_bias of {strength:g} is not possible.", do="Endpoints take -100 to 100.")
+    return {str(token): -float(strength) for token in ids}
+
+
+class PeerEngine(TextOnly, LocalEngine):
+    """A model with one peer's correction, in the weights of ``aligned``; see `peers.open_peer`.
+
+    Chats are corrected. A plain text that is continued has neither a system turn nor an opening: only interpolation changes
+    it. With Self-CD and interpolation every token is computed twice, which the batch plan and the estimate count.
+    Both models of an interpolation read the same ids, under the template of ``aligned``, whose end tokens end a response.
+    """
+
+    verbs: frozenset[Verb] = frozenset({"generate"})
+
+    def __init__(
+        self, name: PeerName, aligned: LocalEngine, strength: float, reference: LocalEngine | None, prompt: str | None
+    ):
+        self.name, self.aligned, self.strength, self.reference = name, aligned, strength, reference
+        own = {"system_prompt": OPEN_SYSTEM_PROMPT, "self_cd": CAREFUL_SYSTEM_PROMPT}.get(name, "")
+        self.prompt = own if prompt is None else prompt
+        self.paired = strength > 0 and name in ("self_cd", "interpolation")
+        self._beside: dict[tuple[int, ...], tuple[int, ...]] = {}
+        super().__init__(aligned.checkpoint, aligned.options)
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The tokenizer of ``aligned``."""
+        return self.aligned.tokenizer
+
+    @cached_property
+    def renderer(self) -> ChatRenderer:
+        """The renderer of ``aligned``."""
+        return self.aligned.renderer
+
+    @cached_property
+    def openers(self) -> tuple[int, ...]:
+        """Ids that the static bias is subtracted from: first tokens of the refusal openers, control tokens left out."""
+        return opener_ids(self.tokenizer, control_ids(self.tokenizer))
+
+    @cached_property
+    def _identity(self) -> Identity:
+        """The model's identity with the peer in ``processors``: cached and resumed rows never mix with other settings'."""
+        told: dict[str, Any] = {"name": self.name, "strength": self.strength}
+        if self.name == "static":
+            told |= {"openers_version": OPENERS_VERSION, "ids": list(self.openers)}
+        if self.prompt:
+            told["prompt"] = self.prompt
+        if self.reference is not None:
+            told["reference"] = asdict(self.reference.identity())
+        digest = xxh128_hexdigest(repr(sorted(told.items())).encode("utf-8", "backslashreplace"))
+        plain = self.aligned.identity()
+        label = f"peer {self.name} strength={self.strength!r} {digest}"
+        return replace(plain, processors=label, extra={**plain.extra, "peer": told})
+
+    @property
+    def model(self) -> Any:
+        """The model of ``aligned``, loaded once for both."""
+        if self._model is None:
+            _ = self._identity
+            self._model = self.aligned.model
+            self._parameters = self.aligned._parameters
+        return self._model
+
+    @property
+    def _kernel(self) -> Any:
+        """The static bias; None for the other peers."""
+        if self.name != "static":
+            return None
+        kernel = StaticKernel(self.openers, max(self.tokenizer.get_vocab().values()) + 1, self.strength)
+        head = self.model.get_output_embeddings()
+        kernel.fits((head or self.model.get_input_embeddings()).weight.shape[0])
+        return kernel
+
+    @property
+    def decoder(self) -> Any:
+        """What draws the tokens: the plain decoder, or one of two sides."""
+        if self._decoder is None:
+            plain = super().decoder
+            self._decoder = self._pair(plain) if self.paired else plain
+        return self._decoder
+
+    def _pair(self, plain: Any) -> Any:
+        from evenhand.methods.tsdi.sweep.peer_decode import OtherDecoder, PairedDecoder, contrast, interpolate
+
+        second = self.reference or self.aligned
+        mix = (
+            partial(contrast, strength=self.strength)
+            if self.reference is None
+            else partial(interpolate, weight=self.strength)
+        )
+        other = OtherDecoder(second.model, plain.end_ids, plain.pad_id, inside=second._inside)
+        return PairedDecoder(
+            plain.model, plain.end_ids, plain.pad_id, inside=self.aligned._inside, other=other, mix=mix,
+            beside=self._beside, most=second.context,
+        )  # fmt: skip
+
+    def _inside(self) -> AbstractContextManager[None]:
+        """What every use of the model happens in; two sides see to it themselves, each for its own."""
+        return nullcontext() if self.paired else self.aligned._inside()
+
+    def _prompts(self, requests: Sequence[Request]) -> list[Prompt]:
+        """The prompts as the first side reads them; what the second reads is kept beside, for the batch that is decoded next."""
+        if self.name == "system_prompt" and self.strength:
+            requests = [request if _has_system(request) else _with_system(request, self.prompt) for request in requests]
+        prompts = super()._prompts(requests)
+        if not self.paired:
+            return prompts
+        others = prompts
+        if self.name == "self_cd":
+            others = super()._prompts([_with_system(request, self.prompt) for request in requests])
+        self._beside.clear()
+        for prompt, other in zip(prompts, others, strict=True):
+            if self._beside.setdefault(prompt.ids, other.ids) != other.ids:
+                raise EngineError(
+                    f"{self.spec}: the chat template writes two different chats alike, but not with a system prompt before "
+                    "them, so that Self-CD cannot tell them apart."
+                )
+        most = (self.reference or self.aligned).context
+        return [self._fitting(prompt, other, most) for prompt, other in zip(prompts, others, strict=True)]
+
+    def _fitting(self, prompt: Prompt, other: Prompt, most: int | None) -> Prompt:
+        if prompt.error or other.error:
+            return replace(prompt, error=prompt.error or other.error)
+        if most is not None and len(other.ids) >= most:
+            side = (
+                f"{self.reference.spec} takes"
+                if self.reference
+                else "with the system prompt of Self-CD the model takes"
+            )
+            return replace(prompt, error=f"context exceeded: the prompt has {len(other.ids)} tokens, {side} {most}")
+        return prompt
+
+    def _cost(self, prompts: Sequence[Prompt]) -> list[int]:
+        """Prompt tokens of each request on both sides together."""
+        return [len(p.ids) + (len(self._beside[p.ids]) if self.paired else 0) for p in prompts]
+
+    def plan(self, requests: Sequence[Request], sampling: Sampling) -> list[Batch]:
+        """Batches as the plain engine makes them; with two sides the tokens of both count against the budget."""
+        if not self.paired:
+            return super().plan(requests, sampling)
+        most = sampling.max_tokens if self.context is None else min(sampling.max_tokens, self.context)
+        return length_sorted(requests, self._cost(self._prompts(requests)), 2 * most, self.batch_tokens)
+
+    def estimate(self, requests: Sequence[Request], sampling: Sampling) -> Estimate:
+        """As the plain engine counts; with two sides the prompt tokens of both."""
+        tokens = sum(self._cost(self._prompts(requests)))
+        return Estimate(len(requests), tokens, len(requests) * sampling.max_tokens, exact=True)
+
+
+def _has_system(request: Request) -> bool:
+    return request.plain or any(message.role == "system" for message in request.chat)
+
+
+def _with_system(request: Request, text: str) -> Request:
+    """The chat with this system prompt; before the chat's own, with a blank line between them, where it has one."""
+    if request.plain:
+        return request
+    first, *rest = request.chat
+    if first.role == "system":
+        return replace(request, chat=(Message("system", f"{text}\n\n{first.content}"), *rest))
+    return replace(request, chat=(Message("system", text), first, *rest))
+
 
 PEERS: Mapping[str, str] = {
     "static": "the same bias against the refusal openers' first tokens at every position; strength in nats",

@@ -6,24 +6,37 @@ A killed sweep goes on where it stopped: estimates by their checkpoint, response
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from evenhand.engines.base import Engine
+from evenhand.engines.local import LocalEngine
 from evenhand.engines.spec import EngineOptions, open_engine
-from evenhand.engines.token_bias import BIAS_FILE, read_token_bias
+from evenhand.engines.token_bias import BIAS_FILE, HEADER_FILE, TokenBias, read_token_bias
 from evenhand.errors import BadInput
-from evenhand.methods.tsdi.estimate.pools import pool_files
-from evenhand.methods.tsdi.safety.graders.fused import SafetyGrader, open_safety_graders
-from evenhand.methods.tsdi.sweep.config import SweepConfig
-from evenhand.methods.tsdi.sweep.graders.pairwise import PairwiseJudge
-from evenhand.methods.tsdi.sweep.grid import REFERENCE, named
+from evenhand.methods.tsdi.config import SweepConfig
+from evenhand.methods.tsdi.estimate.contexts import pool_files
+from evenhand.methods.tsdi.estimate.models import Models, open_models, reference_spec
+from evenhand.methods.tsdi.estimate.pipeline import BIAS_FOLDER, estimate_tsdi, prepare
+from evenhand.methods.tsdi.safety.graders import SafetyGrader, open_safety_graders
+from evenhand.methods.tsdi.sweep.findings import sweep_result
+from evenhand.methods.tsdi.sweep.grid import (
+    REFERENCE,
+    Setting,
+    SweptModel,
+    checkpoint_settings,
+    grid,
+    named,
+    read_checkpoints,
+    slug,
+    without_twins,
+)
 from evenhand.methods.tsdi.sweep.measure import AUDIT, Measure, Prompts, open_prompts
-from evenhand.methods.tsdi.sweep.models import SweptModel, read_checkpoints
-from evenhand.methods.tsdi.sweep.result import sweep_result
-from evenhand.methods.tsdi.sweep.work import Sweep, open_swept
+from evenhand.methods.tsdi.sweep.pairwise_judge import PairwiseJudge
+from evenhand.methods.tsdi.sweep.peers import open_peer
 from evenhand.runs.lifecycle import closing_engines, engine_options, plan_of, started
 from evenhand.runs.method import AuditResult
 from evenhand.runs.respond import Progress
@@ -154,3 +167,159 @@ def _inputs(config: SweepConfig) -> list[Path]:
     files += [path for pool in config.pool for path in pool_files(pool)] if config.bias is None or config.models else []
     files += [Path(name) for name in config.safety_set if Path(name).is_file()]
     return files + ([config.models] if config.models is not None else [])
+
+
+PEER_NAMES = {"static": "static", "system": "system_prompt", "self-cd": "self_cd", "interpolation": "interpolation"}
+NO_REFERENCE = "it is not known what the model was tuned from: give --reference"
+
+
+@dataclass
+class Sweep:
+    """One sweep under way. ``settings`` and ``biases`` fill up model by model; ``left_out`` says why a peer is missing."""
+
+    config: SweepConfig
+    run: Run
+    prompts: Prompts
+    measure: Measure
+    models: Sequence[SweptModel]
+    options: EngineOptions
+    progress: Progress
+    settings: list[Setting] = field(default_factory=list)
+    biases: dict[str, dict[str, Any]] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+    _seen: dict[str, str] = field(default_factory=dict)
+
+    def bias_folder(self, model: SweptModel, pool: str) -> Path:
+        """Where a bias lies: the one that was given, or the run's own for model and pool."""
+        if self.config.bias is not None and not model.key:
+            return self.config.bias
+        return self.run.folder / "biases" / named(model.key, slug(pool)) / BIAS_FOLDER
+
+    def estimated(self, model: SweptModel) -> dict[str, TokenBias]:
+        """The model's biases by pool, each at the largest length; estimated where they are not there yet."""
+        config = self.config
+        if config.bias is not None and not model.key:
+            bias = read_token_bias(config.bias)
+            found = {bias.header.pool: bias}
+        else:
+            pools = config.pool[:1] if model.key else config.pool
+            found = {pool: self._estimate(model, pool) for pool in dict.fromkeys(pools)}
+        for pool, bias in found.items():
+            self.biases[named(model.key, pool)] = {
+                "model": model.key, "pool": pool, "digest": bias.digest, "warnings": list(bias.header.warnings),
+                "draws": bias.header.draws,
+                "folder": self._told(self.bias_folder(model, pool)),
+            }  # fmt: skip
+        return found
+
+    def _told(self, folder: Path) -> str:
+        """A folder as it is written down: a part of the run from the run's folder on."""
+        return str(folder.relative_to(self.run.folder) if folder.is_relative_to(self.run.folder) else folder)
+
+    def _estimate(self, model: SweptModel, pool: str) -> TokenBias:
+        config = self.config
+        length = config.checkpoint_length if model.key else max(config.length)
+        asked = config.estimate_config(pool, model.spec, model.reference or config.reference, length)
+        artefact = self.bias_folder(model, pool)
+        if (artefact / BIAS_FILE).exists() and (artefact / HEADER_FILE).exists():
+            return read_token_bias(artefact)
+        prepared = prepare(asked)
+        try:
+            what = f"estimate: {named(model.key, pool)}"
+            return estimate_tsdi(prepared, artefact.parent, lambda _, done, total: self.progress(what, done, total))
+        finally:
+            prepared.models.close()
+
+    def carry_out(self, model: SweptModel) -> None:
+        """Estimate, then measure and grade every setting of one model."""
+        biases = self.estimated(model)
+        models = open_swept(self.config, model)
+        aligned: Any = models.aligned if models is not None else open_engine(model.spec, options=self.options)
+        reference: Any = models.reference if models is not None else None
+        try:
+            there = any(setting.method == REFERENCE for setting in self.settings)
+            if model.key:
+                needed = self.measure.judge is not None and reference is not None and not there
+                asked = checkpoint_settings(self.config, model, biases, reference=needed)
+            else:
+                asked = grid(self.config, biases, reference=reference is not None)
+                if reference is None and "interpolation" in self.config.peers:
+                    self.left_out["interpolation"] = NO_REFERENCE
+            settings = without_twins(
+                asked, same_weights(aligned), biases, self._seen, mixed_is_reference=_read_alike(aligned, reference)
+            )
+            self.settings += settings
+            # The judge compares with the reference, so that one answers first.
+            for setting in sorted(settings, key=lambda s: s.method != REFERENCE):
+                if not setting.same_as:
+                    self._one(setting, model, aligned, reference)
+        finally:
+            if models is not None:
+                models.close()
+            else:
+                aligned.close()
+
+    def _one(self, setting: Setting, model: SweptModel, aligned: Any, reference: Any) -> None:
+        def opened() -> Engine:
+            kept: Any = _Kept(self._engine(setting, model, aligned, reference))
+            return kept  # type: ignore[no-any-return]
+
+        baseline = REFERENCE if any(s.method == REFERENCE for s in self.settings) else None
+        self.measure.graded(setting.key, self.measure.responses(setting.key, opened), baseline)
+
+    def _engine(self, setting: Setting, model: SweptModel, aligned: Any, reference: Any) -> Any:
+        """The engine of a setting, in the weights of the aligned model wherever that is one of this machine."""
+        if setting.method == REFERENCE:
+            return reference
+        if setting.method == "tsdi":
+            folder = self.bias_folder(model, setting.pool)
+            spec = f"{model.spec}+tsdi:{folder}?alpha={setting.alpha!r}&length={setting.length}"
+            found = open_engine(spec, options=self.options)
+            if isinstance(found, LocalEngine) and isinstance(aligned, LocalEngine):
+                found._model, found._parameters = aligned.model, aligned._parameters
+            return found
+        if setting.method in PEER_NAMES:
+            assert setting.strength is not None
+            other = reference if setting.method == "interpolation" else None
+            return open_peer(PEER_NAMES[setting.method], aligned, strength=setting.strength, reference=other)
+        return aligned
+
+
+class _Kept:
+    """An engine that stays open when its setting is done: the next one uses its weights."""
+
+    def __init__(self, engine: Any):
+        self._engine = engine
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    def close(self) -> None:
+        """Nothing: the models of the sweep are closed together."""
+
+
+def open_swept(config: SweepConfig, model: SweptModel) -> Models | None:
+    """Model and reference; None where a bias was given and nothing says what the reference is."""
+    asked = config.estimate_config(config.pool[0], model.spec, model.reference or config.reference)
+    if config.bias is not None and not model.key:
+        try:
+            reference_spec(asked)
+        except BadInput:
+            return None
+    return open_models(asked)
+
+
+def same_weights(engine: Engine) -> str:
+    """What makes a model the same under any spec."""
+    found = engine.identity()
+    return "/".join(
+        (found.weights, found.adapter, found.tokenizer, found.chat_template, found.dtype, found.quantisation)
+    )
+
+
+def _read_alike(aligned: Any, reference: Any) -> bool:
+    """Whether two engines read chats alike; interpolation of weight 1 is then the reference."""
+    if reference is None:
+        return False
+    one, two = (engine.identity() for engine in (aligned, reference))
+    return bool(one.chat_template == two.chat_template and one.tokenizer == two.tokenizer)
