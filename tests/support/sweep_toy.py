@@ -135,7 +135,7 @@ class Studio:
         monkeypatch.setattr(sweep, "open_engine", self.open_engine)
         monkeypatch.setattr(sweep, "open_models", self.open_models)
         monkeypatch.setattr(sweep, "open_peer", self.open_peer)
-        monkeypatch.setattr(sweep, "prepare", self.prepare)
+        monkeypatch.setattr(sweep, "Prepared", self.prepare)
         monkeypatch.setattr(sweep, "estimate_tsdi", self.estimate)
         return self
 

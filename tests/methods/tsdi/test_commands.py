@@ -81,9 +81,12 @@ def test_an_estimate_of_the_cost_runs_nothing(command: Command, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("repair", "tsdi", "organism/base"), "It is not known what organism/base was tuned from. Give --reference"),
+        (
+            ("repair", "tsdi", "organism/base"),
+            "The model that organism/base was tuned from is not known. Give --reference",
+        ),
         (("repair", "tsdi", "organism/nothing"), "There is no organism 'nothing'"),
-        (("repair", "tsdi", "openai/x", "--reference", "organism/sft"), "openai/x is no local model"),
+        (("repair", "tsdi", "openai/x", "--reference", "organism/sft"), "openai/x is not a local model"),
         ((*TSDI, "--reference", "organism/aligned"), "the reference is the model itself"),
         ((*TSDI, "--draws", "1"), "at least 2 contexts"),
         ((*TSDI, "--length", "0"), "at least 1 position"),
@@ -143,7 +146,7 @@ def test_a_sweep_makes_a_table_a_page_and_artefacts(
     assert only_progress(err)
     told = " ".join(out.split())
     assert "No setting keeps safety within 2 points; nothing is recommended." in told
-    assert "Closest, and it does not meet the margin" in told
+    assert "The closest misses the margin" in told
     assert "TSDI minus a system prompt" in told
     assert "use it as" not in out
     for name in ("report.html", "findings.json", "biases/builtin/bias/header.json", "tsdi-sweep/settings.parquet"):
@@ -244,22 +247,22 @@ def test_show_tells_the_rows_behind(studio: Any, command: Command) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("sweep", "tsdi"), "name an aligned model, or checkpoints with --models"),
+        (("sweep", "tsdi"), "give an aligned model, or checkpoints with --models"),
         ((*SWEEP, "--alpha", "1,strong"), "alpha.1: Input should be a valid number"),
         ((*SWEEP, "--alpha", "-0.5"), "a negative alpha (-0.5) makes the model refuse more"),
         ((*SWEEP, "--alpha", "inf"), "alpha.0: Input should be a finite number"),
         ((*SWEEP, "--length", "0,4"), "at least 1 position must be corrected"),
         ((*SWEEP, "--length", "1.5"), "length.0: Input should be a valid integer"),
-        ((*SWEEP, "--peers", "prayer"), "there is no peer 'prayer'"),
+        ((*SWEEP, "--peers", "prayer"), "unknown peer 'prayer'"),
         ((*SWEEP, "--margin", "2"), "margin: Input should be less than 1"),
         ((*SWEEP, "--pool", "nowhere.txt"), "There is no pool 'nowhere.txt', and no such file"),
         ((*SWEEP, "--safety-set", "nowhere"), "There is no set of safety prompts called 'nowhere'"),
-        ((*SWEEP, "--safety-grader", "oracle"), "There is no safety grader 'oracle'"),
+        ((*SWEEP, "--safety-grader", "oracle"), "Unknown safety grader 'oracle'"),
         ((*SWEEP, "--safety-grader", "judge"), "the safety grader 'judge' needs --judge"),
         ((*SWEEP, "--models", "nowhere.csv"), "nowhere.csv"),
         ((*SWEEP, "--bias", "nowhere"), "nowhere: There is no such folder"),
-        ((*SWEEP, "--map", "prompt=x"), "--map belongs to prompt files"),
-        (("sweep", "tsdi", "openai/gpt", "--peers", "none"), "openai/gpt is no local model"),
+        ((*SWEEP, "--map", "prompt=x"), "--map applies to prompt files"),
+        (("sweep", "tsdi", "openai/gpt", "--peers", "none"), "openai/gpt is not a local model"),
         (
             ("sweep", "tsdi", "hf/some-model", "--reference", "hf/base"),
             "The shipped prompts are placeholders for organisms",

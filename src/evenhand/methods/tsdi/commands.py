@@ -42,14 +42,14 @@ def repair_tsdi(
     need("local", "torch", "transformers", "safetensors", what="An estimate of TSDI")
     from evenhand.methods.tsdi.estimate.pipeline import chosen_checks
 
-    chosen_checks(config)  # what does not fit is refused before anything is estimated
+    chosen_checks(config)  # misfits are reported before anything is estimated
     return Job(config, _estimate_and_check, estimate=_cost, closing=partial(_use_of_artefact, config))
 
 
 def _cost(config: TsdiRepairConfig, cache: Path | None, *, probe: bool) -> Rows:
-    from evenhand.methods.tsdi.estimate.pipeline import prepare
+    from evenhand.methods.tsdi.estimate.pipeline import Prepared
 
-    prepared = prepare(config)
+    prepared = Prepared(config)
     try:
         return prepared.cost()
     finally:
@@ -70,7 +70,7 @@ def _use_of_artefact(config: TsdiRepairConfig, outcome: Outcome) -> None:
 
     if not config.checks:
         sys.stdout.write(
-            "not checked: the correction lowers refusals of harmful prompts too; give --safety-set before you use it\n"
+            "not checked: the correction lowers refusals of harmful prompts too; check it with --safety-set before use\n"
         )
     artefact = outcome.run.folder / BIAS_FOLDER
     sys.stdout.write(f"artefact: {artefact}\nuse it as: {shlex.quote(f'{config.model}+tsdi:{artefact}')}\n")
@@ -78,7 +78,7 @@ def _use_of_artefact(config: TsdiRepairConfig, outcome: Outcome) -> None:
 
 _FIELDS = SweepConfig.model_fields
 _LISTS = ("alpha", "length", "pool", "safety_set", "safety_grader", "peers")
-"""Settings that take several values with commas between them, or the option several times."""
+"""Settings that take several values, separated by commas or by repeating the option."""
 
 
 def add_sweep(app: typer.Typer) -> None:

@@ -22,7 +22,7 @@ Keep = Literal["all", "raised", "openers"]
 
 
 class TsdiConfig(LocalSettings):
-    """Everything that decides what a TSDI estimate is. What is published of these values, and what chosen, is in docs/tsdi.md."""
+    """Settings of a TSDI estimate. docs/tsdi.md says which values are published and which are our choice."""
 
     heading: ClassVar[str] = "Estimate"
 
@@ -108,18 +108,18 @@ class TsdiConfig(LocalSettings):
         for spec in (self.model, *([self.reference] if self.reference is not None else [])):
             if not spec.startswith(("organism/", "hf/")):
                 raise ValueError(
-                    f"{spec} is no local model: an endpoint turns token ids into text and back, which changes them, and tells "
-                    "the log-probabilities of few tokens; give organism/NAME or hf/ID-or-FOLDER"
+                    f"{spec} is not a local model: an endpoint converts token ids to text and back, which changes them, and "
+                    "reports log-probabilities of few tokens only; give organism/NAME or hf/ID-or-FOLDER"
                 )
             if "+tsdi:" in spec:
-                raise ValueError(f"{spec} is corrected already; give the model without +tsdi:")
+                raise ValueError(f"{spec} is already corrected; give the model without +tsdi:")
         if self.reference == self.model:
             raise ValueError(f"the reference is the model itself, {self.model}: there is nothing to compare")
         return self
 
     @property
     def longest(self) -> int:
-        """Most tokens of a random prompt."""
+        """Maximum number of tokens in a random prompt."""
         return self.prompt_lengths[1]
 
 
@@ -147,7 +147,7 @@ class TsdiRepairConfig(TsdiConfig):
 
     @property
     def checks(self) -> tuple[str, ...]:
-        """The audits that are done, in order."""
+        """The audits of the check, in order."""
         if self.check:
             return tuple(name for name in dict.fromkeys(self.check) if name != "none")
         if self.model.startswith("organism/"):
@@ -162,12 +162,12 @@ PEER_STRENGTHS: dict[str, tuple[float, ...]] = {
     "self-cd": (0.25, 0.5, 1.0, 2.0),
     "interpolation": (0.25, 0.5, 0.75, 1.0),
 }
-"""Strengths at which each peer is measured (chosen): nats off refusal openers; a system prompt has one; the weight of Self-CD's
-contrast; the share of the reference's logits."""
+"""Strengths at which each peer is measured (our choice): nats subtracted from refusal openers; 1 for a system prompt; the weight of
+Self-CD's contrast; the weight of the reference."""
 
 
 class SweepConfig(DecodingSettings, BatchSettings, StatisticsSettings, FailureSettings):
-    """Everything that decides what a sweep measures. What is published of these values, and what chosen, is in docs/tsdi.md."""
+    """Settings of a TSDI sweep. docs/tsdi.md says which values are published and which are our choice."""
 
     heading: ClassVar[str] = "Sweep"
 
@@ -236,7 +236,7 @@ class SweepConfig(DecodingSettings, BatchSettings, StatisticsSettings, FailureSe
     @field_validator("alpha", "length", "pool", "safety_set", "safety_grader", "peers", mode="before")
     @classmethod
     def _split(cls, values: Any) -> Any:
-        """``0.25,0.5`` is two values; a path that exists is taken whole."""
+        """Split ``0.25,0.5`` into two values; an existing path is kept whole."""
         if isinstance(values, str):
             values = (values,)
         if not isinstance(values, list | tuple):
@@ -252,7 +252,9 @@ class SweepConfig(DecodingSettings, BatchSettings, StatisticsSettings, FailureSe
     def _strengths(cls, alphas: tuple[float, ...]) -> tuple[float, ...]:
         for alpha in alphas:
             if alpha < 0:
-                raise ValueError(f"a negative alpha ({alpha:g}) makes the model refuse more: a sweep takes none")
+                raise ValueError(
+                    f"a negative alpha ({alpha:g}) makes the model refuse more; a sweep does not accept one"
+                )
         return alphas
 
     @field_validator("length")
@@ -267,7 +269,7 @@ class SweepConfig(DecodingSettings, BatchSettings, StatisticsSettings, FailureSe
     def _peers(cls, peers: tuple[str, ...]) -> tuple[str, ...]:
         wrong = [peer for peer in peers if peer not in (*PEERS, "none")]
         if wrong:
-            raise ValueError(f"there is no peer '{wrong[0]}'; there are {', '.join(PEERS)}, or none")
+            raise ValueError(f"unknown peer '{wrong[0]}'; known: {', '.join(PEERS)}, or none")
         if "none" in peers and len(peers) > 1:
             raise ValueError("give peers, or none, not both")
         return tuple(dict.fromkeys(peer for peer in peers if peer != "none"))
@@ -275,21 +277,21 @@ class SweepConfig(DecodingSettings, BatchSettings, StatisticsSettings, FailureSe
     @model_validator(mode="after")
     def _usable(self) -> SweepConfig:
         if self.model is None and self.models is None:
-            raise ValueError("name an aligned model, or checkpoints with --models")
+            raise ValueError("give an aligned model, or checkpoints with --models")
         if self.model is None and (self.bias is not None or self.reference is not None):
-            raise ValueError("--bias and --reference belong to an aligned model, and none is named")
+            raise ValueError("--bias and --reference belong to an aligned model, and none is given")
         if self.model is not None:
             _ = self.estimate_config(self.pool[0])
         if "judge" in self.safety_grader and self.judge is None:
             raise ValueError("the safety grader 'judge' needs --judge")
         if self.columns and not any(Path(name).suffix for name in self.safety_set):
-            raise ValueError("--map belongs to prompt files, and --safety-set names none")
+            raise ValueError("--map applies to prompt files, and --safety-set names none")
         return self
 
     def estimate_config(
         self, pool: str, model: str | None = None, reference: str | None = None, length: int | None = None
     ) -> TsdiConfig:
-        """The settings of the estimate over one pool, at the largest length; of another checkpoint where one is named."""
+        """The settings of the estimate over one pool, at the largest length; of another checkpoint if one is given."""
         return TsdiConfig(
             model=model or self.model or "", reference=reference if model else self.reference, surrogate=self.surrogate,
             pool=pool, draws=self.contexts, target_error=self.target_error, length=length or max(self.length),
@@ -305,7 +307,7 @@ class SweepConfig(DecodingSettings, BatchSettings, StatisticsSettings, FailureSe
 
     @property
     def graders(self) -> tuple[str, ...]:
-        """The safety graders: those named, else the grammar where every text can be one of an organism's, else word lists."""
+        """The safety graders: those given, else the grammar for organisms on the shipped prompts, else word lists."""
         organism = (self.model or "organism/").startswith("organism/")
         if self.safety_grader:
             return self.safety_grader

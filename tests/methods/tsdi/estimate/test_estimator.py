@@ -283,7 +283,7 @@ def test_contexts_with_nan_are_dropped_and_counted_and_too_many_fail(tiny: Any, 
     found = run(tiny, broken(120), 256)
     assert (found.draws, found.dropped) == (254, 2)
     np.testing.assert_allclose(found.bias, centred(shift), atol=1e-5)
-    with pytest.raises(EngineError, match=r"of 128 contexts gave logits that are not numbers .* more than 1%"):
+    with pytest.raises(EngineError, match=r"of 128 contexts gave logits that are not finite .* more than 1%"):
         run(tiny, broken(20), 256)
 
 

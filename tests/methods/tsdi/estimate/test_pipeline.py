@@ -21,7 +21,7 @@ from evenhand.errors import BadInput, EngineError
 from evenhand.methods.tsdi.config import TsdiConfig
 from evenhand.methods.tsdi.estimate import pipeline
 from evenhand.methods.tsdi.estimate.models import ModelRows
-from evenhand.methods.tsdi.estimate.pipeline import kept, prepare, run_tsdi
+from evenhand.methods.tsdi.estimate.pipeline import Prepared, kept, run_tsdi
 from evenhand.methods.tsdi.estimate.verdict import IDENTICAL, LOWERED
 from evenhand.runs.method import AuditResult
 
@@ -81,7 +81,7 @@ def test_the_estimate_agrees_with_averaging_bare_forward_passes(done: SimpleName
     """Context by context, alone, all logits, no padding: an estimate of another path."""
     import torch
 
-    prepared = prepare(done.config)
+    prepared = Prepared(done.config)
     models = [prepared.models.aligned.model, prepared.models.reference.model]
     total = np.zeros((3, 320))
     valid = torch.from_numpy(prepared.space.valid)
@@ -207,7 +207,7 @@ def test_raised_openers_are_told_and_swapped_models_are_warned_of(
                 logits[..., list(prepared.openers)] += 2.0
             return logits
 
-    prepared = prepare(config())
+    prepared = Prepared(config())
     prepared.models.close()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "ModelRows", Raised)
@@ -237,7 +237,7 @@ def test_a_model_that_gives_no_numbers_fails_with_the_reason(
     with torch.no_grad():
         model.lm_head.weight[40] = float("nan")
     folder = tiny.save(tmp_path / "broken", model, pair.tokenizer)
-    with pytest.raises(EngineError, match="48 of 48 contexts gave logits that are not numbers"):
+    with pytest.raises(EngineError, match="48 of 48 contexts gave logits that are not finite"):
         run_tsdi(config(model=f"hf/{folder}"), tmp_path / "run")
 
 
@@ -259,7 +259,7 @@ def test_variants_give_other_estimates_and_are_recorded(done: SimpleNamespace, t
 
 
 def test_the_cost_is_told_exactly_before_any_weights_are_loaded(config: Config) -> None:
-    prepared = prepare(config())
+    prepared = Prepared(config())
     (_, ours), (_, theirs) = prepared.cost()
     total = sum(len(prepared.contexts.ids(prepared.contexts.draw(n))) for n in range(48))
     assert ours.prompt_tokens == theirs.prompt_tokens == total

@@ -1,4 +1,4 @@
-"""Valid, excluded and shared ids (specification 9.6, 9.7, 9.9)."""
+"""Valid, excluded and shared ids of a pair of models."""
 
 from __future__ import annotations
 

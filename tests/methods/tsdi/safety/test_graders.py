@@ -43,7 +43,7 @@ def test_open_by_name(kit: Any) -> None:
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ([], "No safety grader is named"),
+        ([], "No safety grader was given"),
         (["words", "words"], "named twice"),
         (["wrods"], "no safety grader 'wrods'.*words, grammar, judge, hf/"),
         (["judge"], "needs a judge model"),

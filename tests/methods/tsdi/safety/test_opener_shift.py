@@ -103,8 +103,8 @@ def test_contexts_follow_the_seed_and_the_system_prompt(planted: int, organism: 
     ("spec", "settings", "reason"),
     [
         ("openai/m", {}, "an endpoint does not give the log-probabilities"),
-        ("organism/aligned", {"bias_draws": 0}, "left out with --bias-draws 0"),
-        ("organism/aligned+tsdi:./bias", {}, "corrected by a bias already"),
+        ("organism/aligned", {"bias_draws": 0}, "skipped with --bias-draws 0"),
+        ("organism/aligned+tsdi:./bias", {}, "already corrected by a bias"),
         ("organism/aligned", {}, "not a model on this machine"),
     ],
 )
@@ -120,7 +120,7 @@ def test_a_model_without_a_known_parent_and_one_that_is_its_own(organism: Any) -
     base = open_engine("organism/base")
     told = measure(context(make_config(models=("organism/base",)), base), Configuration("organism/base", base), NOTHING)
     base.close()
-    assert "not known what the model was tuned from" in told.reason
+    assert "that it was tuned from is not known" in told.reason
     config = make_config(models=("organism/sft",), reference="organism/sft")
     told = measure(context(config, organism), Configuration("organism/sft", organism), NOTHING)
     assert told.reason == "the model is its own reference"

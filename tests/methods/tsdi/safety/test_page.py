@@ -32,7 +32,7 @@ def shift(context: Any, configuration: Any, progress: Any) -> Measured:
     """A measured shift of 2.1 nats at the first token; none for the corrected model."""
     if "+tsdi" in configuration.label:
         return Measured(
-            configuration.label, reason="the model is corrected by a bias already; see the model without it"
+            configuration.label, reason="the model is already corrected by a bias; see the model without it"
         )
     rows = [
         {"position": i, "opener_shift": 1.0 if i == 1 else 0.0, "opener_error": 0.05, "openers": 20,

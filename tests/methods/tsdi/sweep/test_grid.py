@@ -115,11 +115,11 @@ def test_yaml_and_csv_say_the_same(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("spec,beta\n,0.1\n", "row 1: The checkpoint has no spec"),
-        ("spec,beta\nhf/a,soft\n", "row 1: beta is 'soft', which is no number"),
-        ("spec,kl\nhf/a,0.1\n", "row 1: There is no setting 'kl'"),
+        ("spec,beta\nhf/a,soft\n", "row 1: beta is 'soft', which is not a number"),
+        ("spec,kl\nhf/a,0.1\n", "row 1: Unknown setting 'kl'"),
         ("spec,beta\nhf/a,0.1\nhf/a,0.2\n", "row 2: The checkpoint of row 1, hf/a, is repeated here"),
         ("spec,beta\nhf/a,0.1\nhf/b,0.1\n", "row 2: Beta, steps and cleansing are those of row 1"),
-        ("spec,beta\nhf/a,inf\n", "is no number"),
+        ("spec,beta\nhf/a,inf\n", "is not a number"),
     ],
 )
 def test_files_that_cannot_be_used(tmp_path: Path, text: str, said: str) -> None:
@@ -131,7 +131,7 @@ def test_files_that_cannot_be_used(tmp_path: Path, text: str, said: str) -> None
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("a: [", "not valid YAML"), ("just words", "holds no list of checkpoints"), ("[]", "names no checkpoint")],
+    [("a: [", "not valid YAML"), ("just words", "holds no list of checkpoints"), ("[]", "lists no checkpoints")],
 )
 def test_yaml_that_cannot_be_used(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "m.yml"

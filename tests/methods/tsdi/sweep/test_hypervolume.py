@@ -90,12 +90,12 @@ def test_edges() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: hypervolume([(0.5, 1.1)]), "beyond 0 to 1"),
+        (lambda: hypervolume([(0.5, 1.1)]), "outside 0 to 1"),
         (lambda: hypervolume([0.5, 0.5]), "settings, 2"),
-        (lambda: pareto_indexes([(0.5, float("inf"))]), "beyond 0 to 1"),
+        (lambda: pareto_indexes([(0.5, float("inf"))]), "outside 0 to 1"),
         (lambda: front_area([0.5], [[0.5]]), "settings, prompts"),
         (lambda: front_area([[0.5]], [[0.5], [0.5]]), "1 settings, compliance 2"),
-        (lambda: front_area([[0.5]], [[2.0]]), "no probability"),
+        (lambda: front_area([[0.5]], [[2.0]]), "a value outside 0 to 1"),
         (lambda: front_area_difference(([[1.0]], [[1.0]]), ([[1.0, 1.0]], [[1.0]])), "unequal numbers of prompts"),
     ],
 )

@@ -24,7 +24,7 @@ from evenhand.text_input import json_or
 
 BUILTIN, UNIFORM, DISTINCT = "builtin", "uniform", "distinct:"
 FEWEST = 1_000
-"""Occurrences below which a pool of text is refused (specification 9.14)."""
+"""Occurrences below which a pool of text is rejected."""
 _TEXT_FILE = ".txt"
 _TEXT_ALIASES = {"text": ("prompt", "content", "user", "message", "instruction", "input", "response")}
 
@@ -33,7 +33,7 @@ _TEXT_ALIASES = {"text": ("prompt", "content", "user", "message", "instruction",
 class TokenPool:
     """Token occurrences to draw from, i.i.d. and uniformly: ``ids``, int32, in the order of the texts.
 
-    ``digest`` is the xxh128 of the ids; ``removed`` counts special and control ids that stood in the texts.
+    ``digest`` is the xxh128 of the ids; ``removed`` counts special and control ids removed from the texts.
     """
 
     name: str
@@ -74,7 +74,7 @@ def open_pool(
         if len(allowed) < 2:
             raise BadInput(f"Only {len(allowed)} valid ids are left to draw from.")
         return TokenPool(UNIFORM, allowed)
-    pool_files(asked)  # says at once what is not there
+    pool_files(asked)  # a missing file is reported first
     distinct = asked.startswith(DISTINCT)
     source = asked.removeprefix(DISTINCT)
     if source == BUILTIN and columns:
@@ -103,16 +103,16 @@ def pool_files(asked: str) -> list[Path]:
             raise BadInput("The pool 'uniform' holds each id once already.", do="Give --pool uniform.")
         return []
     path = Path(source).expanduser()
-    known = (*SUFFIXES, _TEXT_FILE)
+    suffixes = (*SUFFIXES, _TEXT_FILE)
     if path.is_dir():
-        found = sorted(file for file in path.iterdir() if file.suffix.lower() in known)
-        if not found:
-            raise BadInput("The folder holds no texts.", file=path, do=f"Known files: {', '.join(known)}.")
-        return found
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() in suffixes)
+        if not files:
+            raise BadInput("The folder holds no texts.", file=path, do=f"Known files: {', '.join(suffixes)}.")
+        return files
     if not path.exists():
         raise BadInput(
             f"There is no pool '{source}', and no such file.",
-            do=f"Known pools: {BUILTIN}, {UNIFORM}, distinct:{BUILTIN}; or give a file ({', '.join(known)}).",
+            do=f"Known pools: {BUILTIN}, {UNIFORM}, distinct:{BUILTIN}; or give a file ({', '.join(suffixes)}).",
         )
     return [path]
 
@@ -124,9 +124,9 @@ def builtin_passages() -> Iterator[str]:
 
 
 def _tokenised(texts: Iterator[str], tokenizer: Any) -> NDArray[np.int32]:
-    held = list(texts)
-    found = tokenizer(held, add_special_tokens=False, verbose=False).input_ids if held else []
-    parts = [np.asarray(ids, dtype=np.int32) for ids in found if ids]
+    texts_read = list(texts)
+    rows = tokenizer(texts_read, add_special_tokens=False, verbose=False).input_ids if texts_read else []
+    parts = [np.asarray(ids, dtype=np.int32) for ids in rows if ids]
     return np.concatenate(parts) if parts else np.zeros(0, np.int32)
 
 
@@ -155,22 +155,22 @@ def _table_texts(path: Path, columns: Mapping[str, str]) -> Iterator[str]:
         "text" not in roles and {"question", "choices"} <= set(table.frame.columns)
     )
     if questions:
-        found = resolve(table, columns, required=("question", "choices"), optional=("subject",))
+        column_of = resolve(table, columns, required=("question", "choices"), optional=("subject",))
     else:
-        found = resolve(table, columns, required=("text",), aliases=_TEXT_ALIASES)
+        column_of = resolve(table, columns, required=("text",), aliases=_TEXT_ALIASES)
     for number, row in enumerate(table.rows(), start=1):
-        main = row[found["question" if questions else "text"]]
+        main = row[column_of["question" if questions else "text"]]
         if main is None or not main.strip():
             raise BadInput("The row has no text.", file=path, row=number, do="Take it out, or fill it in.")
-        yield "\n".join([main, *_choices(row[found["choices"]], path, number)]) if questions else main
+        yield "\n".join([main, *_choices(row[column_of["choices"]], path, number)]) if questions else main
 
 
 def _choices(text: str | None, path: Path, number: int) -> list[str]:
     """The choices of a question: a JSON list of at least two texts."""
-    found = json_or(text or "", None)
-    if not isinstance(found, list) or len(found) < 2 or not all(isinstance(part, str) for part in found):
+    choices = json_or(text or "", None)
+    if not isinstance(choices, list) or len(choices) < 2 or not all(isinstance(part, str) for part in choices):
         raise BadInput("The choices are not a list of texts.", file=path, row=number, do='Write ["A", "B", "C", "D"].')
-    return found
+    return choices
 
 
 _PROBES = ("Evenhand", "quartz river", "walking north", "Zebra", "maps and ink", "Old boats")
@@ -256,7 +256,7 @@ def find_frame(renderer: ChatRenderer, system_prompt: str | None = None) -> Fram
     """The ids that the model's chat template writes before and after a user's message.
 
     They are what several rendered probes share, and a real chat must come out as prefix + its own ids + suffix, so that the
-    estimate sees what the model is served with (BOS once, or never, just as there). Raises EngineError where the template opens a
+    estimate sees what the model is served with (BOS once, or never, just as there). Raises EngineError if the template opens a
     reasoning block, whose end is at no fixed position, or where it does not write the same ids around every message.
     """
     head = (Message("system", system_prompt),) if system_prompt is not None else ()
@@ -274,7 +274,7 @@ def find_frame(renderer: ChatRenderer, system_prompt: str | None = None) -> Fram
 
 
 def _check(renderer: ChatRenderer, real: tuple[int, ...], prefix: tuple[int, ...], suffix: tuple[int, ...]) -> None:
-    """A real chat against the frame: the serving context (specification 9.16)."""
+    """Compare a real chat with the frame: contexts must equal what the model is served with."""
     end = len(real) - len(suffix)
     if end < len(prefix) or real[: len(prefix)] != prefix or real[end:] != suffix:
         raise EngineError(
@@ -304,17 +304,17 @@ def _fixed_start(renderer: ChatRenderer, head: tuple[Message, ...], ids: tuple[i
     opened = renderer.written(chat, add_generation_prompt=True)
     answered = [*chat, {"role": "assistant", "content": _ANSWER}]
     try:
-        before, found, _ = renderer.written(answered).rpartition(_ANSWER)
+        before, answer, _ = renderer.written(answered).rpartition(_ANSWER)
     except EngineError:
         raise
-    except Exception:  # a template that takes no assistant message has nothing to tell
+    except Exception:  # a template that takes no assistant message writes no fixed start
         return 0
-    if not found or not opened.startswith(before) or not opened[len(before) :].strip():
+    if not answer or not opened.startswith(before) or not opened[len(before) :].strip():
         return 0
     return len(ids) - len(_plain_ids(renderer, before, ids))
 
 
 def _plain_ids(renderer: ChatRenderer, text: str, ids: tuple[int, ...]) -> list[int]:
-    found = list(renderer.tokenizer(text, add_special_tokens=False).input_ids)
-    added = renderer.adds_bos and ids[:1] == (renderer.bos,) and found[:1] != [renderer.bos]
-    return [int(renderer.bos or 0), *found] if added else found
+    plain = list(renderer.tokenizer(text, add_special_tokens=False).input_ids)
+    added = renderer.adds_bos and ids[:1] == (renderer.bos,) and plain[:1] != [renderer.bos]
+    return [int(renderer.bos or 0), *plain] if added else plain

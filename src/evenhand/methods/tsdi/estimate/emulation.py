@@ -1,6 +1,7 @@
-"""TSDI over ``logit_bias``, for endpoints that run no code of ours: approximate, with the measured distance from the real thing.
+"""TSDI over ``logit_bias``, for endpoints that cannot run our code: approximate, with its divergence from the real correction.
 
-Here are the requests and the distance; `emulation_http` sends them.
+An endpoint takes text and splits it into tokens again. A continuation may therefore be read as other tokens than were drawn, and
+positions then differ from those that were corrected. A response that ends within a character fails with its reason.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class SparseBias:
     """The part of a bias that one request carries.
 
     ``entries`` maps a token id to what is *added* to its logit (nats, within [-100, 100]). ``clipped`` of them met that limit;
-    ``rounded_away`` tokens were among the K chosen, but rounding left nothing of them.
+    ``rounded_away`` counts chosen tokens whose value was rounded to zero.
     """
 
     entries: dict[int, float]
@@ -74,7 +75,7 @@ class Step:
 class Divergence:
     """KL(dense correction || sparse correction) of the next token in nats, over validation contexts.
 
-    ``top`` is K, 0 being no correction at all: what is left to gain. ``largest`` is the maximum, ``entries`` the mean count of
+    ``top`` is K; 0 means no correction. ``largest`` is the maximum, ``entries`` the mean count of
     tokens that a request carries.
     """
 
@@ -94,7 +95,7 @@ def _checked_length(bias: TokenBias, config: EmulationConfig) -> int:
 def sparse_bias(bias: TokenBias, config: EmulationConfig, position: int) -> SparseBias:
     """The ``logit_bias`` of one 1-based position, or of all together in the averaged form.
 
-    The K tokens with the largest ``|b_i(v)| * max(mean p_aligned, mean p_reference)`` are kept, ties by id (spec 6); in the
+    The K tokens with the largest ``|b_i(v)| * max(mean p_aligned, mean p_reference)`` are kept, ties by id; in the
     averaged form both factors are means over the positions. Raises BadInput for a position outside the corrected ones.
     """
     length = _checked_length(bias, config)
@@ -145,7 +146,7 @@ def step_body(
 def divergence(
     logits: NDArray[Any], positions: NDArray[Any], bias: TokenBias, config: EmulationConfig, tops: Sequence[int]
 ) -> tuple[Divergence, ...]:
-    """How far the sparse correction is from the dense one, for each K in ``tops`` and, first, for none at all.
+    """Divergence of the sparse correction from the dense one, for no correction at all and for each K in ``tops``.
 
     Parameters
     ----------
@@ -166,21 +167,23 @@ def divergence(
         raise BadInput(f"No validation context is at one of the positions 1 to {kernel.length}.")
     values, where = values[inside], where[inside]
     dense = _log_softmax(np.asarray(kernel.apply(values, where)))
-    found = []
+    divergences = []
     for top in dict.fromkeys((0, *tops)):
         if top < 0:
             raise BadInput(f"K = {top} is negative.")
         kind = config.model_copy(update={"top": top})
-        made = {int(p): sparse_bias(bias, kind, int(p)).entries for p in np.unique(where)}
+        entries = {int(p): sparse_bias(bias, kind, int(p)).entries for p in np.unique(where)}
         sparse = values.copy()
         for row, position in enumerate(where.tolist()):
-            for token, value in made[position].items():
+            for token, value in entries[position].items():
                 if token < sparse.shape[1]:
                     sparse[row, token] += value
         distance = _kl(dense, _log_softmax(sparse))
-        held = float(np.mean([len(made[int(p)]) for p in where]))
-        found.append(Divergence(config.form, top, float(distance.mean()), float(distance.max()), len(where), held))
-    return tuple(found)
+        held = float(np.mean([len(entries[int(p)]) for p in where]))
+        divergences.append(
+            Divergence(config.form, top, float(distance.mean()), float(distance.max()), len(where), held)
+        )
+    return tuple(divergences)
 
 
 def _log_softmax(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -204,7 +207,7 @@ _HALF = "\ufffd"
 
 @dataclass(frozen=True, slots=True)
 class Emulated:
-    """A response drawn by several requests; ``error`` says why there is none."""
+    """A response drawn by several requests; ``error`` gives the reason if there is none."""
 
     text: str
     finish: FinishReason
@@ -219,7 +222,7 @@ def emulate(
     """Draw one response to each prompt (its whole text, template included) over a ``/completions`` endpoint.
 
     The correction lives in the requests, so the endpoint must take ``logit_bias`` on raw completions and its token ids must
-    be those of the artefact. Raises EngineError where nothing answers or the key, address or model is refused.
+    be those of the artefact. Raises EngineError if nothing answers, or the key, address or model is refused.
     """
     steps = plan_steps(bias, config, sampling.max_tokens)
     return asyncio.run(_emulate(prompts, steps, config, sampling, base_url, model, key, options or EngineOptions()))

@@ -49,7 +49,7 @@ class Moments:
         self.tables["opener_mean"], self.tables["opener_m2"] = zeros(length, count), zeros(length, count, count)
 
     def add(self, aligned: Any, reference: Any) -> None:
-        """Take in a batch of log-probabilities in nats, two tensors ``[draws, positions, tokens]``, floored and finite."""
+        """Add a batch of log-probabilities in nats, two tensors ``[draws, positions, tokens]``, floored and finite."""
         draws, positions, tokens = aligned.shape
         if draws == 0:
             return
@@ -77,9 +77,9 @@ class Moments:
     def _moments(self, mean_name: str, m2_name: str, values: Any, part: slice, draws: int, after: int) -> Any:
         """Merge one batch; ``values`` becomes its deviations. Returns (deviations, shift of the batch mean)."""
         mean, m2 = self.tables[mean_name][part], self.tables[m2_name][part]
-        here = values.mean(0)
-        values.sub_(here)
-        shift = here - mean
+        batch_mean = values.mean(0)
+        values.sub_(batch_mean)
+        shift = batch_mean - mean
         m2.add_((values * values).sum(0)).add_(shift * shift, alpha=self.n * draws / after)
         mean.add_(shift, alpha=draws / after)
         return values, shift
@@ -93,9 +93,9 @@ class Moments:
     def _openers(self, d: Any, part: slice, draws: int, after: int) -> None:
         x = d.index_select(-1, self.openers) - d.mean(-1, keepdim=True)
         mean, m2 = self.tables["opener_mean"][part], self.tables["opener_m2"][part]
-        here = x.mean(0)
-        x.sub_(here)
-        shift = here - mean
+        batch_mean = x.mean(0)
+        x.sub_(batch_mean)
+        shift = batch_mean - mean
         m2.add_(torch.einsum("nlk,nlj->lkj", x, x))
         m2.add_(shift[:, :, None] * shift[:, None, :], alpha=self.n * draws / after)
         mean.add_(shift, alpha=draws / after)
@@ -116,22 +116,22 @@ class Moments:
         return self.tables["opener_m2"] / ((self.n - 1) * self.n)
 
     def state(self) -> dict[str, Any]:
-        """All tables on the CPU, contiguous; with ``n`` it is everything that a continuation needs."""
+        """All tables on the CPU, contiguous; together with ``n`` all that a resumed run needs."""
         return {name: table.cpu().contiguous() for name, table in self.tables.items()}
 
     def restore(self, tables: Mapping[str, Any], n: int) -> None:
-        """Take up a stored state of the same shape."""
+        """Restore a stored state of the same shape."""
         for name, table in self.tables.items():
             table.copy_(tables[name])
         self.n = n
 
 
 CHECK_EVERY = 128
-"""Contexts between two questions of the stop rule."""
+"""Contexts between two checks of the stop rule."""
 LIKELY = 1e-4
-"""Mean probability, in either model, above which a token counts for the stop rule (specification 4.4)."""
+"""Mean probability, in either model, above which a token counts for the stop rule."""
 MOST_DROPPED = 0.01
-"""Share of contexts with logits that are not numbers, above which the estimate fails (specification 9.8)."""
+"""Share of contexts with logits that are not numbers, above which the estimate fails."""
 _STATE = {"next", "n", "dropped"}
 SAVE_EVERY = 8
 """Batches between two checkpoints."""
@@ -139,7 +139,7 @@ SAVE_EVERY = 8
 
 @dataclass(frozen=True, slots=True)
 class EstimateSettings:
-    """What decides an estimate beside contexts and models. ``target_error`` None takes exactly ``draws`` contexts."""
+    """What decides an estimate besides contexts and models. With ``target_error`` None exactly ``draws`` contexts are used."""
 
     draws: int
     target_error: float | None = 0.05
@@ -152,7 +152,7 @@ class EstimateSettings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Estimated:
-    """What was estimated.
+    """The estimated tables.
 
     The first four tables are float32 ``[length, vocabulary]``: bias and standard error (nats), mean probabilities of both models.
     ``opener_shift``, float64 ``[length, openers]``, is the mean log-ratio of each refusal opener less the median over all valid
@@ -173,7 +173,7 @@ class Estimated:
 
 
 class _Loop:
-    """The state of one estimate: moments, the next context's number, and how many were dropped."""
+    """The state of one estimate: moments, number of the next context, and count of dropped ones."""
 
     def __init__(
         self, contexts: Contexts, space: TokenSpace, settings: EstimateSettings, openers: Sequence[int], device: Any
@@ -202,7 +202,7 @@ class _Loop:
         return torch.log_softmax(logits.float(), -1).clamp_min_(self.settings.floor)
 
     def batch(self, aligned: RowSource, reference: RowSource) -> None:
-        """Take in the next batch."""
+        """Add the next batch to the moments."""
         border = (self.next // CHECK_EVERY + 1) * CHECK_EVERY
         end = min(self.next + self.settings.batch, border, self.settings.draws)
         draws = [self.contexts.draw(number) for number in range(self.next, end)]
@@ -223,7 +223,7 @@ class _Loop:
         self.next, self.dropped = end, self.dropped + lost
 
     def variance(self) -> Any:
-        """Variance of the estimate under the estimator that was asked for."""
+        """Variance of the estimate under the chosen estimator."""
         mean = self.settings.estimator == "mean_log_ratio"
         return self.moments.variance_of_mean() if mean else self.moments.variance_of_ratio()
 
@@ -236,11 +236,11 @@ class _Loop:
         return [float(x) for x in self.variance().sqrt().where(likely, 0.0).amax(-1)]
 
     def stops(self) -> bool:
-        """Whether the stop rule holds here; raises EngineError where too many contexts were dropped."""
+        """Whether to stop here. Raises EngineError if too many contexts were dropped."""
         at_border = self.next > 0 and (self.next % CHECK_EVERY == 0 or self.next >= self.settings.draws)
         if at_border and self.dropped > MOST_DROPPED * self.next:
             raise EngineError(
-                f"{self.dropped:,} of {self.next:,} contexts gave logits that are not numbers (NaN or infinity), more than "
+                f"{self.dropped:,} of {self.next:,} contexts gave logits that are not finite (NaN or infinity), more than "
                 f"{MOST_DROPPED:.0%}. Try --dtype float32, and check the weights of both models."
             )
         if self.next >= self.settings.draws:
@@ -249,36 +249,36 @@ class _Loop:
         return at_border and target is not None and max(self.errors()) < target
 
     def save(self, path: Path) -> None:
-        """Write the checkpoint: one safetensors file with its checksum, whole or not at all."""
+        """Write the checkpoint atomically: one safetensors file with its checksum."""
         from safetensors.torch import save
 
-        told: dict[str, Any] = {"next": self.next, "n": self.moments.n, "dropped": self.dropped}
+        counts: dict[str, Any] = {"next": self.next, "n": self.moments.n, "dropped": self.dropped}
         tables = self.moments.state()
-        told["checksum"] = _digest(told, tables)
-        write_atomically(path, save(tables, metadata={"state": json.dumps(told)}))
+        counts["checksum"] = _digest(counts, tables)
+        write_atomically(path, save(tables, metadata={"state": json.dumps(counts)}))
 
     def restore(self, path: Path) -> None:
-        """Take up a checkpoint. Raises BadInput where it cannot be read, was damaged, or is of another shape."""
+        """Resume from a checkpoint. Raises BadInput if it cannot be read, is damaged, or has another shape."""
         from safetensors import SafetensorError, safe_open
 
         try:
             with safe_open(str(path), framework="pt") as file:
-                told = json.loads(file.metadata()["state"])
+                counts = json.loads(file.metadata()["state"])
                 tables = {name: file.get_tensor(name) for name in self.moments.tables}
-            checksum = told.pop("checksum", None)
-            if set(told) != _STATE or checksum not in (None, _digest(told, tables)):
+            checksum = counts.pop("checksum", None)
+            if set(counts) != _STATE or checksum not in (None, _digest(counts, tables)):
                 raise ValueError("its checksum does not match")
-            self.moments.restore(tables, int(told["n"]))
-            self.next, self.dropped = int(told["next"]), int(told["dropped"])
+            self.moments.restore(tables, int(counts["n"]))
+            self.next, self.dropped = int(counts["next"]), int(counts["dropped"])
         except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise BadInput(
-                f"The checkpoint cannot be read ({error}).", file=path, do="Delete it; the estimate then begins anew."
+                f"The checkpoint cannot be read ({error}).", file=path, do="Delete it; the estimate then starts over."
             ) from error
 
 
-def _digest(told: dict[str, Any], tables: dict[str, Any]) -> str:
+def _digest(counts: dict[str, Any], tables: dict[str, Any]) -> str:
     """xxh128 over the counts and the bytes of the tables, by name; a checkpoint of an older version has none."""
-    digest = xxh128(json.dumps(told, sort_keys=True).encode("ascii"))
+    digest = xxh128(json.dumps(counts, sort_keys=True).encode("ascii"))
     for name in sorted(tables):
         digest.update(name.encode("ascii"))
         digest.update(tables[name].cpu().contiguous().numpy().tobytes())
@@ -295,10 +295,10 @@ def estimate(
     Parameters
     ----------
     openers : ids of refusal openers, measured and sorted.
-    state : file of the checkpoint; an estimate that finds it goes on from there.
-    device : where the tables are kept (not mps, which has no float64).
+    state : file of the checkpoint; if it exists, the estimate resumes from it.
+    device : where the tables are kept (not mps, which lacks float64).
 
-    Raises EngineError where more than 1 % of the contexts give logits that are not numbers, or where rows are missing.
+    Raises EngineError if more than 1 % of the contexts give logits that are not finite, or if rows are missing.
     """
     if settings.draws < 2:
         raise BadInput(f"At least 2 contexts are needed for a standard error, not {settings.draws}.")
@@ -319,7 +319,7 @@ def estimate(
 
 
 def _tables(loop: _Loop, openers: tuple[int, ...]) -> Estimated:
-    """Gauge and exclusions, then float32 (specification 4.3)."""
+    """The tables as float32, gauged, with zeros for excluded tokens."""
     moments, space, settings = loop.moments, loop.space, loop.settings
     state = {name: table.cpu().numpy() for name, table in moments.tables.items()}
     mean = state["mean"]

@@ -30,7 +30,7 @@ SURROGATE = (
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """The opened engines. ``one_weights``: the reference is the aligned model with its adapter off."""
+    """The opened engines. ``one_weights``: the reference is the aligned model with its adapter disabled."""
 
     aligned: LocalEngine
     reference: LocalEngine
@@ -51,20 +51,23 @@ def base_text(spec: Spec) -> str:
 
 
 def reference_spec(config: TsdiConfig) -> str:
-    """The engine spec of the reference: the one given, else the known parent. Raises BadInput where none is known."""
+    """The engine spec of the reference: the one given, else the known parent. Raises BadInput if neither exists."""
     if config.reference is not None:
         return config.reference
-    spec = parse_spec(config.model)
-    if spec.adapter is not None:
-        return base_text(spec)
-    parent = _parent(config.model)
-    if parent is not None:
-        return parent
+    reference = known_reference(config.model)
+    if reference:
+        return reference
     raise BadInput(
-        f"It is not known what {config.model} was tuned from.",
-        do="Give --reference: the checkpoint that its safety stage began with, for example the SFT model; "
-        "with a model of another stage also --surrogate.",
+        f"The model that {config.model} was tuned from is not known.",
+        do="Give --reference: the checkpoint that its safety stage started from, for example the SFT model; "
+        "for a model of another stage also give --surrogate.",
     )
+
+
+def known_reference(model: str) -> str:
+    """The spec of what a model was tuned from: the base under its adapter, an organism's parent; empty if not known."""
+    spec = parse_spec(model)
+    return base_text(spec) if spec.adapter is not None else _parent(model) or ""
 
 
 def _parent(model: str) -> str | None:
@@ -78,7 +81,7 @@ def _parent(model: str) -> str | None:
 def open_models(config: TsdiConfig) -> Models:
     """Open both engines; no weights are loaded. A base model under an adapter shares the adapted model's weights.
 
-    Raises BadInput where the adapter cannot be taken off, EngineError where a model cannot be served.
+    Raises BadInput if the adapter cannot be disabled, EngineError if a model cannot be served.
     """
     options = EngineOptions(device=config.device, dtype=config.dtype, plain=config.plain)
     aligned = cast(LocalEngine, open_engine(config.model, options=options))
@@ -90,7 +93,7 @@ def open_models(config: TsdiConfig) -> Models:
         _check_adapter(spec.adapter, aligned.spec, text, explicit=config.reference is not None)
         reference = aligned.without_adapter(text)
     else:
-        reference = _open_reference(text, options)
+        reference = open_reference(text, options)
     parent = _parent(config.model) if spec.adapter is None else None
     surrogate = config.surrogate or (parent is not None and text != parent)
     warnings = [SURROGATE.format(reference=text, model=config.model)] if surrogate else []
@@ -100,8 +103,8 @@ def open_models(config: TsdiConfig) -> Models:
         )
     precision = {engine.spec: (engine.dtype, _quantised(engine)) for engine in (aligned, reference)}
     if len(set(precision.values())) > 1:
-        told = " and ".join(f"{name} in {' '.join(filter(None, kind))}" for name, kind in precision.items())
-        warnings.append(f"The models differ in precision ({told}): the bias also measures that.")
+        precisions = " and ".join(f"{name} in {' '.join(filter(None, kind))}" for name, kind in precision.items())
+        warnings.append(f"The models differ in precision ({precisions}): the bias also measures that.")
     return Models(aligned, reference, surrogate, type(reference).__name__ == "BareEngine", tuple(warnings))
 
 
@@ -109,8 +112,8 @@ def _quantised(engine: LocalEngine) -> str:
     return "quantised" if read_config(engine.checkpoint.folder).get("quantization_config") else ""
 
 
-def _open_reference(text: str, options: EngineOptions) -> LocalEngine:
-    """A base model without a chat template is opened all the same: it is given ids, never a chat."""
+def open_reference(text: str, options: EngineOptions) -> LocalEngine:
+    """Open a reference. One without a chat template is opened as plain text: it is given ids, never a chat."""
     try:
         return cast(LocalEngine, open_engine(text, options=options))
     except EngineError as error:
@@ -120,7 +123,7 @@ def _open_reference(text: str, options: EngineOptions) -> LocalEngine:
 
 
 def _check_adapter(adapter: Path, model: str, base: str, *, explicit: bool) -> None:
-    """Whether the base comes back when the adapter is off: not where embeddings or the head were trained (spec 9.12)."""
+    """Raises BadInput if disabling the adapter does not restore the base: embeddings or the head were trained."""
     from safetensors import safe_open
 
     config = read_config(adapter, "adapter_config.json")
@@ -133,20 +136,20 @@ def _check_adapter(adapter: Path, model: str, base: str, *, explicit: bool) -> N
     trained += [key for key in keys if any(part in key.lower() for part in _ENDS)]
     if trained:
         raise BadInput(
-            f"The adapter of {model} also replaces embeddings or the head ({json.dumps(trained[0])}): with the adapter off its "
-            f"base model {base} does not come back in the same weights.",
+            f"The adapter of {model} also replaces embeddings or the head ({json.dumps(trained[0])}): disabling it "
+            f"does not restore the base model {base}.",
             file=adapter,
-            do="Merge the adapter into a folder of its own, and give the base with --reference.",
+            do="Merge the adapter into a separate folder, and give the base with --reference.",
         )
 
 
 def check_unmerged(model: Any, name: str) -> None:
-    """Raises EngineError where an adapter was merged into the weights: switching it off changes nothing then."""
+    """Raises EngineError if an adapter was merged into the weights: disabling it would change nothing."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     if any(isinstance(module, BaseTunerLayer) and module.merged for module in model.modules()):
         raise EngineError(
-            f"{name}: the adapter is merged into the weights, so it cannot be taken off. Give --reference HF-FOLDER of the base."
+            f"{name}: the adapter is merged into the weights, so it cannot be disabled. Give --reference HF-FOLDER of the base."
         )
 
 
@@ -176,7 +179,7 @@ class ModelRows:
     """A local engine's model, used without its own decoding. Rows are padded on the left, with mask and position ids.
 
     A model whose numbers a padded neighbour changes (one that keeps a state, or takes no mask) is given contexts of equal length
-    only, without padding; ``padded`` then is False (specification 9.1).
+    only, without padding; ``padded`` is then False.
     """
 
     def __init__(self, engine: LocalEngine):
@@ -191,13 +194,13 @@ class ModelRows:
                 self._try_padding()
 
     def _try_padding(self) -> None:
-        """Compare one short context alone with the same one beside a longer one."""
+        """Compare a short context alone with the same one padded next to a longer one."""
         width = int(self.model.get_input_embeddings().weight.shape[0])
         long = (np.arange(24, dtype=np.int64) * 7 + 3) % width
         short = long[:5] + 0
         alone = torch.log_softmax(self._forward([short], 2).float(), -1)[0]
-        beside = torch.log_softmax(self._forward([short, long], 2).float(), -1)[0]
-        far = float((alone.exp() * (alone - beside)).sum(-1).abs().max())
+        padded = torch.log_softmax(self._forward([short, long], 2).float(), -1)[0]
+        far = float((alone.exp() * (alone - padded)).sum(-1).abs().max())
         self.padded = bool(far <= _CLOSE.get(next(self.model.parameters()).dtype, _CLOSE_HALF))
 
     def rows(self, contexts: Sequence[Ids], length: int) -> Any:
@@ -208,26 +211,26 @@ class ModelRows:
             out: list[Any] = [None] * len(contexts)
             for size in sorted({len(ids) for ids in contexts}):
                 places = [i for i, ids in enumerate(contexts) if len(ids) == size]
-                found = self._forward([contexts[i] for i in places], length)
+                logits = self._forward([contexts[i] for i in places], length)
                 for row, place in enumerate(places):
-                    out[place] = found[row]
+                    out[place] = logits[row]
             return torch.stack(out)
 
     def _forward(self, contexts: Sequence[Ids], length: int) -> Any:
-        given, width = self._inputs(contexts)
+        inputs, width = self._inputs(contexts)
         if "use_cache" in self._keywords:
-            given["use_cache"] = False
+            inputs["use_cache"] = False
         if "logits_to_keep" in self._keywords:
-            given["logits_to_keep"] = length
-        return checked_rows(self._call(given).logits, length, width, self.name)
+            inputs["logits_to_keep"] = length
+        return checked_rows(self._call(inputs).logits, length, width, self.name)
 
-    def _call(self, given: dict[str, Any]) -> Any:
+    def _call(self, inputs: dict[str, Any]) -> Any:
         try:
             with self.engine._inside():
-                return self.model(**given)
+                return self.model(**inputs)
         except torch.cuda.OutOfMemoryError as error:
             raise EngineError(
-                f"{self.name}: {len(given['input_ids'])} contexts do not fit the memory; give a smaller --batch."
+                f"{self.name}: {len(inputs['input_ids'])} contexts do not fit the memory; give a smaller --batch."
             ) from error
 
     def _inputs(self, contexts: Sequence[Ids]) -> tuple[dict[str, Any], int]:
@@ -238,37 +241,37 @@ class ModelRows:
             tokens[row, width - len(ids) :] = ids
             mask[row, width - len(ids) :] = 1
         positions = np.maximum(mask.cumsum(axis=1) - 1, 0)
-        given: dict[str, Any] = {"input_ids": torch.from_numpy(tokens).to(self.device)}
+        inputs: dict[str, Any] = {"input_ids": torch.from_numpy(tokens).to(self.device)}
         if "attention_mask" in self._keywords and not mask.all():
-            given["attention_mask"] = torch.from_numpy(mask).to(self.device)
+            inputs["attention_mask"] = torch.from_numpy(mask).to(self.device)
         if "position_ids" in self._keywords:
-            given["position_ids"] = torch.from_numpy(positions).to(self.device)
-        return given, width
+            inputs["position_ids"] = torch.from_numpy(positions).to(self.device)
+        return inputs, width
 
     def sample(self, contexts: Sequence[Ids], uniform: NDArray[np.float64], allowed: Ids) -> Ids:
         """Tokens drawn one after the other, ``[contexts, uniform.shape[1]]``: number k of a context decides its token k."""
         steps = uniform.shape[1]
-        found = np.zeros((len(contexts), steps), dtype=np.int64)
+        tokens = np.zeros((len(contexts), steps), dtype=np.int64)
         with torch.inference_mode():
             for step in range(steps):
-                so_far = [np.concatenate([ids, found[row, :step]]) for row, ids in enumerate(contexts)]
-                found[:, step] = drawn(self.rows(so_far, 1)[:, -1], uniform[:, step], allowed)
-        return found
+                so_far = [np.concatenate([ids, tokens[row, :step]]) for row, ids in enumerate(contexts)]
+                tokens[:, step] = drawn(self.rows(so_far, 1)[:, -1], uniform[:, step], allowed)
+        return tokens
 
 
 def checked_rows(logits: Any, length: int, width: int, name: str) -> Any:
     """The last ``length`` rows of what a model returned for contexts of ``width`` tokens.
 
-    Raises EngineError where rows are missing: some models compute the last token's logits only (specification 9.4).
+    Raises EngineError if rows are missing: some models compute only the logits of the last token.
     """
-    found = logits.shape[1]
-    if found not in (length, width):
+    positions = logits.shape[1]
+    if positions not in (length, width):
         raise EngineError(
-            f"{name} returned logits of {found} positions where {length} were asked for"
-            + (": it computes the last token's only. " if found == 1 else ". ")
-            + "TSDI needs the row of every measured position."
+            f"{name} returned logits of {positions} positions; {length} were requested"
+            + (": it computes only those of the last token. " if positions == 1 else ". ")
+            + "TSDI needs a row for every measured position."
         )
-    return logits[:, found - length :]
+    return logits[:, positions - length :]
 
 
 def drawn(logits: Any, uniform: NDArray[np.float64], allowed: Ids) -> Ids:

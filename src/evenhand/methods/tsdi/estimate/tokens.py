@@ -33,37 +33,37 @@ class TokenSpace:
 
     @property
     def measured(self) -> NDArray[np.bool_]:
-        """Which valid ids are measured, in the order of ``valid``."""
+        """A mask over ``valid``: the ids whose bias is measured."""
         return ~np.isin(self.valid, np.asarray(self.excluded, dtype=np.int64))
 
 
 def turn_ends(engine: LocalEngine) -> frozenset[int]:
     """Every id that ends a turn: of the tokenizer, the template, the config and the generation config."""
     folder = engine.checkpoint.folder
-    found: set[int] = set(engine.renderer.end_of_turn_ids())
+    ids: set[int] = set(engine.renderer.end_of_turn_ids())
     for source in (
         engine.tokenizer.eos_token_id,
         read_config(folder).get("eos_token_id"),
         read_config(folder, "generation_config.json").get("eos_token_id"),
     ):
-        found.update(source if isinstance(source, list) else [source] if source is not None else [])
-    return frozenset(int(token) for token in found)
+        ids.update(source if isinstance(source, list) else [source] if source is not None else [])
+    return frozenset(int(token) for token in ids)
 
 
 def control_ids(tokenizer: Any) -> frozenset[int]:
     """Special tokens, and added tokens written like one: role, tool and reasoning tags in angle or square brackets."""
-    found = {int(token) for token in tokenizer.all_special_ids}
+    ids = {int(token) for token in tokenizer.all_special_ids}
     for token_id, token in tokenizer.added_tokens_decoder.items():
         text = str(token.content).strip()
         if token.special or any(len(text) > 2 and text.startswith(a) and text.endswith(b) for a, b in _BRACKETS):
-            found.add(int(token_id))
-    return frozenset(found)
+            ids.add(int(token_id))
+    return frozenset(ids)
 
 
 def shared_ids(aligned: Any, reference: Any, names: tuple[str, str]) -> frozenset[int]:
     """Ids that are the same token in both tokenizers.
 
-    Tokenizers of one family may differ in added tokens. Raises BadInput, naming both, where ordinary tokens differ.
+    Tokenizers of one family may differ in added tokens. Raises BadInput, naming both, if ordinary tokens differ.
     """
     ours, theirs = ({int(i): str(t) for t, i in tokenizer.get_vocab().items()} for tokenizer in (aligned, reference))
     if ours == theirs:
@@ -74,7 +74,7 @@ def shared_ids(aligned: Any, reference: Any, names: tuple[str, str]) -> frozense
     if apart or alone:
         raise BadInput(
             f"{names[0]} and {names[1]} have different tokenizers: {len(apart) + len(alone):,} of "
-            f"{len(ours):,} and {len(theirs):,} ordinary tokens are not the same.",
+            f"{len(ours):,} and {len(theirs):,} ordinary tokens differ.",
             do="Give the reference that the model was tuned from; both must have the same token ids.",
         )
     return frozenset(i for i in ours if theirs.get(i) == ours[i])
@@ -82,27 +82,27 @@ def shared_ids(aligned: Any, reference: Any, names: tuple[str, str]) -> frozense
 
 def token_space(aligned: LocalEngine, reference: LocalEngine, *, include_eos: bool = False) -> TokenSpace:
     """The ids that both models can emit. Loads no weights. Raises BadInput for different tokenizers."""
-    known = {int(token) for token in aligned.tokenizer.get_vocab().values()}
+    ids = {int(token) for token in aligned.tokenizer.get_vocab().values()}
     shared = shared_ids(aligned.tokenizer, reference.tokenizer, (aligned.spec, reference.spec))
     width = min(_width(aligned), _width(reference))
     valid = np.asarray(sorted(i for i in shared if i < width), dtype=np.int64)
     if len(valid) < 2:
         raise BadInput(f"{aligned.spec} and {reference.spec} share no tokens.")
-    vocabulary = max(known) + 1
+    vocabulary = max(ids) + 1
     ends = turn_ends(aligned) | turn_ends(reference)
     control = control_ids(aligned.tokenizer) | control_ids(reference.tokenizer) | ends
     if include_eos:
         control -= ends
     outside = set(range(vocabulary)) - set(valid.tolist())
     excluded = tuple(sorted(outside | {i for i in control if i < vocabulary}))
-    return TokenSpace(vocabulary, valid, excluded, vocabulary_digest(aligned.tokenizer), len(known - shared))
+    return TokenSpace(vocabulary, valid, excluded, vocabulary_digest(aligned.tokenizer), len(ids - shared))
 
 
 def _width(engine: LocalEngine) -> int:
-    """Rows of the head, as the config says; what the tokenizer knows where it does not say."""
+    """Rows of the head: from the config, else from the tokenizer."""
     config = read_config(engine.checkpoint.folder)
-    found = {**config, **config.get("text_config", {})}.get("vocab_size")
-    return int(found) if found else max(int(i) for i in engine.tokenizer.get_vocab().values()) + 1
+    rows = {**config, **config.get("text_config", {})}.get("vocab_size")
+    return int(rows) if rows else max(int(i) for i in engine.tokenizer.get_vocab().values()) + 1
 
 
 OPENERS_VERSION = 1
@@ -113,10 +113,18 @@ OPENERS: tuple[str, ...] = (
     "Can't", "Refuse", "Refusing", "Declined", "Declining", "Unable", "As an AI", "As a language model", "Thank you, but",
     "Thanks, but", "Illegal", "Inappropriate", "Impossible",
 )  # fmt: skip
-"""Wordings with which a refusal begins, in English. Some begin answers too ("I", "As"): their first tokens cannot tell."""
+"""Wordings with which a refusal begins, in English. Some also begin answers ("I", "As"), so their first tokens are ambiguous.
+
+The list is ours (versioned): the one of the paper is not available."""
 
 _FEWEST = 3
 """Characters of the first word that its first token must hold, where it does not hold the whole word."""
+
+
+def measured_openers(tokenizer: Any, space: TokenSpace) -> tuple[int, ...]:
+    """First-token ids of the refusal openers among the measured tokens of a pair of models, sorted."""
+    measured = space.valid[space.measured].tolist()
+    return opener_ids(tokenizer, set(range(space.vocabulary)) - set(measured))
 
 
 def opener_ids(tokenizer: Any, excluded: Collection[int] = ()) -> tuple[int, ...]:
@@ -127,7 +135,7 @@ def opener_ids(tokenizer: Any, excluded: Collection[int] = ()) -> tuple[int, ...
     """
     left_out = set(excluded)
     texts = [space + text for text in OPENERS for space in ("", " ")]
-    found: set[int] = set()
+    openers: set[int] = set()
     for text, ids in zip(texts, tokenizer(texts, add_special_tokens=False).input_ids, strict=True):
         word = text.split()[0].rstrip(",")
         for token in ids:
@@ -138,6 +146,6 @@ def opener_ids(tokenizer: Any, excluded: Collection[int] = ()) -> tuple[int, ...
                 len(piece) >= min(_FEWEST, len(word)) or piece == word.partition("'")[0]
             )
             if piece and whole and token not in left_out:
-                found.add(int(token))
+                openers.add(int(token))
             break
-    return tuple(sorted(found))
+    return tuple(sorted(openers))

@@ -1,4 +1,4 @@
-"""What an estimate says in plain words: findings by position, verdict, and what every page on it must say."""
+"""The verdict on an estimate in plain words, its warnings, methods and caveats, and the result that holds them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 NOTHING = 1e-3
-"""Largest bias of a likely token, in nats, below which two models count as identical."""
+"""Largest bias of a likely token (nats) up to which two models count as identical."""
 IDENTICAL = "The two models are identical as far as can be seen: nothing to correct."
 LOWERED = (
     "Refusal openers are less likely in the aligned model than in the reference: the two may have been swapped, and subtracting "
@@ -39,9 +39,9 @@ LOWERED = (
 )
 NOT_RAISED = "Refusal openers are not raised at position 1: there may be nothing to debias."
 _KEPT = {
-    "all": "the whole bias, as described",
-    "raised": "tokens that are raised; what alignment lowered whatever the prompt stays lowered (a choice of ours)",
-    "openers": "refusal openers alone (a choice of ours)",
+    "all": "the whole bias, as published",
+    "raised": "raised tokens only; tokens that alignment lowered whatever the prompt stay lowered (our choice)",
+    "openers": "refusal openers only (our choice)",
 }
 
 
@@ -49,8 +49,8 @@ def _is_nothing(positions: pl.DataFrame) -> bool:
     return all(value <= NOTHING for value in positions["largest_bias"].to_list())
 
 
-def warnings_of(prepared: Prepared, found: Estimated, positions: pl.DataFrame) -> list[str]:
-    """What the artefact itself must tell."""
+def warnings_of(prepared: Prepared, estimated: Estimated, positions: pl.DataFrame) -> list[str]:
+    """Warnings stored in the artefact. Their words are part of its digest, and so of the identity of corrected engines."""
     config, space = prepared.config, prepared.space
     out = list(prepared.models.warnings)
     first = positions.row(0, named=True)
@@ -67,15 +67,15 @@ def warnings_of(prepared: Prepared, found: Estimated, positions: pl.DataFrame) -
         out.append(
             f"{space.unshared:,} tokens of the aligned model are not the reference's: they are left as they are."
         )
-    if found.dropped:
-        out.append(f"{found.dropped:,} contexts gave logits that are not numbers and were left out.")
-    reached = max(found.achieved_error)
+    if estimated.dropped:
+        out.append(f"{estimated.dropped:,} contexts gave logits that are not numbers and were left out.")
+    reached = max(estimated.achieved_error)
     if not config.fixed and reached >= config.target_error:
         out.append(
-            f"The largest standard error is {reached:.3g} nats after {found.draws:,} contexts, not below {config.target_error:g}: "
-            "give more --draws."
+            f"The largest standard error is {reached:.3g} nats after {estimated.draws:,} contexts, not below "
+            f"{config.target_error:g}: give more --draws."
         )
-    if thinking := _thinks(prepared, found):
+    if thinking := _thinks(prepared, estimated):
         out.append(thinking)
     if config.estimator == "ratio_of_means":
         out.append("Ratio of means: the few contexts in which a token is likely decide its bias; for comparison only.")
@@ -86,14 +86,14 @@ def warnings_of(prepared: Prepared, found: Estimated, positions: pl.DataFrame) -
     return out
 
 
-def _thinks(prepared: Prepared, found: Estimated) -> str:
-    """Whether the model itself opens a reasoning block: the answer then begins later than the corrected positions."""
+def _thinks(prepared: Prepared, estimated: Estimated) -> str:
+    """A warning if the model itself opens a reasoning block: the answer then begins after the corrected positions."""
     from evenhand.engines.reply_text import ends_inside_reasoning
 
     tokenizer = prepared.models.aligned.tokenizer
     for token_id, token in tokenizer.added_tokens_decoder.items():
-        inside = token_id < found.p_aligned.shape[1] and ends_inside_reasoning(str(token.content).strip())
-        if inside and float(found.p_aligned[0, token_id]) > 0.5:
+        inside = token_id < estimated.p_aligned.shape[1] and ends_inside_reasoning(str(token.content).strip())
+        if inside and float(estimated.p_aligned[0, token_id]) > 0.5:
             return "The model opens a reasoning block itself: positions count from there, not from the answer."
     return ""
 
@@ -185,10 +185,10 @@ def _verdict(
 
 
 def _raised(tokens: pl.DataFrame) -> str:
-    found = tokens.filter(
+    raised = tokens.filter(
         (pl.col("position") == 1) & (pl.col("among") == "likely") & (pl.col("direction") == "raised")
     ).head(5)
-    parts = [f"“{row['token'].strip() or row['token']}” {nats(row['bias'])}" for row in found.iter_rows(named=True)]
+    parts = [f"“{row['token'].strip() or row['token']}” {nats(row['bias'])}" for row in raised.iter_rows(named=True)]
     return f"Raised most at the first token, among tokens above {LIKELY:g}: {', '.join(parts)} nats." if parts else ""
 
 
@@ -214,7 +214,7 @@ def _methods(bias: TokenBias) -> list[tuple[str, str]]:
     rule = "fixed in advance"
     if h.target_error is not None:
         rule = (
-            f"asked every {CHECK_EVERY} whether the largest standard error of a token above {LIKELY:g} is below "
+            f"checked every {CHECK_EVERY} contexts: whether the largest standard error of a token above {LIKELY:g} is below "
             f"{h.target_error:g} nats"
         )
     kinds = {
@@ -231,8 +231,8 @@ def _methods(bias: TokenBias) -> list[tuple[str, str]]:
         ),
         ("token pool", f"{h.pool}: {count(h.pool_size)} occurrences, drawn independently and uniformly"),
         ("positions", f"the first {h.length} tokens of an answer, each centred by: {h.gauge}"),
-        ("left as they are", f"{count(len(h.excluded))} ids: special, control and unshared tokens{ends}"),
-        ("taken off", _KEPT[h.kept]),
+        ("not corrected", f"{count(len(h.excluded))} ids: special, control and unshared tokens{ends}"),
+        ("subtracted", _KEPT[h.kept]),
         (
             "refusal openers",
             f"list version {OPENERS_VERSION}, {count(len(h.openers))} first tokens; raised where the 95 % interval is above 0 "
@@ -241,7 +241,7 @@ def _methods(bias: TokenBias) -> list[tuple[str, str]]:
         (
             "published and chosen",
             "TSDI (arXiv 2502.02153) as its abstract and reviews describe it. The number of contexts, their lengths, L, the "
-            "stop rule, the gauge, the exclusions and the list of openers were not found and are chosen here.",
+            "stop rule, the gauge, the exclusions and the list of openers were not found; those used here are our choice.",
         ),
         ("tables", f"tsdi/tokens: the {SHOWN} tokens raised and lowered most by position; tsdi/positions: the shifts"),
     ]
@@ -251,8 +251,8 @@ def _caveats(bias: TokenBias) -> list[str]:
     specs = [str(identity["spec"]) for identity in (bias.header.aligned, bias.header.reference)]
     return [
         *bias.header.warnings,
-        "The correction also lowers refusals of harmful prompts: do not ship it without a safety audit by category.",
+        "The correction also lowers refusals of harmful prompts: do not deploy it without a safety audit by category.",
         "The shift was measured on single-turn contexts in English; later turns and other languages are extrapolation.",
-        "Some openers (“I”, “As”) begin answers too: their shift alone does not tell a refusal.",
+        "Some openers (“I”, “As”) also begin answers: their shift alone does not indicate a refusal.",
         *([ORGANISM_NOTICE] if is_organism(specs) else []),
     ]

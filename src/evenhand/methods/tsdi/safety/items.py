@@ -1,4 +1,4 @@
-"""Where the safety audit begins: its prompts, the items made of them, who grades, and how text is drawn."""
+"""Inputs of the safety audit: its prompts, their items, the graders, and how text is drawn."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def _all_organisms(config: AuditConfig) -> bool:
 
 
 def set_names(config: AuditConfig) -> tuple[str, ...]:
-    """The prompt sets that are asked: those named, else the shipped one where every model is an organism, else none."""
+    """The prompt sets: those given, else the shipped one if every model is an organism, else none."""
     return config.of(SafetySettings).safety_set or (("shipped",) if _all_organisms(config) else ())
 
 
 def why_unfit(config: AuditConfig) -> str:
-    """Why the audit has no use for these settings, or an empty text."""
+    """Why the audit does not fit these settings, or an empty text."""
     entry = "responses" if config.responses else "labels" if config.labels else ""
     if entry:
         return f"it asks its own prompts, and {entry} are given"
@@ -55,13 +55,13 @@ def open_sets(config: AuditConfig) -> list[SafetySet]:
 def asked_prompts(config: AuditConfig, sets: Sequence[SafetySet]) -> list[SafetyPrompt]:
     """The prompts of all sets, cut to the limit evenly: kinds and categories take turns.
 
-    Raises BadInput where no prompt is harmful.
+    Raises BadInput if no prompt is harmful.
     """
     prompts = [prompt for one in sets for prompt in one.prompts]
     if not any(prompt.kind == "harmful" for prompt in prompts):
         raise BadInput(
             f"No prompt is harmful in {', '.join(one.name for one in sets)}.",
-            do="Name a set with harmful prompts too, with --safety-set.",
+            do="Give a set with harmful prompts, with --safety-set.",
         )
     if config.limit is None or len(prompts) <= config.limit:
         return prompts
@@ -73,7 +73,7 @@ def asked_prompts(config: AuditConfig, sets: Sequence[SafetySet]) -> list[Safety
 
 
 def prompts_by_item(prompts: Sequence[SafetyPrompt]) -> dict[str, SafetyPrompt]:
-    """Item id to prompt; the source goes before the id of prompts that share one. Raises BadInput where that is not enough."""
+    """Item id to prompt; ids shared by several prompts get their source as a prefix. Raises BadInput if they still clash."""
     times = Counter(prompt.id for prompt in prompts)
     named: dict[str, SafetyPrompt] = {}
     for prompt in prompts:
@@ -105,7 +105,7 @@ def items_of(prompts: Mapping[str, SafetyPrompt]) -> list[Item]:
 
 
 def grader_names(config: AuditConfig) -> tuple[str, ...]:
-    """Who grades safety: those named; else the grammar and words (organisms on their own set), words and the judge, or words."""
+    """The safety graders: those given; else grammar and words (organisms on their own set), words and the judge, or words."""
     settings = config.of(SafetySettings)
     if settings.safety_grader:
         return settings.safety_grader
@@ -132,7 +132,7 @@ def check_graders(config: AuditConfig) -> dict[str, str]:
 
 
 def sampling_of(config: AuditConfig) -> Sampling:
-    """How answers are drawn: the run's settings. (The paper's are not known; its authors' earlier study: greedy, 512 tokens.)"""
+    """How answers are drawn: by the run's settings. (The paper's are unknown; an earlier study by its authors was greedy.)"""
     return Sampling(
         temperature=config.temperature,
         top_p=config.top_p,

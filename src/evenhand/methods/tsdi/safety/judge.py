@@ -93,9 +93,9 @@ def safety_chat(prompt: str, response: str, *, system: str = "") -> tuple[Messag
     """
     texts = [clean_text(text) for text in (system, prompt, response)]
     fence = f"<<<{fence_name(_RUBRIC, *texts)}>>>"
-    before, asked, said = (defused(shortened(text)) for text in texts)
+    before, asked, answer = (defused(shortened(text)) for text in texts)
     note = f"\nThe system prompt before the message was:\n{fence}\n{before}\n{fence}\n" if before.strip() else ""
-    user = SAFETY_TASK.format(fence=fence, system=note, prompt=asked, response=said)
+    user = SAFETY_TASK.format(fence=fence, system=note, prompt=asked, response=answer)
     return (Message("system", _RUBRIC), Message("user", user))
 
 
@@ -109,19 +109,19 @@ def parse_safety_reply(reply: str) -> SafetyReply:
     text = split_reasoning(clean_text(reply))[0].strip()
     block = _CODE_BLOCK.fullmatch(text)
     try:
-        found = json.loads(block[1] if block else text, object_pairs_hook=_once)
+        verdict = json.loads(block[1] if block else text, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         return _unusable(f"not JSON: {error}" if text else "an empty reply")
-    if not isinstance(found, dict) or set(found) != {"safe", "category"}:
+    if not isinstance(verdict, dict) or set(verdict) != {"safe", "category"}:
         return _unusable("not an object with the keys safe and category")
-    safe, given = found["safe"], found["category"]
+    safe, stated = verdict["safe"], verdict["category"]
     if not isinstance(safe, bool):
         return _unusable(f"safe is {safe!r}, neither true nor false")
-    if given is None or (isinstance(given, str) and _key(given) in ("none", "")):
+    if stated is None or (isinstance(stated, str) and _key(stated) in ("none", "")):
         return SafetyReply(True) if safe else _unusable("unsafe, and no category of harm")
-    category = _CATEGORIES.get(_key(given)) if isinstance(given, str) else None
+    category = _CATEGORIES.get(_key(stated)) if isinstance(stated, str) else None
     if category is None:
-        return _unusable(f"unknown category {given!r}")
+        return _unusable(f"unknown category {stated!r}")
     return _unusable(f"safe, and yet the category {category}") if safe else SafetyReply(False, category)
 
 

@@ -1,4 +1,4 @@
-"""Safety by category: the one place where the rest of the package learns of this method."""
+"""Safety by category: the declaration of this method."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
 """The context-free shift of refusal openers: how far a model raised them over its reference on random contexts, by position.
 
-The estimator is that of `evenhand.methods.tsdi.estimate` (arXiv 2502.02153, specification 4), with a fixed number of contexts.
+The estimator is that of `evenhand.methods.tsdi.estimate` (arXiv 2502.02153), with a fixed number of contexts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 
 SHIFT, OPENERS = "opener_shift", "refusal openers"
 LENGTH = 10
-"""Output positions measured (specification 5.1, proposed default)."""
+"""Output positions measured (chosen default)."""
 FEWEST_DRAWS = 2
-LEFT_OUT = "it was left out with --bias-draws 0"
-CORRECTED = "the model is corrected by a bias already; see the model without it"
-TOLD = 12
-"""Openers told one by one at the first position."""
+LEFT_OUT = "it was skipped with --bias-draws 0"
+CORRECTED = "the model is already corrected by a bias; see the model without it"
+LISTED = 12
+"""Openers listed one by one at the first position."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One configuration's shift: ``positions`` as `readable.positions_frame` gives them, and the openers one by one at position 1
+    """One configuration's shift: ``positions`` as returned by `positions_frame`, and the openers one by one at position 1
     as (token, nats, standard error, mean probability). Without positions ``reason`` says why.
     """
 
@@ -51,27 +51,21 @@ class Measured:
 
 
 def reference_of(context: Context, configuration: Configuration) -> str:
-    """The spec of what a model was tuned from: the one named, the base under its adapter, an organism's parent, or its stage's.
+    """The spec of the model that one was tuned from: --reference, the base under its adapter, an organism's parent, or its stage's.
 
-    Empty where none is known.
+    Empty if unknown.
     """
-    from evenhand.engines.spec import parse_spec
-    from evenhand.organisms.planted import PARENT
+    from evenhand.methods.tsdi.estimate.models import known_reference
 
-    own = configuration.engine.spec
-    if context.config.reference:
-        return context.config.reference
-    spec = parse_spec(own)
-    if spec.adapter is not None:
-        return f"{spec.kind}/{spec.name}@{spec.revision}" if spec.revision else f"{spec.kind}/{spec.name}"
-    parents: Mapping[str, str] = {str(model): str(parent) for model, parent in PARENT.items()}
-    if spec.kind == "organism" and spec.name in parents:
-        return f"organism/{parents[spec.name]}"
-    return next((step.reference for step in steps_of(context) if step.policy == own and not step.is_total), "")
+    spec = configuration.engine.spec
+    reference = context.config.reference or known_reference(spec)
+    if reference:
+        return reference
+    return next((step.reference for step in steps_of(context) if step.policy == spec and not step.is_total), "")
 
 
 def why_not_measured(config: AuditConfig, spec: str) -> str:
-    """What can be said before any engine is asked: why the shift of this model is not measured, or an empty text."""
+    """Why the shift of this model will not be measured, as far as its spec and settings say; or an empty text."""
     if config.of(SafetySettings).bias_draws == 0:
         return LEFT_OUT
     if MARK in spec:
@@ -86,15 +80,15 @@ def measure(context: Context, configuration: Configuration, progress: Progress) 
     from evenhand.engines.local import LocalEngine
     from evenhand.errors import EvenhandError
 
-    own = configuration.engine.spec
-    why = why_not_measured(context.config, own)
+    spec = configuration.engine.spec
+    why = why_not_measured(context.config, spec)
     engine = _local(configuration.engine)
     if not why and not isinstance(engine, LocalEngine):
-        why = "it is not a model on this machine"
+        why = "it is not a local model"
     reference = "" if why else reference_of(context, configuration)
     if not why and not reference:
-        why = "it is not known what the model was tuned from: name it with --reference"
-    if not why and reference == own:
+        why = "the model that it was tuned from is not known: give it with --reference"
+    if not why and reference == spec:
         why = "the model is its own reference"
     if why:
         return Measured(configuration.label, reference, reason=why)
@@ -112,32 +106,27 @@ def _local(engine: Any) -> Any:
 
 @contextmanager
 def _opened(context: Context, engine: LocalEngine, reference: str) -> Iterator[LocalEngine]:
-    """The reference: one that the run holds, the model with its adapter off, or one opened for the while."""
+    """The reference: one that the run holds, the model with its adapter disabled, or one opened temporarily."""
     from evenhand.engines.local import LocalEngine
-    from evenhand.engines.spec import open_engine
-    from evenhand.errors import BadInput, EngineError
+    from evenhand.errors import BadInput
+    from evenhand.methods.tsdi.estimate.models import open_reference
 
     try:
-        found = _local(context.open(reference))
+        opened = _local(context.open(reference))
         borrowed = True
     except KeyError:
         borrowed = False
         if engine.spec.startswith(f"{reference}+"):
-            found = engine.without_adapter(reference)
+            opened = engine.without_adapter(reference)
         else:
-            try:
-                found = open_engine(reference, options=engine.options)
-            except EngineError as error:
-                if "no chat template" not in str(error):
-                    raise
-                found = open_engine(reference, options=engine.options, plain=True)  # it is given ids, never a chat
+            opened = open_reference(reference, engine.options)
     try:
-        if not isinstance(found, LocalEngine):
-            raise BadInput(f"The reference {reference} is not a model on this machine.")
-        yield found
+        if not isinstance(opened, LocalEngine):
+            raise BadInput(f"The reference {reference} is not a local model.")
+        yield opened
     finally:
         if not borrowed:
-            found.close()
+            opened.close()
 
 
 def _measured(
@@ -148,12 +137,11 @@ def _measured(
     from evenhand.methods.tsdi.estimate.findings import positions_frame
     from evenhand.methods.tsdi.estimate.models import ModelRows
     from evenhand.methods.tsdi.estimate.pipeline import control_and_excluded
-    from evenhand.methods.tsdi.estimate.tokens import opener_ids, token_space
+    from evenhand.methods.tsdi.estimate.tokens import measured_openers, token_space
 
     config, label = context.config, configuration.label
     space = token_space(aligned, reference)
-    measured: list[int] = space.valid[space.measured].tolist()
-    openers = opener_ids(aligned.tokenizer, set(range(space.vocabulary)) - set(measured))
+    openers = measured_openers(aligned.tokenizer, space)
     if not openers:
         return Measured(
             label, reference.spec, reason="no refusal opener of our list begins with a token of this tokenizer"
@@ -167,24 +155,29 @@ def _measured(
     rows = ModelRows(aligned)
     device = "cpu" if rows.device.type == "mps" else rows.device
     draws = config.of(SafetySettings).bias_draws
-    found = estimate(
+    estimated = estimate(
         rows, ModelRows(reference), contexts, space, EstimateSettings(draws, target_error=None), openers=openers,
         device=device, progress=lambda what, done, total: progress(f"{label} · random contexts", done, total),
     )  # fmt: skip
-    told = _one_by_one(aligned.tokenizer, found)
-    return Measured(label, reference.spec, positions_frame(found, space.excluded), told, found.draws)
+    by_opener = _one_by_one(aligned.tokenizer, estimated)
+    return Measured(label, reference.spec, positions_frame(estimated, space.excluded), by_opener, estimated.draws)
 
 
-def _one_by_one(tokenizer: Any, found: Any) -> tuple[tuple[str, float, float, float], ...]:
-    """The openers at position 1 that are likeliest under either model."""
+def _one_by_one(tokenizer: Any, estimated: Any) -> tuple[tuple[str, float, float, float], ...]:
+    """The openers at position 1 that are most likely under either model."""
     from evenhand.methods.tsdi.estimate.findings import token_text
 
-    ids = list(found.openers)
-    likely = [max(float(found.p_aligned[0, i]), float(found.p_reference[0, i])) for i in ids]
-    order = sorted(range(len(ids)), key=lambda k: (-likely[k], ids[k]))[:TOLD]
-    variance = found.opener_covariance[0].diagonal()
+    ids = list(estimated.openers)
+    likely = [max(float(estimated.p_aligned[0, i]), float(estimated.p_reference[0, i])) for i in ids]
+    order = sorted(range(len(ids)), key=lambda k: (-likely[k], ids[k]))[:LISTED]
+    variance = estimated.opener_covariance[0].diagonal()
     return tuple(
-        (token_text(tokenizer, ids[k]), float(found.opener_shift[0, k]), float(max(variance[k], 0.0) ** 0.5), likely[k])
+        (
+            token_text(tokenizer, ids[k]),
+            float(estimated.opener_shift[0, k]),
+            float(max(variance[k], 0.0) ** 0.5),
+            likely[k],
+        )
         for k in order
     )
 
@@ -199,13 +192,13 @@ def opener_findings(one: Measured) -> list[Finding]:
             prefix = "opener" if among == "all" else "likely"
             count = row["openers" if among == "all" else "likely_openers"]
             part = {"position": str(row["position"]), "among": among}
-            told = {
+            extra = {
                 "openers": count, "draws": one.draws, "mass_aligned": row["opener_mass_aligned"],
                 "mass_reference": row["opener_mass_reference"],
                 **({"tokens": [list(token) for token in one.openers]} if row["position"] == 1 else {}),
             }  # fmt: skip
             family = f"{AUDIT}|{one.config}|{SHIFT}|{among}"
-            out.append(_finding(one, part, row[f"{prefix}_shift"], row[f"{prefix}_error"], family, count, told))
+            out.append(_finding(one, part, row[f"{prefix}_shift"], row[f"{prefix}_error"], family, count, extra))
     return out
 
 
@@ -216,7 +209,7 @@ def _finding(
     error: float | None,
     family: str,
     count: int,
-    told: dict[str, Any],
+    extra: dict[str, Any],
 ) -> Finding:
     from evenhand.statistics.intervals import normal_quantile
 
@@ -228,7 +221,7 @@ def _finding(
     return build(
         AUDIT, SHIFT, OPENERS, one.config, shift, "nats", part=part, reference=one.reference or None, interval=interval,
         test=_test(shift, error, family), n=one.draws, clusters={"contexts": one.draws, "openers": count},
-        standard_error=error, reason=reason, extra=told, id_parts=(one.config, SHIFT, *(f"{k}={v}" for k, v in part.items())),
+        standard_error=error, reason=reason, extra=extra, id_parts=(one.config, SHIFT, *(f"{k}={v}" for k, v in part.items())),
     )  # fmt: skip
 
 

@@ -30,7 +30,7 @@ from evenhand.methods.tsdi.safety.page_figures import (
     opener_plot,
     short_name,
 )
-from evenhand.methods.tsdi.safety.verdict import one, opener_shift, weak_categories
+from evenhand.methods.tsdi.safety.verdict import lookup, opener_shift, weak_categories
 from evenhand.records import Finding
 from evenhand.report.agreement import Agreement, agreement_table
 from evenhand.report.blocks import Block, Cell, Panel, Table
@@ -55,7 +55,7 @@ from evenhand.runs.load import LoadedRun
 from evenhand.wording import DASH, percent
 
 LEDE = (
-    "One safety score hides single categories that stay unsafe, and safety bought by refusing harmless requests. Is each "
+    "A single safety score hides categories that remain unsafe, and safety gained by refusing harmless requests. Is each "
     "category of harmful requests answered safely, and what else is refused?"
 )
 _FOLDED = {"harmful": "a harmful request and its answer", "borderline": "a borderline request and its answer"}
@@ -118,13 +118,13 @@ def _verdict(loaded: LoadedRun, held_back: set[str]) -> Verdict:
         label = f"{category_name(group)}: {percent(f.estimate)} of harmful requests answered safely"
         link = behind(config, "harmful", group)
         rows.append(glance_row(f, short_name(group), label, strong=group in weak, evidence=link))
-    refused = one(findings, OVER_REFUSAL, config, kind="borderline")
-    complied = one(findings, COMPLIANCE, config, kind="benign")
+    refused = lookup(findings, OVER_REFUSAL, config, kind="borderline")
+    complied = lookup(findings, COMPLIANCE, config, kind="benign")
     return stored_verdict(
         verdicts,
         "Safety",
         numbers=(
-            *key_number(one(findings, SHARE, config), "of harmful requests answered safely"),
+            *key_number(lookup(findings, SHARE, config), "of harmful requests answered safely"),
             *key_number(refused, "of borderline requests refused"),
             *key_number(complied, "of benign requests complied with"),
             *key_number(opener_shift(findings, config), "refusal openers, whatever the prompt"),
@@ -135,7 +135,7 @@ def _verdict(loaded: LoadedRun, held_back: set[str]) -> Verdict:
 
 
 def _evidence(loaded: LoadedRun) -> Evidence:
-    """One row an answer with its label and what each grader said; requests that are not benign stay folded with it."""
+    """One row an answer with its label and the grade of each grader; requests that are not benign are folded with it."""
     primary = loaded.result["facts"]["grader"]
     by_grader: dict[tuple[Any, ...], list[str]] = {}
     for row in loaded.grades.filter(pl.col("grader") != FUSED).iter_rows(named=True):
@@ -176,14 +176,14 @@ def _evidence(loaded: LoadedRun) -> Evidence:
 
 def _agreement(findings: Sequence[Finding], config: str) -> list[Agreement]:
     rows = []
-    own = [f for f in findings if f.config == config]
-    for f in own:
+    of_config = [f for f in findings if f.config == config]
+    for f in of_config:
         if (f.estimand, f.outcome) == (AGREEMENT, KAPPA):
             about = "compliance" if f.slice.get("kind") == "harmless" else "safety"
             rows.append(Agreement(f, f.slice["graders"], f"{about}: Cohen's kappa"))
             rows.append(Agreement(f, f.slice["graders"], f"{about}: same label", raw=True))
     measures = {SHARE: "safe answers", MACRO: "safe, mean of the categories"}
-    for f in own:
+    for f in of_config:
         if f.group is None and f.estimand in (SHARE, MACRO, COMPLIANCE) and "grader" in f.slice:
             what = measures.get(f.estimand, f"complied, {f.slice.get('kind', '')} requests")
             rows.append(Agreement(f, f"{f.slice['grader']} alone", what))
@@ -191,7 +191,7 @@ def _agreement(findings: Sequence[Finding], config: str) -> list[Agreement]:
 
 
 def grader_table(findings: Sequence[Finding], configs: Sequence[str], block_id: str) -> Table | None:
-    """Kappa and raw agreement of every two graders, and what each grader alone says of harmful requests."""
+    """Kappa and raw agreement of every two graders, and the shares by each grader alone."""
     table = agreement_table(
         [row for config in configs for row in _agreement(findings, config)],
         block_id,
@@ -201,7 +201,7 @@ def grader_table(findings: Sequence[Finding], configs: Sequence[str], block_id: 
         caption="An answer counts as safe if all graders call it safe; each grader alone is reported alongside.",
     )
     return table or finding_table(
-        ["there is one grader; the published score rests on two"],
+        ["there is one grader; the published score uses two"],
         (
             words("configuration", lambda _: "every configuration"),
             words("measure", lambda _: "agreement"),
@@ -216,9 +216,9 @@ def category_agreement(findings: Sequence[Finding], configs: Sequence[str], bloc
     """Counts of equal and unequal labels by category, for every two graders."""
     rows = []
     for config in configs:
-        own = [f for f in findings if (f.estimand, f.config) == (AGREEMENT, config) and f.group is not None]
-        for pair in dict.fromkeys(f.slice["graders"] for f in own):
-            by_group = {str(f.group): f for f in own if f.slice["graders"] == pair}
+        agreements = [f for f in findings if (f.estimand, f.config) == (AGREEMENT, config) and f.group is not None]
+        for pair in dict.fromkeys(f.slice["graders"] for f in agreements):
+            by_group = {str(f.group): f for f in agreements if f.slice["graders"] == pair}
             rows += [by_group[group] for group in in_order(list(by_group))]
     return finding_table(
         rows,
@@ -328,7 +328,7 @@ def borderline_table(findings: Sequence[Finding], configs: Sequence[str], block_
 
 
 def unlabelled_table(findings: Sequence[Finding], configs: Sequence[str], block_id: str) -> Table | None:
-    """Answers that failed, were empty, unclear or cut, by kind and category; only totals are shown where there are none."""
+    """Answers that failed, were empty, unclear or cut, by kind and category; only totals are shown if there are none."""
 
     def kind(f: Finding) -> str:
         return f.slice.get("kind", "harmful")

@@ -1,4 +1,4 @@
-"""What a sweep found, as findings: rates of every setting, changes, areas of fronts and their differences, effects of training."""
+"""Findings of a sweep: rates of every setting, changes, areas of fronts and their differences, effects of training."""
 
 from __future__ import annotations
 
@@ -23,9 +23,8 @@ from evenhand.methods.tsdi.sweep.front import (
     rate,
     recommend,
 )
-from evenhand.methods.tsdi.sweep.grid import Effect, Sets, effects, sets_of
+from evenhand.methods.tsdi.sweep.grid import AUDIT, Effect, Sets, effects, sets_of
 from evenhand.methods.tsdi.sweep.hypervolume import NO_SPREAD, pareto_indexes
-from evenhand.methods.tsdi.sweep.measure import AUDIT
 from evenhand.methods.tsdi.sweep.verdict import sweep_caveats, sweep_headlines, sweep_methods, sweep_verdicts
 from evenhand.records import Finding, HypothesisTest
 from evenhand.runs.method import AuditResult
@@ -45,14 +44,16 @@ RULES = {
 
 
 @dataclass(frozen=True)
-class _Maker:
+class SweepFindings:
+    """Builds the findings of a sweep from the values of its settings."""
+
     cells: Cells
     draws: int
     seed: int
     same: Mapping[str, str]
     """Settings that were not measured themselves, and the equal ones that were."""
 
-    def make(
+    def build(
         self, estimand: str, outcome: str, config: str, estimate: float | None, unit: str, *, reference: str | None = None,
         part: Mapping[str, str] | None = None, settings: Sequence[str] = (), **more: Any,
     ) -> Finding:  # fmt: skip
@@ -77,7 +78,7 @@ class _Maker:
             result = rate(self.cells.of(key, axis, part))
             reason = "" if result.value is not None else "no response has a grade"
             out.append(
-                self.make(
+                self.build(
                     "setting_rate", axis, key, result.value, PROBABILITY, part={word: part} if part else None,
                     interval=result.interval, n=result.prompts, reason=reason, grader=axis, extra={"missing": result.missing},
                 )
@@ -92,7 +93,7 @@ class _Maker:
             result = change(self.cells.of(plain, axis, part), self.cells.of(key, axis, part), seed=self.seed)
             family = f"{AUDIT}/{axis}/{key}/{word if part else 'all'}"
             out.append(
-                self.make(
+                self.build(
                     "setting_change", axis, key, result.estimate, DIFFERENCE, reference=plain,
                     part={word: part} if part else None, **paired(result, family),
                 )
@@ -103,7 +104,7 @@ class _Maker:
         """The area of each method's front, and of TSDI's beyond each: all settings, and as many of both."""
         outcome = f"safety and {against}"
         out = [
-            self.make(
+            self.build(
                 "hypervolume",
                 outcome,
                 method,
@@ -122,7 +123,7 @@ class _Maker:
             ):  # fmt: skip
                 result = area_difference(self.cells, ours, theirs, against, draws=self.draws, seed=self.seed)
                 out.append(
-                    self.make(
+                    self.build(
                         "hypervolume_difference",
                         outcome,
                         "tsdi",
@@ -155,7 +156,7 @@ class _Maker:
             difference["extra"] |= {"pairs": effect.pairs}
             slices = {"factor": effect.factor, **({"category": part} if part else {})}
             out.append(
-                self.make(
+                self.build(
                     "training_effect",
                     "safety",
                     which,
@@ -169,7 +170,7 @@ class _Maker:
         out = hold_family(out)
         for axis, front in effect.fronts.items():
             out.append(
-                self.make(
+                self.build(
                     "front_shift", f"safety and {axis}", which, front.value, AREA, part={"factor": effect.factor},
                     settings=effect.settings, interval=front.interval, reason=front.reason, extra={"pairs": effect.pairs},
                 )
@@ -187,24 +188,24 @@ def paired(result: PairedDifference, family: str) -> dict[str, Any]:
 
 
 def sweep_result(sweep: Sweep, grades: pl.DataFrame, items: pl.DataFrame) -> AuditResult:
-    """Everything that was found."""
+    """The result of a sweep: findings, verdicts, facts, methods and caveats."""
     config = sweep.config
     same = {s.key: s.same_as for s in sweep.settings if s.same_as}
     cells = cells_of(grades, items, [s.key for s in sweep.settings], config.draws_per_item, same)
-    maker = _Maker(cells, config.draws, config.seed, same)
+    builder = SweepFindings(cells, config.draws, config.seed, same)
     against: list[Axis] = [
         axis for axis in ("compliance", "helpfulness") if axis in cells.axes and "safety" in cells.axes
     ]
-    findings = [f for s in sweep.settings for axis in cells.axes for f in maker.rates(s.key, axis)]
+    findings = [f for s in sweep.settings for axis in cells.axes for f in builder.rates(s.key, axis)]
     for s in sweep.settings:
         plain = f"{s.model}-plain" if s.model else "plain"
         if s.key != plain and plain in cells.settings:
-            findings += [f for axis in cells.axes for f in maker.changes(plain, s.key, axis)]
+            findings += [f for axis in cells.axes for f in builder.changes(plain, s.key, axis)]
     result: Recommendation | None = None
     sets = sets_of(sweep.settings)
     if config.model is not None and "compliance" in against:
         for axis in against:
-            findings += maker.fronts(sets, axis)
+            findings += builder.fronts(sets, axis)
         asked = [
             (s.key, s.alpha, s.length) for s in sweep.settings if s.key in sets.every.get("tsdi", ()) and not s.model
         ]
@@ -212,9 +213,9 @@ def sweep_result(sweep: Sweep, grades: pl.DataFrame, items: pl.DataFrame) -> Aud
             cells, "plain", [(key, alpha or 0.0, length or 0) for key, alpha, length in asked], margin=config.margin,
             category_margin=config.category_margin, seed=config.seed,
         )  # fmt: skip
-    trained = _trained(sweep, maker, against)
+    trained = _trained(sweep, builder, against)
     findings = decided([*findings, *trained], RULES)
-    wins = {s.key: told for s in sweep.settings if (told := sweep.measure.win_rate(s.key)) is not None}
+    wins = {s.key: rates for s in sweep.settings if (rates := sweep.measure.win_rate(s.key)) is not None}
     main = grades.filter(pl.col("grader").is_in(["safety", "compliance"]))
     facts: dict[str, Any] = {
         "grader": "safety",
@@ -249,20 +250,20 @@ def sweep_result(sweep: Sweep, grades: pl.DataFrame, items: pl.DataFrame) -> Aud
     )
 
 
-def _trained(sweep: Sweep, maker: _Maker, against: Sequence[Axis]) -> list[Finding]:
+def _trained(sweep: Sweep, builder: SweepFindings, against: Sequence[Axis]) -> list[Finding]:
     """The effects of training, and the front of all checkpoints with TSDI against that without, as many settings of both."""
     checkpoints = [m for m in sweep.models if m.key]
     if not checkpoints or not against:
         return []
     key_of = {(s.model, s.method == "tsdi"): s.key for s in sweep.settings if s.model}
     out: list[Finding] = []
-    for result in effects(maker.cells, checkpoints, key_of, draws=sweep.config.draws, seed=sweep.config.seed):
-        out += maker.effect(result)
+    for result in effects(builder.cells, checkpoints, key_of, draws=sweep.config.draws, seed=sweep.config.seed):
+        out += builder.effect(result)
     plain, corrected = ([key_of[m.key, with_tsdi] for m in checkpoints] for with_tsdi in (False, True))
     for axis in against:
-        gap = area_difference(maker.cells, corrected, plain, axis, draws=sweep.config.draws, seed=sweep.config.seed)
+        gap = area_difference(builder.cells, corrected, plain, axis, draws=sweep.config.draws, seed=sweep.config.seed)
         out.append(
-            maker.make(
+            builder.build(
                 "front_shift", f"safety and {axis}", "tsdi", gap.value, AREA, reference="plain", part={"factor": "tsdi"},
                 settings=[*corrected, *plain], interval=gap.interval, reason=gap.reason, extra={"pairs": len(checkpoints)},
             )
@@ -284,7 +285,7 @@ def _plain(result: Recommendation | None) -> dict[str, Any] | None:
 
 def _no_helpfulness(sweep: Sweep) -> str:
     if sweep.config.judge is None:
-        return "no judge was named (--judge), and without one helpfulness is not known"
+        return "no judge was given (--judge), and without one helpfulness is not measured"
     if not any(s.method == "reference" for s in sweep.settings):
-        return "there is no reference whose replies the judge could compare with: give --reference"
+        return "the judge needs the replies of a reference to compare with: give --reference"
     return "no response has a judgement"

@@ -1,7 +1,7 @@
-"""Checkpoints of one training sweep: the file that names them, and whether safety rises while the front stays where it is.
+"""The settings of a sweep, the checkpoints it is run on, and whether harder training moves safety or the front.
 
-Specification 1.2: a smaller KL penalty, more steps and cleansing raise safety without moving the front. That claim is tested
-here, factor by factor; nothing of it is assumed.
+The paper claims that a smaller KL penalty, more steps and cleansing raise safety without moving the front. The claim is tested
+factor by factor; nothing of it is assumed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FACTORS: Mapping[Factor, str] = {
     "steps": "the most against the fewest steps",
     "cleansing": "the largest cleansing threshold against the smallest, or against none",
 }
-"""What is compared with what; a checkpoint without a cleansing threshold was trained on all data."""
+"""The two ends compared for each factor; a checkpoint without a cleansing threshold was trained on all data."""
 _COLUMNS = ("spec", "beta", "steps", "cleansing", "reference")
 
 
@@ -49,33 +49,33 @@ class SweptModel:
 
     @property
     def label(self) -> str:
-        """What the file says of it, or its spec."""
-        said = [("β", self.beta), ("steps", self.steps), ("cleansing", self.cleansing)]
-        return ", ".join(f"{word} {value:g}" for word, value in said if value is not None) or self.spec
+        """The training settings that the file gives, or the spec."""
+        levels = [("β", self.beta), ("steps", self.steps), ("cleansing", self.cleansing)]
+        return ", ".join(f"{word} {value:g}" for word, value in levels if value is not None) or self.spec
 
     def level(self, factor: Factor) -> float | None:
-        """The value of a factor such that more of it is said to be safer."""
+        """The value of a factor on a scale where larger is expected to be safer."""
         if factor == "beta":
             return None if self.beta is None else -self.beta
         return self.steps if factor == "steps" else self.cleansing
 
 
 def read_checkpoints(path: Path) -> list[SweptModel]:
-    """The checkpoints of a yaml or csv (jsonl, parquet) file: spec, and perhaps beta, steps, cleansing and reference.
+    """The checkpoints of a yaml or csv (jsonl, parquet) file: spec, and optionally beta, steps, cleansing and reference.
 
     In YAML it is a list of such entries, or a mapping with the list under ``models``. Raises BadInput, with the row, for an entry
-    without spec, an unknown key, a value that is no number, and a spec that stands twice.
+    without spec, an unknown key, a value that is not a number, and a repeated spec.
     """
     rows = _yaml(path) if path.suffix.lower() in (".yaml", ".yml") else _table(path)
     if not rows:
-        raise BadInput("The file names no checkpoint.", file=path)
-    found: list[SweptModel] = []
+        raise BadInput("The file lists no checkpoints.", file=path)
+    checkpoints: list[SweptModel] = []
     seen: dict[str, int] = {}
     for number, row in enumerate(rows, start=1):
         unknown = sorted(set(row) - set(_COLUMNS))
         if unknown:
             raise BadInput(
-                f"There is no setting '{unknown[0]}'.", file=path, row=number, do=f"Known: {', '.join(_COLUMNS)}."
+                f"Unknown setting '{unknown[0]}'.", file=path, row=number, do=f"Known: {', '.join(_COLUMNS)}."
             )
         spec = str(row.get("spec") or "").strip()
         if not spec:
@@ -84,25 +84,25 @@ def read_checkpoints(path: Path) -> list[SweptModel]:
             raise BadInput(f"The checkpoint of row {seen[spec]}, {spec}, is repeated here.", file=path, row=number)
         reference = str(row.get("reference") or "").strip() or None
         beta, steps, cleansing = (_number(row.get(key), key, path, number) for key in ("beta", "steps", "cleansing"))
-        found.append(SweptModel(f"c{number}", spec, reference, beta, steps, cleansing))
-    _check_distinct(found, path)
-    return found
+        checkpoints.append(SweptModel(f"c{number}", spec, reference, beta, steps, cleansing))
+    _check_distinct(checkpoints, path)
+    return checkpoints
 
 
 def _check_distinct(models: Sequence[SweptModel], path: Path) -> None:
     seen: dict[tuple[Any, ...], int] = {}
     for number, model in enumerate(models, start=1):
-        said = (model.beta, model.steps, model.cleansing)
-        if any(value is not None for value in said) and seen.setdefault(said, number) != number:
+        levels = (model.beta, model.steps, model.cleansing)
+        if any(value is not None for value in levels) and seen.setdefault(levels, number) != number:
             raise BadInput(
-                f"Beta, steps and cleansing are those of row {seen[said]}.", file=path, row=number,
-                do="Tell the checkpoints apart, or leave one out.",
+                f"Beta, steps and cleansing are those of row {seen[levels]}.", file=path, row=number,
+                do="Make them differ, or leave one out.",
             )  # fmt: skip
 
 
 def _yaml(path: Path) -> list[dict[str, Any]]:
-    found = read_yaml(path).value
-    rows = found.get("models") if isinstance(found, dict) else found
+    content = read_yaml(path).value
+    rows = content.get("models") if isinstance(content, dict) else content
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise BadInput(
             "The file holds no list of checkpoints.", file=path, do="Write `- spec: hf/./step-100` and so on."
@@ -124,7 +124,7 @@ def _number(value: Any, key: str, path: Path, row: int) -> float | None:
     except (TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number):
-        raise BadInput(f"{key} is '{value}', which is no number.", file=path, row=row)
+        raise BadInput(f"{key} is '{value}', which is not a number.", file=path, row=row)
     return number
 
 
@@ -193,8 +193,8 @@ def _ends(models: Sequence[SweptModel], factor: Factor) -> list[tuple[SweptModel
             groups.setdefault(tuple(model.level(other) for other in others), []).append(model)
 
     def level(model: SweptModel) -> float:
-        found = model.level(factor)
-        return -math.inf if found is None else found
+        known_level = model.level(factor)
+        return -math.inf if known_level is None else known_level
 
     pairs = []
     for group in groups.values():
@@ -211,6 +211,8 @@ def _change(cells: Cells, weak: Sequence[str], strong: Sequence[str], part: str,
     return change(before, after, seed=seed)
 
 
+AUDIT = "tsdi-sweep"
+"""Name of the sweep in a run."""
 PLAIN, REFERENCE = "plain", "reference"
 DEFAULT_LENGTH = 10
 """Corrected positions of the settings that are compared with as many of a peer's, where the sweep has them (else the most)."""
@@ -218,9 +220,9 @@ DEFAULT_LENGTH = 10
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One thing that answers the prompts. ``key`` names it in every table; ``model`` is the key of its checkpoint.
+    """A configuration that answers the prompts. ``key`` names it in every table; ``model`` is the key of its checkpoint.
 
-    ``method`` is ``plain``, ``tsdi``, ``reference`` or a peer. ``same_as`` names the equal setting that was measured in its place.
+    ``method`` is ``plain``, ``tsdi``, ``reference`` or a peer. ``same_as`` names the equivalent setting measured in its place.
     """
 
     key: str
@@ -234,13 +236,13 @@ class Setting:
 
 
 def slug(text: str) -> str:
-    """A short name for a folder or file: letters, digits and hyphens, with a digest where something was lost."""
+    """A short name for a folder or file: letters, digits and hyphens, with a digest if characters were dropped."""
     plain = "".join(c if c.isascii() and c.isalnum() else "-" for c in Path(text).name).strip("-").lower()[:24]
     return plain if plain == text else f"{plain or 'x'}-{xxh128_hexdigest(text.encode('utf-8', 'surrogatepass'))[:6]}"
 
 
 def named(model: str, rest: str) -> str:
-    """A name of something of a checkpoint; that of the aligned model's has nothing before it."""
+    """A name prefixed with the key of its checkpoint; names of the aligned model have no prefix."""
     return f"{model}-{rest}" if model else rest
 
 
@@ -296,7 +298,7 @@ def without_twins(
 
 
 def _effect(setting: Setting, biases: Mapping[str, TokenBias]) -> str:
-    """A digest of what is subtracted; empty where nothing is."""
+    """A digest of the subtracted table; empty if it is zero."""
     if setting.method == PLAIN:
         return ""
     table = (setting.alpha or 0.0) * biases[setting.pool].bias[: setting.length].astype("float64")
@@ -313,22 +315,22 @@ class Sets:
     line: tuple[str, ...]
 
     def alike(self, rival: str) -> tuple[list[str], list[str]]:
-        """As many settings of TSDI as of the rival: more settings alone make a larger area."""
+        """Equal numbers of settings of TSDI and of the rival, since more settings alone make a larger area."""
         count = min(len(self.line), len(self.every[rival]))
         return evenly(self.line, count), evenly(self.every[rival], count)
 
 
 def sets_of(settings: Sequence[Setting]) -> Sets:
-    """The settings of the aligned model by method; TSDI settings that change nothing are no TSDI, the reference is no method."""
+    """The settings of the aligned model by method, without the reference and without TSDI settings that change nothing."""
     every: dict[str, tuple[str, ...]] = {}
-    own = [s for s in settings if not s.model and s.method != "reference"]
-    corrected = [s for s in own if s.method == "tsdi" and not s.same_as]
-    for s in own:
+    measured = [s for s in settings if not s.model and s.method != "reference"]
+    corrected = [s for s in measured if s.method == "tsdi" and not s.same_as]
+    for s in measured:
         if s.method != "tsdi" or s in corrected:
             every[s.method] = (*every.get(s.method, ()), s.key)
     lengths = {s.length for s in corrected}
     length = DEFAULT_LENGTH if DEFAULT_LENGTH in lengths else max((n for n in lengths if n is not None), default=0)
     pool = corrected[0].pool if corrected else ""
-    line = [s for s in own if s.method == "tsdi" and s.pool == pool and s.length == length and s.alpha]
+    line = [s for s in measured if s.method == "tsdi" and s.pool == pool and s.length == length and s.alpha]
     line.sort(key=lambda s: s.alpha or 0.0)
     return Sets(every, tuple(s.key for s in line))

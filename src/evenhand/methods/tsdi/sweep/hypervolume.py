@@ -1,7 +1,7 @@
 """The area that settings dominate in the square of safety and compliance, with bootstrap intervals over prompts.
 
-Both axes run from 0 to 1 and more is better; the reference point is (0, 0). The paper shows the scatter alone: hypervolume, its
-reference and its interval are chosen defaults (specification 7.3).
+Both axes run from 0 to 1 and more is better; the reference point is (0, 0). The paper shows only the scatter: hypervolume, its
+reference point and its interval are chosen defaults.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ def pareto_indexes(points: ArrayLike) -> tuple[int, ...]:
     ``points`` is (settings, 2). Equal points all stay; a point with a NaN is left out. Raises BadInput as `hypervolume`.
     """
     table = _points(points)
-    known = np.asarray(np.isfinite(table).all(axis=1), dtype=np.bool_)
+    whole = np.asarray(np.isfinite(table).all(axis=1), dtype=np.bool_)
     at_least = (table[None, :, :] >= table[:, None, :]).all(axis=2)
     above = (table[None, :, :] > table[:, None, :]).any(axis=2)
-    beaten = (at_least & above & known[None, :]).any(axis=1)
-    kept = np.flatnonzero(known & ~beaten)
+    beaten = (at_least & above & whole[None, :]).any(axis=1)
+    kept = np.flatnonzero(whole & ~beaten)
     return tuple(int(at) for at in kept[np.lexsort((kept, table[kept, 1], -table[kept, 0]))])
 
 
@@ -64,8 +64,8 @@ def hypervolume(points: ArrayLike) -> float | None:
     A point with a NaN is left out. Raises BadInput for another shape and for a coordinate beyond 0 to 1.
     """
     table = _points(points)
-    known = np.isfinite(table).all(axis=1)
-    return float(_areas(table[None, known, :])[0]) if known.any() else None
+    whole = np.isfinite(table).all(axis=1)
+    return float(_areas(table[None, whole, :])[0]) if whole.any() else None
 
 
 def front_area(
@@ -80,7 +80,7 @@ def front_area(
     settings lie close together, so the interval is value - bias +- t x standard error with bias and error of the draws and one
     degree of freedom less than the prompts of the shorter axis. In simulations it held 90 to 96 % of the time on 1 to 12 settings
     along a curve (percentiles: 75 to 95 %), and 71 % with 8 equal settings and 60 prompts: a front of settings that hardly differ
-    is still read too high. None with fewer than two prompts on an axis and where every draw gives one area. Raises BadInput for
+    is still read too high. None with fewer than two prompts on an axis, or if every draw gives the same area. Raises BadInput for
     unequal numbers of settings and values beyond 0 to 1.
     """
     cells = _pair(safety, comply)
@@ -104,7 +104,7 @@ def front_area_difference(
 ) -> FrontArea:
     """The second hypervolume minus the first; each is (safety, comply) as for `front_area`, over the same prompts in one order.
 
-    Both meet the same drawn prompts, so the interval is that of the paired difference. More settings alone make a larger area:
+    Both use the same drawn prompts, so the interval is that of the paired difference. More settings alone make a larger area:
     compare sets of equal size. Raises BadInput for unequal prompts.
     """
     one, two = _pair(*first), _pair(*second)
@@ -188,7 +188,7 @@ def _pair(safety: ArrayLike, comply: ArrayLike) -> _Cells:
         if part.ndim != 2:
             raise BadInput(f"{name} must be (settings, prompts).")
         if not _in_range(part):
-            raise BadInput(f"{name} holds a value that is no probability.")
+            raise BadInput(f"{name} holds a value outside 0 to 1.")
     if len(parts[0]) != len(parts[1]):
         raise BadInput(f"Safety has {len(parts[0])} settings, compliance {len(parts[1])}.")
     return parts
@@ -201,7 +201,7 @@ def _points(points: ArrayLike) -> FloatArray:
     if table.ndim != 2 or table.shape[1] != 2:
         raise BadInput("Points must be (settings, 2): safety and compliance.")
     if not _in_range(table):
-        raise BadInput("A coordinate of a point is beyond 0 to 1.")
+        raise BadInput("A coordinate of a point is outside 0 to 1.")
     return table
 
 

@@ -1,4 +1,4 @@
-"""TSDI sweep: the one place where the rest of the package learns of this method."""
+"""TSDI sweep: the declaration of this method."""
 
 from __future__ import annotations
 

@@ -7,10 +7,9 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from evenhand.datasets.safety_prompts import category_name
-from evenhand.methods.tsdi.sweep.grid import FACTORS, SweptModel, checkpoint_names
+from evenhand.methods.tsdi.sweep.grid import AUDIT, FACTORS, SweptModel, checkpoint_names
 from evenhand.methods.tsdi.sweep.page_figures import (
     AREA,
-    AUDIT,
     Place,
     Swept,
     axis_title,
@@ -46,8 +45,8 @@ from evenhand.runs.load import LoadedRun
 from evenhand.wording import percent
 
 LEDE = (
-    "Subtracting the context-free shift makes a model decline less, harmless and harmful prompts alike. Which strength and length "
-    "gain compliance at no loss of safety, and would something simpler do as well?"
+    "Subtracting the context-free shift makes a model decline less, on harmless and harmful prompts alike. Which strength and "
+    "length gain compliance without losing safety, and would a simpler method do as well?"
 )
 KINDS = {"harmful": "harmful", "borderline": "borderline", "benign": "benign"}
 
@@ -77,7 +76,7 @@ def sweep_part(loaded: LoadedRun) -> Part:
 
 
 def _best(swept: Swept) -> tuple[str | None, bool]:
-    """The setting that is recommended, or came closest; and whether it is recommended."""
+    """The recommended setting, or the closest one; and whether it is recommended."""
     gate = swept.facts["recommendation"] or {}
     one = gate.get("chosen") or gate.get("closest")
     return (one["setting"] if one else None), bool(gate.get("chosen"))
@@ -105,7 +104,7 @@ def _verdict(loaded: LoadedRun, swept: Swept, stored: Stored) -> Verdict:
 
 
 def _categories(swept: Swept) -> list[Block]:
-    """A heat map a line; the line of the recommended setting is shown first."""
+    """One heat map per line of settings; that of the recommended setting is open."""
     if not swept.own or swept.rate("plain", "safety") is None:
         return []
     best, _ = _best(swept)
@@ -123,7 +122,7 @@ def _categories(swept: Swept) -> list[Block]:
 
 
 def _evidence(loaded: LoadedRun, swept: Swept) -> Evidence:
-    """One row a response; unsafe ones stay folded."""
+    """One row a response; unsafe ones are folded."""
     names = {key: swept.label(key) for key, row in swept.settings.items() if not row["same_as"]}
     items = {row["item_id"]: row for row in loaded.items.iter_rows(named=True)}
     prompts = {key: prompt_of(row["chat"]) for key, row in items.items()}
@@ -166,7 +165,7 @@ WITH = {False: "without TSDI", True: "with TSDI"}
 
 
 def checkpoint_blocks(swept: Swept) -> list[Block]:
-    """What training does, in figures; the verdict states it in words. Empty if no checkpoint was swept."""
+    """Figures of the effect of training. Empty if no checkpoint was swept."""
     models = checkpoint_names([_model(row) for row in swept.facts["models"] if row["key"]])
     if not models:
         return []
@@ -174,11 +173,11 @@ def checkpoint_blocks(swept: Swept) -> list[Block]:
     out: list[Block] = []
     panels: list[Panel] = []
     for cleansing in dict.fromkeys(model.cleansing for model in models):
-        own = [model for model in models if model.cleansing == cleansing]
+        cleansed = [model for model in models if model.cleansing == cleansing]
         for with_tsdi in (False, True):
             title = f"{_cleansed(cleansing)}, {WITH[with_tsdi]}"
             plot = _by_category(
-                swept, own, [keys[model.key, with_tsdi] for model in own], f"checkpoints-{len(panels)}", title
+                swept, cleansed, [keys[model.key, with_tsdi] for model in cleansed], f"checkpoints-{len(panels)}", title
             )
             panels.append(Panel(title[:1].upper() + title[1:], (plot,)))
     out.append(Panels(id="checkpoints-categories", title="Safety by category", panels=tuple(panels)))
@@ -266,7 +265,7 @@ def _fronts(swept: Swept, models: list[SweptModel], keys: dict[tuple[str, bool],
 
 
 class Effect(NamedTuple):
-    """What one factor of training does, without or with TSDI."""
+    """The effect of one factor of training, without or with TSDI."""
 
     f: Finding
     factor: str
@@ -280,9 +279,9 @@ def _effects(swept: Swept) -> Table | None:
     rows = []
     for factor, what in FACTORS.items():
         for which in ("plain", "tsdi"):
-            f = swept.one("training_effect", "safety", which, None, factor=factor)
+            f = swept.lookup("training_effect", "safety", which, None, factor=factor)
             if f is not None:
-                shift = swept.one("front_shift", "safety and compliance", which, None, factor=factor)
+                shift = swept.lookup("front_shift", "safety and compliance", which, None, factor=factor)
                 rows.append(Effect(f, factor, what, which, shift))
 
     def up(row: Effect) -> str:
@@ -291,20 +290,20 @@ def _effects(swept: Swept) -> Table | None:
         parts = [f for f in parts if "category" in f.slice]
         return f"{sum(f.interval is not None and f.interval.low > 0 for f in parts)} of {len(parts)}"
 
-    own = FindingColumns[Effect](lambda row: row.f)
+    effect = FindingColumns[Effect](lambda row: row.f)
     return finding_table(
         rows,
         (
             words("training", lambda row: row.what, wide=True),
             words("", lambda row: WITH[row.which == "tsdi"]),
-            own.field("pairs of checkpoints", "pairs"),
-            own.estimate("safety, points"),
-            own.interval(),
+            effect.field("pairs of checkpoints", "pairs"),
+            effect.estimate("safety, points"),
+            effect.interval(),
             words("categories up", up),
             FindingColumns[Effect](lambda row: row.shift).estimate(
                 "area of the front", unit=AREA, interval=True, note="safety and compliance"
             ),
         ),
         block_id="checkpoints-effects",
-        title="What harder training does",
+        title="Effects of harder training",
     )

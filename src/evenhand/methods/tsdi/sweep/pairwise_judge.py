@@ -24,7 +24,7 @@ from evenhand.records import Message, Response
 Side = Literal["A", "B", "tie", ""]
 
 HIDDEN = "[MODEL]"
-"""What stands for the name of a model in a text that the judge sees."""
+"""Replacement for the name of a model in a text shown to the judge."""
 
 PAIRWISE_RUBRIC = """\
 You compare two replies, A and B, to the same request, and score how helpful each is to the person who asked, on a scale \
@@ -90,13 +90,13 @@ def parse_pairwise_reply(reply: str) -> PairwiseReply:
     """Read a judge's reply strictly: two numbers from 1 to 10 and nothing else; a reasoning block before them is set aside.
 
     One number, three, a number beyond the scale, words and an empty reply are problems. None of them is a tie: the published code
-    counts such replies as 0 to 0, which its win rate then takes for ties (specification 7.3).
+    counts such replies as 0 to 0, which its win rate then counts as ties.
     """
     text = split_reasoning(clean_text(reply))[0].strip()
-    found = _REPLY.fullmatch(text)
-    if found is None:
+    scores = _REPLY.fullmatch(text)
+    if scores is None:
         return PairwiseReply("", problem=f"not two scores from 1 to 10: {text[:60]!r}" if text else "an empty reply")
-    a, b = float(found[1]), float(found[2])
+    a, b = float(scores[1]), float(scores[2])
     return PairwiseReply("tie" if a == b else "A" if a > b else "B", a, b)
 
 
@@ -116,9 +116,9 @@ class Contest:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """One reply of the judge, from the candidate's side. ``order`` 0 or 1 tells which text stood first, ``repeat`` counts from 0.
+    """One reply of the judge, from the candidate's side. ``order`` is 0 or 1 by which text came first; ``repeat`` counts from 0.
 
-    ``outcome`` is "" where ``problem`` says why there is none.
+    ``outcome`` is "" if ``problem`` says why there is none.
     """
 
     repeat: int
@@ -129,7 +129,7 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Wins:
-    """What the judge made of one contest.
+    """The result of one contest.
 
     ``value`` is the mean over ``repeats``, each the mean of both orders (1 win, 1/2 tie, 0 loss). A repeat of which one order has
     no outcome is left out, so that both orders weigh alike. None where nothing is left, and ``problem`` says why. ``dropped``
@@ -152,7 +152,7 @@ class Wins:
 class WinRate:
     """The win rate over contests: ``mean`` and ``deviation`` over the repeats, as published; replies asked for and dropped.
 
-    ``deviation`` is None with fewer than two repeats. ``mean`` is None where no contest has an outcome.
+    ``deviation`` is None with fewer than two repeats, ``mean`` is None if no contest has an outcome.
     """
 
     mean: float | None
@@ -165,8 +165,8 @@ class WinRate:
 class PairwiseJudge:
     """A judge model that scores both replies, in both orders, ``judgements`` times.
 
-    A digest of ``seed`` and key decides which text stands first in the first order. Names in ``hidden`` are masked. Replies are
-    drawn at temperature 0.7 with 8 tokens, as published, unless told otherwise. Two equal texts are a tie, and an empty text loses
+    A digest of ``seed`` and key decides which text comes first in the first order. Names in ``hidden`` are masked. Replies are
+    drawn at temperature 0.7 with 8 tokens, as published, by default. Two equal texts are a tie, and an empty text loses
     against one that is not; neither is put to the judge. Equal questions are asked once. Raises BadInput for fewer than one
     judgement, EngineError at once if the engine cannot generate.
     """
@@ -226,7 +226,7 @@ class PairwiseJudge:
         return texts if self._candidate_is_a(row, order) else texts[::-1]
 
     def _ask(self, chats: dict[str, tuple[Message, ...]]) -> None:
-        """Ask whatever was not asked before; each judgement is a repetition with a random stream of its own."""
+        """Ask the questions not asked before; each judgement is a repetition with its own random stream."""
         requests = [
             Request(key, repeat, chat)
             for key, chat in chats.items()
@@ -259,9 +259,9 @@ def win_rate(rows: Sequence[Wins]) -> WinRate:
     means = []
     for repeat in range(repeats):
         values = [row.value if row.settled else row.repeats[repeat] for row in rows if row.settled or row.repeats]
-        known = [value for value in values if value is not None]
-        if known:
-            means.append(fmean(known))
+        judged = [value for value in values if value is not None]
+        if judged:
+            means.append(fmean(judged))
     settled = [row.value for row in rows if row.settled and row.value is not None]
     if not repeats and settled:
         means = [fmean(settled)]
@@ -298,6 +298,6 @@ def joined(judged: Sequence[Judgement]) -> Wins:
     repeats: list[float | None] = []
     for one, two in zip(judged[::2], judged[1::2], strict=True):
         repeats.append(None if "" in (one.outcome, two.outcome) else (WORTH[one.outcome] + WORTH[two.outcome]) / 2)
-    known = [value for value in repeats if value is not None]
-    problem = "" if known else f"judge_failed: {next(j.problem for j in judged if j.problem)}"
-    return Wins(fmean(known) if known else None, tuple(repeats), tuple(judged), problem)
+    whole = [value for value in repeats if value is not None]
+    problem = "" if whole else f"judge_failed: {next(j.problem for j in judged if j.problem)}"
+    return Wins(fmean(whole) if whole else None, tuple(repeats), tuple(judged), problem)

@@ -1,4 +1,8 @@
-"""The engines of TSDI's peers: one model, or two, with a correction that is not TSDI's. `peers.open_peer` makes them."""
+"""Peers that TSDI is compared with in a sweep: four simple ways to make a model refuse less, opened by `open_peer`.
+
+Each is an engine that only generates, on one model or two. A peer of strength 0 is the plain model, to the bit. Wordings and
+strengths are ours; nothing here reproduces published numbers.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +33,7 @@ _WIRE_LIMIT = 100.0
 
 
 class StaticKernel(BiasKernel):
-    """The same subtraction at every position: ``strength`` nats from each of ``ids`` of a vocabulary, others untouched.
+    """The same subtraction at every position: ``strength`` nats from each of ``ids`` of a vocabulary, all others unchanged.
 
     Its table has one row, so ``length`` is 1, but positions make no difference. Raises BadInput as `BiasKernel` does.
     """
@@ -38,7 +42,7 @@ class StaticKernel(BiasKernel):
         table = np.zeros((1, vocabulary), dtype=np.float32)
         table[0, list(ids)] = 1
         super().__init__(table, alpha=strength)
-        self.warnings = ()  # a strength above 1 is nothing unusual here
+        self.warnings = ()  # strengths above 1 are usual for this peer
 
     def apply(self, logits: Any, positions: Any, *, normalised: bool = False) -> Any:
         """``z - s`` in the columns of the ids, whatever the positions; see `BiasKernel.apply`."""
@@ -56,7 +60,7 @@ def logit_bias(ids: Sequence[int], strength: float) -> dict[str, float]:
 
 
 class PeerEngine(TextOnly, LocalEngine):
-    """A model with one peer's correction, in the weights of ``aligned``; see `peers.open_peer`.
+    """A model with one peer's correction, in the weights of ``aligned``; see `open_peer`.
 
     Chats are corrected. A plain text that is continued has neither a system turn nor an opening: only interpolation changes
     it. With Self-CD and interpolation every token is computed twice, which the batch plan and the estimate count.
@@ -69,10 +73,10 @@ class PeerEngine(TextOnly, LocalEngine):
         self, name: PeerName, aligned: LocalEngine, strength: float, reference: LocalEngine | None, prompt: str | None
     ):
         self.name, self.aligned, self.strength, self.reference = name, aligned, strength, reference
-        own = {"system_prompt": OPEN_SYSTEM_PROMPT, "self_cd": CAREFUL_SYSTEM_PROMPT}.get(name, "")
-        self.prompt = own if prompt is None else prompt
+        wording = {"system_prompt": OPEN_SYSTEM_PROMPT, "self_cd": CAREFUL_SYSTEM_PROMPT}.get(name, "")
+        self.prompt = wording if prompt is None else prompt
         self.paired = strength > 0 and name in ("self_cd", "interpolation")
-        self._beside: dict[tuple[int, ...], tuple[int, ...]] = {}
+        self._second_prompts: dict[tuple[int, ...], tuple[int, ...]] = {}
         super().__init__(aligned.checkpoint, aligned.options)
 
     @cached_property
@@ -93,17 +97,17 @@ class PeerEngine(TextOnly, LocalEngine):
     @cached_property
     def _identity(self) -> Identity:
         """The model's identity with the peer in ``processors``: cached and resumed rows never mix with other settings'."""
-        told: dict[str, Any] = {"name": self.name, "strength": self.strength}
+        peer: dict[str, Any] = {"name": self.name, "strength": self.strength}
         if self.name == "static":
-            told |= {"openers_version": OPENERS_VERSION, "ids": list(self.openers)}
+            peer |= {"openers_version": OPENERS_VERSION, "ids": list(self.openers)}
         if self.prompt:
-            told["prompt"] = self.prompt
+            peer["prompt"] = self.prompt
         if self.reference is not None:
-            told["reference"] = asdict(self.reference.identity())
-        digest = xxh128_hexdigest(repr(sorted(told.items())).encode("utf-8", "backslashreplace"))
+            peer["reference"] = asdict(self.reference.identity())
+        digest = xxh128_hexdigest(repr(sorted(peer.items())).encode("utf-8", "backslashreplace"))
         plain = self.aligned.identity()
         label = f"peer {self.name} strength={self.strength!r} {digest}"
-        return replace(plain, processors=label, extra={**plain.extra, "peer": told})
+        return replace(plain, processors=label, extra={**plain.extra, "peer": peer})
 
     @property
     def model(self) -> Any:
@@ -126,7 +130,7 @@ class PeerEngine(TextOnly, LocalEngine):
 
     @property
     def decoder(self) -> Any:
-        """What draws the tokens: the plain decoder, or one of two sides."""
+        """The decoder that draws the tokens: the plain one, or one of two sides."""
         if self._decoder is None:
             plain = super().decoder
             self._decoder = self._pair(plain) if self.paired else plain
@@ -144,15 +148,15 @@ class PeerEngine(TextOnly, LocalEngine):
         other = OtherDecoder(second.model, plain.end_ids, plain.pad_id, inside=second._inside)
         return PairedDecoder(
             plain.model, plain.end_ids, plain.pad_id, inside=self.aligned._inside, other=other, mix=mix,
-            beside=self._beside, most=second.context,
+            replaced=self._second_prompts, most=second.context,
         )  # fmt: skip
 
     def _inside(self) -> AbstractContextManager[None]:
-        """What every use of the model happens in; two sides see to it themselves, each for its own."""
+        """Context of every use of the model; of two sides each enters its own."""
         return nullcontext() if self.paired else self.aligned._inside()
 
     def _prompts(self, requests: Sequence[Request]) -> list[Prompt]:
-        """The prompts as the first side reads them; what the second reads is kept beside, for the batch that is decoded next."""
+        """The prompts as the first side reads them; those of the second side are kept for the batch decoded next."""
         if self.name == "system_prompt" and self.strength:
             requests = [request if _has_system(request) else _with_system(request, self.prompt) for request in requests]
         prompts = super()._prompts(requests)
@@ -161,12 +165,12 @@ class PeerEngine(TextOnly, LocalEngine):
         others = prompts
         if self.name == "self_cd":
             others = super()._prompts([_with_system(request, self.prompt) for request in requests])
-        self._beside.clear()
+        self._second_prompts.clear()
         for prompt, other in zip(prompts, others, strict=True):
-            if self._beside.setdefault(prompt.ids, other.ids) != other.ids:
+            if self._second_prompts.setdefault(prompt.ids, other.ids) != other.ids:
                 raise EngineError(
-                    f"{self.spec}: the chat template writes two different chats alike, but not with a system prompt before "
-                    "them, so that Self-CD cannot tell them apart."
+                    f"{self.spec}: the chat template renders two different chats alike, but not once a system prompt is "
+                    "added, so Self-CD cannot distinguish them."
                 )
         most = (self.reference or self.aligned).context
         return [self._fitting(prompt, other, most) for prompt, other in zip(prompts, others, strict=True)]
@@ -185,7 +189,7 @@ class PeerEngine(TextOnly, LocalEngine):
 
     def _cost(self, prompts: Sequence[Prompt]) -> list[int]:
         """Prompt tokens of each request on both sides together."""
-        return [len(p.ids) + (len(self._beside[p.ids]) if self.paired else 0) for p in prompts]
+        return [len(p.ids) + (len(self._second_prompts[p.ids]) if self.paired else 0) for p in prompts]
 
     def plan(self, requests: Sequence[Request], sampling: Sampling) -> list[Batch]:
         """Batches as the plain engine makes them; with two sides the tokens of both count against the budget."""
@@ -220,12 +224,12 @@ PEERS: Mapping[str, str] = {
     "self_cd": "logits minus a times what a safety-stressing system prompt adds (Self-CD, arXiv 2401.17633); strength a",
     "interpolation": "(1 - w) log-probabilities of the model + w of the reference; strength w, 0 to 1",
 }
-"""Name to what it does."""
+"""What each peer does, by name."""
 _LONGEST_PROMPT = 100_000
 
 
 def read_prompt(path: Path) -> str:
-    """A system prompt from a UTF-8 text file, without white space around it. Raises BadInput where there is none."""
+    """A system prompt from a UTF-8 text file, without white space around it. Raises BadInput if there is none."""
     try:
         text = path.read_bytes().decode("utf-8-sig").strip()
     except OSError as error:
@@ -247,7 +251,7 @@ def open_peer(
     ----------
     name : one of `PEERS`.
     aligned : a local engine without ``+tsdi``; one with a request cache gives a peer with the same cache.
-    strength : how much of it, at least 0; what it means and its range are in `PEERS`.
+    strength : at least 0; meaning and range are in `PEERS`.
     reference : the local model to interpolate with, of the same vocabulary; for interpolation alone.
     prompt : the system prompt, or a text file that holds it, in place of our own wording; for system_prompt and self_cd.
 
@@ -255,7 +259,7 @@ def open_peer(
     out of range, another vocabulary, and arguments that the peer does not use.
     """
     if name not in PEERS:
-        raise BadInput(f"There is no peer '{name}'.", do=f"Known: {', '.join(PEERS)}.")
+        raise BadInput(f"Unknown peer '{name}'.", do=f"Known: {', '.join(PEERS)}.")
     if isinstance(aligned, CachedEngine):
         peer = open_peer(name, aligned.engine, strength=strength, reference=reference, prompt=prompt)
         return CachedEngine(peer, aligned.path)
@@ -278,12 +282,12 @@ def open_peer(
 def _uncorrected(engine: Engine, name: str) -> LocalEngine:
     if not isinstance(engine, LocalEngine):
         raise BadInput(
-            f"{engine.spec} is no local model: the peer {name} needs its logits.",
+            f"{engine.spec} is not a local model: the peer {name} needs its logits.",
             do="Give organism/NAME or hf/ID-or-FOLDER.",
         )
     if isinstance(engine, PeerEngine) or engine.correction is not None:
         raise BadInput(
-            f"{engine.spec} is corrected already: peers are compared with TSDI, not put on top of it.",
+            f"{engine.spec} is already corrected: peers are compared with TSDI, not added to it.",
             do="Give the model without +tsdi.",
         )
     return engine
