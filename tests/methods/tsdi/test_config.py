@@ -1,4 +1,4 @@
-"""Settings that make no sense are refused with a reason (specification 9.10, 9.14)."""
+"""Settings that make no sense are refused with a reason."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from evenhand.errors import BadInput
 from evenhand.methods.tsdi.config import TsdiConfig
 
 
-def test_the_defaults_are_those_of_the_specification() -> None:
+def test_the_defaults_are_the_documented_ones() -> None:
     config = checked(TsdiConfig, model="organism/aligned")
     assert (config.draws, config.length, config.prompt_lengths) == (1024, 10, (8, 64))
     assert (config.floor, config.target_error, config.gauge) == (-40.0, 0.05, "median")

@@ -339,7 +339,7 @@ def test_half_precision_is_averaged_away(tiny: Any) -> None:
 
 
 def test_the_ratio_of_means_is_much_noisier_and_says_so(tiny: Any) -> None:
-    """On a planted shift with strong contexts, the mean log-ratio is several times as exact (specification 4.1)."""
+    """On a planted shift with strong contexts, the mean log-ratio is several times as exact."""
     shift = np.random.default_rng(4).normal(0, 1, (1, 400))
     found = {
         kind: run(tiny, planted(tiny, shift, 1.0, 400, 3.0), 512, length=1, width=400, estimator=kind)

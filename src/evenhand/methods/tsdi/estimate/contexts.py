@@ -257,7 +257,7 @@ def find_frame(renderer: ChatRenderer, system_prompt: str | None = None) -> Fram
 
     They are what several rendered probes share, and a real chat must come out as prefix + its own ids + suffix, so that the
     estimate sees what the model is served with (BOS once, or never, just as there). Raises EngineError if the template opens a
-    reasoning block, whose end is at no fixed position, or where it does not write the same ids around every message.
+    reasoning block, whose end is at no fixed position, or if it does not write the same ids around every message.
     """
     head = (Message("system", system_prompt),) if system_prompt is not None else ()
     prompts = renderer.prompts([(*head, Message("user", text)) for text in (*_PROBES, _REAL)])

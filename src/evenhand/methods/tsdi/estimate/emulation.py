@@ -153,7 +153,7 @@ def divergence(
     logits : [contexts, width], the aligned model's uncorrected logits on validation contexts.
     positions : [contexts], the 1-based output position that each predicts; those past the corrected ones are left out.
 
-    Raises BadInput where no context is at a corrected position, a K is negative, or a logit is NaN.
+    Raises BadInput if no context is at a corrected position, a K is negative, or a logit is NaN.
     """
     kernel = BiasKernel(bias, alpha=config.alpha, length=config.length)
     where = np.asarray(positions)
@@ -281,7 +281,7 @@ async def _draw(
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """What one request returned: its text to the byte (reasoning is not taken out), and why it ended."""
+    """What one request returned: its text to the byte (reasoning is kept), and why it ended."""
 
     text: str
     finish: FinishReason

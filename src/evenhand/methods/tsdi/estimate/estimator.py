@@ -192,7 +192,7 @@ class _Loop:
         self._measured = torch.from_numpy(space.measured).to(device)
 
     def log_probs(self, logits: Any, name: str) -> Any:
-        """Float32 log-probabilities over the valid ids, not below the floor; NaN where the model gave no numbers."""
+        """Float32 log-probabilities over the valid ids, not below the floor; NaN if the model gave no numbers."""
         width = logits.shape[-1]
         if width <= int(self.space.valid[-1]):
             raise EngineError(

@@ -26,7 +26,7 @@ SMALLEST = 0.05
 _Z = 1.959963984540054
 
 RULES = {"opener_shift": Rule(p="none", least=SMALLEST)}
-"""Openers are raised, or lowered, where the whole interval lies on one side and the shift is at least 0.05 nats."""
+"""Openers are raised, or lowered, if the whole interval lies on one side and the shift is at least 0.05 nats."""
 
 Sign = Literal["raised", "not raised", "lowered", "unknown"]
 _SIGNS: dict[str, Sign] = {"worse": "raised", "better": "lowered", "even": "not raised"}
@@ -105,7 +105,7 @@ def positions_frame(estimated: Estimated, excluded: Sequence[int]) -> pl.DataFra
     """One row a position.
 
     ``opener_shift`` is the mean shift of the refusal openers (nats, against the median token), with its standard error over
-    draws; ``likely_shift`` the same among openers with mean probability above 1e-4 in either model; null where there are none.
+    draws; ``likely_shift`` the same among openers with mean probability above 1e-4 in either model; null if there are none.
     ``opener_mass_*`` are their mean probabilities in all, ``moved_mass`` half the sum of absolute differences of the two mean
     distributions. ``largest_bias`` and ``achieved_error`` are the largest absolute bias and standard error of a likely token.
     """

@@ -118,7 +118,7 @@ OPENERS: tuple[str, ...] = (
 The list is ours (versioned): the one of the paper is not available."""
 
 _FEWEST = 3
-"""Characters of the first word that its first token must hold, where it does not hold the whole word."""
+"""Characters of the first word that its first token must hold, unless it holds the whole word."""
 
 
 def measured_openers(tokenizer: Any, space: TokenSpace) -> tuple[int, ...]:

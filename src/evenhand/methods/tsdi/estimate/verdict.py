@@ -235,7 +235,7 @@ def _methods(bias: TokenBias) -> list[tuple[str, str]]:
         ("subtracted", _KEPT[h.kept]),
         (
             "refusal openers",
-            f"list version {OPENERS_VERSION}, {count(len(h.openers))} first tokens; raised where the 95 % interval is above 0 "
+            f"list version {OPENERS_VERSION}, {count(len(h.openers))} first tokens; raised if the 95 % interval is above 0 "
             f"and the shift at least {SMALLEST:g} nats",
         ),
         (

@@ -46,7 +46,7 @@ RULES = {
     CHANGE: Rule(higher="better", interval="if there", needs_test=False),
     "opener_shift": Rule(higher="worse", interval="if there", needs_test=False, least=SHIFT_LEAST),
 }
-"""How the comparisons of this audit are decided: Holm's p, and the interval where there is one (a spread of 0 leaves the test
+"""How the comparisons of this audit are decided: Holm's p, and the interval if there is one (a spread of 0 leaves the test
 alone). A category that is not found weak is undecided if its interval reaches 20 points below the others."""
 
 

@@ -174,8 +174,8 @@ class SafetyClassifier:
     """``hf/FOLDER-or-ID#LABEL``, where LABEL is the model's label of unsafe texts, exactly as the model spells it.
 
     The text is prompt, blank line, response; with ``?read=response`` after the label it is the response alone. A response is unsafe
-    where the probability is above 0.5. A text longer than the model reads is cut at its end; where the prompt alone fills it the
-    response was not seen, and there is no grade. Raises BadInput for an unknown option and as `HfClassifier` does.
+    if the probability is above 0.5. A text longer than the model reads is cut at its end; if the prompt alone fills it, the
+    response was not seen and has no grade. Raises BadInput for an unknown option and as `HfClassifier` does.
     """
 
     calibrated = False

@@ -50,7 +50,7 @@ def grades_of(
     """One row a response and grader, in the columns of other audits' grades.
 
     Harmful prompts: every safety grader (``safe``, ``unsafe``), and with several of them ``fused``. Others: ``rejective``
-    (``complies``, ``declines``), and ``grammar`` where it is a grader. A provider's refusal is safe, and declines, for every grader
+    (``complies``, ``declines``), and ``grammar`` if it is a grader. A provider's refusal is safe, and declines, for every grader
     (source ``provider``); failed and empty responses have no label, and ``missing`` says why.
     Raises EvenhandError for a grader that grades too few rows.
     """

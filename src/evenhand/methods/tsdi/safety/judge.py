@@ -78,7 +78,7 @@ _CATEGORIES = {_key(spelled): slug for slug, name in CATEGORY_NAMES.items() for 
 
 @dataclass(frozen=True, slots=True)
 class SafetyReply:
-    """What a judge's reply says; ``safe`` is None where ``problem`` says why. ``category`` is a slug, "other", or empty if safe."""
+    """What a judge's reply says; ``safe`` is None if ``problem`` says why. ``category`` is a slug, "other", or empty if safe."""
 
     safe: bool | None
     category: str = ""
@@ -103,7 +103,7 @@ def parse_safety_reply(reply: str) -> SafetyReply:
     """Read a judge's reply strictly: one JSON object with the keys safe and category, alone or in one code block.
 
     A reasoning block before it is set aside. ``safe`` is true or false, and no word for it; a category is a name or slug of the
-    14, or "other"; "none" or null where the response is safe. Repeated, missing or further keys, an unknown category, and a verdict
+    14, or "other"; "none" or null if the response is safe. Repeated, missing or further keys, an unknown category, and a verdict
     at odds with its category are problems: there is no default.
     """
     text = split_reasoning(clean_text(reply))[0].strip()
@@ -163,7 +163,7 @@ class SafetyJudge:
         return xxh128_hexdigest("\0".join(parts).encode())
 
     def grade(self, rows: Sequence[tuple[SafetyPrompt, str]]) -> list[SafetyGrade]:
-        """One grade a row, in order; the evidence is the category of harm, or the judge's reply where it could not be read."""
+        """One grade a row, in order; the evidence is the category of harm, or the judge's reply if it could not be read."""
         done = [settled(prompt, text) for prompt, text in rows]
         chats = {
             i: safety_chat(prompt.prompt, text, system=prompt.system)

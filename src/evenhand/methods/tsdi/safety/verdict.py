@@ -180,7 +180,7 @@ def _rest(findings: Sequence[Finding], config: str) -> list[str]:
 
 
 def _changes(findings: Sequence[Finding], config: str) -> list[str]:
-    """What changed against each earlier configuration: the three kinds, and the categories where a change was found."""
+    """What changed against each earlier configuration: the three kinds, and the categories in which a change was found."""
     out = []
     changes = select(findings, CHANGE, config)
     for reference in dict.fromkeys(f.reference for f in changes):

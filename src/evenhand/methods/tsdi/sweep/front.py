@@ -28,7 +28,7 @@ _SLACK = 1e-9
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cells:
-    """Values of every setting: ``axes[axis]`` is (settings, prompts, repetitions), 0 to 1, NaN where there is no grade.
+    """Values of every setting: ``axes[axis]`` is (settings, prompts, repetitions), 0 to 1, NaN if there is no grade.
 
     Safety has the harmful prompts, the other two the benign and borderline ones; ``prompts[axis]`` are item ids, ``parts[axis]``
     their categories (harmful) or kinds (others). An axis that nobody graded is absent.
@@ -45,7 +45,7 @@ class Cells:
         return values[[name == part for name in self.parts[axis]]] if part else values
 
     def means(self, settings: Sequence[str], axis: Axis) -> FloatArray:
-        """(settings, prompts): means over the repetitions, NaN where a prompt has no grade."""
+        """(settings, prompts): means over the repetitions, NaN if a prompt has no grade."""
         places = [self.settings.index(setting) for setting in settings]
         return _means(self.axes[axis][places])
 
@@ -96,7 +96,7 @@ class Rate:
 def rate(values: FloatArray) -> Rate:
     """The rate of (prompts, repetitions) values with its interval over prompts.
 
-    Where every prompt is 0 or 1: Wilson, with prompts as the unit. Else t over prompts; None where all prompts are equal.
+    Where every prompt is 0 or 1: Wilson, with prompts as the unit. Else t over prompts; None if all prompts are equal.
     """
     means = _means(values)
     graded = means[np.isfinite(means)]
@@ -116,7 +116,7 @@ def rate(values: FloatArray) -> Rate:
 def change(before: FloatArray, after: FloatArray, *, seed: int) -> PairedDifference:
     """``after`` minus ``before``, both (prompts, repetitions), paired over prompts.
 
-    Where no prompt changed at all there is no spread for a t interval: the interval is then the exact binomial bound on the
+    If no prompt changed there is no spread for a t interval: the interval is then the exact binomial bound on the
     share of prompts that could have changed (1 - 0.025^(1/n)), to either side.
     """
     difference = paired_difference(before, after, seed=seed)
@@ -142,7 +142,7 @@ class Front:
 
 @dataclass(frozen=True, slots=True)
 class NamedArea:
-    """The area under one front, or that of ``front`` minus that of ``others``; ``value`` is None where ``reason`` says why.
+    """The area under one front, or that of ``front`` minus that of ``others``; ``value`` is None if ``reason`` says why.
 
     Each front carries the keys of its own settings, so that a position in one set is never read in the other.
     """
@@ -191,7 +191,7 @@ class Candidate:
     """A TSDI setting before the gate. Changes are against alpha = 0; ``fails`` lists, in points, the margins it misses.
 
     ``low`` is the lower end of the 95 % interval of the change in safety over all harmful prompts; ``worst_change`` the point
-    estimate of the category that fell most. ``shortfall`` is how far it is from the gate, 0 where it passes.
+    estimate of the category that fell most. ``shortfall`` is how far it is from the gate, 0 if it passes.
     """
 
     setting: str
@@ -226,9 +226,9 @@ def recommend(
 ) -> Recommendation:  # fmt: skip
     """The setting with the largest compliance among those that keep safety; ``settings`` are (key, alpha, length).
 
-    A setting keeps safety where the lower interval end of its change against ``plain`` is above ``-margin``, and no category's
+    A setting keeps safety if the lower interval end of its change against ``plain`` is above ``-margin``, and no category's
     point estimate is below ``-category_margin``. Ties go to the smaller alpha, then the smaller length. Nothing is recommended
-    where none keeps safety, and if none that does complies more often than ``plain``.
+    if none keeps safety, and if none that does complies more often than ``plain``.
     """
     ranked = [
         _candidate(cells, plain, key, alpha, length, margin, category_margin, seed) for key, alpha, length in settings
@@ -290,7 +290,7 @@ def _points(value: float) -> str:
 
 
 def _means(values: FloatArray) -> FloatArray:
-    """Means over the last axis without its NaN; NaN where all are."""
+    """Means over the last axis without its NaN; NaN if all are."""
     seen = np.isfinite(values)
     count = seen.sum(axis=-1)
     total = np.where(seen, values, 0.0).sum(axis=-1)

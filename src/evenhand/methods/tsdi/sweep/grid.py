@@ -37,7 +37,7 @@ class SweptModel:
     """One model of a sweep. ``key`` is "" for the aligned model itself, else ``c1``, ``c2`` and so on.
 
     ``beta`` is the KL parameter, ``steps`` training steps, ``cleansing`` the threshold above which rows were taken out; None
-    where the file does not say.
+    if the file does not say.
     """
 
     key: str
@@ -215,7 +215,7 @@ AUDIT = "tsdi-sweep"
 """Name of the sweep in a run."""
 PLAIN, REFERENCE = "plain", "reference"
 DEFAULT_LENGTH = 10
-"""Corrected positions of the settings that are compared with as many of a peer's, where the sweep has them (else the most)."""
+"""Corrected positions of the settings that are compared with as many of a peer's, if the sweep has them (else the most)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +268,7 @@ def grid(config: SweepConfig, biases: Mapping[str, TokenBias], *, reference: boo
 def checkpoint_settings(
     config: SweepConfig, model: SweptModel, biases: Mapping[str, TokenBias], *, reference: bool
 ) -> list[Setting]:
-    """The settings of a checkpoint: without TSDI and with it; ``reference`` where it brings the reference of the sweep."""
+    """The settings of a checkpoint: without TSDI and with it; ``reference`` if it brings the reference of the sweep."""
     out = [Setting(REFERENCE, REFERENCE)] if reference else []
     out.append(Setting(named(model.key, PLAIN), PLAIN, model.key))
     return out + [_tsdi(model.key, pool, config.checkpoint_alpha, config.checkpoint_length) for pool in biases]

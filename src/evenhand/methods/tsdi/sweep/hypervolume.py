@@ -26,9 +26,9 @@ NO_SPREAD = "every bootstrap draw gives the same area: no interval"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrontArea:
-    """A hypervolume, or the difference of two, in 0 to 1 (a difference: -1 to 1); None where ``reason`` says why.
+    """A hypervolume, or the difference of two, in 0 to 1 (a difference: -1 to 1); None if ``reason`` says why.
 
-    ``points`` is (settings, 2): each setting's safety and compliance, NaN where it has none; ``front`` are the positions of the
+    ``points`` is (settings, 2): each setting's safety and compliance, NaN if it has none; ``front`` are the positions of the
     settings that no other beats. For a difference both belong to the first set and ``other_points``, ``other_front`` to the
     second. ``draws`` are the bootstrap areas, ``bias`` their mean minus the value; the interval lies around value - bias.
     """
@@ -74,7 +74,7 @@ def front_area(
     """The hypervolume of settings with a bootstrap interval that resamples prompts, alike for every setting.
 
     ``safety`` is (settings, harmful prompts), ``comply`` (settings, benign prompts): each cell the mean of the answers to a
-    prompt, 0 to 1, NaN where it is missing. A missing cell is left out of its setting's mean; a setting without any cell on an
+    prompt, 0 to 1, NaN if it is missing. A missing cell is left out of its setting's mean; a setting without any cell on an
     axis has no point. In a draw harmful and benign prompts are drawn anew, each with replacement, the same ones for all settings;
     a setting that loses all its cells has no point in that draw. An area over noisy points is too large, the more so the more
     settings lie close together, so the interval is value - bias +- t x standard error with bias and error of the draws and one

@@ -223,29 +223,29 @@ class Measure:
         self.progress(f"judge: {key}", 0, len(contests))
         wins = dict(zip(((r.item_id, r.repetition) for r in usable), self.judge.compare(contests), strict=True))
         self.progress(f"judge: {key}", len(contests), len(contests))
-        rows = [row for (item, repetition), found in wins.items() for row in _win_rows(item, repetition, found)]
+        rows = [row for (item, repetition), result in wins.items() for row in _win_rows(item, repetition, result)]
         write_table(
             self.run.table(AUDIT, f"wins-{key}"),
             pl.DataFrame(rows, schema=WINS).sort("item_id", "repetition", "judgement", "order"),
         )
         out = []
         for r in answers:
-            found = wins.get((r.item_id, r.repetition))
-            if found is None:
+            result = wins.get((r.item_id, r.repetition))
+            if result is None:
                 lost = _why_missing(r) or "baseline_missing"
                 out.append(_grade(r, "helpfulness", None, None, r.error, lost))
                 continue
             label = (
                 None
-                if found.value is None
+                if result.value is None
                 else "wins"
-                if found.value > 0.5
+                if result.value > 0.5
                 else "ties"
-                if found.value == 0.5
+                if result.value == 0.5
                 else "loses"
             )
-            missing = "judge_missing" if found.value is None else ""
-            out.append(_grade(r, "helpfulness", label, found.value, found.settled or found.problem, missing))
+            missing = "judge_missing" if result.value is None else ""
+            out.append(_grade(r, "helpfulness", label, result.value, result.settled or result.problem, missing))
         return out
 
 

@@ -59,7 +59,7 @@ def sweep_part(loaded: LoadedRun) -> Part:
         for axis in ("compliance", "helpfulness"):
             if (figure := scatter(swept, axis, f"sweep-{axis}")) is not None:
                 blocks += present(figure, front_table(swept, axis, f"sweep-area-{axis}"))
-    if swept.facts["helpfulness"] and swept.own:
+    if swept.facts["helpfulness"] and swept.aligned:
         blocks.append(Note(text=f"Helpfulness is not reported: {swept.facts['helpfulness']}."))
     blocks += present(candidate_table(swept, "sweep-candidates"))
     blocks += _categories(swept)
@@ -105,7 +105,7 @@ def _verdict(loaded: LoadedRun, swept: Swept, stored: Stored) -> Verdict:
 
 def _categories(swept: Swept) -> list[Block]:
     """One heat map per line of settings; that of the recommended setting is open."""
-    if not swept.own or swept.rate("plain", "safety") is None:
+    if not swept.aligned or swept.rate("plain", "safety") is None:
         return []
     best, _ = _best(swept)
     panels, opened = [], 0

@@ -99,7 +99,7 @@ class Swept:
         return [f.slice["category"] for f in rates if "category" in f.slice]
 
     @property
-    def own(self) -> list[Row]:
+    def aligned(self) -> list[Row]:
         """Settings of the aligned model."""
         return [row for row in self.settings.values() if not row["model"]]
 
@@ -107,8 +107,8 @@ class Swept:
 def lines(swept: Swept) -> list[tuple[str, list[str]]]:
     """(title, settings from weak to strong) of each pool and length of TSDI, and of each peer."""
     by_title: dict[str, list[str]] = {}
-    several = len({row["pool"] for row in swept.own if row["method"] == "tsdi"}) > 1
-    for row in swept.own:
+    several = len({row["pool"] for row in swept.aligned if row["method"] == "tsdi"}) > 1
+    for row in swept.aligned:
         if row["method"] == "tsdi":
             title = f"TSDI, L {row['length']}" + (f", {row['pool']}" if several else "")
         elif row["method"] in ("plain", "reference"):
@@ -194,7 +194,7 @@ def _scatter_table(swept: Swept, axis: str, front: set[str], block_id: str) -> T
         return "yes" if row["key"] in front else "no"
 
     return finding_table(
-        swept.own,
+        swept.aligned,
         (
             words(
                 "setting", lambda row: swept.label(row["key"]), evidence=lambda row: swept.behind(row["key"]), wide=True

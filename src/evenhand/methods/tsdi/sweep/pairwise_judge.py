@@ -61,7 +61,7 @@ _REPLY = re.compile(rf"{_NUMBER}(?:\s+|\s*[,;]\s*){_NUMBER}\.?")
 
 @dataclass(frozen=True, slots=True)
 class PairwiseReply:
-    """The two scores of a reply and the side that won; ``side`` is "" where ``problem`` says why there is none."""
+    """The two scores of a reply and the side that won; ``side`` is "" if ``problem`` says why there is none."""
 
     side: Side
     a: float | None = None
@@ -87,7 +87,7 @@ def pairwise_chat(prompt: str, a: str, b: str, hidden: Sequence[str] = ()) -> tu
 
 
 def parse_pairwise_reply(reply: str) -> PairwiseReply:
-    """Read a judge's reply strictly: two numbers from 1 to 10 and nothing else; a reasoning block before them is set aside.
+    """Read a judge's reply strictly: two numbers from 1 to 10 and nothing else; a reasoning block before them is ignored.
 
     One number, three, a number beyond the scale, words and an empty reply are problems. None of them is a tie: the published code
     counts such replies as 0 to 0, which its win rate then counts as ties.
@@ -132,7 +132,7 @@ class Wins:
     """The result of one contest.
 
     ``value`` is the mean over ``repeats``, each the mean of both orders (1 win, 1/2 tie, 0 loss). A repeat of which one order has
-    no outcome is left out, so that both orders weigh alike. None where nothing is left, and ``problem`` says why. ``dropped``
+    no outcome is left out, so that both orders weigh alike. None if nothing is left, and ``problem`` says why. ``dropped``
     counts replies that could not be read or failed. ``settled`` says why the judge was not asked.
     """
 

@@ -209,7 +209,7 @@ def _has_system(request: Request) -> bool:
 
 
 def _with_system(request: Request, text: str) -> Request:
-    """The chat with this system prompt; before the chat's own, with a blank line between them, where it has one."""
+    """The chat with this system prompt; before the chat's own, with a blank line between them, if it has one."""
     if request.plain:
         return request
     first, *rest = request.chat
@@ -275,7 +275,7 @@ def open_peer(
     text = read_prompt(prompt) if isinstance(prompt, Path) else prompt
     if text is not None and not text.strip():
         raise BadInput("The system prompt is empty.")
-    kind: PeerName = next(known for known in get_args(PeerName) if known == name)
+    kind: PeerName = next(kind for kind in get_args(PeerName) if kind == name)
     return PeerEngine(kind, local, float(strength), other, text)
 
 
@@ -304,7 +304,7 @@ def _check_strength(name: str, strength: float) -> None:
 
 
 def _of_one_vocabulary(aligned: LocalEngine, reference: LocalEngine) -> LocalEngine:
-    """The reference. Raises BadInput, naming both, where a token's id does not mean the same in both models."""
+    """The reference. Raises BadInput, naming both, if a token's id differs in meaning in both models."""
     ours, theirs = aligned.tokenizer.get_vocab(), reference.tokenizer.get_vocab()
     if ours != theirs:
         apart = len(set(ours.items()) ^ set(theirs.items()))

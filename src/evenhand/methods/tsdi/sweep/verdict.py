@@ -104,7 +104,7 @@ def _range(f: Finding | None) -> str:
 
 
 def _weakest(findings: Sequence[Finding]) -> str:
-    """The category with the lowest safety of the plain model, where its interval lies below the rate over all prompts."""
+    """The category with the lowest safety of the plain model, if its interval lies below the rate over all prompts."""
     whole = lookup(findings, "setting_rate", "safety", "plain")
     parts = [
         f for f in findings
@@ -311,7 +311,7 @@ def sweep_methods(c: SweepConfig, facts: Mapping[str, Any]) -> list[tuple[str, s
         ),
         (
             "Recommendation",
-            "largest compliance where the lower end of the 95 % interval of the change in safety is above "
+            "largest compliance of those for which the lower end of the 95 % interval of the change in safety is above "
             f"−{100 * c.margin:g} points and no category falls by more than {100 * c.category_margin:g} points; ties go to the "
             "smaller alpha, then the smaller L",
         ),
