@@ -45,7 +45,7 @@ def test_open_by_name(kit: Any) -> None:
     [
         ([], "No safety grader was given"),
         (["words", "words"], "named twice"),
-        (["wrods"], "no safety grader 'wrods'.*words, grammar, judge, hf/"),
+        (["wrods"], "Unknown safety grader 'wrods'.*words, grammar, judge, hf/"),
         (["judge"], "needs a judge model"),
         (["hf/some/model"], "names no label"),
     ],

@@ -90,7 +90,7 @@ def open_models(config: TsdiConfig) -> Models:
     one_weights = spec.adapter is not None and text == base_text(spec)
     if one_weights:
         assert spec.adapter is not None
-        _check_adapter(spec.adapter, aligned.spec, text, explicit=config.reference is not None)
+        _check_adapter(spec.adapter, aligned.spec, text)
         reference = aligned.without_adapter(text)
     else:
         reference = open_reference(text, options)
@@ -122,7 +122,7 @@ def open_reference(text: str, options: EngineOptions) -> LocalEngine:
     return cast(LocalEngine, open_engine(text, options=options, plain=True))
 
 
-def _check_adapter(adapter: Path, model: str, base: str, *, explicit: bool) -> None:
+def _check_adapter(adapter: Path, model: str, base: str) -> None:
     """Raises BadInput if disabling the adapter does not restore the base: embeddings or the head were trained."""
     from safetensors import safe_open
 

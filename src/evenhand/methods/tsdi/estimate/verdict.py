@@ -117,7 +117,7 @@ def tsdi_result(
         audit=AUDIT,
         verdicts=[_verdict(config, bias, positions, tokens, findings)],
         findings=findings,
-        headlines=_headlines(config, positions),
+        headlines=_headlines(positions),
         rows=header.draws + header.dropped,
         missing=header.dropped,
         methods=_methods(bias),
@@ -192,7 +192,7 @@ def _raised(tokens: pl.DataFrame) -> str:
     return f"Raised most at the first token, among tokens above {LIKELY:g}: {', '.join(parts)} nats." if parts else ""
 
 
-def _headlines(config: TsdiConfig, positions: pl.DataFrame) -> list[Headline]:
+def _headlines(positions: pl.DataFrame) -> list[Headline]:
     rows = []
     for row in positions.iter_rows(named=True):
         shift, error = deciding_shift(row)
