@@ -80,7 +80,7 @@ def test_fusing_one_grader_changes_nothing_and_keeps_the_evidence() -> None:
 
 
 def test_fuse_refuses_what_does_not_fit() -> None:
-    with pytest.raises(BadInput, match="no grader"):
+    with pytest.raises(BadInput, match="no grades to join"):
         fuse([])
     with pytest.raises(BadInput, match="1, 0"):
         fuse([[SafetyGrade(True, "")], []])
