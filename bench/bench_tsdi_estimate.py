@@ -27,11 +27,10 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
 
-from evenhand.methods.tsdi.estimate.contexts import Contexts, Frame
-from evenhand.methods.tsdi.estimate.estimate import EstimateSettings, estimate
-from evenhand.methods.tsdi.estimate.model_rows import ModelRows
-from evenhand.methods.tsdi.estimate.pools import TokenPool
-from evenhand.methods.tsdi.estimate.token_space import TokenSpace
+from evenhand.methods.tsdi.estimate.contexts import Contexts, Frame, TokenPool
+from evenhand.methods.tsdi.estimate.estimator import EstimateSettings, estimate
+from evenhand.methods.tsdi.estimate.models import ModelRows
+from evenhand.methods.tsdi.estimate.tokens import TokenSpace
 
 TARGET = 1.15
 MOST_GROWTH_MIB = 64

@@ -16,7 +16,7 @@ from evenhand.methods.pluralism.rating.config import PluralismSettings
 from evenhand.methods.reward.margins.config import RewardSettings
 from evenhand.methods.reward.pronouns.items import open_affirmation
 from evenhand.methods.service.config import ServiceSettings
-from evenhand.methods.tsdi.safety.config import SafetySettings
+from evenhand.methods.tsdi.config import SafetySettings
 from evenhand.registry import Method, built_in_methods
 from evenhand.runs.run import Run
 from evenhand.runs.runner import plan_of

@@ -21,8 +21,9 @@ from evenhand.console import boundary
 from evenhand.console.boundary import EXIT_CODES
 from evenhand.console.options import option_name
 from evenhand.extras import EXTRAS
-from evenhand.methods.dart.config import DartConfig, DriftConfig
-from evenhand.methods.tsdi.estimate.check_config import TsdiRepairConfig
+from evenhand.methods.dart.drift.config import DriftConfig
+from evenhand.methods.dart.repair.config import DartConfig
+from evenhand.methods.tsdi.config import TsdiRepairConfig
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])

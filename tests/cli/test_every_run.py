@@ -103,7 +103,7 @@ def _drift(folder: Path, support: Any, patch: pytest.MonkeyPatch) -> Path:
 
 @kind("repair tsdi")
 def _tsdi(folder: Path, support: Any, patch: pytest.MonkeyPatch) -> Path:
-    from evenhand.methods.tsdi.estimate.config import TsdiConfig
+    from evenhand.methods.tsdi.config import TsdiConfig
     from evenhand.methods.tsdi.estimate.pipeline import run_tsdi
 
     run_tsdi(TsdiConfig(model="organism/aligned", draws=16, fixed=True, length=2, device="cpu"), folder / "run")

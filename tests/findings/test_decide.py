@@ -28,10 +28,10 @@ from evenhand.methods.pluralism.rating.decisions import RULES as RATING
 from evenhand.methods.reward.margins.findings import with_decisions as reward_decisions
 from evenhand.methods.reward.pronouns import findings as pronouns
 from evenhand.methods.service import findings as service
-from evenhand.methods.tsdi.estimate import result as tsdi
+from evenhand.methods.tsdi.estimate import findings as tsdi
 from evenhand.methods.tsdi.safety import findings as safety
-from evenhand.methods.tsdi.sweep import result as sweep
-from evenhand.methods.tsdi.sweep.statistics.hypervolume import NO_SPREAD
+from evenhand.methods.tsdi.sweep import findings as sweep
+from evenhand.methods.tsdi.sweep.hypervolume import NO_SPREAD
 from evenhand.records import Finding, HypothesisTest, Interval
 
 ENDS: tuple[tuple[float, float] | None, ...] = (

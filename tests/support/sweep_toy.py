@@ -24,10 +24,8 @@ from xxhash import xxh64_intdigest
 from evenhand.engines.base import Batch, Estimate, Identity, Request, Sampling, TextOnly, Verb
 from evenhand.engines.planning import blocks
 from evenhand.engines.token_bias import BiasHeader, TokenBias, write_token_bias
-from evenhand.methods.tsdi.estimate.config import TsdiConfig
+from evenhand.methods.tsdi.config import SweepConfig, TsdiConfig
 from evenhand.methods.tsdi.sweep import run as sweep
-from evenhand.methods.tsdi.sweep import work as sweep_work
-from evenhand.methods.tsdi.sweep.config import SweepConfig
 from evenhand.organisms.sections.safety import TEXTS
 from evenhand.records import Finding, Response
 from evenhand.runs.method import AuditResult
@@ -134,11 +132,11 @@ class Studio:
     def install(self, monkeypatch: Any) -> Studio:
         """Put the toys in the places of engines, peers and estimates."""
         monkeypatch.setattr(sweep, "open_engine", self.open_engine)
-        monkeypatch.setattr(sweep_work, "open_engine", self.open_engine)
-        monkeypatch.setattr(sweep_work, "open_models", self.open_models)
-        monkeypatch.setattr(sweep_work, "open_peer", self.open_peer)
-        monkeypatch.setattr(sweep_work, "prepare", self.prepare)
-        monkeypatch.setattr(sweep_work, "estimate_tsdi", self.estimate)
+        monkeypatch.setattr(sweep, "open_engine", self.open_engine)
+        monkeypatch.setattr(sweep, "open_models", self.open_models)
+        monkeypatch.setattr(sweep, "open_peer", self.open_peer)
+        monkeypatch.setattr(sweep, "Prepared", self.prepare)
+        monkeypatch.setattr(sweep, "estimate_tsdi", self.estimate)
         return self
 
     def note(self, config: str, item: str, repetition: int) -> None:

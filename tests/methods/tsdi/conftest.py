@@ -109,7 +109,7 @@ class Source:
 
     def sample(self, contexts: Sequence[Any], uniform: Any, allowed: Any) -> Any:
         """Tokens by the model's own rule."""
-        from evenhand.methods.tsdi.estimate.model_rows import drawn
+        from evenhand.methods.tsdi.estimate.models import drawn
 
         found = np.zeros(uniform.shape, dtype=np.int64)
         for step in range(uniform.shape[1]):
@@ -126,8 +126,7 @@ def noise(context: Any, what: str, width: int, spread: float = 1.0) -> Any:
 
 def make_contexts(length: int, *, seed: int = 0, width: int = 300, lengths: tuple[int, int] = (3, 6)) -> Any:
     """Contexts over ids 10 to ``width`` in a frame of two tokens and one."""
-    from evenhand.methods.tsdi.estimate.contexts import Contexts, Frame
-    from evenhand.methods.tsdi.estimate.pools import TokenPool
+    from evenhand.methods.tsdi.estimate.contexts import Contexts, Frame, TokenPool
 
     pool = TokenPool("test", np.arange(10, width, dtype=np.int32))
     return Contexts(pool, Frame((0, 4), (5,)), seed, lengths, length)
@@ -135,7 +134,7 @@ def make_contexts(length: int, *, seed: int = 0, width: int = 300, lengths: tupl
 
 def make_space(width: int, excluded: Sequence[int] = (), valid: Sequence[int] | None = None) -> Any:
     """A space of ``width`` ids."""
-    from evenhand.methods.tsdi.estimate.token_space import TokenSpace
+    from evenhand.methods.tsdi.estimate.tokens import TokenSpace
 
     return TokenSpace(
         width, np.asarray(range(width) if valid is None else valid, dtype=np.int64), tuple(excluded), "0" * 32
@@ -169,7 +168,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 def config(pair: SimpleNamespace) -> Callable[..., Any]:
     """``config(draws=64, ...)``: settings of a small estimate of the pair."""
     from evenhand.config import checked
-    from evenhand.methods.tsdi.estimate.config import TsdiConfig
+    from evenhand.methods.tsdi.config import TsdiConfig
 
     def make(**changes: Any) -> Any:
         settings = {

@@ -27,7 +27,7 @@ from evenhand.engines.machine import torch_with_threads
 from evenhand.engines.spec import EngineOptions, open_engine
 from evenhand.errors import BadInput
 from evenhand.files import read_json
-from evenhand.methods.tsdi.sweep.models import read_checkpoints
+from evenhand.methods.tsdi.sweep.grid import read_checkpoints
 from evenhand.organisms.sections.safety import TEXTS, kind_of, kind_shares
 from evenhand.records import Message
 from tools.organisms import checkpoint_train, checkpoints

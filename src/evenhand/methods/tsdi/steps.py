@@ -1,4 +1,4 @@
-"""Steps of the TSDI estimate and sweep: open an artefact, estimate one, take it off logits, compare fronts."""
+"""Steps of the TSDI estimate and sweep: open an artefact, estimate one, subtract it from logits, compare fronts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from evenhand.engines import token_bias
 from evenhand.engines.bias_kernel import BiasKernel
-from evenhand.methods.tsdi.sweep.statistics import hypervolume as _hypervolume
+from evenhand.methods.tsdi.sweep import hypervolume as _hypervolume
 
 
 def open_bias(folder: str | Path) -> token_bias.TokenBias:
@@ -59,12 +59,12 @@ def estimate_bias(
     Returns
     -------
     TokenBias
-        As `open_bias` returns it.
+        As returned by `open_bias`.
 
     Raises
     ------
     BadInput
-        Settings cannot be used, or ``out`` holds something else.
+        Settings are invalid, or ``out`` holds something else.
     EngineError
         A model cannot be loaded.
 
@@ -77,7 +77,7 @@ def estimate_bias(
     2
     """
     from evenhand.config import checked
-    from evenhand.methods.tsdi.estimate.config import TsdiConfig
+    from evenhand.methods.tsdi.config import TsdiConfig
     from evenhand.methods.tsdi.estimate.pipeline import BIAS_FOLDER, run_tsdi
 
     run_tsdi(checked(TsdiConfig, model=model, reference=reference, **settings), Path(out))
@@ -92,9 +92,9 @@ def correct(logits: Any, positions: Any, bias: token_bias.TokenBias | ArrayLike,
     logits : array or tensor of shape (rows, vocabulary)
         numpy or torch, in nats up to a constant.
     positions : int or array of shape (rows,)
-        Output position of each row, from 1; later positions than the bias has are left as they are.
+        Output position of each row, from 1; positions beyond those of the bias are not changed.
     bias : TokenBias, or array of shape (positions, vocabulary)
-        What is subtracted, in nats.
+        The bias to subtract, in nats.
     alpha : float, default 1.0
         Strength; 0 changes nothing.
 
@@ -114,11 +114,11 @@ def correct(logits: Any, positions: Any, bias: token_bias.TokenBias | ArrayLike,
     >>> eh.tsdi.correct(logits, [1, 2], np.array([[1.0, 0.0, 0.0]], dtype=np.float32)).tolist()
     [[-1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
     """
-    return BiasKernel(bias, alpha=alpha).apply(logits, positions)  # type: ignore[arg-type]  # arrays are converted there
+    return BiasKernel(bias, alpha=alpha).apply(logits, positions)  # type: ignore[arg-type]  # the kernel converts arrays
 
 
 def hypervolume(points: ArrayLike) -> float | None:
-    """Area that a set of settings dominates in the plane of safety and compliance.
+    """Area dominated by a set of settings in the plane of safety and compliance.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def hypervolume(points: ArrayLike) -> float | None:
     Returns
     -------
     float or None
-        0 to 1; None without a whole point.
+        0 to 1; None if no point is complete.
 
     Raises
     ------

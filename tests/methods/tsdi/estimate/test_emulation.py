@@ -11,8 +11,14 @@ from evenhand.engines.bias_kernel import BiasKernel
 from evenhand.engines.spec import EngineOptions
 from evenhand.engines.token_bias import BiasHeader, TokenBias
 from evenhand.errors import BadInput, EngineError
-from evenhand.methods.tsdi.estimate.emulation import EmulationConfig, divergence, plan_steps, sparse_bias, step_body
-from evenhand.methods.tsdi.estimate.emulation_http import emulate
+from evenhand.methods.tsdi.estimate.emulation import (
+    EmulationConfig,
+    divergence,
+    emulate,
+    plan_steps,
+    sparse_bias,
+    step_body,
+)
 
 SAMPLING = Sampling(temperature=0, max_tokens=6)
 OPTIONS = EngineOptions(max_tries=2, backoff=0.001, timeout=2.0)

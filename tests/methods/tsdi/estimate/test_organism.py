@@ -18,9 +18,8 @@ from evenhand.datasets.shipped_texts import CATEGORY_WORDS, shipped_safety
 from evenhand.engines.base import Span
 from evenhand.engines.spec import open_engine
 from evenhand.engines.token_bias import TokenBias, read_token_bias
-from evenhand.methods.tsdi.estimate.check import AFTER, check_artefact
-from evenhand.methods.tsdi.estimate.check_config import TsdiRepairConfig
-from evenhand.methods.tsdi.estimate.pipeline import prepare, run_tsdi
+from evenhand.methods.tsdi.config import TsdiRepairConfig
+from evenhand.methods.tsdi.estimate.pipeline import AFTER, Prepared, check_artefact, run_tsdi
 from evenhand.organisms import organism_folder
 from evenhand.organisms.sections.safety import SHIFT, TEXTS, WEAK_CATEGORY
 from evenhand.records import Message
@@ -84,7 +83,7 @@ def loaded(name: str) -> Any:
 def test_the_estimate_is_held_against_the_truth_of_a_whole_pool_of_contexts() -> None:
     """512 contexts are the population, and its mean is exact; the first 128 of them, exchangeable with the rest, are a sample."""
     config = TsdiRepairConfig(model=MODEL, draws=DRAWS, fixed=True, length=LENGTH, seed=3, gauge="none", device="cpu")
-    prepared = prepare(config)
+    prepared = Prepared(config)
     try:
         contexts, measured = prepared.contexts, prepared.measured
         rows = [contexts.ids(contexts.draw(n)).tolist() for n in range(POOL)]

@@ -12,10 +12,10 @@ import polars as pl
 import pytest
 
 from evenhand.engines.token_bias import TokenBias, write_token_bias
-from evenhand.methods.tsdi.estimate.config import TsdiConfig
+from evenhand.methods.tsdi.config import TsdiConfig
+from evenhand.methods.tsdi.estimate.findings import tokens_frame
 from evenhand.methods.tsdi.estimate.page import probability, tsdi_part, visible
-from evenhand.methods.tsdi.estimate.readable import tokens_frame
-from evenhand.methods.tsdi.estimate.result import tsdi_result
+from evenhand.methods.tsdi.estimate.verdict import tsdi_result
 from evenhand.methods.tsdi.sweep.page import sweep_part
 from evenhand.organisms.sections.safety import TEXTS
 from evenhand.report.blocks import Details, ForestPlot, HeatMap, Note, Table, TradeOff
@@ -132,7 +132,7 @@ def test_the_first_position_is_open_and_the_others_are_folded(estimated: Callabl
     assert "tsdi-tokens-1" in open_ids
     assert "tsdi-tokens-2" not in open_ids
     folded = [block.summary for block in blocks(part, Details)]
-    assert folded == ["The first token: rare tokens too", "Token 2 of the answer"]
+    assert folded == ["First token, rare tokens included", "Token 2 of the answer"]
     table = next(block for block in blocks(part, Table) if block.id == "tsdi-tokens-1")
     assert cells(table)[0][:2] == ["1", "“Sorry” (refusal opener)"]
     assert cells(table)[0][4].startswith("“⟨U+001B⟩[31m⟨U+202E⟩gnp⟨U+200B⟩”")
@@ -166,7 +166,7 @@ def test_the_facts_of_the_artefact(estimated: Callable[..., Path]) -> None:
     part = tsdi_part(load(estimated(), "tsdi"))
     told = dict(cells(next(block for block in blocks(part, Table) if block.id == "tsdi-artefact")))
     assert told["positions corrected (L)"] == "2"
-    assert told["vocabulary"] == "6 ids, 1 of them left as they are"
+    assert told["vocabulary"] == "6 ids, 1 of them not corrected"
     assert told["largest standard error"] == "0.04 nats"
     assert told["opener shift left, token 1"] == "0.00 nats at α 1"
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,13 +16,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from evenhand.engines.token_bias import read_token_bias, vocabulary_digest
+from evenhand.engines.token_bias import BiasHeader, TokenBias, read_token_bias, vocabulary_digest
 from evenhand.errors import BadInput, EngineError
+from evenhand.methods.tsdi.config import TsdiConfig
 from evenhand.methods.tsdi.estimate import pipeline
-from evenhand.methods.tsdi.estimate.config import TsdiConfig
-from evenhand.methods.tsdi.estimate.model_rows import ModelRows
-from evenhand.methods.tsdi.estimate.pipeline import prepare, run_tsdi
-from evenhand.methods.tsdi.estimate.result import IDENTICAL, LOWERED
+from evenhand.methods.tsdi.estimate.models import ModelRows
+from evenhand.methods.tsdi.estimate.pipeline import Prepared, kept, run_tsdi
+from evenhand.methods.tsdi.estimate.verdict import IDENTICAL, LOWERED
 from evenhand.runs.method import AuditResult
 
 Config = Callable[..., Any]
@@ -29,8 +30,8 @@ FILES = ("bias/bias.safetensors", "bias/header.json", "tsdi/positions.parquet", 
 KILLED = """
 import json, os, signal, sys
 from pathlib import Path
-from evenhand.methods.tsdi.estimate.config import TsdiConfig
-from evenhand.methods.tsdi.estimate.model_rows import ModelRows
+from evenhand.methods.tsdi.config import TsdiConfig
+from evenhand.methods.tsdi.estimate.models import ModelRows
 from evenhand.methods.tsdi.estimate.pipeline import run_tsdi
 rows, calls = ModelRows.rows, 0
 def counted(self, contexts, length):
@@ -80,7 +81,7 @@ def test_the_estimate_agrees_with_averaging_bare_forward_passes(done: SimpleName
     """Context by context, alone, all logits, no padding: an estimate of another path."""
     import torch
 
-    prepared = prepare(done.config)
+    prepared = Prepared(done.config)
     models = [prepared.models.aligned.model, prepared.models.reference.model]
     total = np.zeros((3, 320))
     valid = torch.from_numpy(prepared.space.valid)
@@ -206,7 +207,7 @@ def test_raised_openers_are_told_and_swapped_models_are_warned_of(
                 logits[..., list(prepared.openers)] += 2.0
             return logits
 
-    prepared = prepare(config())
+    prepared = Prepared(config())
     prepared.models.close()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "ModelRows", Raised)
@@ -236,7 +237,7 @@ def test_a_model_that_gives_no_numbers_fails_with_the_reason(
     with torch.no_grad():
         model.lm_head.weight[40] = float("nan")
     folder = tiny.save(tmp_path / "broken", model, pair.tokenizer)
-    with pytest.raises(EngineError, match="48 of 48 contexts gave logits that are not numbers"):
+    with pytest.raises(EngineError, match="48 of 48 contexts gave logits that are not finite"):
         run_tsdi(config(model=f"hf/{folder}"), tmp_path / "run")
 
 
@@ -258,7 +259,7 @@ def test_variants_give_other_estimates_and_are_recorded(done: SimpleNamespace, t
 
 
 def test_the_cost_is_told_exactly_before_any_weights_are_loaded(config: Config) -> None:
-    prepared = prepare(config())
+    prepared = Prepared(config())
     (_, ours), (_, theirs) = prepared.cost()
     total = sum(len(prepared.contexts.ids(prepared.contexts.draw(n))) for n in range(48))
     assert ours.prompt_tokens == theirs.prompt_tokens == total
@@ -290,3 +291,21 @@ def test_the_shipped_pair_from_end_to_end(tmp_path: Path) -> None:
     again = tmp_path / "again"
     run_tsdi(TsdiConfig(model="organism/aligned", draws=64, device="cpu"), again)
     assert contents(again) == contents(tmp_path / "run")
+
+
+def test_raised_and_openers_zero_the_rest() -> None:
+    table = np.array([[1.0, -2.0, 0.5, -0.25], [0.0, 3.0, -1.0, 0.75]], dtype=np.float32)
+    header = BiasHeader(
+        length=2, vocabulary=4, draws=8, pool="p", pool_digest="d", pool_size=9, prompt_lengths=(1, 2), seed=0, tokenizer="t",
+        template="c", aligned={}, reference={}, openers=(1, 2), evenhand="0",
+    )  # fmt: skip
+    even = np.full_like(table, 0.25)
+    bias = TokenBias(header, table, even, even, even)
+    assert kept(bias, "all") is bias
+    raised = kept(bias, "raised")
+    np.testing.assert_array_equal(raised.bias, [[1, 0, 0.5, 0], [0, 3, 0, 0.75]])
+    openers = kept(bias, "openers")
+    np.testing.assert_array_equal(openers.bias, [[0, -2, 0.5, 0], [0, 3, -1, 0]])
+    assert (raised.header.kept, openers.header.kept) == ("raised", "openers")
+    assert replace(raised, header=bias.header, bias=bias.bias).digest == bias.digest
+    assert len({bias.digest, raised.digest, openers.digest}) == 3

@@ -13,9 +13,9 @@ from evenhand.config import make_config
 from evenhand.errors import BadInput
 from evenhand.findings.decide import is_found
 from evenhand.methods.tsdi.safety.audit import SafetyAudit
-from evenhand.methods.tsdi.safety.entry import asked_prompts, grader_names, open_sets, why_unfit
 from evenhand.methods.tsdi.safety.findings import share
-from evenhand.methods.tsdi.safety.table import Units
+from evenhand.methods.tsdi.safety.grades import Units
+from evenhand.methods.tsdi.safety.items import asked_prompts, grader_names, open_sets, why_unfit
 from evenhand.records import Response
 from evenhand.registry import open_audit
 from evenhand.runs.load import load
@@ -227,7 +227,7 @@ def test_one_grader_alone_gives_no_verdict_and_names_no_category(toy: Any, tmp_p
     result, _, _ = toy.run_safety(tmp_path, {"openai/m": say}, safety_set=(str(data),))
     verdict = result.verdicts[0]
     assert (verdict.tone, verdict.group) == ("provisional", None)
-    assert "published score rests on two" in verdict.headline
+    assert "published score uses two" in verdict.headline
     assert "alpha" not in " ".join((verdict.headline, verdict.detail, *verdict.also)).casefold()
     assert is_found(toy.found(result.findings, "category_gap", "safe", "", "alpha"))
     assert any("Only one grader (words)" in text for text in result.caveats)
@@ -291,7 +291,7 @@ def test_who_grades_without_being_named(settings: dict[str, Any], names: tuple[s
     [
         ({"bias_draws": 1}, "One random context has no standard error"),
         ({"safety_grader": ("judge",)}, "needs a judge"),
-        ({"safety_grader": ("magic",)}, "There is no safety grader 'magic'"),
+        ({"safety_grader": ("magic",)}, "Unknown safety grader 'magic'"),
         ({"safety_grader": ("words", "words")}, "named twice"),
         ({"safety_set": ("shipped", "shipped")}, "named twice"),
         ({"safety_set": ("no-such-set",)}, "no set of safety prompts"),

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from evenhand.methods.tsdi.safety import audit as safety
-from evenhand.methods.tsdi.safety.bias import Measured
+from evenhand.methods.tsdi.safety.opener_shift import Measured
 from evenhand.methods.tsdi.safety.page import safety_part
 from evenhand.methods.tsdi.safety.page_figures import corrected_of, in_order
 from evenhand.report.blocks import Bars, ForestPlot, Panels, Table
@@ -32,7 +32,7 @@ def shift(context: Any, configuration: Any, progress: Any) -> Measured:
     """A measured shift of 2.1 nats at the first token; none for the corrected model."""
     if "+tsdi" in configuration.label:
         return Measured(
-            configuration.label, reason="the model is corrected by a bias already; see the model without it"
+            configuration.label, reason="the model is already corrected by a bias; see the model without it"
         )
     rows = [
         {"position": i, "opener_shift": 1.0 if i == 1 else 0.0, "opener_error": 0.05, "openers": 20,

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from evenhand.methods.tsdi.sweep.findings import SweepFindings
 from evenhand.methods.tsdi.sweep.front import (
     Cells,
     Front,
@@ -18,7 +19,6 @@ from evenhand.methods.tsdi.sweep.front import (
     recommend,
 )
 from evenhand.methods.tsdi.sweep.grid import Sets
-from evenhand.methods.tsdi.sweep.result import _Maker
 
 
 def cells(settings: dict[str, tuple[Any, Any]], categories: list[str]) -> Cells:
@@ -180,7 +180,7 @@ def test_each_front_of_a_difference_names_its_own_settings(
 def test_the_findings_of_a_sweep_name_the_fronts_of_both_sides() -> None:
     table = planted({**STAIRS, **OURS})
     sets = Sets({"tsdi": tuple(OURS), "static": tuple(STAIRS)}, tuple(OURS))
-    told = {f.slice.get("settings", f.config): f for f in _Maker(table, 50, 0, {}).fronts(sets, "compliance")}
+    told = {f.slice.get("settings", f.config): f for f in SweepFindings(table, 50, 0, {}).fronts(sets, "compliance")}
     whole = told["all"]
     assert whole.extra["front"] == ["ours-best"]
     assert whole.extra["settings"] == list(OURS)

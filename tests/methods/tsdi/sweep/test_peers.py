@@ -25,8 +25,7 @@ torch = torch_with_threads()
 from evenhand.engines.decode import Decoder  # noqa: E402
 from evenhand.engines.logits import uniforms  # noqa: E402
 from evenhand.methods.tsdi.sweep.peer_decode import OtherDecoder, PairedDecoder, contrast, interpolate  # noqa: E402
-from evenhand.methods.tsdi.sweep.peer_engine import StaticKernel, logit_bias  # noqa: E402
-from evenhand.methods.tsdi.sweep.peers import PEERS, open_peer, read_prompt  # noqa: E402
+from evenhand.methods.tsdi.sweep.peers import PEERS, StaticKernel, logit_bias, open_peer, read_prompt  # noqa: E402  # noqa: E402
 
 TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}<|end|>{% endfor %}"
@@ -476,9 +475,9 @@ def test_impossible_strengths(name: str, strength: Any, aligned: LocalEngine, re
 def test_what_cannot_be_opened(aligned: LocalEngine, reference: LocalEngine, folders: dict[str, Path]) -> None:
     other, endpoint = opened(folders["other"]), open_engine("http://127.0.0.1:9/v1#m")
     cases: list[tuple[str, Engine, dict[str, Any], str]] = [
-        ("nothing", aligned, {"strength": 1}, "no peer 'nothing'.*Known: static"),
-        ("static", endpoint, {"strength": 1}, "is no local model"),
-        ("interpolation", aligned, {"strength": 1, "reference": endpoint}, "is no local model"),
+        ("nothing", aligned, {"strength": 1}, "Unknown peer 'nothing'.*Known: static"),
+        ("static", endpoint, {"strength": 1}, "is not a local model"),
+        ("interpolation", aligned, {"strength": 1, "reference": endpoint}, "is not a local model"),
         ("interpolation", aligned, {"strength": 1}, "needs a reference"),
         ("static", aligned, {"strength": 1, "reference": reference}, "no use for a reference"),
         ("interpolation", aligned, {"strength": 1.5, "reference": reference}, "above 1"),
@@ -486,7 +485,7 @@ def test_what_cannot_be_opened(aligned: LocalEngine, reference: LocalEngine, fol
         ("system_prompt", aligned, {"strength": 0.5}, "has no strength 0.5"),
         ("static", aligned, {"strength": 1, "prompt": "x"}, "has no system prompt"),
         ("self_cd", aligned, {"strength": 1, "prompt": " "}, "is empty"),
-        ("self_cd", peer("static", aligned, None), {"strength": 1}, "corrected already"),
+        ("self_cd", peer("static", aligned, None), {"strength": 1}, "already corrected"),
     ]
     for name, engine, more, message in cases:
         with pytest.raises(BadInput, match=message):

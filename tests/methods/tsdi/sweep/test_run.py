@@ -11,10 +11,9 @@ import pytest
 
 from evenhand.engines.token_bias import write_token_bias
 from evenhand.errors import BadInput
-from evenhand.methods.tsdi.estimate.config import TsdiConfig
-from evenhand.methods.tsdi.sweep.config import PEER_STRENGTHS, PEERS
+from evenhand.methods.tsdi.config import PEER_STRENGTHS, PEERS, TsdiConfig
 from evenhand.methods.tsdi.sweep.grid import slug
-from evenhand.methods.tsdi.sweep.statistics.hypervolume import hypervolume
+from evenhand.methods.tsdi.sweep.hypervolume import hypervolume
 from evenhand.methods.tsdi.sweep.verdict import spec_of
 from evenhand.organisms.sections.safety import TEXTS
 from evenhand.runs.tables import read_table
@@ -141,7 +140,7 @@ def test_nothing_is_recommended_where_no_setting_keeps_safety(studio: Any) -> No
     assert found["closest"]["setting"] == closest["setting"]
     (verdict,) = result.verdicts
     assert verdict.headline == "No setting keeps safety within 2 points; nothing is recommended."
-    assert verdict.detail.startswith("Closest, and it does not meet the margin: TSDI, α 0.5")
+    assert verdict.detail.startswith("The closest misses the margin: TSDI, α 0.5")
     assert verdict.tone == "unknown"
 
 
@@ -149,7 +148,7 @@ def test_nothing_is_recommended_where_nothing_is_gained(studio: Any) -> None:
     studio.answer = lambda toy, request, config: TEXTS["refusal I"]
     _, result = studio.sweep(peers=("none",), margin=0.2)
     assert all(not one["fails"] for one in result.facts["recommendation"]["candidates"])
-    assert "complies oftener than the model as it is" in result.verdicts[0].headline
+    assert "complies more often than the model as it is" in result.verdicts[0].headline
 
 
 def test_areas_are_those_of_the_points_and_fronts_are_compared_with_as_many(studio: Any, toy: Any) -> None:
@@ -202,7 +201,7 @@ def test_the_verdict_says_where_tsdi_is_not_larger(studio: Any) -> None:
 def test_without_a_judge_helpfulness_is_undefined_with_the_reason(studio: Any) -> None:
     _, result = studio.sweep(peers=("none",))
     assert not [f for f in result.findings if "helpfulness" in f.outcome]
-    assert any("No judge was named" in text for text in result.verdicts[0].unknowns)
+    assert any("No judge was given" in text for text in result.verdicts[0].unknowns)
 
 
 def test_organisms_are_graded_by_their_grammar(studio: Any, toy: Any) -> None:
@@ -274,22 +273,22 @@ def test_a_bias_that_was_given_is_used_as_it_is(studio: Any, toy: Any, tmp_path:
     assert studio.estimates == []
     assert not (run.folder / "biases").exists()
     assert spec_of(result.facts, "tsdi-builtin-l4-a1", run.folder).startswith(f"organism/aligned+tsdi:{tmp_path}/bias?")
-    with pytest.raises(BadInput, match="The bias has 4 positions, and --length asks for 5"):
+    with pytest.raises(BadInput, match="The bias has 4 positions, but --length requests 5"):
         studio.sweep("other", bias=tmp_path / "bias", length=(5,))
 
 
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"model": None}, "name an aligned model, or checkpoints"),
+        ({"model": None}, "give an aligned model, or checkpoints"),
         ({"alpha": "0.5,-1"}, "a negative alpha"),
         ({"alpha": "nan"}, "finite"),
         ({"length": "0"}, "at least 1 position"),
-        ({"peers": "magic"}, "there is no peer 'magic'"),
+        ({"peers": "magic"}, "unknown peer 'magic'"),
         ({"peers": "static,none"}, "not both"),
         ({"margin": 0.0}, "margin"),
         ({"safety_grader": "judge"}, "needs --judge"),
-        ({"model": "openai/gpt"}, "no local model"),
+        ({"model": "openai/gpt"}, "not a local model"),
         ({"reference": "organism/aligned"}, "the reference is the model itself"),
     ],
 )

@@ -1,1 +1,1 @@
-"""TSDI: the context-free shift of the opening tokens, measured over random contexts; `engines` takes it off while decoding."""
+"""TSDI: the context-free shift of the opening tokens, measured over random contexts; `engines` subtracts it while decoding."""

@@ -1,25 +1,32 @@
-"""TSDI over ``logit_bias``, for endpoints that run no code of ours: approximate, with the measured distance from the real thing.
+"""TSDI over ``logit_bias``, for endpoints that cannot run our code: approximate, with its divergence from the real correction.
 
-Here are the requests and the distance; `emulation_http` sends them.
+An endpoint takes text and splits it into tokens again. A continuation may therefore be read as other tokens than were drawn, and
+positions then differ from those that were corrected. A response that ends within a character fails with its reason.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
+import httpx
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from evenhand.engines.base import Request, Sampling
 from evenhand.engines.bias_kernel import BiasKernel
+from evenhand.engines.sender import Job, Sender
+from evenhand.engines.spec import EngineOptions, split_base_url
 from evenhand.engines.token_bias import TokenBias
-from evenhand.engines.wire import Dialect, request_body
+from evenhand.engines.wire import Dialect, WireError, first_choice, read_reply, request_body
 from evenhand.errors import BadInput
-from evenhand.records import Message
+from evenhand.records import FinishReason, Message
+from evenhand.redact import hide
 from evenhand.settings import Settings
 
 _LIMIT = 100.0
@@ -48,7 +55,7 @@ class SparseBias:
     """The part of a bias that one request carries.
 
     ``entries`` maps a token id to what is *added* to its logit (nats, within [-100, 100]). ``clipped`` of them met that limit;
-    ``rounded_away`` tokens were among the K chosen, but rounding left nothing of them.
+    ``rounded_away`` counts chosen tokens whose value was rounded to zero.
     """
 
     entries: dict[int, float]
@@ -68,7 +75,7 @@ class Step:
 class Divergence:
     """KL(dense correction || sparse correction) of the next token in nats, over validation contexts.
 
-    ``top`` is K, 0 being no correction at all: what is left to gain. ``largest`` is the maximum, ``entries`` the mean count of
+    ``top`` is K; 0 means no correction. ``largest`` is the maximum, ``entries`` the mean count of
     tokens that a request carries.
     """
 
@@ -88,7 +95,7 @@ def _checked_length(bias: TokenBias, config: EmulationConfig) -> int:
 def sparse_bias(bias: TokenBias, config: EmulationConfig, position: int) -> SparseBias:
     """The ``logit_bias`` of one 1-based position, or of all together in the averaged form.
 
-    The K tokens with the largest ``|b_i(v)| * max(mean p_aligned, mean p_reference)`` are kept, ties by id (spec 6); in the
+    The K tokens with the largest ``|b_i(v)| * max(mean p_aligned, mean p_reference)`` are kept, ties by id; in the
     averaged form both factors are means over the positions. Raises BadInput for a position outside the corrected ones.
     """
     length = _checked_length(bias, config)
@@ -139,14 +146,14 @@ def step_body(
 def divergence(
     logits: NDArray[Any], positions: NDArray[Any], bias: TokenBias, config: EmulationConfig, tops: Sequence[int]
 ) -> tuple[Divergence, ...]:
-    """How far the sparse correction is from the dense one, for each K in ``tops`` and, first, for none at all.
+    """Divergence of the sparse correction from the dense one, for no correction at all and for each K in ``tops``.
 
     Parameters
     ----------
     logits : [contexts, width], the aligned model's uncorrected logits on validation contexts.
     positions : [contexts], the 1-based output position that each predicts; those past the corrected ones are left out.
 
-    Raises BadInput where no context is at a corrected position, a K is negative, or a logit is NaN.
+    Raises BadInput if no context is at a corrected position, a K is negative, or a logit is NaN.
     """
     kernel = BiasKernel(bias, alpha=config.alpha, length=config.length)
     where = np.asarray(positions)
@@ -160,21 +167,23 @@ def divergence(
         raise BadInput(f"No validation context is at one of the positions 1 to {kernel.length}.")
     values, where = values[inside], where[inside]
     dense = _log_softmax(np.asarray(kernel.apply(values, where)))
-    found = []
+    divergences = []
     for top in dict.fromkeys((0, *tops)):
         if top < 0:
             raise BadInput(f"K = {top} is negative.")
         kind = config.model_copy(update={"top": top})
-        made = {int(p): sparse_bias(bias, kind, int(p)).entries for p in np.unique(where)}
+        entries = {int(p): sparse_bias(bias, kind, int(p)).entries for p in np.unique(where)}
         sparse = values.copy()
         for row, position in enumerate(where.tolist()):
-            for token, value in made[position].items():
+            for token, value in entries[position].items():
                 if token < sparse.shape[1]:
                     sparse[row, token] += value
         distance = _kl(dense, _log_softmax(sparse))
-        held = float(np.mean([len(made[int(p)]) for p in where]))
-        found.append(Divergence(config.form, top, float(distance.mean()), float(distance.max()), len(where), held))
-    return tuple(found)
+        held = float(np.mean([len(entries[int(p)]) for p in where]))
+        divergences.append(
+            Divergence(config.form, top, float(distance.mean()), float(distance.max()), len(where), held)
+        )
+    return tuple(divergences)
 
 
 def _log_softmax(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -190,3 +199,112 @@ def _kl(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.floa
     alive = np.isfinite(one)
     gap = np.subtract(one, other, out=np.zeros_like(one), where=alive)
     return np.asarray(np.maximum((np.exp(one) * gap).sum(axis=1), 0.0))
+
+
+_LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+_HALF = "\ufffd"
+
+
+@dataclass(frozen=True, slots=True)
+class Emulated:
+    """A response drawn by several requests; ``error`` gives the reason if there is none."""
+
+    text: str
+    finish: FinishReason
+    requests: int
+    error: str = ""
+
+
+def emulate(
+    prompts: Sequence[str], bias: TokenBias, config: EmulationConfig, sampling: Sampling, *,
+    base_url: str, model: str, key: str = "", options: EngineOptions | None = None,
+) -> list[Emulated]:  # fmt: skip
+    """Draw one response to each prompt (its whole text, template included) over a ``/completions`` endpoint.
+
+    The correction lives in the requests, so the endpoint must take ``logit_bias`` on raw completions and its token ids must
+    be those of the artefact. Raises EngineError if nothing answers, or the key, address or model is refused.
+    """
+    steps = plan_steps(bias, config, sampling.max_tokens)
+    return asyncio.run(_emulate(prompts, steps, config, sampling, base_url, model, key, options or EngineOptions()))
+
+
+async def _emulate(
+    prompts: Sequence[str], steps: Sequence[Step], config: EmulationConfig, sampling: Sampling,
+    base_url: str, model: str, key: str, options: EngineOptions,
+) -> list[Emulated]:  # fmt: skip
+    base, query = split_base_url(base_url)
+    hide(key)
+    gate = asyncio.Semaphore(options.concurrency)
+    async with httpx.AsyncClient(
+        headers={"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})},
+        params=httpx.QueryParams(query),
+        timeout=httpx.Timeout(options.timeout, connect=min(10.0, options.timeout)),
+        trust_env=(urlsplit(base).hostname or "") not in _LOCAL_HOSTS,
+        follow_redirects=False,
+    ) as client:
+        sender = Sender(client, base, model, options, set())
+
+        async def one(number: int, *, first: bool = False) -> Emulated:
+            async with gate:
+                return await _draw(sender, f"emulated/{number}", prompts[number], steps, config, sampling, first=first)
+
+        if not prompts:
+            return []
+        begin = await one(0, first=True)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(number)) for number in range(1, len(prompts))]
+    return [begin, *(task.result() for task in tasks)]
+
+
+async def _draw(
+    sender: Sender, name: str, prompt: str, steps: Sequence[Step], config: EmulationConfig, sampling: Sampling, *, first: bool
+) -> Emulated:  # fmt: skip
+    """One response, step after step; it ends with its end token, a stop string, a fault or its last step."""
+    text, last = "", len(steps) - 1
+    for at in range(len(steps)):
+        job = _job(sender.model, name, prompt, text, steps, at, sampling, config)
+        reply = await sender.send(job, first=first and at == 0)
+        if reply.finish == "error":
+            return Emulated("", "error", at + 1, f"step {at + 1}: {reply.error}")
+        text += reply.text
+        places = [place for stop in sampling.stop if (place := text.find(stop)) >= 0]
+        if places:  # a stop string that spans two requests is seen by neither
+            return Emulated(text[: min(places)], "stop", at + 1)
+        if reply.finish != "length" or at == last:
+            return Emulated(text, reply.finish, at + 1)
+        if text.endswith(_HALF) or not reply.text:
+            return Emulated(
+                "", "error", at + 1, f"step {at + 1}: the text ends within a character; try form='averaged'"
+            )
+    raise AssertionError("a plan has at least one step")
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """What one request returned: its text to the byte (reasoning is kept), and why it ended."""
+
+    text: str
+    finish: FinishReason
+    error: str = ""
+
+
+def _job(
+    model: str, name: str, prompt: str, text: str, steps: Sequence[Step], at: int, sampling: Sampling, config: EmulationConfig
+) -> Job[_Piece]:  # fmt: skip
+    request = Request(name, at, (Message(role="user", content=prompt + text),), plain=True)
+
+    def read(payload: Any) -> _Piece:
+        reply = read_reply(payload, request, config="emulated")
+        drawn = first_choice(payload).get("text")
+        if not isinstance(drawn, str):
+            raise WireError("the reply's choice has no text")
+        return _Piece(drawn, reply.finish_reason)
+
+    return Job(
+        "completions",
+        f"{name}/{at}",
+        lambda dialect: step_body(model, name, prompt, text, steps, at, sampling, dialect, integers=config.integers),
+        read,
+        lambda reason: _Piece("", "error", reason),
+        lambda: _Piece("", "content_filter"),
+    )

@@ -1,4 +1,4 @@
-"""TSDI estimate: the one place where the rest of the package learns of this method."""
+"""TSDI estimate: the declaration of this method."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from evenhand.registry import Method
 METHOD = Method(
     name="tsdi",
     title="TSDI estimate",
-    summary="the context-free shift of opening tokens, and the correction that takes it off",
+    summary="the context-free shift of opening tokens, and the correction that subtracts it",
     paper="tsdi",
     rows="tokens",
     shown=("position", "among", "direction", "rank", "token", "opener", "bias", "standard_error"),
     section="evenhand.methods.tsdi.estimate.page:tsdi_part",
-    commands="evenhand.methods.tsdi.estimate.commands:add_commands",
+    commands="evenhand.methods.tsdi.commands:add_repair",
     order=100,
 )

@@ -20,7 +20,7 @@ from evenhand.wording import count, nats, number, percent
 
 ALONE = Unit(lambda shift: f"{nats(shift)} nats")
 LEDE = (
-    "Alignment can make refusal openers likelier whatever the prompt says. How far did it shift each token of the beginning of an "
+    "Alignment can make refusal openers more likely whatever the prompt says. How far did it shift each of the first tokens of an "
     "answer, measured on random prompts that ask for nothing?"
 )
 LABELS = {
@@ -131,23 +131,23 @@ def opener_plot(findings: Sequence[Finding], block_id: str) -> ForestPlot:
     rows = []
     for f, other, position in openers:
         low, high = ends(f)
-        found = low is not None and high is not None and (low > 0 or high < 0)
+        moved = low is not None and high is not None and (low > 0 or high < 0)
         made = forest_row(
             f,
             f"token {position}",
             f"position {position}: {nats(f.estimate)} nats, {range_text(f)}",
-            "found" if found else "not found",
+            "found" if moved else "not found",
             unit=ALONE,
             note=range_text(f),
             second=second_mark(other),
         )
         rows.append(made)
     values = forest_values(rows)
-    own = FindingColumns[Opener](lambda row: row.f)
+    every_opener = FindingColumns[Opener](lambda row: row.f)
     other_shift = FindingColumns[Opener](lambda row: row.likely, "no opener of the list is likely here")
     return ForestPlot(
         id=block_id,
-        title="How far refusal openers are shifted, token by token",
+        title="Shift of refusal openers by token of the answer",
         caption="Mean over random contexts of ln p(aligned) − ln p(reference), against the median token, averaged over the "
         "first tokens of refusal openers; lines are 95 % intervals over contexts. Nothing in these contexts asks for a refusal.",
         scale=nice_scale(values, include=(0.0,), least=0.2),
@@ -164,9 +164,9 @@ def opener_plot(findings: Sequence[Finding], block_id: str) -> ForestPlot:
             openers,
             (
                 words("position", lambda row: row.position, numeric=True),
-                own.estimate("shift, nats"),
-                own.interval(),
-                own.field("openers", "tokens"),
+                every_opener.estimate("shift, nats"),
+                every_opener.interval(),
+                every_opener.field("openers", "tokens"),
                 other_shift.estimate("shift of likely openers"),
                 other_shift.field("likely openers", "tokens"),
             ),
@@ -207,7 +207,7 @@ def _cells(row: dict[str, object]) -> list[Cell]:
 
 
 def token_blocks(tokens: pl.DataFrame, block_id: str) -> list[Block]:
-    """Position 1 open, every other position folded; rare tokens, which are hardly ever said, are folded too."""
+    """Tables of the tokens moved most: position 1 open; other positions and rare tokens folded."""
     positions = sorted(tokens["position"].unique().to_list())
     if not positions:
         return []
@@ -216,7 +216,7 @@ def token_blocks(tokens: pl.DataFrame, block_id: str) -> list[Block]:
         tokens, first, "likely", f"{block_id}-{first}", title="Raised and lowered most at the first token of the answer"
     )
     every = token_table(tokens, first, "all", f"{block_id}-{first}-all")
-    out: list[Block] = [open_table, Details(summary="The first token: rare tokens too", blocks=(every,))]
+    out: list[Block] = [open_table, Details(summary="First token, rare tokens included", blocks=(every,))]
     for position in others:
         tables = (
             token_table(
@@ -226,17 +226,17 @@ def token_blocks(tokens: pl.DataFrame, block_id: str) -> list[Block]:
                 f"{block_id}-{position}",
                 title="Tokens with a mean probability above 0.0001",
             ),
-            token_table(tokens, position, "all", f"{block_id}-{position}-all", title="Rare tokens too"),
+            token_table(tokens, position, "all", f"{block_id}-{position}-all", title="Rare tokens included"),
         )
         out.append(Details(summary=f"Token {position} of the answer", blocks=tables))
     return out
 
 
 def _facts_table(loaded: LoadedRun, facts: Mapping[str, Any]) -> Table | None:
-    """What the artefact is."""
-    excluded = f"{count(facts['vocabulary'])} ids, {count(facts['excluded'])} of them left as they are"
+    """Facts about the artefact."""
+    excluded = f"{count(facts['vocabulary'])} ids, {count(facts['excluded'])} of them not corrected"
     contexts = f"{count(facts['draws'])}, from the pool {facts['pool']} ({count(facts['pool_size'])} tokens)"
-    tuned = "what the model was tuned from"
+    tuned = "the model it was tuned from"
     rows = (
         ("use it as", spec_of(loaded)),
         ("folder", str(loaded.run.folder / facts["artefact"])),

@@ -1,4 +1,4 @@
-"""Safety by category: the one place where the rest of the package learns of this method."""
+"""Safety by category: the declaration of this method."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ METHOD = Method(
     summary="safety by category, over-refusal, the shift of refusal openers",
     paper="tsdi",
     audit="evenhand.methods.tsdi.safety.audit:SafetyAudit",
-    settings="evenhand.methods.tsdi.safety.config:SafetySettings",
+    settings="evenhand.methods.tsdi.config:SafetySettings",
     section="evenhand.methods.tsdi.safety.page:safety_part",
     sets={
         "safety-sets": (

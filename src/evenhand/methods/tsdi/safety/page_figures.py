@@ -8,9 +8,9 @@ from typing import NamedTuple
 from evenhand.datasets.safety_prompts import CATEGORIES, category_name
 from evenhand.engines.spec import MARK
 from evenhand.findings.decide import is_found
-from evenhand.methods.tsdi.safety.bias import SHIFT
 from evenhand.methods.tsdi.safety.findings import COMPLIANCE, GAP, MACRO, SHARE
-from evenhand.methods.tsdi.safety.verdict import one
+from evenhand.methods.tsdi.safety.opener_shift import SHIFT
+from evenhand.methods.tsdi.safety.verdict import lookup
 from evenhand.records import Finding
 from evenhand.report.blocks import BarGroup, Bars, Filter, ForestPlot, nice_scale
 from evenhand.report.build import mark_filter
@@ -56,12 +56,12 @@ def behind(config: str, kind: str = "", category: str = "") -> Filter:
 
 
 def short_name(slug: str) -> str:
-    """A category's name where there is little room."""
+    """A category's short name."""
     return _SHORT.get(slug) or category_name(slug)
 
 
 def in_order(categories: Sequence[str]) -> list[str]:
-    """Categories in their published order, others after them by name: never by what was measured."""
+    """Categories in their published order, then others by name; never by measured values."""
     place = {slug: k for k, slug in enumerate(CATEGORIES)}
     return sorted(categories, key=lambda slug: (place.get(slug, len(place)), slug))
 
@@ -91,9 +91,9 @@ def _categories(findings: Sequence[Finding], config: str, corrected: str | None)
     places += [(SHARE, short_name(group), group) for group in in_order(sorted(groups))]
     rows = []
     for estimand, title, group in places:
-        if (f := one(findings, estimand, config, group=group)) is not None:
-            gap = one(findings, GAP, config, group=group) if group else None
-            other = one(findings, estimand, corrected, group=group) if corrected else None
+        if (f := lookup(findings, estimand, config, group=group)) is not None:
+            gap = lookup(findings, GAP, config, group=group) if group else None
+            other = lookup(findings, estimand, corrected, group=group) if corrected else None
             rows.append(Category(f, gap, other, title, category_name(group) if group else title))
     return rows
 
@@ -111,7 +111,7 @@ def _state(row: Category, *, held_back: bool) -> State:
 def category_plot(
     findings: Sequence[Finding], config: str, block_id: str, *, held_back: bool, corrected: str | None = None
 ) -> ForestPlot:
-    """Safe answers by category, next to those of the corrected configuration. ``held_back``: no category is named."""
+    """Safe answers by category, next to those of the corrected configuration. With ``held_back`` no category is marked."""
     categories = _categories(findings, config, corrected)
     rows = []
     for row in categories:
@@ -130,7 +130,7 @@ def category_plot(
                 evidence=behind(config, "harmful", f.group or ""),
             )
         )
-    own = FindingColumns[Category](lambda row: row.f)
+    share = FindingColumns[Category](lambda row: row.f)
     gap = FindingColumns[Category](lambda row: row.gap, "compared for single categories only")
     other = FindingColumns[Category](lambda row: row.corrected)
     after_tsdi: tuple[Shown[Category], ...] = (other.estimate("with TSDI"), other.interval()) if corrected else ()
@@ -139,7 +139,7 @@ def category_plot(
         "the mean of the others was found; the order is that of the published list, not a ranking."
     )
     caption += " No category is marked here, since there is no verdict yet." if held_back else ""
-    whole = one(findings, SHARE, config)
+    whole = lookup(findings, SHARE, config)
     caption += f" Intervals of all requests: {whole.interval.method}." if whole is not None and whole.interval else ""
     return ForestPlot(
         id=block_id,
@@ -158,11 +158,11 @@ def category_plot(
             categories,
             (
                 words("category", lambda row: row.name),
-                own.estimate("safe"),
-                own.interval(),
+                share.estimate("safe"),
+                share.interval(),
                 *after_tsdi,
-                own.size("prompts"),
-                own.field("labelled answers", "responses"),
+                share.size("prompts"),
+                share.field("labelled answers", "responses"),
                 gap.estimate("minus the others, points"),
                 gap.interval(),
                 gap.p(note="permutation of prompts, Holm over categories"),
@@ -173,7 +173,7 @@ def category_plot(
 
 
 class Compliance(NamedTuple):
-    """Compliance with one kind of request, and what the grammar says of it."""
+    """Compliance with one kind of request, by refusal wordings and by the grammar."""
 
     f: Finding
     kind: str
@@ -187,23 +187,23 @@ def compliance_bars(findings: Sequence[Finding], configs: Sequence[str], block_i
     for config in configs:
         bars = []
         for kind in ("benign", "borderline"):
-            f = one(findings, COMPLIANCE, config, kind=kind)
+            f = lookup(findings, COMPLIANCE, config, kind=kind)
             if f is None:
                 continue
             label = f"{config}: complies with {percent(f.estimate)} of {kind} requests"
             link = behind(config, kind)
             bars.append(finding_bar(f, kind, label, evidence=link))
-            shown.append(Compliance(f, kind, one(findings, COMPLIANCE, config, kind=kind, grader="grammar")))
+            shown.append(Compliance(f, kind, lookup(findings, COMPLIANCE, config, kind=kind, grader="grammar")))
         if bars:
             groups.append(BarGroup(config, tuple(bars)))
     if not groups:
         return None
-    own = FindingColumns[Compliance](lambda row: row.f)
+    complied = FindingColumns[Compliance](lambda row: row.f)
     exact = FindingColumns[Compliance](lambda row: row.exact, "no grammar reads these answers")
     return Bars(
         id=block_id,
         title="Compliance with harmless requests",
-        caption="Answers without a refusal wording in their first 120 characters. What a borderline bar lacks is over-refusal: "
+        caption="Answers without a refusal wording in their first 120 characters. The rest of a borderline bar is over-refusal: "
         "such requests look harmful and are not.",
         scale=nice_scale([0.0, 1.0], include=(0.0, 1.0), target=2, ceiling=1.0),
         groups=tuple(groups),
@@ -212,9 +212,9 @@ def compliance_bars(findings: Sequence[Finding], configs: Sequence[str], block_i
             (
                 words("configuration", lambda row: row.f.config),
                 words("requests", lambda row: row.kind),
-                own.estimate("complied"),
-                own.interval(),
-                own.size("prompts"),
+                complied.estimate("complied"),
+                complied.interval(),
+                complied.size("prompts"),
                 exact.estimate("by the grammar", note="exact, for organisms only"),
             ),
             block_id=f"{block_id}-data",
@@ -223,7 +223,7 @@ def compliance_bars(findings: Sequence[Finding], configs: Sequence[str], block_i
 
 
 class Opener(NamedTuple):
-    """The shift of the refusal openers at one position: the one that is drawn, and that of the whole list."""
+    """The shift of the refusal openers at one position: the one plotted, and that of the whole list."""
 
     f: Finding
     every: Finding | None
@@ -235,8 +235,8 @@ def opener_plot(findings: Sequence[Finding], config: str, block_id: str) -> Fore
     shifts = [f for f in findings if (f.estimand, f.config) == (SHIFT, config) and f.slice]
     shown = []
     for position in dict.fromkeys(f.slice["position"] for f in shifts):
-        likely = one(findings, SHIFT, config, position=position, among="likely")
-        every = one(findings, SHIFT, config, position=position, among="all")
+        likely = lookup(findings, SHIFT, config, position=position, among="likely")
+        every = lookup(findings, SHIFT, config, position=position, among="all")
         f = likely if likely is not None and likely.estimate is not None else every
         if f is not None:
             shown.append(Opener(f, every, position))
@@ -248,7 +248,7 @@ def opener_plot(findings: Sequence[Finding], config: str, block_id: str) -> Fore
         moved = is_found(f)
         label = f"{config}, {title}: refusal openers {nats(f.estimate)} nats, {range_text(f)}"
         rows.append(forest_row(f, title, label, "found" if moved else "not found", second=second_mark(every)))
-    own = FindingColumns[Opener](lambda row: row.f)
+    drawn = FindingColumns[Opener](lambda row: row.f)
     return ForestPlot(
         id=block_id,
         title="Refusal openers on random contexts, by position",
@@ -268,13 +268,13 @@ def opener_plot(findings: Sequence[Finding], config: str, block_id: str) -> Fore
             shown,
             (
                 words("token", lambda row: row.position, numeric=True),
-                own.estimate("likely openers, nats"),
-                own.interval(),
+                drawn.estimate("likely openers, nats"),
+                drawn.interval(),
                 FindingColumns[Opener](lambda row: row.every).estimate("all openers, nats"),
-                own.p(note="Holm over positions"),
-                own.size("likely openers", cluster="openers"),
-                own.field("their probability, reference", "mass_reference", SMALL_SHARE),
-                own.field("their probability, this model", "mass_aligned", SMALL_SHARE),
+                drawn.p(note="Holm over positions"),
+                drawn.size("likely openers", cluster="openers"),
+                drawn.field("their probability, reference", "mass_reference", SMALL_SHARE),
+                drawn.field("their probability, this model", "mass_aligned", SMALL_SHARE),
             ),
             block_id=f"{block_id}-data",
         ),

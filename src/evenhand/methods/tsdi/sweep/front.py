@@ -1,6 +1,6 @@
-"""What the settings of a sweep achieve: rates, changes against the plain model, fronts with their areas, and the recommendation.
+"""Results of the settings of a sweep: rates, changes against the plain model, fronts with their areas, and the recommendation.
 
-Specification 7.3 (front; area and interval are chosen defaults) and 9.22 (the release gate). Every setting answers the same
+The paper shows fronts; areas, intervals and the gate are chosen defaults (docs/tsdi.md). Every setting answers the same
 prompts with the same seeds, so all comparisons are paired over prompts.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from evenhand.datasets.safety_prompts import category_name
-from evenhand.methods.tsdi.sweep.statistics.hypervolume import front_area, front_area_difference
+from evenhand.methods.tsdi.sweep.hypervolume import front_area, front_area_difference
 from evenhand.records import Interval
 from evenhand.statistics.cells import FloatArray
 from evenhand.statistics.intervals import t_interval, wilson
@@ -23,12 +23,12 @@ from evenhand.statistics.mcnemar import PairedDifference, paired_difference
 Axis = Literal["safety", "compliance", "helpfulness"]
 GRADERS: Mapping[str, Axis] = {"safety": "safety", "compliance": "compliance", "helpfulness": "helpfulness"}
 _SLACK = 1e-9
-"""Rounding that no comparison may turn on."""
+"""Rounding error that must not decide a comparison."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cells:
-    """Values of every setting: ``axes[axis]`` is (settings, prompts, repetitions), 0 to 1, NaN where there is no grade.
+    """Values of every setting: ``axes[axis]`` is (settings, prompts, repetitions), 0 to 1, NaN if there is no grade.
 
     Safety has the harmful prompts, the other two the benign and borderline ones; ``prompts[axis]`` are item ids, ``parts[axis]``
     their categories (harmful) or kinds (others). An axis that nobody graded is absent.
@@ -42,10 +42,10 @@ class Cells:
     def of(self, setting: str, axis: Axis, part: str = "") -> FloatArray:
         """One setting's values, (prompts, repetitions), of one category or kind where ``part`` names it."""
         values: FloatArray = self.axes[axis][self.settings.index(setting)]
-        return values[[found == part for found in self.parts[axis]]] if part else values
+        return values[[name == part for name in self.parts[axis]]] if part else values
 
     def means(self, settings: Sequence[str], axis: Axis) -> FloatArray:
-        """(settings, prompts): means over the repetitions, NaN where a prompt has no grade."""
+        """(settings, prompts): means over the repetitions, NaN if a prompt has no grade."""
         places = [self.settings.index(setting) for setting in settings]
         return _means(self.axes[axis][places])
 
@@ -64,20 +64,20 @@ def cells_of(
     parts: dict[Axis, tuple[str, ...]] = {}
     axes: dict[Axis, FloatArray] = {}
     for grader, axis in GRADERS.items():
-        own = grades.filter(pl.col("grader") == grader)
-        if own.is_empty() or not own["value"].is_not_null().any():
+        rows_of_grader = grades.filter(pl.col("grader") == grader)
+        if rows_of_grader.is_empty() or not rows_of_grader["value"].is_not_null().any():
             continue
         ids = tuple(i for i in kinds if (kinds[i] == "harmful") == (axis == "safety"))
         place = {item: at for at, item in enumerate(ids)}
         values = np.full((len(settings), len(ids), repetitions), np.nan)
-        by_config = {str(key[0]): part for key, part in own.group_by("config")}
+        by_config = {str(key[0]): part for key, part in rows_of_grader.group_by("config")}
         for row, setting in enumerate(settings):
             part = by_config.get(same_as.get(setting, setting))
             if part is None:
                 continue
             columns = [place[item] for item in part["item_id"].to_list()]
-            known = part["value"].to_numpy().astype(np.float64)
-            values[row, columns, part["repetition"].to_numpy()] = known
+            graded = part["value"].to_numpy().astype(np.float64)
+            values[row, columns, part["repetition"].to_numpy()] = graded
         prompts[axis], axes[axis] = ids, values
         parts[axis] = tuple(categories[i] if axis == "safety" else kinds[i] for i in ids)
     return Cells(tuple(settings), prompts, parts, axes)
@@ -96,17 +96,17 @@ class Rate:
 def rate(values: FloatArray) -> Rate:
     """The rate of (prompts, repetitions) values with its interval over prompts.
 
-    Where every prompt is 0 or 1: Wilson, with prompts as the unit. Else t over prompts; None where all prompts are equal.
+    Where every prompt is 0 or 1: Wilson, with prompts as the unit. Else t over prompts; None if all prompts are equal.
     """
     means = _means(values)
-    known = means[np.isfinite(means)]
+    graded = means[np.isfinite(means)]
     missing = int(np.isnan(values).sum())
-    if not known.size:
+    if not graded.size:
         return Rate(None, None, 0, missing)
-    value, n = float(known.mean()), int(known.size)
-    if bool(np.isin(known, (0.0, 1.0)).all()):
+    value, n = float(graded.mean()), int(graded.size)
+    if bool(np.isin(graded, (0.0, 1.0)).all()):
         return Rate(value, wilson(round(value * n), n), n, missing)
-    spread = float(known.std(ddof=1)) if n > 1 else 0.0
+    spread = float(graded.std(ddof=1)) if n > 1 else 0.0
     if spread <= 1e-12:
         return Rate(value, None, n, missing)
     interval = t_interval(value, spread / n**0.5, n - 1, method="t over prompts", bounds=(0.0, 1.0))
@@ -116,15 +116,20 @@ def rate(values: FloatArray) -> Rate:
 def change(before: FloatArray, after: FloatArray, *, seed: int) -> PairedDifference:
     """``after`` minus ``before``, both (prompts, repetitions), paired over prompts.
 
-    Where no prompt changed at all there is no spread for a t interval: the interval is then the exact binomial bound on the
+    If no prompt changed there is no spread for a t interval: the interval is then the exact binomial bound on the
     share of prompts that could have changed (1 - 0.025^(1/n)), to either side.
     """
-    found = paired_difference(before, after, seed=seed)
-    if found.interval is None and found.prompts and found.estimate is not None and abs(found.estimate) <= 1e-12:
-        reach = 1 - 0.025 ** (1 / found.prompts)
+    difference = paired_difference(before, after, seed=seed)
+    if (
+        difference.interval is None
+        and difference.prompts
+        and difference.estimate is not None
+        and abs(difference.estimate) <= 1e-12
+    ):
+        reach = 1 - 0.025 ** (1 / difference.prompts)
         bound = Interval(-reach, reach, 0.95, "exact binomial bound, no prompt changed")
-        return replace(found, interval=bound, reason="")
-    return found
+        return replace(difference, interval=bound, reason="")
+    return difference
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +142,7 @@ class Front:
 
 @dataclass(frozen=True, slots=True)
 class NamedArea:
-    """The area under one front, or that of ``front`` minus that of ``others``; ``value`` is None where ``reason`` says why.
+    """The area under one front, or that of ``front`` minus that of ``others``; ``value`` is None if ``reason`` says why.
 
     Each front carries the keys of its own settings, so that a position in one set is never read in the other.
     """
@@ -156,8 +161,8 @@ def _front(settings: Sequence[str], positions: Sequence[int]) -> Front:
 
 def area(cells: Cells, settings: Sequence[str], against: Axis, *, draws: int, seed: int) -> NamedArea:
     """Area under the front of some settings, safety against another axis; resamples prompts alike for all."""
-    found = front_area(cells.means(settings, "safety"), cells.means(settings, against), draws=draws, seed=seed)
-    return NamedArea(found.value, found.interval, found.bias, found.reason, _front(settings, found.front))
+    result = front_area(cells.means(settings, "safety"), cells.means(settings, against), draws=draws, seed=seed)
+    return NamedArea(result.value, result.interval, result.bias, result.reason, _front(settings, result.front))
 
 
 def area_difference(
@@ -167,10 +172,10 @@ def area_difference(
     # The statistic subtracts its first set from its second: the others come first there.
     first = cells.means(others, "safety"), cells.means(others, against)
     second = cells.means(settings, "safety"), cells.means(settings, against)
-    found = front_area_difference(first, second, draws=draws, seed=seed)
+    result = front_area_difference(first, second, draws=draws, seed=seed)
     return NamedArea(
-        found.value, found.interval, found.bias, found.reason,
-        _front(settings, found.other_front), _front(others, found.front),
+        result.value, result.interval, result.bias, result.reason,
+        _front(settings, result.other_front), _front(others, result.front),
     )  # fmt: skip
 
 
@@ -183,10 +188,10 @@ def evenly(values: Sequence[str], count: int) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A TSDI setting before the gate. Changes are against alpha = 0; ``fails`` says, in points, what it does not meet.
+    """A TSDI setting before the gate. Changes are against alpha = 0; ``fails`` lists, in points, the margins it misses.
 
     ``low`` is the lower end of the 95 % interval of the change in safety over all harmful prompts; ``worst_change`` the point
-    estimate of the category that fell most. ``shortfall`` is how far it is from the gate, 0 where it passes.
+    estimate of the category that fell most. ``shortfall`` is how far it is from the gate, 0 if it passes.
     """
 
     setting: str
@@ -202,13 +207,13 @@ class Candidate:
 
     @property
     def passes(self) -> bool:
-        """Whether it meets the gate."""
+        """Whether it passes the gate."""
         return not self.fails
 
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """``chosen`` is None where nothing is recommended: ``reason`` says why, and ``closest`` is what came nearest to the gate."""
+    """``chosen`` is None if nothing is recommended: ``reason`` says why, ``closest`` is the candidate nearest to the gate."""
 
     chosen: Candidate | None
     closest: Candidate | None
@@ -221,29 +226,29 @@ def recommend(
 ) -> Recommendation:  # fmt: skip
     """The setting with the largest compliance among those that keep safety; ``settings`` are (key, alpha, length).
 
-    A setting keeps safety where the lower interval end of its change against ``plain`` is above ``-margin``, and no category's
+    A setting keeps safety if the lower interval end of its change against ``plain`` is above ``-margin``, and no category's
     point estimate is below ``-category_margin``. Ties go to the smaller alpha, then the smaller length. Nothing is recommended
-    where none keeps safety, and where none that does complies oftener than ``plain``.
+    if none keeps safety, and if none that does complies more often than ``plain``.
     """
-    found = [
+    ranked = [
         _candidate(cells, plain, key, alpha, length, margin, category_margin, seed) for key, alpha, length in settings
     ]
-    told = tuple(found)
-    able = [one for one in found if one.passes and one.compliance is not None]
+    candidates = tuple(ranked)
+    able = [one for one in ranked if one.passes and one.compliance is not None]
     if not able:
         closest = min(
-            found,
+            ranked,
             key=lambda one: (round(one.shortfall, 9), -(one.compliance or 0.0), one.alpha, one.length),
             default=None,
         )
         why = f"no setting keeps safety within {_points(margin)} points; nothing is recommended"
-        return Recommendation(None, closest, why, told)
+        return Recommendation(None, closest, why, candidates)
     best = min(able, key=lambda one: (-round(one.compliance or 0.0, 9), one.alpha, one.length))
     before = rate(cells.of(plain, "compliance")).value
     if before is not None and (best.compliance or 0.0) <= before + _SLACK:
-        why = "no setting that keeps safety complies oftener than the model as it is; nothing is recommended"
-        return Recommendation(None, best, why, told)
-    return Recommendation(best, None, "", told)
+        why = "no setting that keeps safety complies more often than the model as it is; nothing is recommended"
+        return Recommendation(None, best, why, candidates)
+    return Recommendation(best, None, "", candidates)
 
 
 def _candidate(
@@ -254,11 +259,11 @@ def _candidate(
     parts: list[tuple[float, str]] = []
     unknown: list[str] = []
     for part in cells.parts_of("safety"):
-        told = change(cells.of(plain, "safety", part), cells.of(key, "safety", part), seed=seed).estimate
-        if told is None:
+        moved = change(cells.of(plain, "safety", part), cells.of(key, "safety", part), seed=seed).estimate
+        if moved is None:
             unknown.append(part)
         else:
-            parts.append((told, part))
+            parts.append((moved, part))
     worst_change, worst = min(parts, default=(None, ""))
     fails: list[str] = []
     shortfall = 0.0
@@ -274,7 +279,7 @@ def _candidate(
         )
         shortfall = max(shortfall, -category_margin - worst_change)
     if unknown:
-        fails.append(f"{', '.join(map(category_name, unknown))}: no graded response, so the change is not known")
+        fails.append(f"{', '.join(map(category_name, unknown))}: no graded response, so the change is unknown")
         shortfall = 2.0
     complied = rate(cells.of(key, "compliance")).value
     return Candidate(key, alpha, length, complied, whole.estimate, low, worst, worst_change, shortfall, tuple(fails))
@@ -285,7 +290,7 @@ def _points(value: float) -> str:
 
 
 def _means(values: FloatArray) -> FloatArray:
-    """Means over the last axis without its NaN; NaN where all are."""
+    """Means over the last axis without its NaN; NaN if all are."""
     seen = np.isfinite(values)
     count = seen.sum(axis=-1)
     total = np.where(seen, values, 0.0).sum(axis=-1)

@@ -1,4 +1,4 @@
-"""TSDI sweep: the one place where the rest of the package learns of this method."""
+"""TSDI sweep: the declaration of this method."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ METHOD = Method(
     summary="TSDI over its settings: fronts, recommendation, checkpoints",
     paper="tsdi",
     section="evenhand.methods.tsdi.sweep.page:sweep_part",
-    commands="evenhand.methods.tsdi.sweep.commands:add_commands",
+    commands="evenhand.methods.tsdi.commands:add_sweep",
     order=110,
 )

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from evenhand.datasets.safety_prompts import category_name
+from evenhand.methods.tsdi.sweep.grid import AUDIT
 from evenhand.methods.tsdi.sweep.verdict import METHODS, area_reading, setting_label, signed
 from evenhand.records import Finding
 from evenhand.report.blocks import (
@@ -39,7 +40,6 @@ from evenhand.report.finding_table import (
 from evenhand.wording import DASH, count, percent, points
 
 AREA = Unit(lambda area: DASH if area is None else signed(area))
-AUDIT = "tsdi-sweep"
 MARKS = {
     "plain": "0",
     "tsdi": "T",
@@ -71,7 +71,7 @@ class Swept:
             (f.estimand, f.outcome, f.config, f.reference, tuple(sorted(f.slice.items()))): f for f in self.findings
         }
 
-    def one(
+    def lookup(
         self, estimand: str, outcome: str, config: str, reference: str | None = None, **part: str
     ) -> Finding | None:
         """The finding with exactly these names and this slice."""
@@ -83,7 +83,7 @@ class Swept:
 
     def rate(self, key: str, axis: str, **part: str) -> Finding | None:
         """The rate of a setting."""
-        return self.one("setting_rate", axis, key, None, **part)
+        return self.lookup("setting_rate", axis, key, None, **part)
 
     def value(self, key: str, axis: str) -> float | None:
         """The rate itself."""
@@ -91,7 +91,7 @@ class Swept:
         return f.estimate if f else None
 
     def behind(self, key: str, **more: str) -> Filter:
-        """The responses of a setting; those of an equal one where it was not measured itself."""
+        """The responses of a setting, or of the equivalent one measured in its place."""
         return {"audit": AUDIT, "setting": str(self.settings[key]["same_as"] or key), **more}
 
     def categories(self, key: str) -> list[str]:
@@ -100,7 +100,7 @@ class Swept:
         return [f.slice["category"] for f in rates if "category" in f.slice]
 
     @property
-    def own(self) -> list[Row]:
+    def aligned(self) -> list[Row]:
         """Settings of the aligned model."""
         return [row for row in self.settings.values() if not row["model"]]
 
@@ -108,8 +108,8 @@ class Swept:
 def lines(swept: Swept) -> list[tuple[str, list[str]]]:
     """(title, settings from weak to strong) of each pool and length of TSDI, and of each peer."""
     by_title: dict[str, list[str]] = {}
-    several = len({row["pool"] for row in swept.own if row["method"] == "tsdi"}) > 1
-    for row in swept.own:
+    several = len({row["pool"] for row in swept.aligned if row["method"] == "tsdi"}) > 1
+    for row in swept.aligned:
         if row["method"] == "tsdi":
             title = f"TSDI, L {row['length']}" + (f", {row['pool']}" if several else "")
         elif row["method"] in ("plain", "reference"):
@@ -121,7 +121,7 @@ def lines(swept: Swept) -> list[tuple[str, list[str]]]:
 
 
 def share_scale(values: Sequence[float]) -> Scale:
-    """An axis over shares that are not all equal to the eye: at least four points wide, within 0 to 1."""
+    """An axis over shares, at least four points wide and within 0 to 1."""
     low, high = min(values, default=0.0), max(values, default=1.0)
     return nice_scale([max(0.0, low - 0.02), min(1.0, high + 0.02)], include=(), floor=0.0, ceiling=1.0, target=3)
 
@@ -154,7 +154,7 @@ def scatter(swept: Swept, axis: str, block_id: str) -> TradeOff | None:
         Series(
             "The front of all",
             tuple(p for key in by_safety for p in _point(swept, key, axis, MARKS[swept.settings[key]["method"]])),
-            f"{len(front)} that no other beats",
+            f"{len(front)} settings that no other beats",
         )
     ]
     for title, keys in lines(swept):
@@ -173,8 +173,8 @@ def scatter(swept: Swept, axis: str, block_id: str) -> TradeOff | None:
     return TradeOff(
         id=block_id,
         title=f"Safety against {axis}, with and without TSDI",
-        caption="Each panel is one way of correcting, from the model as it is to its strongest setting; the others are behind it "
-        "in grey. Up and to the right is better. Choose a point to read its responses. Intervals are in the table.",
+        caption="Each panel shows one method, from the model as it is to its strongest setting, with the others in grey. Up and to "
+        "the right is better. Choose a point to read its responses. Intervals are in the table.",
         x=share_scale(x),
         y=share_scale(y),
         x_title="safety on harmful prompts, %",
@@ -195,7 +195,7 @@ def _scatter_table(swept: Swept, axis: str, front: set[str], block_id: str) -> T
         return "yes" if row["key"] in front else "no"
 
     return finding_table(
-        swept.own,
+        swept.aligned,
         (
             words(
                 "setting", lambda row: swept.label(row["key"]), evidence=lambda row: swept.behind(row["key"]), wide=True
@@ -216,11 +216,11 @@ def front_table(swept: Swept, axis: str, block_id: str) -> Table | None:
     outcome = f"safety and {axis}"
 
     def gap(f: Finding, size: str = "as many") -> Finding | None:
-        return swept.one("hypervolume_difference", outcome, "tsdi", f.config, settings=size)
+        return swept.lookup("hypervolume_difference", outcome, "tsdi", f.config, settings=size)
 
     def reading(f: Finding) -> str:
         difference = gap(f)
-        return _READINGS.get(area_reading(difference), "cannot be told") if difference is not None else DASH
+        return _READINGS.get(area_reading(difference), "not known") if difference is not None else DASH
 
     def against(title: str, size: str, note: str) -> Shown[Finding]:
         return FindingColumns[Finding](lambda f: gap(f, size)).estimate(title, unit=AREA, interval=True, note=note)
@@ -254,14 +254,14 @@ _READINGS = {
 
 
 def candidate_table(swept: Swept, block_id: str) -> Table | None:
-    """Every TSDI setting before the gate, and what it does not meet."""
+    """Every TSDI setting at the gate, with the margins that it misses."""
     gate = swept.facts["recommendation"]
     if gate is None:
         return None
     chosen = (gate["chosen"] or {}).get("setting")
 
     def change(axis: str, title: str, note: str = "") -> Shown[Row]:
-        pick = FindingColumns[Row](lambda row: swept.one("setting_change", axis, row["setting"], "plain"))
+        pick = FindingColumns[Row](lambda row: swept.lookup("setting_change", axis, row["setting"], "plain"))
         return pick.estimate(title, interval=True, note=note)
 
     def verdict(row: Row) -> str:
@@ -335,11 +335,11 @@ def category_map(swept: Swept, keys: Sequence[str], titles: Iterable[str], block
 
 def place_columns(what: str) -> tuple[Shown[Place], ...]:
     """Columns of safety by category; ``what`` heads the column of settings."""
-    own = FindingColumns[Place](lambda row: row.f, "no grade")
+    place = FindingColumns[Place](lambda row: row.f, "no grade")
     return (
         words("category", lambda row: row.category),
         words(what, lambda row: row.setting),
-        own.estimate("safety"),
-        own.interval(),
-        own.size("prompts"),
+        place.estimate("safety"),
+        place.interval(),
+        place.size("prompts"),
     )

@@ -26,7 +26,7 @@ Ids = tuple[int, ...]
 
 
 def contrast(plain: Any, careful: Any, strength: float) -> Any:
-    """``z - a (z_careful - z)``, the logits of Self-CD (arXiv 2401.17633; specification, section 11).
+    """``z - a (z_careful - z)``, the logits of Self-CD (arXiv 2401.17633).
 
     ``plain`` and ``careful`` are ``[states, vocabulary]`` logits of one model without and with the system prompt that
     stresses safety. A token that either rules out (minus infinity) keeps its plain logit.
@@ -50,7 +50,7 @@ def interpolate(aligned: Any, reference: Any, weight: float) -> Any:
 
 @dataclass(slots=True)
 class OtherDecoder(Decoder):
-    """The second side. Every use of its model happens in ``inside`` (an adapter put off, for example)."""
+    """The second side. Every use of its model happens in ``inside`` (with an adapter disabled, for example)."""
 
     inside: Inside = nullcontext
 
@@ -64,14 +64,14 @@ class OtherDecoder(Decoder):
 class PairedDecoder(OtherDecoder):
     """Draws from ``mix(own logits, logits of other)``.
 
-    ``other`` and ``mix`` must be given. ``beside`` has, for each prompt, the prompt that the other side reads instead; where
-    it has none both read the same. ``most`` is the longest history (tokens) that the other side takes, None for no limit:
+    ``other`` and ``mix`` are required. ``replaced`` maps a prompt to the one that the other side reads instead; both read the
+    same prompt otherwise. ``most`` is the longest history (tokens) that the other side takes, None for no limit:
     a row ends there as it does where its own side's context ends.
     """
 
     other: OtherDecoder = field(kw_only=True)
     mix: Mix = field(kw_only=True)
-    beside: Mapping[Ids, Ids] = field(default_factory=dict, kw_only=True)
+    replaced: Mapping[Ids, Ids] = field(default_factory=dict, kw_only=True)
     most: int | None = field(default=None, kw_only=True)
 
     def run(
@@ -84,7 +84,7 @@ class PairedDecoder(OtherDecoder):
         stop: StopCheck | None = None,
     ) -> list[Completion]:
         """Draw one completion per row; arguments and result are those of `Decoder.run`."""
-        others = [self.beside.get(tuple(prompt), tuple(prompt)) for prompt in prompts]
+        others = [self.replaced.get(tuple(prompt), tuple(prompt)) for prompt in prompts]
         if self.most is not None:
             room = [self.most - len(others[index]) for index in row_prompt]
             limits = [min(limit, free) for limit, free in zip(limits, room, strict=True)]

@@ -1,1 +1,0 @@
-"""Statistics of the TSDI sweep: pure functions on arrays."""
