@@ -103,12 +103,12 @@ def test_the_loaders_open_the_sets_that_a_plug_in_brings(methods: registry.Metho
     from evenhand.config import make_config
     from evenhand.datasets.safety_prompts import open_safety_set
     from evenhand.methods.dart.difference.entry import open_cases
-    from evenhand.methods.pluralism.rating.data.rating_items import open_rated_items
+    from evenhand.methods.pluralism.data.items import open_rated_items
 
     targets = {
         "safety-sets": "evenhand.datasets.safety_prompts:shipped",
         "difference-sets": "evenhand.methods.dart.difference.data.cases:shipped",
-        "rating-sets": "evenhand.methods.pluralism.rating.data.rating_items:shipped_items",
+        "rating-sets": "evenhand.methods.pluralism.data.items:shipped_items",
     }
     brought = {kind: (Entry("brought", target, "a copy"),) for kind, target in targets.items()}
     with pytest.raises(BadInput, match=r"no set of safety prompts called 'brought'.*Known: shipped, beavertails"):

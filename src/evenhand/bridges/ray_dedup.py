@@ -33,9 +33,9 @@ from evenhand.methods.pluralism.corpus.dedup import (
     raw_texts,
 )
 from evenhand.methods.pluralism.corpus.hamming import Plan, batch_count, pair_batches
-from evenhand.methods.pluralism.corpus.jaccard import Similarity
 from evenhand.methods.pluralism.corpus.pairs import Crowded, Index, Pairs
-from evenhand.methods.pluralism.corpus.reading import RowFile
+from evenhand.methods.pluralism.corpus.removal import Similarity
+from evenhand.methods.pluralism.corpus.row_file import RowFile
 
 _HELD = 4
 _SHARES = 8

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evenhand.methods.pluralism.corpus.bitsum import majority
+from evenhand.methods.pluralism.corpus.simhash import majority
 
 
 def one_by_one(hashes: list[int]) -> int:

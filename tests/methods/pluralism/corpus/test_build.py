@@ -17,10 +17,10 @@ import pytest
 from evenhand.config import checked
 from evenhand.errors import BadInput, EngineError
 from evenhand.methods.pluralism.corpus.build import run_build
-from evenhand.methods.pluralism.corpus.build_config import BuildConfig
-from evenhand.methods.pluralism.corpus.classify_text import NONE, SLUGS
+from evenhand.methods.pluralism.corpus.config import BuildConfig
 from evenhand.methods.pluralism.corpus.quality import REASONS
 from evenhand.methods.pluralism.corpus.simhash import fingerprints, normalise
+from evenhand.methods.pluralism.corpus.wording import NONE, SLUGS
 
 from .scripted import PROFILES, ScriptedClassifier, ScriptedGenerator, line, write_prompts
 

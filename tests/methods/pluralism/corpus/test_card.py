@@ -14,10 +14,10 @@ from evenhand.config import checked
 from evenhand.errors import EvenhandError
 from evenhand.files import read_json
 from evenhand.methods.pluralism.corpus.build import run_build
-from evenhand.methods.pluralism.corpus.build_config import BuildConfig
 from evenhand.methods.pluralism.corpus.card import ORGANISM_LABELS, ORGANISM_LINES, checked_counts, diversity
 from evenhand.methods.pluralism.corpus.card_text import card_text
-from evenhand.methods.pluralism.corpus.classify_text import NONE, SLUGS
+from evenhand.methods.pluralism.corpus.config import BuildConfig
+from evenhand.methods.pluralism.corpus.wording import NONE, SLUGS
 
 from .scripted import ScriptedClassifier, ScriptedGenerator, write_prompts
 

@@ -10,9 +10,15 @@ import pytest
 
 from evenhand.datasets.safety_prompts import CATEGORIES
 from evenhand.errors import BadInput, EngineError
-from evenhand.methods.pluralism.corpus.classify import Classifier, Reading, judged, label_of
-from evenhand.methods.pluralism.corpus.classify_table import classified_frame, classified_from
-from evenhand.methods.pluralism.corpus.classify_text import (
+from evenhand.methods.pluralism.corpus.classify import (
+    Classifier,
+    Reading,
+    classified_frame,
+    classified_from,
+    judged,
+    label_of,
+)
+from evenhand.methods.pluralism.corpus.wording import (
     DOMAINS,
     NONE,
     SLUGS,

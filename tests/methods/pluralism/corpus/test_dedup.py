@@ -15,10 +15,9 @@ import pytest
 from evenhand.config import checked
 from evenhand.errors import BadInput
 from evenhand.methods.pluralism.corpus.config import DedupConfig
-from evenhand.methods.pluralism.corpus.dedup import DedupResult, find_duplicates
-from evenhand.methods.pluralism.corpus.dedup_files import write_result
-from evenhand.methods.pluralism.corpus.jaccard import jaccard
-from evenhand.methods.pluralism.corpus.reading import RowFile
+from evenhand.methods.pluralism.corpus.dedup import DedupResult, find_duplicates, write_result
+from evenhand.methods.pluralism.corpus.removal import jaccard
+from evenhand.methods.pluralism.corpus.row_file import RowFile
 from evenhand.methods.pluralism.corpus.simhash import char_grams, fingerprints, normalise
 
 Finder = Callable[[str], Path]

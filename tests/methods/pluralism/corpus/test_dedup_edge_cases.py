@@ -11,7 +11,7 @@ import pytest
 from evenhand.config import checked
 from evenhand.methods.pluralism.corpus.config import DedupConfig
 from evenhand.methods.pluralism.corpus.dedup import DedupResult, find_duplicates
-from evenhand.methods.pluralism.corpus.reading import RowFile
+from evenhand.methods.pluralism.corpus.row_file import RowFile
 
 LONG = "what is the best way to repair an old wooden garden chair that has been standing in the rain"
 

@@ -11,9 +11,8 @@ import pytest
 from evenhand.errors import BadInput
 from evenhand.files import read_json
 from evenhand.methods.pluralism.corpus.config import DedupConfig
-from evenhand.methods.pluralism.corpus.dedup import find_duplicates
-from evenhand.methods.pluralism.corpus.dedup_files import write_result
-from evenhand.methods.pluralism.corpus.reading import RowFile
+from evenhand.methods.pluralism.corpus.dedup import find_duplicates, write_result
+from evenhand.methods.pluralism.corpus.row_file import RowFile
 
 TEXT = "what is the best way to repair an old wooden garden chair"
 

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from evenhand.errors import BadInput
-from evenhand.methods.pluralism.corpus import compiled
 from evenhand.methods.pluralism.corpus.hamming import (
     METHODS,
     Plan,
@@ -21,6 +20,7 @@ from evenhand.methods.pluralism.corpus.hamming import (
     pair_batches,
     plan,
 )
+from evenhand.methods.pluralism.corpus.pairs import numba_available
 
 INDEXES = ("blocks", "multi-index")
 
@@ -164,7 +164,7 @@ def test_parts_that_would_lose_pairs_are_refused() -> None:
 
 
 def test_compiled_pairs_are_the_same() -> None:
-    if not compiled.available():
+    if not numba_available():
         pytest.skip("numba is not installed")
     for words in (1, 2):
         prints = np.concatenate([made(kind, words) for kind in ("random", "equal", "clustered", "adversarial")] * 4)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evenhand.methods.pluralism.corpus.jaccard import Similarity, TextStore, gram_set, jaccard
+from evenhand.methods.pluralism.corpus.removal import Similarity, TextStore, gram_set, jaccard
 from evenhand.methods.pluralism.corpus.simhash import char_grams
 
 sets = st.frozensets(st.text(min_size=1, max_size=2), max_size=6)

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from evenhand.errors import BadInput
-from evenhand.methods.pluralism.corpus.classify_text import NONE
-from evenhand.methods.pluralism.corpus.page import write_sweep_page
 from evenhand.methods.pluralism.corpus.sweep import SweepCell, SweepResult
+from evenhand.methods.pluralism.corpus.sweep_page import write_sweep_page
 from evenhand.methods.pluralism.corpus.sweep_ratings import Agreement, AxisShift, Measured
+from evenhand.methods.pluralism.corpus.wording import NONE
 from evenhand.records import Interval
 from evenhand.runs.run import Run
 from evenhand.wording import ORGANISM_NOTICE

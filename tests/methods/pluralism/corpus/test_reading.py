@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from evenhand.datasets.table import read_table
 from evenhand.errors import BadInput
-from evenhand.methods.pluralism.corpus.reading import RowFile
+from evenhand.methods.pluralism.corpus.row_file import RowFile
 
 cells = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
 

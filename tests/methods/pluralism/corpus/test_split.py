@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from evenhand.errors import BadInput
-from evenhand.methods.pluralism.corpus.split import SPLITS, split_by_group
+from evenhand.methods.pluralism.corpus.build_tables import SPLITS, split_by_group
 
 SHARES = (0.8, 0.1, 0.1)
 ROWS = {f"r{at:03d}": f"r{at - at % 3:03d}" for at in range(300)}

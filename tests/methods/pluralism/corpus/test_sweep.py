@@ -17,15 +17,14 @@ from evenhand.config import checked
 from evenhand.errors import BadInput
 from evenhand.files import read_json, write_json
 from evenhand.methods.pluralism.corpus.build import run_build
-from evenhand.methods.pluralism.corpus.build_config import BuildConfig
-from evenhand.methods.pluralism.corpus.classify_text import NONE, SLUGS
-from evenhand.methods.pluralism.corpus.jaccard import gram_set, jaccard
+from evenhand.methods.pluralism.corpus.config import BuildConfig, SweepConfig
+from evenhand.methods.pluralism.corpus.removal import gram_set, jaccard
 from evenhand.methods.pluralism.corpus.simhash import fingerprints, normalise
 from evenhand.methods.pluralism.corpus.sweep import SweepResult, figure, run_sweep, sweep_frame, write_sweep
-from evenhand.methods.pluralism.corpus.sweep_config import SweepConfig
 from evenhand.methods.pluralism.corpus.sweep_ratings import sensitivity_interval
-from evenhand.methods.pluralism.rating.data.ratings import read_ratings
-from evenhand.methods.pluralism.rating.statistics.demographics import rater_groups
+from evenhand.methods.pluralism.corpus.wording import NONE, SLUGS
+from evenhand.methods.pluralism.data.ratings import read_ratings
+from evenhand.methods.pluralism.rating.statistics.raters import rater_groups
 from evenhand.methods.pluralism.rating.statistics.sensitivity import sensitivities
 from evenhand.statistics.icc import icc
 from evenhand.wording import ORGANISM_NOTICE

@@ -8,11 +8,11 @@ import pytest
 
 from evenhand.config import checked
 from evenhand.methods.pluralism.corpus.build import run_build
-from evenhand.methods.pluralism.corpus.build_config import BuildConfig
+from evenhand.methods.pluralism.corpus.card import validation_facts
 from evenhand.methods.pluralism.corpus.classify import Classified
-from evenhand.methods.pluralism.corpus.classify_text import NONE, SLUGS
+from evenhand.methods.pluralism.corpus.config import BuildConfig
 from evenhand.methods.pluralism.corpus.profiles import open_prompts
-from evenhand.methods.pluralism.corpus.validation import validation_facts
+from evenhand.methods.pluralism.corpus.wording import NONE, SLUGS
 from evenhand.statistics.intervals import wilson
 
 from .scripted import ScriptedClassifier, ScriptedGenerator, write_prompts

@@ -14,14 +14,13 @@ from evenhand.config import audit_settings, checked, make_config
 from evenhand.datasets.question_texts import QUESTIONS
 from evenhand.errors import BadInput, EngineError
 from evenhand.findings.decide import is_found
-from evenhand.methods.pluralism.rating.ask import can_choose
+from evenhand.methods.pluralism.data.items import RatedItem
+from evenhand.methods.pluralism.rating.answers import can_choose
 from evenhand.methods.pluralism.rating.audit import PluralismAudit
 from evenhand.methods.pluralism.rating.config import PluralismConfig, settings_of
-from evenhand.methods.pluralism.rating.data.rating_items import RatedItem
 from evenhand.methods.pluralism.rating.groups import sensitivity_findings
-from evenhand.methods.pluralism.rating.make import Maker
+from evenhand.methods.pluralism.rating.panels import Maker, Panel, axis_panel
 from evenhand.methods.pluralism.rating.plan import estimate_of, make_plan, sample_by_domain
-from evenhand.methods.pluralism.rating.table import Panel, axis_panel
 from evenhand.organisms.sections.rating import CONTRASTS, DOMAIN_WEIGHT, ORDER_BIAS
 from evenhand.records import Response
 from evenhand.runs.method import Context

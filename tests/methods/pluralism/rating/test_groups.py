@@ -12,11 +12,10 @@ import pytest
 from evenhand.methods.pluralism.rating.agreement import pooled_findings
 from evenhand.methods.pluralism.rating.contrasts import ALL_DOMAINS, MACRO_DOMAINS, contrast_findings
 from evenhand.methods.pluralism.rating.groups import disparity_findings, sensitivity_findings
-from evenhand.methods.pluralism.rating.make import Maker
-from evenhand.methods.pluralism.rating.statistics.demographics import rater_groups
-from evenhand.methods.pluralism.rating.statistics.group_rates import disparities
+from evenhand.methods.pluralism.rating.panels import Maker, Panel
+from evenhand.methods.pluralism.rating.statistics.disparity import disparities
+from evenhand.methods.pluralism.rating.statistics.raters import rater_groups
 from evenhand.methods.pluralism.rating.statistics.sensitivity import sensitivities
-from evenhand.methods.pluralism.rating.table import Panel
 from evenhand.records import Finding
 
 ITEMS = 40

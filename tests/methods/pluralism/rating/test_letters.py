@@ -7,7 +7,7 @@ import time
 import pytest
 
 from evenhand.engines.base import Choice
-from evenhand.methods.pluralism.rating.letters import CONFLICT, read_choice, read_letter, read_response
+from evenhand.methods.pluralism.rating.answers import CONFLICT, read_choice, read_letter, read_response
 from evenhand.records import FinishReason, Response
 
 

@@ -9,12 +9,12 @@ from typing import Any
 import polars as pl
 import pytest
 
-from evenhand.methods.pluralism.rating import rate as pluralism_rate
+from evenhand.methods.pluralism.rating import audit as pluralism_audit
 from evenhand.methods.pluralism.rating.config import PluralismConfig
 from evenhand.methods.pluralism.rating.contrasts import LEAST_RATINGS
 from evenhand.methods.pluralism.rating.page import pluralism_part
 from evenhand.methods.pluralism.rating.page_evidence import behind
-from evenhand.methods.pluralism.rating.table import PEOPLE
+from evenhand.methods.pluralism.rating.panels import PEOPLE
 from evenhand.records import Finding
 from evenhand.report.blocks import Bars, Block, Filter, ForestPlot, Note, Panels, Table
 from evenhand.report.build import Part, build_report
@@ -55,8 +55,10 @@ def rated(folder: Path, engines: Mapping[str, Any], **settings: Any) -> Path:
     """A finished run of scripted models, or of a file of ratings."""
     values = {"draws": 100, "permutations": 99, "reml_draws": 0, **settings}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pluralism_rate, "_opened", lambda config, cache: [Configuration(*one) for one in engines.items()])
-        pluralism_rate.run_rating(PluralismConfig(models=tuple(engines), **values), folder)
+        patch.setattr(
+            pluralism_audit, "_opened", lambda config, cache: [Configuration(*one) for one in engines.items()]
+        )
+        pluralism_audit.run_rating(PluralismConfig(models=tuple(engines), **values), folder)
     return folder
 
 

@@ -14,10 +14,9 @@ import pytest
 from evenhand.datasets.shipped_texts import shipped_texts
 from evenhand.errors import BadInput
 from evenhand.findings.decide import decided, is_found
+from evenhand.methods.pluralism.rating.audit import run_rating
 from evenhand.methods.pluralism.rating.config import PluralismConfig
-from evenhand.methods.pluralism.rating.decisions import RULES
-from evenhand.methods.pluralism.rating.rate import run_rating
-from evenhand.methods.pluralism.rating.verdict import people_verdict, verdict
+from evenhand.methods.pluralism.rating.verdict import RULES, people_verdict, verdict
 from evenhand.organisms.sections.rating import LEVEL
 from evenhand.records import Interval
 

@@ -13,11 +13,10 @@ import polars as pl
 import pytest
 
 from evenhand.datasets.shipped_texts import shipped_texts
+from evenhand.methods.pluralism.rating.audit import run_rating
 from evenhand.methods.pluralism.rating.config import PluralismConfig
 from evenhand.methods.pluralism.rating.groups import sensitivity_findings
-from evenhand.methods.pluralism.rating.make import Maker
-from evenhand.methods.pluralism.rating.rate import run_rating
-from evenhand.methods.pluralism.rating.table import axis_panel
+from evenhand.methods.pluralism.rating.panels import Maker, axis_panel
 from evenhand.organisms.sections.rating import CONTRASTS, LEVEL, ORDER_BIAS, contrast, option_shares
 from evenhand.runs.method import AuditResult
 from evenhand.runs.tables import read_table

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from evenhand.datasets.question_texts import ORDERS
-from evenhand.methods.pluralism.rating.ask import Rated
+from evenhand.methods.pluralism.rating.answers import Rated
+from evenhand.methods.pluralism.rating.panels import axis_panel, profile_panel, ratings_frame
 from evenhand.methods.pluralism.rating.plan import SINGLE
-from evenhand.methods.pluralism.rating.table import axis_panel, profile_panel, ratings_frame
 from evenhand.records import Rating
 
 LEVELS = (0.3, 0.5, 0.7) * 2

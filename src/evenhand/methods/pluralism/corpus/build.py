@@ -15,18 +15,23 @@ from typing import TYPE_CHECKING, Any
 from evenhand.engines.base import Engine
 from evenhand.errors import EngineError
 from evenhand.files import write_atomically, write_json
-from evenhand.methods.pluralism.corpus.build_config import BuildConfig
-from evenhand.methods.pluralism.corpus.build_facts import build_facts
+from evenhand.methods.pluralism.corpus.build_tables import (
+    pool_frame,
+    prompts_frame,
+    review_frame,
+    rows_frame,
+    search,
+    split_by_group,
+    write_csv,
+)
+from evenhand.methods.pluralism.corpus.card import build_facts
 from evenhand.methods.pluralism.corpus.card_text import card_text
-from evenhand.methods.pluralism.corpus.classify import Classified, Classifier
-from evenhand.methods.pluralism.corpus.classify_table import classified_frame, classified_from
-from evenhand.methods.pluralism.corpus.classify_text import SLUGS
-from evenhand.methods.pluralism.corpus.classify_text import wording_digest as classifier_words
+from evenhand.methods.pluralism.corpus.classify import Classified, Classifier, classified_frame, classified_from
+from evenhand.methods.pluralism.corpus.config import BuildConfig
 from evenhand.methods.pluralism.corpus.expand import Expansion, attempts_frame, low_resource
-from evenhand.methods.pluralism.corpus.expand_text import wording_digest as generator_words
 from evenhand.methods.pluralism.corpus.profiles import PromptSet, open_prompts, profiles_to_ask
 from evenhand.methods.pluralism.corpus.quality import spot_sample
-from evenhand.methods.pluralism.corpus.split import split_by_group
+from evenhand.methods.pluralism.corpus.wording import SLUGS, classifier_digest, generator_digest
 from evenhand.redact import public
 from evenhand.runs.lifecycle import closing_engines, engine_options, plan_of, started
 from evenhand.runs.run import Run
@@ -121,7 +126,7 @@ def _plan(config: BuildConfig, engines: Mapping[str, Engine], found: PromptSet, 
     return plan_of(
         config, {AUDIT: source}, engines, exclude={"data_root"}, mode=mode,
         settings={"models": sorted({engines[role].spec for role in ROLES})},
-        wording={"classifier": classifier_words(), "generator": generator_words()},
+        wording={"classifier": classifier_digest(), "generator": generator_digest()},
     )  # fmt: skip
 
 
@@ -137,8 +142,6 @@ def _reopen(work: _Work) -> None:
 
 def _carried_out(work: _Work, classifier: Classifier) -> dict[str, Any]:
     """Every stage in its order; returns the content of ``card.json``."""
-    from evenhand.methods.pluralism.corpus.build_files import search
-
     config, found = work.config, work.found
     stage = work.folder / "stages"
     _reopen(work)
@@ -190,7 +193,6 @@ def _pooled(
     import polars as pl
 
     from evenhand.files import read_json
-    from evenhand.methods.pluralism.corpus.build_files import pool_frame, search, write_csv
 
     config = work.config
     told = work.folder / "stages" / "removal.json"
@@ -234,7 +236,6 @@ def _written(
     """All tables for readers, ``card.json`` and ``card.md``."""
     import polars as pl
 
-    from evenhand.methods.pluralism.corpus.build_files import prompts_frame, review_frame, rows_frame, write_csv
     from evenhand.runs.tables import write_table
 
     found, folder, config = work.found, work.folder, work.config

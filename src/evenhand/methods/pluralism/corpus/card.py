@@ -1,20 +1,110 @@
-"""What a data card counts: rows of each class, diversity, statuses and flips, expansion, and what organisms are."""
+"""The content of ``card.json``: every count of a built corpus, checked before it is written.
+
+Rows per class, diversity, statuses and flips, expansion, and how the classifier compares with known labels. Those come with the
+source: topics given by the experts of DICES (our map to domains), the class in a file, or the grammar of the placeholder prompts.
+"""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evenhand.errors import EvenhandError
+from evenhand.methods.pluralism.corpus.build_tables import SPLITS, synthetic_near_pairs
 from evenhand.methods.pluralism.corpus.classify import STATUSES, Classified
-from evenhand.methods.pluralism.corpus.classify_text import NONE, SLUGS
-from evenhand.methods.pluralism.corpus.quality import REASONS
+from evenhand.methods.pluralism.corpus.config import BuildConfig
+from evenhand.methods.pluralism.corpus.profiles import PromptSet
+from evenhand.methods.pluralism.corpus.quality import REASONS, spot_sample
+from evenhand.methods.pluralism.corpus.wording import NONE, SLUGS
+from evenhand.records import Interval
+from evenhand.statistics.intervals import wilson
+from evenhand.version import __version__
 from evenhand.wording import is_organism
 
 if TYPE_CHECKING:
     import polars as pl
+
+
+def build_facts(
+    config: BuildConfig,
+    found: PromptSet,
+    pool: pl.DataFrame,
+    attempts: pl.DataFrame,
+    real: Sequence[Classified],
+    lacking: Mapping[str, int],
+    counts: Mapping[str, int],
+    *,
+    mode: str,
+    identities: Mapping[str, Mapping[str, Any]],
+    warnings: Sequence[str],
+) -> dict[str, Any]:
+    """Plain values alone, equal for a build that was resumed.
+
+    Raises EvenhandError where counts do not add up, or where a synthetic row lies within the distance of another row.
+    """
+    import polars as pl
+
+    final = pool.filter(pl.col("key") == pl.col("keeper"))
+    domains = checked_counts(final)
+    gone = pool.filter(pl.col("key") != pl.col("keeper"))
+    made = int(final["synthetic"].sum())
+    near = synthetic_near_pairs(final, config)
+    if near:
+        raise EvenhandError(f"{near} pairs within the distance {config.distance} hold a synthetic row.")
+    accepted = attempts.filter(pl.col("status") == "accepted")["id"].to_list()
+    unlabelled = sum(row.status != "ok" for row in real)
+    settings = config.model_dump(mode="json", exclude={"concurrency", "data_root", "device", "dtype", "base_url"})
+    return {
+        "evenhand": __version__,
+        "source": {
+            "name": Path(config.items).name,
+            "origin": Path(found.origin).name,
+            "licence": found.licence,
+            "checksums": dict(found.checksums),
+            "notes": list(found.notes),
+        },
+        "rows": {
+            "read": len(found.joins) + len(found.rejected),
+            "rejected": len(found.rejected),
+            "texts": len(found.prompts),
+            "profiles": len(found.profiles),
+            "unlabelled": unlabelled,
+            "dropped": int((~gone["synthetic"]).sum()),
+            "dropped_synthetic": int(gone["synthetic"].sum()),
+            "real": final.height - made,
+            "synthetic": made,
+            "final": final.height,
+        },
+        "domains": domains,
+        "diversity": {
+            "real": diversity(row["real"] for row in domains),
+            "all": diversity(row["rows"] for row in domains),
+        },
+        "classification": classification_facts(real),
+        "validation": validation_facts({row.key: row for row in real}, found.known),
+        "mode": mode,
+        "floor": config.floor_of(sum(counts.values())),
+        "expansion": expansion_facts(attempts, lacking, counts, config.floor_of(sum(counts.values()))),
+        "none": sum(row["rows"] for row in domains if row["domain"] == NONE),
+        "synthetic_near": near,
+        "spot_check": len(spot_sample(accepted, config.spot_share, config.seed)),
+        "splits": {
+            name: {
+                "rows": part.height,
+                "real": int((~part["synthetic"]).sum()),
+                "synthetic": int(part["synthetic"].sum()),
+            }
+            for name in SPLITS
+            for part in [final.filter(pl.col("split") == name)]
+        },
+        "engines": {role: {k: identities[role][k] for k in ("spec", "weights", "digest")} for role in identities},
+        "organism": organism_sentences(config.classifier, config.generator),
+        "settings": {**settings, "items": Path(config.items).name},
+        "warnings": list(warnings),
+    }
 
 
 CLASSES: tuple[str, ...] = (*SLUGS, NONE)
@@ -112,3 +202,40 @@ def expansion_facts(
             }
         )
     return found
+
+
+FEW = 30
+"""Rows below which nothing should be claimed of a domain (spec pluralism, 7.8)."""
+
+
+def validation_facts(rows: Mapping[str, Classified], known: Mapping[str, frozenset[str]]) -> dict[str, Any] | None:
+    """Precision and recall of the single label by domain; None where no label of a classified text is known.
+
+    ``known`` is text id to the classes that are known of it, slugs or "none"; a text may have several, and a label is right if it
+    is one of them. Shares have Wilson's interval over texts and are None without texts.
+    """
+    seen = {key: row for key, row in rows.items() if row.status == "ok" and key in known}
+    if not seen:
+        return None
+    domains = []
+    for slug in (*SLUGS, NONE):
+        given = [key for key, row in seen.items() if row.label == slug]
+        real = [key for key in seen if slug in known[key]]
+        hits = sum(slug in known[key] for key in given)
+        domains.append(
+            {
+                "domain": slug,
+                "labelled": len(given),
+                "known": len(real),
+                "right": hits,
+                "precision": _share(hits, len(given)),
+                "recall": _share(hits, len(real)),
+            }
+        )
+    right = sum(row.label in known[key] for key, row in seen.items())
+    return {"texts": len(seen), "right": right, "accuracy": _share(right, len(seen)), "domains": domains}
+
+
+def _share(count: int, n: int) -> dict[str, Any] | None:
+    found: Interval | None = wilson(count, n) if n else None
+    return None if found is None else {"value": count / n, "low": found.low, "high": found.high, "claimed": n >= FEW}

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from evenhand.methods.pluralism.corpus.build_config import PUBLISHED, BuildConfig
-from evenhand.methods.pluralism.corpus.classify_text import DOMAIN_OF
+from evenhand.methods.pluralism.corpus.build_tables import SPLITS
+from evenhand.methods.pluralism.corpus.card import FEW
+from evenhand.methods.pluralism.corpus.config import PUBLISHED, BuildConfig
 from evenhand.methods.pluralism.corpus.quality import REASONS
-from evenhand.methods.pluralism.corpus.split import SPLITS
-from evenhand.methods.pluralism.corpus.validation import FEW
+from evenhand.methods.pluralism.corpus.wording import DOMAIN_OF
 from evenhand.safe_text import terminal_safe
 from evenhand.wording import DASH, between, count, number, percent
 

@@ -1,7 +1,7 @@
-"""Which harm domain a text belongs to: 14 probabilities, two wordings, and one label or None (spec pluralism, 2.2).
+"""The harm domain of a text: 14 probabilities under two wordings, and one label or None; and the table of these results.
 
-Delta 0.5 is published; how a probability is read, and the rule from many labels to one, are chosen defaults: the mean of the two
-wordings, the largest of the 14 with ties by table order, and None where it is below delta.
+Published (arXiv 2602.07376): delta 0.5. How a probability is read and how 14 of them become one label are chosen defaults: the mean
+of the two wordings, the largest of the 14 with ties broken by table order, and None if it is below delta.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from xxhash import xxh128_hexdigest
 
@@ -18,7 +18,7 @@ from evenhand.engines.base import Engine, Question, Sampling
 from evenhand.errors import BadInput, EngineError
 from evenhand.graders.normalise import clean_text
 from evenhand.graders.refusals import refusal_opener
-from evenhand.methods.pluralism.corpus.classify_text import (
+from evenhand.methods.pluralism.corpus.wording import (
     DOMAINS,
     NONE,
     OPTIONS,
@@ -30,6 +30,11 @@ from evenhand.methods.pluralism.corpus.classify_text import (
 )
 from evenhand.records import Item, Response
 from evenhand.runs.journal import Journal, RowJournal
+from evenhand.safe_text import json_safe
+
+if TYPE_CHECKING:
+    import polars as pl
+
 
 Status = Literal["ok", "refused", "empty", "unparsed", "failed"]
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -252,3 +257,43 @@ def _read(key: str, paraphrase: int, response: Response | None) -> Reading:
     if opener := refusal_opener(text):
         return Reading(key, paraphrase, (), "refused", error=f"opener: {opener}")
     return Reading(key, paraphrase, (), "unparsed", error=f"{problem}: {text}"[:300])
+
+
+def classified_frame(rows: Iterable[Classified]) -> pl.DataFrame:
+    """One row a text: key, status, label, top, label_1, label_2, flipped, mass, error, and ``p.SLUG`` and ``gap.SLUG``."""
+    import polars as pl
+
+    found = list(rows)
+    none: tuple[None, ...] = (None,) * len(SLUGS)
+    data: dict[str, list[Any]] = {
+        "key": [row.key for row in found],
+        "status": [row.status for row in found],
+        "label": [row.label for row in found],
+        "top": [row.top for row in found],
+        "label_1": [row.labels[0] for row in found],
+        "label_2": [row.labels[1] for row in found],
+        "flipped": [row.flipped for row in found],
+        "mass": [row.mass for row in found],
+        "error": [json_safe(row.error) for row in found],
+    }
+    kinds: dict[str, Any] = {"top": pl.Float64, "mass": pl.Float64, "flipped": pl.Boolean}
+    schema = {name: kinds.get(name, pl.String) for name in data}
+    for prefix in ("p", "gap"):
+        for at, slug in enumerate(SLUGS):
+            name = f"{prefix}.{slug}"
+            data[name] = [((row.values if prefix == "p" else row.gaps) or none)[at] for row in found]
+            schema[name] = pl.Float64
+    return pl.DataFrame(data, schema=schema)
+
+
+def classified_from(frame: pl.DataFrame) -> dict[str, Classified]:
+    """The inverse of `classified_frame`, by key."""
+    out = {}
+    for row in frame.iter_rows(named=True):
+        values, gaps = (tuple(row[f"{p}.{slug}"] for slug in SLUGS) for p in ("p", "gap"))
+        known = row["status"] == "ok"
+        out[row["key"]] = Classified(
+            row["key"], row["status"], row["label"], values if known else (), gaps if known else (),
+            (row["label_1"], row["label_2"]), row["flipped"], row["mass"], row["error"],
+        )  # fmt: skip
+    return out

@@ -17,12 +17,11 @@ import numpy as np
 from evenhand.datasets.question_texts import FIELDS
 from evenhand.engines.base import Engine, Sampling
 from evenhand.errors import EngineError
-from evenhand.methods.pluralism.corpus.build_config import BuildConfig
 from evenhand.methods.pluralism.corpus.classify import Classified, Classifier
-from evenhand.methods.pluralism.corpus.classify_text import DOMAIN_OF, SLUGS
-from evenhand.methods.pluralism.corpus.expand_text import generation_chat
+from evenhand.methods.pluralism.corpus.config import BuildConfig
 from evenhand.methods.pluralism.corpus.quality import Near, Prints, Reason, class_reason, form_reason, line_of
 from evenhand.methods.pluralism.corpus.simhash import normalise
+from evenhand.methods.pluralism.corpus.wording import DOMAIN_OF, SLUGS, generation_chat
 from evenhand.records import Item, Response
 from evenhand.runs.journal import Journal
 

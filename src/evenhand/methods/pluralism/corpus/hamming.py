@@ -15,15 +15,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evenhand.errors import BadInput
-from evenhand.methods.pluralism.corpus import compiled
-from evenhand.methods.pluralism.corpus.blocks import block_batches, block_cost
-from evenhand.methods.pluralism.corpus.multi_index import (
+from evenhand.methods.pluralism.corpus.indexes import (
+    block_batches,
+    block_cost,
     least_substrings,
     multi_index_batches,
     multi_index_cost,
     multi_index_count,
 )
-from evenhand.methods.pluralism.corpus.pairs import Columns, Pairs, columns, in_order, joined, tile_pairs
+from evenhand.methods.pluralism.corpus.pairs import (
+    Columns,
+    Pairs,
+    columns,
+    compile_tiles,
+    compiled_tile,
+    in_order,
+    joined,
+    numba_available,
+    tile_pairs,
+)
 
 Method = Literal["brute", "blocks", "multi-index"]
 METHODS: tuple[Method, ...] = ("brute", "blocks", "multi-index")
@@ -79,7 +89,7 @@ def plan(prints: NDArray[np.uint64], distance: int, *, method: Method | Literal[
     effective = _entropy(prints)
     compared = rows * rows / 2 * bits / 64
     choices = [Plan("brute", 0, compared * 1.2e-9)]
-    if compiled.available():
+    if numba_available():
         choices.append(Plan("brute", 0, 1.5 + compared * 1.3e-10, compiled=True))
     for blocks in range(distance + 1, min(bits, distance + 8) + 1):
         cost = block_cost(rows, bits, effective, distance, blocks)
@@ -145,12 +155,12 @@ def _brute_batches(
     rows = cols[0].size
     words = np.stack(cols)
     if fast:
-        compiled.prepare()
+        compile_tiles()
 
     def work(batch: int) -> Pairs:
         start, stop = batch * _ROWS, min((batch + 1) * _ROWS, rows)
         if fast:
-            return compiled.tile_pairs(words, start, stop, distance, most)
+            return compiled_tile(words, start, stop, distance, most)
         return joined(tile_pairs(cols, (start, stop), (start, rows), distance), most)
 
     return in_order(work, span, threads)

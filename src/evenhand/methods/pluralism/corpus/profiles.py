@@ -15,12 +15,12 @@ from evenhand.datasets.base import clean_key
 from evenhand.datasets.pku import category_slug
 from evenhand.datasets.question_texts import FIELDS
 from evenhand.errors import BadInput
-from evenhand.methods.pluralism.corpus.classify_text import NONE
+from evenhand.methods.pluralism.corpus.wording import NONE
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from evenhand.methods.pluralism.rating.data.rating_table import RatingTable
+    from evenhand.methods.pluralism.data.rating_table import RatingTable
 
 
 _ALIASES = {
@@ -146,8 +146,8 @@ def open_prompts(
     A file may also have id, reply, domain, gender, race, age and education; a row a profile. ``with_reply`` takes text and reply
     as the text. Raises BadInput as the readers do.
     """
-    from evenhand.methods.pluralism.rating.data.dices import open_dices
-    from evenhand.methods.pluralism.rating.data.rating_items import open_rated_items
+    from evenhand.methods.pluralism.data.dices import open_dices
+    from evenhand.methods.pluralism.data.items import open_rated_items
     from evenhand.registry import RATING_SETS
 
     if name not in RATING_SETS and (Path(name).suffix or Path(name).exists()):
@@ -194,7 +194,7 @@ def _file(path: Path, columns: Mapping[str, str] | None, licence: str, *, with_r
 
 def _demo_pairs(data_root: str | Path | None) -> list[tuple[str, tuple[str, ...]]]:
     from evenhand.datasets.base import Sources
-    from evenhand.methods.pluralism.corpus.data.demo_safetybench import read_demo_safetybench
+    from evenhand.methods.pluralism.data.demo_safetybench import read_demo_safetybench
 
     folder = Sources("demo_safetybench", None if data_root is None else Path(data_root) / "demo_safetybench").folder
     found = read_demo_safetybench(folder)
@@ -211,7 +211,7 @@ def _dices_pairs(table: RatingTable) -> list[tuple[str, tuple[str, ...]]]:
 
 def _dices_classes(table: RatingTable) -> dict[str, frozenset[str]]:
     """Item to the domains of all its topics; a copy of the set does not hold them."""
-    from evenhand.methods.pluralism.rating.data.dices_fields import domains_of
+    from evenhand.methods.pluralism.data.dices_fields import domains_of
 
     if "topics" not in table.items.columns:
         return {}

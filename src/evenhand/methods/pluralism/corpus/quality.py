@@ -18,9 +18,9 @@ from evenhand.errors import BadInput
 from evenhand.graders.normalise import clean_text
 from evenhand.graders.refusals import refusal_opener
 from evenhand.methods.pluralism.corpus.classify import Classified
-from evenhand.methods.pluralism.corpus.classify_text import NONE, SLUGS
-from evenhand.methods.pluralism.corpus.jaccard import gram_set, jaccard
+from evenhand.methods.pluralism.corpus.removal import gram_set, jaccard
 from evenhand.methods.pluralism.corpus.simhash import Features, fingerprints, normalise
+from evenhand.methods.pluralism.corpus.wording import NONE, SLUGS
 from evenhand.records import Response
 
 if TYPE_CHECKING:

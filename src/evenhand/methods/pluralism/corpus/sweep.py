@@ -16,15 +16,15 @@ import numpy as np
 from evenhand.errors import BadInput, EvenhandError
 from evenhand.files import write_json
 from evenhand.methods.pluralism.corpus.build import AUDIT
+from evenhand.methods.pluralism.corpus.build_tables import write_csv
 from evenhand.methods.pluralism.corpus.card import CLASSES
 from evenhand.methods.pluralism.corpus.classify import label_of
-from evenhand.methods.pluralism.corpus.classify_text import NONE, SLUGS
+from evenhand.methods.pluralism.corpus.config import PUBLISHED_DELTA, PUBLISHED_TAU, SweepConfig
 from evenhand.methods.pluralism.corpus.hamming import chance_pairs, check_distance, near_pairs
-from evenhand.methods.pluralism.corpus.jaccard import gram_set, jaccard
 from evenhand.methods.pluralism.corpus.pairs import Pairs, columns
-from evenhand.methods.pluralism.corpus.removal import MOST_HELD, first_come
+from evenhand.methods.pluralism.corpus.removal import MOST_HELD, first_come, gram_set, jaccard
 from evenhand.methods.pluralism.corpus.simhash import normalise
-from evenhand.methods.pluralism.corpus.sweep_config import PUBLISHED_DELTA, PUBLISHED_TAU, SweepConfig
+from evenhand.methods.pluralism.corpus.wording import NONE, SLUGS
 from evenhand.runs.run import Run
 from evenhand.runs.tables import read_table
 from evenhand.safe_text import csv_restore
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from evenhand.methods.pluralism.corpus.sweep_ratings import Agreement, Rated
-    from evenhand.methods.pluralism.rating.data.rating_table import RatingTable
+    from evenhand.methods.pluralism.data.rating_table import RatingTable
 
 
 Progress = Callable[[str, int, int], None]
@@ -277,7 +277,6 @@ def figure(result: SweepResult) -> dict[str, Any]:
 
 def write_sweep(result: SweepResult, out: Path) -> None:
     """Write ``sweep.csv`` (a row a cell) and ``sweep.json`` (cells, figure, notes)."""
-    from evenhand.methods.pluralism.corpus.build_files import write_csv
 
     write_csv(out / "sweep.csv", sweep_frame(result))
     cells = [{**asdict(cell), "with_domain": cell.with_domain} for cell in result.cells]

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evenhand.errors import BadInput
-from evenhand.methods.pluralism.corpus.sweep_config import SweepConfig
-from evenhand.methods.pluralism.rating.data.rating_table import RatingTable
-from evenhand.methods.pluralism.rating.statistics.demographics import RaterGroups, one_hot, rater_groups
+from evenhand.methods.pluralism.corpus.config import SweepConfig
+from evenhand.methods.pluralism.data.rating_table import RatingTable
+from evenhand.methods.pluralism.rating.statistics.raters import RaterGroups, one_hot, rater_groups
 from evenhand.methods.pluralism.rating.statistics.sensitivity import sensitivities, whole_items
 from evenhand.records import Interval
 from evenhand.statistics.cells import FloatArray, quotient
@@ -119,8 +119,8 @@ class Rated:
         """
         from evenhand.datasets.question_texts import FIELDS
         from evenhand.methods.pluralism.rating.config import AUDIT
+        from evenhand.methods.pluralism.rating.panels import axis_panel, profile_panel
         from evenhand.methods.pluralism.rating.plan import SINGLE
-        from evenhand.methods.pluralism.rating.table import axis_panel, profile_panel
         from evenhand.runs.run import Run
         from evenhand.runs.tables import read_table
 

@@ -9,12 +9,10 @@ import numpy as np
 
 from evenhand.datasets.question_texts import OPTIONS
 from evenhand.methods.pluralism.rating.config import AUDIT
-from evenhand.methods.pluralism.rating.make import RATING, Maker, permutation_record
-from evenhand.methods.pluralism.rating.statistics.pooling import partial_pooling
-from evenhand.methods.pluralism.rating.statistics.rater_checks import polarity
-from evenhand.methods.pluralism.rating.statistics.rater_groups import tied_items
-from evenhand.methods.pluralism.rating.statistics.rater_permutation import GroupMeasure, grasp
-from evenhand.methods.pluralism.rating.table import Panel
+from evenhand.methods.pluralism.rating.panels import RATING, Maker, Panel, permutation_record
+from evenhand.methods.pluralism.rating.statistics.grasp import GroupMeasure, grasp
+from evenhand.methods.pluralism.rating.statistics.grasp_measures import tied_items
+from evenhand.methods.pluralism.rating.statistics.raters import partial_pooling, polarity
 from evenhand.records import Finding, Interval
 from evenhand.statistics.agreement import RHO_DRAWS, mean_spearman
 from evenhand.statistics.cells import FloatArray

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from evenhand.methods.pluralism.rating.config import AUDIT
-from evenhand.methods.pluralism.rating.make import Maker, permutation_record
-from evenhand.methods.pluralism.rating.statistics.demographics import RaterGroups
-from evenhand.methods.pluralism.rating.statistics.group_rates import UNSAFE_ABOVE, Disparity, disparities
+from evenhand.methods.pluralism.rating.panels import Maker, Panel, permutation_record
+from evenhand.methods.pluralism.rating.statistics.disparity import UNSAFE_ABOVE, Disparity, disparities
+from evenhand.methods.pluralism.rating.statistics.raters import RaterGroups
 from evenhand.methods.pluralism.rating.statistics.sensitivity import (
     SENSITIVITY_FORMS,
     GroupMeans,
@@ -23,7 +23,6 @@ from evenhand.methods.pluralism.rating.statistics.sensitivity import (
     sensitivities,
     whole_items,
 )
-from evenhand.methods.pluralism.rating.table import Panel
 from evenhand.records import Finding, Interval
 from evenhand.statistics.cells import FloatArray
 from evenhand.statistics.resampling import less_bias, percentile

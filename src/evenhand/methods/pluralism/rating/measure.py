@@ -1,4 +1,4 @@
-"""From tables of ratings to findings: one model, people, or a model beside people."""
+"""From tables of ratings to findings: one model, people, or a model compared with people."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ import polars as pl
 from evenhand.engines.machine import one_blas_thread
 from evenhand.findings.decide import decided
 from evenhand.findings.families import adjust_each
+from evenhand.methods.pluralism.data.rating_table import VIEWS, RatingTable
 from evenhand.methods.pluralism.rating.agreement import (
     agreement_findings,
     grasp_findings,
     polarity_finding,
     pooled_findings,
 )
-from evenhand.methods.pluralism.rating.asked import asked_findings, status_findings
 from evenhand.methods.pluralism.rating.config import PluralismConfig
-from evenhand.methods.pluralism.rating.contrasts import contrast_findings
-from evenhand.methods.pluralism.rating.data.rating_table import VIEWS, RatingTable
-from evenhand.methods.pluralism.rating.decisions import RULES
+from evenhand.methods.pluralism.rating.contrasts import CALIBRATION, calibration_findings, contrast_findings, truth_of
+from evenhand.methods.pluralism.rating.elicitation import asked_findings, status_findings
 from evenhand.methods.pluralism.rating.groups import (
     DPD,
     DS,
@@ -29,11 +28,9 @@ from evenhand.methods.pluralism.rating.groups import (
     sensitivity_findings,
     suppressed_findings,
 )
-from evenhand.methods.pluralism.rating.human import CALIBRATION, calibration_findings, truth_of
-from evenhand.methods.pluralism.rating.make import Maker
+from evenhand.methods.pluralism.rating.panels import PEOPLE, Maker, Panel, axis_panel, people_panel, profile_panel
 from evenhand.methods.pluralism.rating.plan import FULL, SINGLE
-from evenhand.methods.pluralism.rating.table import PEOPLE, Panel, axis_panel, people_panel, profile_panel
-from evenhand.methods.pluralism.rating.verdict import FULL_RATERS, PROFILES
+from evenhand.methods.pluralism.rating.verdict import FULL_RATERS, PROFILES, RULES
 from evenhand.records import Finding
 
 _HOLM = frozenset({DS, DPD, EOD, CALIBRATION})

@@ -7,10 +7,10 @@ from typing import Any
 
 from evenhand.datasets.question_texts import FIELDS, OPTIONS, QUESTIONS, REPLY_QUESTIONS
 from evenhand.datasets.safety_prompts import category_name
+from evenhand.methods.pluralism.data.rating_table import VIEWS
 from evenhand.methods.pluralism.rating.config import AUDIT
-from evenhand.methods.pluralism.rating.data.rating_table import VIEWS
+from evenhand.methods.pluralism.rating.panels import MISSING_DOMAIN, PEOPLE, SHARES
 from evenhand.methods.pluralism.rating.plan import FULL, NEUTRAL, SINGLE
-from evenhand.methods.pluralism.rating.table import MISSING_DOMAIN, PEOPLE, SHARES
 from evenhand.records import Finding
 from evenhand.report.blocks import Filter
 from evenhand.report.evidence import Evidence, EvidenceRow, Facet, FacetSet

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evenhand.findings.decide import is_found
+from evenhand.methods.pluralism.data.rating_table import VIEWS
 from evenhand.methods.pluralism.rating.agreement import ALPHA, ICC, POOLED, RHO
 from evenhand.methods.pluralism.rating.contrasts import ALL_DOMAINS, CONTRAST, LEAST_RATINGS, MACRO_DOMAINS
-from evenhand.methods.pluralism.rating.data.rating_table import VIEWS
 from evenhand.methods.pluralism.rating.groups import DPD, DS, EOD
 from evenhand.methods.pluralism.rating.page_evidence import behind, domain_name
-from evenhand.methods.pluralism.rating.table import PEOPLE
+from evenhand.methods.pluralism.rating.panels import PEOPLE
 from evenhand.methods.pluralism.rating.verdict import PROFILES
 from evenhand.records import Finding
 from evenhand.report.blocks import ForestPlot

@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from evenhand.methods.pluralism.data.rating_table import VIEWS
 from evenhand.methods.pluralism.rating.agreement import ASSOCIATION, GRASP, POLARITY
-from evenhand.methods.pluralism.rating.asked import COMPONENT, MASS, NEUTRAL_SHIFT, ORDER, STATUS, STATUSES, WORDING
-from evenhand.methods.pluralism.rating.data.rating_table import VIEWS
+from evenhand.methods.pluralism.rating.elicitation import (
+    COMPONENT,
+    MASS,
+    NEUTRAL_SHIFT,
+    ORDER,
+    STATUS,
+    STATUSES,
+    WORDING,
+)
 from evenhand.methods.pluralism.rating.groups import SUPPRESSED, UNSAFE
 from evenhand.methods.pluralism.rating.page_evidence import behind, domain_name
 from evenhand.methods.pluralism.rating.page_figures import ADJUSTED, ConfigFindings
+from evenhand.methods.pluralism.rating.panels import PEOPLE
 from evenhand.methods.pluralism.rating.plan import NEUTRAL, SINGLE
-from evenhand.methods.pluralism.rating.table import PEOPLE
 from evenhand.records import Finding
 from evenhand.report.blocks import BarGroup, Bars, Block, Cell, Filter, Note, Table
 from evenhand.report.finding_table import (

@@ -13,11 +13,11 @@ from evenhand.datasets.question_texts import ORDERS, rating_chat
 from evenhand.datasets.shipped_texts import PROFILE_VALUES
 from evenhand.engines.base import Engine, Estimate, Request
 from evenhand.errors import BadInput
+from evenhand.methods.pluralism.data.items import RatedItem, RatedItems, items_of_table, open_rated_items
+from evenhand.methods.pluralism.data.rating_table import RatingTable
+from evenhand.methods.pluralism.data.ratings import read_ratings
 from evenhand.methods.pluralism.rating.config import AUDIT, PluralismConfig
-from evenhand.methods.pluralism.rating.data.rating_items import RatedItem, RatedItems, items_of_table, open_rated_items
-from evenhand.methods.pluralism.rating.data.rating_table import RatingTable
-from evenhand.methods.pluralism.rating.data.ratings import read_ratings
-from evenhand.methods.pluralism.rating.statistics.demographics import EXCLUDED, rater_groups
+from evenhand.methods.pluralism.rating.statistics.raters import EXCLUDED, rater_groups
 from evenhand.records import Message
 from evenhand.registry import HUMAN_RATINGS
 

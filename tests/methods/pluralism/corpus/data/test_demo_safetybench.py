@@ -11,7 +11,7 @@ import pytest
 
 from evenhand.datasets.safety_prompts import CATEGORIES
 from evenhand.errors import BadInput
-from evenhand.methods.pluralism.corpus.data.demo_safetybench import (
+from evenhand.methods.pluralism.data.demo_safetybench import (
     EMPTY,
     FILE,
     NONE,

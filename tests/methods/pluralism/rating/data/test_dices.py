@@ -17,8 +17,8 @@ import pytest
 from evenhand.datasets.safety_prompts import CATEGORIES
 from evenhand.datasets.shipped_texts import PROFILE_VALUES
 from evenhand.errors import BadInput
-from evenhand.methods.pluralism.rating.data.dices import OTHER_TOPIC, read_dices, topic_domain
-from evenhand.methods.pluralism.rating.data.dices_fields import (
+from evenhand.methods.pluralism.data.dices import OTHER_TOPIC, read_dices, topic_domain
+from evenhand.methods.pluralism.data.dices_fields import (
     HEADERS,
     RELEASES,
     REMOVED_350,
@@ -29,10 +29,9 @@ from evenhand.methods.pluralism.rating.data.dices_fields import (
     reason_columns,
     topics_of,
 )
-from evenhand.methods.pluralism.rating.data.rating_table import VIEWS
-from evenhand.methods.pluralism.rating.statistics.demographics import rater_groups
-from evenhand.methods.pluralism.rating.statistics.rater_checks import straight_liners
-from evenhand.methods.pluralism.rating.statistics.rater_groups import cross_reliability
+from evenhand.methods.pluralism.data.rating_table import VIEWS
+from evenhand.methods.pluralism.rating.statistics.grasp_measures import cross_reliability
+from evenhand.methods.pluralism.rating.statistics.raters import rater_groups, straight_liners
 from evenhand.statistics.krippendorff import krippendorff
 
 RACES = list(PROFILE_VALUES["race"])

@@ -10,15 +10,15 @@ import pytest
 
 from evenhand.datasets.safety_prompts import CATEGORIES
 from evenhand.errors import BadInput
-from evenhand.methods.pluralism.corpus.data.demo_safetybench import NONE
-from evenhand.methods.pluralism.rating.data.rating_items import (
+from evenhand.methods.pluralism.data.demo_safetybench import NONE
+from evenhand.methods.pluralism.data.items import (
     RatedItem,
     items_of_table,
     open_rated_items,
     read_rated_items,
     shipped_items,
 )
-from evenhand.methods.pluralism.rating.data.ratings import read_ratings
+from evenhand.methods.pluralism.data.ratings import read_ratings
 
 
 def write(folder: Path, *lines: str) -> Path:
@@ -109,7 +109,7 @@ def test_prompts_of_demo_safetybench(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (folder / "Demo-SafetyBench.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     with pytest.raises(BadInput, match="43,050"):
         open_rated_items("demo_safetybench", data_root=tmp_path)
-    monkeypatch.setattr("evenhand.methods.pluralism.corpus.data.demo_safetybench.ROWS", 4)
+    monkeypatch.setattr("evenhand.methods.pluralism.data.demo_safetybench.ROWS", 4)
     found = open_rated_items("demo_safetybench", data_root=tmp_path)
     assert [(item.text, item.domain) for item in found] == [("[ASK 1]", NONE), ("[ASK 2]", ""), ("[ASK 3]", "")]
     assert found.licence == "not stated"

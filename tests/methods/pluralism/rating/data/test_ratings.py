@@ -11,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evenhand.errors import BadInput
-from evenhand.methods.pluralism.rating.data.rating_rows import plain_ids
-from evenhand.methods.pluralism.rating.data.rating_table import MOST_CELLS, VIEWS, RatingTable, label_of
-from evenhand.methods.pluralism.rating.data.ratings import polarity_of, read_ratings
-from evenhand.methods.pluralism.rating.statistics.demographics import rater_groups
+from evenhand.methods.pluralism.data.rating_table import MOST_CELLS, VIEWS, RatingTable, label_of, plain_ids
+from evenhand.methods.pluralism.data.ratings import polarity_of, read_ratings
+from evenhand.methods.pluralism.rating.statistics.raters import rater_groups
 from evenhand.records import Rating
 
 HEAD = "item,rater,rating,gender,race,text,reply,domain,gold"
@@ -245,7 +244,7 @@ def test_views_and_their_matrices(tmp_path: Path) -> None:
 
 def test_a_matrix_that_would_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert MOST_CELLS >= 990 * 72_103
-    monkeypatch.setattr("evenhand.methods.pluralism.rating.data.rating_table.MOST_CELLS", 3)
+    monkeypatch.setattr("evenhand.methods.pluralism.data.rating_table.MOST_CELLS", 3)
     table = read_ratings(write(tmp_path, "item,rater,rating", "i1,r1,safe", "i2,r2,safe"))
     with pytest.raises(BadInput, match="too many for one matrix"):
         table.matrix()

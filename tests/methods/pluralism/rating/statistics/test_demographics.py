@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evenhand.errors import BadInput
-from evenhand.methods.pluralism.rating.statistics.demographics import (
+from evenhand.methods.pluralism.rating.statistics.raters import (
     intersect,
     intersection_name,
     one_hot,

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evenhand.errors import BadInput
-from evenhand.methods.pluralism.rating.statistics.demographics import rater_groups
-from evenhand.methods.pluralism.rating.statistics.group_rates import disparities
+from evenhand.methods.pluralism.rating.statistics.disparity import disparities
+from evenhand.methods.pluralism.rating.statistics.raters import rater_groups
 
 HALVES = rater_groups(["a"] * 6 + ["b"] * 6)
 

@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 
 from evenhand.errors import BadInput
-from evenhand.methods.pluralism.rating.statistics.demographics import RaterGroups, rater_groups
-from evenhand.methods.pluralism.rating.statistics.human_contrasts import calibrated_sensitivity, contrasts, split_half
+from evenhand.methods.pluralism.rating.statistics.calibration import calibrated_sensitivity, contrasts, split_half
+from evenhand.methods.pluralism.rating.statistics.raters import RaterGroups, rater_groups
 from evenhand.methods.pluralism.rating.statistics.sensitivity import group_means
 
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from evenhand.errors import BadInput
-from evenhand.methods.pluralism.rating.statistics.demographics import rater_groups
-from evenhand.methods.pluralism.rating.statistics.label_distributions import LEAST_PROBABILITY, label_fit
+from evenhand.methods.pluralism.rating.statistics.calibration import LEAST_PROBABILITY, label_fit
+from evenhand.methods.pluralism.rating.statistics.raters import rater_groups
 
 GROUPS = rater_groups(["a"] * 5 + ["b"] * 5)
 VALUES = (0.0, 0.5, 1.0)

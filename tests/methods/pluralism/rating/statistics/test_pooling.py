@@ -7,8 +7,7 @@ import pytest
 from statsmodels.regression.mixed_linear_model import MixedLM
 
 from evenhand.errors import BadInput
-from evenhand.methods.pluralism.rating.statistics.demographics import rater_groups
-from evenhand.methods.pluralism.rating.statistics.pooling import partial_pooling
+from evenhand.methods.pluralism.rating.statistics.raters import partial_pooling, rater_groups
 
 SIZES = {"a": 5, "b": 9, "c": 16, "d": 7, "e": 30, "f": 6}
 

@@ -12,7 +12,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from evenhand.errors import BadInput
-from evenhand.methods.pluralism.rating.statistics.rater_checks import one_answer_share, polarity, straight_liners
+from evenhand.methods.pluralism.rating.statistics.raters import one_answer_share, polarity, straight_liners
 from evenhand.statistics.icc import icc
 from evenhand.statistics.krippendorff import krippendorff
 

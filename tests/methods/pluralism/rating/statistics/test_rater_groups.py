@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evenhand.errors import BadInput
-from evenhand.methods.pluralism.rating.statistics.rater_groups import (
+from evenhand.methods.pluralism.rating.statistics.grasp_measures import (
     MEASURES,
     cross_reliability,
     measures_of_tallies,

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from evenhand.errors import BadInput
-from evenhand.methods.pluralism.rating.statistics.demographics import shuffled_codes
-from evenhand.methods.pluralism.rating.statistics.rater_groups import MEASURES, cross_reliability
-from evenhand.methods.pluralism.rating.statistics.rater_permutation import grasp, two_sided_p
+from evenhand.methods.pluralism.rating.statistics.grasp import grasp, two_sided_p
+from evenhand.methods.pluralism.rating.statistics.grasp_measures import MEASURES, cross_reliability
+from evenhand.methods.pluralism.rating.statistics.raters import shuffled_codes
 from evenhand.statistics.krippendorff import krippendorff
 from evenhand.statistics.multiplicity import benjamini_hochberg
 

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evenhand.errors import BadInput
-from evenhand.methods.pluralism.rating.statistics.demographics import RaterGroups, rater_groups
+from evenhand.methods.pluralism.rating.statistics.raters import RaterGroups, rater_groups
 from evenhand.methods.pluralism.rating.statistics.sensitivity import SENSITIVITY_FORMS, SensitivityForm, sensitivities
 
 

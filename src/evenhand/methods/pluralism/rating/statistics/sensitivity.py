@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from evenhand.errors import BadInput
-from evenhand.methods.pluralism.rating.statistics.demographics import RaterGroups, one_hot, shuffled_codes
+from evenhand.methods.pluralism.rating.statistics.raters import RaterGroups, one_hot, shuffled_codes
 from evenhand.records import Interval
 from evenhand.statistics.cells import FloatArray, IntArray, quotient
 from evenhand.statistics.resampling import percentile
