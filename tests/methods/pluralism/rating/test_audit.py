@@ -19,7 +19,7 @@ from evenhand.methods.pluralism.rating.answers import can_choose
 from evenhand.methods.pluralism.rating.audit import PluralismAudit
 from evenhand.methods.pluralism.rating.config import PluralismConfig, settings_of
 from evenhand.methods.pluralism.rating.groups import sensitivity_findings
-from evenhand.methods.pluralism.rating.panels import Maker, Panel, axis_panel
+from evenhand.methods.pluralism.rating.panels import FindingBuilder, Panel, axis_panel
 from evenhand.methods.pluralism.rating.plan import estimate_of, make_plan, sample_by_domain
 from evenhand.organisms.sections.rating import CONTRASTS, DOMAIN_WEIGHT, ORDER_BIAS
 from evenhand.records import Response
@@ -153,9 +153,9 @@ def test_shuffled_profiles_give_ds_within_its_null_in_95_percent_of_runs(toy: An
     beyond = dict.fromkeys(("absolute", "deviation", "range", "adjusted"), 0)
     runs = 200
     for seed in range(runs):
-        maker = Maker.of(rows, "ratings", "m", draws=100, seed=seed)
+        builder = FindingBuilder.for_config(rows, "ratings", "m", draws=100, seed=seed)
         panel = noisy_panel(seed)
-        for f in sensitivity_findings(maker, panel, "axis", permutations=199, part={}, rows={}):
+        for f in sensitivity_findings(builder, panel, "axis", permutations=199, part={}, rows={}):
             if f.outcome in beyond:
                 beyond[f.outcome] += f.test is not None and f.test.p is not None and f.test.p <= 0.05
                 assert f.extra["null_low"] <= f.extra["null_mean"] <= f.extra["null_high"]

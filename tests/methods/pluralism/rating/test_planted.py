@@ -16,7 +16,7 @@ from evenhand.datasets.shipped_texts import shipped_texts
 from evenhand.methods.pluralism.rating.audit import run_rating
 from evenhand.methods.pluralism.rating.config import PluralismConfig
 from evenhand.methods.pluralism.rating.groups import sensitivity_findings
-from evenhand.methods.pluralism.rating.panels import Maker, axis_panel
+from evenhand.methods.pluralism.rating.panels import FindingBuilder, axis_panel
 from evenhand.organisms.sections.rating import CONTRASTS, LEVEL, ORDER_BIAS, contrast, option_shares
 from evenhand.runs.method import AuditResult
 from evenhand.runs.tables import read_table
@@ -148,7 +148,7 @@ def test_shuffled_profiles_of_the_trained_model_stay_inside_the_null(rated: Any)
     assert panel is not None
     assert panel.within is not None
     strata, columns = np.asarray(panel.within), len(panel.within)
-    maker = Maker.of(frame.head(1), "ratings", "organism/aligned", draws=100, seed=0)
+    builder = FindingBuilder.for_config(frame.head(1), "ratings", "organism/aligned", draws=100, seed=0)
     draw = np.random.default_rng(12)
     runs, inside = 200, dict.fromkeys(("absolute", "deviation", "range", "adjusted"), 0)
     for run in range(runs):
@@ -157,7 +157,7 @@ def test_shuffled_profiles_of_the_trained_model_stay_inside_the_null(rated: Any)
         moved = np.empty_like(panel.values)
         moved[:, home] = panel.values[:, order]
         shuffled = replace(panel, values=moved)
-        own = replace(maker, seed=run)
+        own = replace(builder, seed=run)
         for f in sensitivity_findings(own, shuffled, "race", permutations=199, part={}, rows={}):
             if f.outcome in inside:
                 assert f.estimate is not None

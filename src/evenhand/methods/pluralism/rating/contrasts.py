@@ -14,8 +14,9 @@ import numpy as np
 import polars as pl
 from scipy import special
 
+from evenhand.datasets.question_texts import ORDERS, values_of
 from evenhand.methods.pluralism.rating.config import AUDIT
-from evenhand.methods.pluralism.rating.panels import RATING, SHARES, Maker, Panel, permutation_record
+from evenhand.methods.pluralism.rating.panels import RATING, SHARES, FindingBuilder, Panel, permutation_record
 from evenhand.methods.pluralism.rating.statistics.calibration import (
     Calibration,
     LabelFit,
@@ -43,7 +44,13 @@ LEAST_RATINGS = 30
 
 
 def contrast_findings(
-    maker: Maker, panel: Panel, axis: str, *, permutations: int, part: Mapping[str, str], rows: Mapping[str, Any]
+    builder: FindingBuilder,
+    panel: Panel,
+    axis: str,
+    *,
+    permutations: int,
+    part: Mapping[str, str],
+    rows: Mapping[str, Any],
 ) -> Iterator[Finding]:
     """Each group minus the mean of the groups, over all items, the mean of the domains, and by domain.
 
@@ -75,13 +82,13 @@ def contrast_findings(
     drawn = None
     if permutations and panel.within is None and max(groups.sizes) > 1:
         drawn = permutation_draws(
-            panel.values, groups, statistic, draws=permutations, seed=maker.seed
+            panel.values, groups, statistic, draws=permutations, seed=builder.seed
         ).reshape(len(cells), size, -1)  # fmt: skip
     where = part.get("raters", ""), part.get("view", "")
     for d in kept:
         error = _errors(panel, groups, means[..., 0], whole, weights[d])
         overall = cells[d] in (ALL_DOMAINS, MACRO_DOMAINS)
-        family = "|".join([AUDIT, maker.config, CONTRAST, "all" if overall else "domains", *where])
+        family = "|".join([AUDIT, builder.config, CONTRAST, "all" if overall else "domains", *where])
         chosen = dict(rows) if overall else {**rows, "domain": [cells[d]]}
         items = int((weights[d] > 0).sum())
         for g, name in enumerate(groups.names):
@@ -94,10 +101,10 @@ def contrast_findings(
                 test = _t_test(value, se, error, family)
             elif drawn is not None:
                 test = permutation_record(two_sided_p(value, drawn[d, g]), permutations, family)
-            yield maker.make(
+            yield builder.build(
                 CONTRAST, "mean rating", value, RATING, group=name, against="mean of the groups",
                 part={"axis": axis, "domain": cells[d], **part},
-                rows=maker.of_group(chosen, axis, name),
+                rows=builder.group_rows(chosen, axis, name),
                 interval=interval, n=n, clusters={"items": items, "raters": groups.sizes[g]}, standard_error=se,
                 test=test if n >= LEAST_RATINGS else None,
                 reason="" if n >= LEAST_RATINGS else f"fewer than {LEAST_RATINGS} ratings: nothing is claimed",
@@ -184,7 +191,6 @@ def _t_test(value: float, error: float | None, of: _Errors, family: str) -> Hypo
 
 
 CALIBRATION, RELIABILITY, FIT = "calibrated_sensitivity", "split_half_reliability", "label_fit"
-VALUES = (0.0, 0.5, 1.0)
 MAJORITY = "the majority of the people who rated"
 
 
@@ -251,11 +257,11 @@ def _label_shares(
 
 
 def calibration_findings(
-    maker: Maker, model: Panel, people: Panel, axis: str, *, permutations: int, rows: Mapping[str, Any]
+    builder: FindingBuilder, model: Panel, people: Panel, axis: str, *, permutations: int, rows: Mapping[str, Any]
 ) -> Iterator[Finding]:
     """Calibrated sensitivity of one model on one axis against people, over the texts that both rated."""
     if axis not in people.demographics:
-        yield maker.make(
+        yield builder.build(
             CALIBRATION, "correlation", None, "coefficient", part={"axis": axis}, reason=f"people's {axis} is not told"
         )
         return
@@ -265,41 +271,46 @@ def calibration_findings(
     items = tuple(people.items[i] for i in at)
     human, labels = people.values[at], people.labels[at]
     result = calibrated_sensitivity(
-        human, groups, _of_model(model, axis, items, groups), permutations=permutations, seed=maker.seed
+        human, groups, _of_model(model, axis, items, groups), permutations=permutations, seed=builder.seed
     )
-    yield from _calibration(maker, result, groups, axis, permutations, rows)
+    yield from _calibration(builder, result, groups, axis, permutations, rows)
     if groups.names and items:
-        shares = _label_shares(maker.rows, model, axis, items, groups)
-        for fit in label_fit(labels, groups, shares, VALUES):
-            yield from _fit(maker, fit, axis, rows)
+        shares = _label_shares(builder.rows, model, axis, items, groups)
+        for fit in label_fit(labels, groups, shares, values_of(ORDERS[0])):
+            yield from _fit(builder, fit, axis, rows)
 
 
 def _calibration(
-    maker: Maker, result: Calibration, groups: RaterGroups, axis: str, permutations: int, rows: Mapping[str, Any]
+    builder: FindingBuilder,
+    result: Calibration,
+    groups: RaterGroups,
+    axis: str,
+    permutations: int,
+    rows: Mapping[str, Any],
 ) -> Iterator[Finding]:
     part = {"axis": axis}
     size = {"items": result.items, "people": int((groups.codes >= 0).sum())}
     why = result.reasons
     group_sizes = {"groups": dict(zip(groups.names, groups.sizes, strict=True))}
-    family = f"{AUDIT}|{maker.config}|{CALIBRATION}"
+    family = f"{AUDIT}|{builder.config}|{CALIBRATION}"
     half = result.reliability
-    yield maker.make(
+    yield builder.build(
         CALIBRATION, "correlation", result.correlation, "coefficient", part=part, rows=rows, n=result.items, clusters=size,
         interval=result.correlation_interval, reason=why.get("correlation", ""),
         test=permutation_record(result.p, permutations, family, "group labels of people"),
         extra={**group_sizes, "corrected": result.corrected_correlation, "corrected_reason": why.get("corrected_correlation", "")},
     )  # fmt: skip
-    yield maker.make(
+    yield builder.build(
         CALIBRATION, "slope", result.slope, "rating per rating of people", part=part, rows=rows, n=result.items, clusters=size,
         interval=result.slope_interval, reason=why.get("slope", ""),
         extra={**group_sizes, "corrected": result.corrected_slope, "corrected_reason": why.get("corrected_slope", "")},
     )  # fmt: skip
-    yield maker.make(
+    yield builder.build(
         RELIABILITY, "Spearman-Brown", half.reliability, "coefficient", part=part, rows=rows, n=result.items, reason=half.reason,
         extra={"half": half.half, "splits": half.splits},
     )  # fmt: skip
     for one in result.groups:
-        yield maker.make(
+        yield builder.build(
             CALIBRATION, "correlation", one.correlation, "coefficient", group=one.group, part=part,
             rows={**rows, axis: [one.group]}, n=result.items,
             reason="" if one.correlation is not None else "a side does not vary",
@@ -307,9 +318,9 @@ def _calibration(
         )  # fmt: skip
 
 
-def _fit(maker: Maker, fit: LabelFit, axis: str, rows: Mapping[str, Any]) -> Iterator[Finding]:
+def _fit(builder: FindingBuilder, fit: LabelFit, axis: str, rows: Mapping[str, Any]) -> Iterator[Finding]:
     for name, value, unit in (("log loss", fit.log_loss, "nats"), ("Wasserstein-1", fit.wasserstein, "rating")):
-        yield maker.make(
+        yield builder.build(
             FIT, name, value, unit, group=fit.group, part={"axis": axis}, rows={**rows, axis: [fit.group]}, n=fit.items,
             reason=fit.reason, clusters={"items": fit.items, "people": fit.raters},
             extra={"floor": fit.floor if name == "log loss" else 0.0, "raised": fit.raised},

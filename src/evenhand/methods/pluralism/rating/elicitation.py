@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from evenhand.datasets.question_texts import FIELDS, ORDERS
-from evenhand.methods.pluralism.rating.panels import RATING, Maker
+from evenhand.methods.pluralism.rating.panels import RATING, FindingBuilder
 from evenhand.methods.pluralism.rating.plan import NEUTRAL, SINGLE
 from evenhand.records import Finding, Interval
 from evenhand.statistics.cells import FloatArray
@@ -24,23 +24,23 @@ FACTORS = ("item", "profile", "item x profile", "wording", "order")
 _MOST = 40_000_000
 
 
-def asked_findings(maker: Maker) -> Iterator[Finding]:
+def asked_findings(builder: FindingBuilder) -> Iterator[Finding]:
     """Components of variance, the shift by order and wording, and every group against the neutral condition."""
-    ok = maker.rows.filter(pl.col("status") == "ok")
+    ok = builder.rows.filter(pl.col("status") == "ok")
     single = ok.filter(pl.col("kind").is_in([NEUTRAL, SINGLE]))
-    yield from _components(maker, single)
-    yield from _order(maker, ok)
-    yield from _wordings(maker, ok)
-    yield from _neutral(maker, ok)
+    yield from _components(builder, single)
+    yield from _order(builder, ok)
+    yield from _wordings(builder, ok)
+    yield from _neutral(builder, ok)
     if ok["mass"].is_not_null().any():
         mass = ok["mass"].drop_nulls().to_numpy()
-        yield maker.make(
+        yield builder.build(
             MASS, "mean", float(mass.mean()), "probability", n=int(mass.size), rows={"status": ["ok"]},
             extra={"least": float(mass.min()), "drawn": int((ok["how"] == "drawn letter").sum())},
         )  # fmt: skip
 
 
-def _components(maker: Maker, single: pl.DataFrame) -> Iterator[Finding]:
+def _components(builder: FindingBuilder, single: pl.DataFrame) -> Iterator[Finding]:
     """REML over the neutral condition and the single-field profiles: at temperature 0 a repeat has no variance of its own."""
     items, profiles = single["item_id"].n_unique(), single["rater_id"].n_unique()
     labels: dict[str, Sequence[Any]] = {
@@ -60,7 +60,7 @@ def _components(maker: Maker, single: pl.DataFrame) -> Iterator[Finding]:
     result = variance_components(single["value"].to_numpy(), used) if single.height else None
     for name in (*FACTORS, "residual"):
         one = result.of(name) if result is not None and name not in reasons else None
-        yield maker.make(
+        yield builder.build(
             COMPONENT, name, one.variance if one else None, "squared rating", rows=rows, n=single.height,
             interval=one.interval if one else None,
             reason=one.reason if one else reasons.get(name, "no rating was given"),
@@ -91,27 +91,27 @@ def _mean(values: FloatArray, method: str = "t over items") -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _order(maker: Maker, ok: pl.DataFrame) -> Iterator[Finding]:
+def _order(builder: FindingBuilder, ok: pl.DataFrame) -> Iterator[Finding]:
     """The rating when A is unsafe minus that when A is safe: above 0 the model likes the option that stands first."""
     d = _paired(ok, "order", *ORDERS, keys=("item_id", "rater_id", "paraphrase"))
-    yield maker.make(
+    yield builder.build(
         ORDER, "mean rating", **_mean(d), unit=RATING, against="A is safe", rows={"status": ["ok"]},
         extra={"towards_first": float(d.mean()) / 2 if d.size else None},
     )  # fmt: skip
 
 
-def _wordings(maker: Maker, ok: pl.DataFrame) -> Iterator[Finding]:
+def _wordings(builder: FindingBuilder, ok: pl.DataFrame) -> Iterator[Finding]:
     """Each further wording against the first one."""
     known = sorted(ok["paraphrase"].unique())
     for other in known[1:]:
         d = _paired(ok, "paraphrase", known[0], other, keys=("item_id", "rater_id", "order"))
-        yield maker.make(
+        yield builder.build(
             WORDING, "mean rating", **_mean(d), unit=RATING, part={"wording": str(other)}, against=f"wording {known[0]}",
             rows={"status": ["ok"]},
         )  # fmt: skip
 
 
-def _neutral(maker: Maker, ok: pl.DataFrame) -> Iterator[Finding]:
+def _neutral(builder: FindingBuilder, ok: pl.DataFrame) -> Iterator[Finding]:
     """Every single-field profile against the neutral condition, on the same item, wording and order."""
     keys = ("item_id", "paraphrase", "order")
     asked = ok.filter(pl.col("kind").is_in([NEUTRAL, SINGLE]))
@@ -120,40 +120,40 @@ def _neutral(maker: Maker, ok: pl.DataFrame) -> Iterator[Finding]:
         for group in groups:
             rater = f"{axis}={group}"
             d = _paired(asked, "rater_id", NEUTRAL, rater, keys=keys)
-            yield maker.make(
+            yield builder.build(
                 NEUTRAL_SHIFT, "mean rating", **_mean(d), unit=RATING, group=group, part={"axis": axis}, against=NEUTRAL,
                 rows={"rater_id": [NEUTRAL, rater]},
             )  # fmt: skip
 
 
-def status_findings(maker: Maker, *, known: Mapping[str, Sequence[str]]) -> Iterator[Finding]:
+def status_findings(builder: FindingBuilder, *, known: Mapping[str, Sequence[str]]) -> Iterator[Finding]:
     """Shares of ratings that were refused, unparsed or failed: over all, by group, by domain, by group and domain.
 
     Cells by group and domain are told only where something is missing. ``known`` is axis to its groups.
     """
-    rows = maker.rows
-    yield from _shares(maker, rows, None, {}, {})
-    yield from _shares(maker, rows.filter(pl.col("kind") == NEUTRAL), NEUTRAL, {}, {"kind": [NEUTRAL]})
+    rows = builder.rows
+    yield from _shares(builder, rows, None, {}, {})
+    yield from _shares(builder, rows.filter(pl.col("kind") == NEUTRAL), NEUTRAL, {}, {"kind": [NEUTRAL]})
     domains = sorted(rows["domain"].unique())
     for domain in domains:
         asked = rows.filter(pl.col("domain") == domain)
-        yield from _shares(maker, asked, None, {"domain": domain}, {"domain": [domain]})
+        yield from _shares(builder, asked, None, {"domain": domain}, {"domain": [domain]})
     for axis, groups in known.items():
         mine = rows.filter(pl.col("kind") == SINGLE)
         for group in groups:
             part, chosen = {"axis": axis}, {"kind": [SINGLE], axis: [group]}
             of_group = mine.filter(pl.col(axis) == group)
-            yield from _shares(maker, of_group, group, part, chosen)
+            yield from _shares(builder, of_group, group, part, chosen)
             if (of_group["status"] == "ok").all():
                 continue
             for domain in domains:
                 cell = of_group.filter(pl.col("domain") == domain)
                 if not (cell["status"] == "ok").all():
-                    yield from _shares(maker, cell, group, {**part, "domain": domain}, {**chosen, "domain": [domain]})
+                    yield from _shares(builder, cell, group, {**part, "domain": domain}, {**chosen, "domain": [domain]})
 
 
 def _shares(
-    maker: Maker,
+    builder: FindingBuilder,
     asked: pl.DataFrame,
     group: str | None,
     part: Mapping[str, str],
@@ -161,7 +161,7 @@ def _shares(
 ) -> Iterator[Finding]:
     for status in STATUSES:
         count = int((asked["status"] == status).sum())
-        yield maker.make(
+        yield builder.build(
             STATUS, status, count / asked.height if asked.height else None, "probability", group=group, part=part, rows=rows,
             n=asked.height, interval=_by_items(asked, status), clusters={"items": asked["item_id"].n_unique()},
             reason="" if asked.height else "nothing was asked", extra={"count": count},

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evenhand.findings.decide import is_found
+from evenhand.findings.lookup import select
 from evenhand.methods.pluralism.data.rating_table import VIEWS
 from evenhand.methods.pluralism.rating.agreement import ALPHA, ICC, POOLED, RHO
 from evenhand.methods.pluralism.rating.contrasts import ALL_DOMAINS, CONTRAST, LEAST_RATINGS, MACRO_DOMAINS
@@ -43,11 +44,7 @@ class ConfigFindings:
     def all(self, estimand: str, outcome: str = "", **part: str) -> list[Finding]:
         """The findings of an estimand with this slice, in order."""
         wanted = {"view": VIEWS[0], **part} if self.config == PEOPLE else part
-        return [
-            f for f in self.findings
-            if (f.estimand, f.config) == (estimand, self.config) and outcome in ("", f.outcome)
-            and all(f.slice.get(key) == value for key, value in wanted.items())
-        ]  # fmt: skip
+        return select(self.findings, estimand, self.config, outcome, having=wanted)
 
     def kinds(self) -> list[str]:
         """What raters are in the findings on agreement: profiles of one field, full profiles, people."""

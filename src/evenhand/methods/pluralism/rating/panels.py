@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from evenhand.datasets.question_texts import FIELDS, OPTIONS
-from evenhand.findings.builder import build, digest_of, rows_where
+from evenhand.findings.builder import TableBuilder
 from evenhand.methods.pluralism.data.items import RatedItem
 from evenhand.methods.pluralism.data.rating_table import RatingTable
 from evenhand.methods.pluralism.rating.answers import Rated
@@ -245,43 +245,45 @@ def permutation_record(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Maker:
-    """Makes the findings of one configuration on the rows of one table, sorted by id."""
+class FindingBuilder:
+    """Builds the findings of one configuration on its rows of one table."""
 
-    rows: pl.DataFrame
-    table: str
     config: str
+    on_rows: TableBuilder
     draws: int
     seed: int
 
     @classmethod
-    def of(cls, frame: pl.DataFrame, table: str, config: str, *, draws: int, seed: int) -> Maker:
-        """A maker on the rows of ``config``."""
-        own = frame.filter(pl.col("config") == config)
-        parts = [c for c in ("config", "item_id", "rater_id", "paraphrase", "order") if c in own.columns]
-        own = own.with_columns(__id=pl.concat_str(*(pl.col(c).cast(pl.String) for c in parts), separator="#"))
-        return cls(own.sort("__id"), table, config, draws, seed)
+    def for_config(cls, frame: pl.DataFrame, table: str, config: str, *, draws: int, seed: int) -> FindingBuilder:
+        """A builder on the rows of ``config`` in ``frame``, which the run keeps as ``table``."""
+        keys = [c for c in ("config", "item_id", "rater_id", "paraphrase", "order") if c in frame.columns]
+        # Each id is joined once, not once per finding.
+        row_id = pl.concat_str(*(pl.col(key).cast(pl.String) for key in keys), separator="#")
+        rows = frame.filter(pl.col("config") == config).with_columns(__id=row_id).sort("__id")
+        return cls(config, TableBuilder(AUDIT, table, rows, ("__id",)), draws, seed)
 
-    def of_group(self, rows: Mapping[str, Any], axis: str, group: str) -> dict[str, Any]:
-        """``rows`` of one group of an axis, or of an intersection ("race x gender": "White, Man"), which is told by its parts."""
+    @property
+    def rows(self) -> pl.DataFrame:
+        """The rows of the configuration, sorted by id."""
+        return self.on_rows.rows
+
+    def group_rows(self, rows: Mapping[str, Any], axis: str, group: str) -> dict[str, Any]:
+        """``rows`` of one group of an axis, or of an intersection ("race x gender": "White, Man"), selected by its parts."""
         parts, values = axis.split(" x "), group.split(", ")
         # A value may hold the separator itself: the last part is the last axis.
         values = [", ".join(values[: len(values) - len(parts) + 1]), *values[len(values) - len(parts) + 1 :]]
         chosen = {name: [value] for name, value in zip(parts, values, strict=True) if name in self.rows.columns}
         return {**rows, **chosen}
 
-    def make(
-        self, estimand: str, outcome: str, estimate: float | None, unit: str = RATING, *, group: str | None = None,
-        part: Mapping[str, str] | None = None, rows: Mapping[str, Sequence[str]] | None = None, against: str | None = None,
-        **more: Any,
+    def build(
+        self, estimand: str, outcome: str, estimate: float | None, unit: str = RATING, *, n: int = 0,
+        rows: Mapping[str, Sequence[str]] | None = None, against: str | None = None, **more: Any,
     ) -> Finding:  # fmt: skip
-        """A finding with its id, the selector of its rows (``rows``: column to values) and their digest."""
-        selected: dict[str, Any] = {
-            "config": [self.config],
-            **{name: list(values) for name, values in (rows or {}).items()},
-        }
-        row_ids = rows_where(self.rows, selected)["__id"].to_list()
-        return build(
-            AUDIT, estimand, outcome, self.config, estimate, unit, group=group, reference=against, part=part,
-            evidence={"table": self.table, **selected}, evidence_digest=digest_of(row_ids), **more,
-        )  # fmt: skip
+        """A finding with its id, the selector of its rows (``rows``: column to values) and their digest.
+
+        ``against`` is what the estimate is compared with; ``more`` are further fields of `Finding`.
+        """
+        selected = {"config": [self.config], **{name: list(values) for name, values in (rows or {}).items()}}
+        return self.on_rows.build(
+            estimand, outcome, self.config, estimate, unit, selected=selected, n=n, reference=against, **more
+        )
