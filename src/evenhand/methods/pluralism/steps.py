@@ -1,4 +1,4 @@
-"""Steps of the rating audit and of the making of prompt sets, for tables and texts of your own."""
+"""Steps of the rating audit and of the corpus builder as functions on your own tables and texts."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def demographic_sensitivity(
     seed: int = 0,
     within: Sequence[Hashable] | None = None,
 ) -> _sensitivity.Sensitivities:
-    """How far ratings of an item move with the rater's group, beside shuffled groups.
+    """How far ratings of an item move with the rater's group, compared with shuffled groups.
 
     Parameters
     ----------
@@ -281,6 +281,6 @@ def near_duplicates(
     chunk = measured(list(texts), config)
     plain = [text.decode() for text in chunk.texts]
     seen = gathered([chunk], array("Q", [0] * len(texts)))
-    found = decide(seen, config, plain, lambda prints, how, _: pair_batches(prints, distance, how), {}, None)
-    keeper[found.dropped.row - 1] = found.dropped.keeper - 1
+    result = decide(seen, config, plain, lambda prints, how, _: pair_batches(prints, distance, how), {}, None)
+    keeper[result.dropped.row - 1] = result.dropped.keeper - 1
     return keeper

@@ -52,7 +52,7 @@ def dedup_settings(config: BuildConfig, *, chains: bool = False) -> DedupConfig:
 def search(texts: Mapping[str, str], config: BuildConfig, path: Path, progress: Any, *, groups: bool = True) -> Pool:
     """Near-duplicates among ``texts`` (key to text), the first in order stays; ``path`` is a file that the search may write.
 
-    A text stands in the file as it is, one a line.
+    Texts are written unchanged, one per line.
     """
     lines = "".join(json.dumps({"id": key, "text": json_safe(text)}) + "\n" for key, text in texts.items())
     write_atomically(path, lines.encode("ascii"))
@@ -117,21 +117,21 @@ def prompts_frame(pool: pl.DataFrame, attempts: pl.DataFrame, joins: pl.DataFram
         pl.col("id").alias("key"), "number", "seed", "seed_ids", "profile_id", "model"
     )
     kept = pool.filter(pl.col("key") == pl.col("keeper")).drop("keeper")
-    found = kept.join(counts, on="key", how="left", maintain_order="left")
-    found = found.join(made, on="key", how="left", maintain_order="left").with_columns(pl.col("rows").fill_null(0))
+    table = kept.join(counts, on="key", how="left", maintain_order="left")
+    table = table.join(made, on="key", how="left", maintain_order="left").with_columns(pl.col("rows").fill_null(0))
     first = ["key", "text", "domain", "synthetic", "split", "rows", "top", "flipped"]
-    return found.select(*first, *(name for name in found.columns if name not in first)).rename({"key": "prompt_id"})
+    return table.select(*first, *(name for name in table.columns if name not in first)).rename({"key": "prompt_id"})
 
 
-def rows_frame(found: PromptSet, pool: pl.DataFrame) -> pl.DataFrame:
-    """row, item_id, prompt_id (of its own text), kept_id (of the prompt that stands for it), profile_id, domain, split.
+def rows_frame(source: PromptSet, pool: pl.DataFrame) -> pl.DataFrame:
+    """row, item_id, prompt_id (of its own text), kept_id (of the prompt that is kept for it), profile_id, domain, split.
 
     The last ones are empty for a text without a label.
     """
     kept = {row["key"]: row for row in pool.iter_rows(named=True)}
-    joins = found.joins_frame()
-    own = joins["prompt_id"].to_list()
-    ends = [kept.get(kept[key]["keeper"]) if key in kept else None for key in own]
+    joins = source.joins_frame()
+    row_prompts = joins["prompt_id"].to_list()
+    ends = [kept.get(kept[key]["keeper"]) if key in kept else None for key in row_prompts]
     return joins.select("row", "item_id", "prompt_id", "profile_id").with_columns(
         pl.Series("kept_id", [row["key"] if row else "" for row in ends], dtype=pl.String),
         pl.Series("domain", [row["domain"] if row else "" for row in ends], dtype=pl.String),
@@ -140,7 +140,7 @@ def rows_frame(found: PromptSet, pool: pl.DataFrame) -> pl.DataFrame:
 
 
 def review_frame(texts: Mapping[str, str], verdicts: Mapping[str, Classified]) -> pl.DataFrame:
-    """Texts for a person to look at: the wordings gave different labels, or there is no label at all."""
+    """Texts for a person to review: the wordings gave different labels, or there is no label."""
     rows = [row for row in verdicts.values() if row.flipped or row.status != "ok"]
     data = {
         "prompt_id": [row.key for row in rows],
@@ -159,10 +159,10 @@ def review_frame(texts: Mapping[str, str], verdicts: Mapping[str, Classified]) -
 def synthetic_near_pairs(prompts: pl.DataFrame, config: BuildConfig) -> int:
     """Pairs of kept rows within the distance of which one is synthetic: counted anew, from the texts."""
     prints = fingerprints([normalise(text) for text in prompts["text"]], features=config.features, bits=config.bits)
-    known = np.flatnonzero(prints.counts > 0)
-    made = prompts["synthetic"].to_numpy()[known]
-    words = prints.words[known]
-    if known.size < 2 or not made.any():
+    with_features = np.flatnonzero(prints.counts > 0)
+    made = prompts["synthetic"].to_numpy()[with_features]
+    words = prints.words[with_features]
+    if with_features.size < 2 or not made.any():
         return 0
     batches = pair_batches(words, config.distance, plan(words, config.distance))
     return sum(int((made[batch.first] | made[batch.second]).sum()) for batch in batches)
@@ -195,24 +195,27 @@ def split_by_group(
     ``groups`` is row to the name of its group: rows of a group stay together, since they say nearly the same. ``strata`` is row
     to its domain: a group belongs to that of its first row, and every domain is divided alike. ``shares`` are those of
     train, val and test. Rows of ``train_only`` put their whole group into train. The order of groups within a domain is
-    that of a seeded hash, so that it depends on names and seed alone.
-    Raises BadInput for shares that do not make 1.
+    that of a seeded hash, so that it depends only on names and seed.
+    Raises BadInput for shares that do not sum to 1.
     """
     if len(shares) != len(SPLITS) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-9:
-        raise BadInput(f"The shares {tuple(shares)} are no division.", do="Give train, val and test that make 1.")
-    found: dict[str, str] = {}
+        raise BadInput(
+            f"The shares {tuple(shares)} do not divide the whole.",
+            do="Give shares of train, val and test that sum to 1.",
+        )
+    split_of: dict[str, str] = {}
     stratum: dict[str, str] = {}
     for row, group in groups.items():
         stratum.setdefault(group, strata[row])
         if row in train_only:
-            found[group] = SPLITS[0]
+            split_of[group] = SPLITS[0]
     members: dict[str, list[str]] = {}
     for group, name in stratum.items():
-        if group not in found:
+        if group not in split_of:
             members.setdefault(name, []).append(group)
     for name in members:
         order = sorted(members[name], key=lambda group: (xxh128_hexdigest(f"{seed}\0{group}".encode()), group))
         for at, group in enumerate(order):
             place = (at + 0.5) / len(order)
-            found[group] = SPLITS[0 if place < shares[0] else 1 if place < shares[0] + shares[1] else 2]
-    return {row: found[group] for row, group in groups.items()}
+            split_of[group] = SPLITS[0 if place < shares[0] else 1 if place < shares[0] + shares[1] else 2]
+    return {row: split_of[group] for row, group in groups.items()}

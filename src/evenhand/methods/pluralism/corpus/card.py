@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 def build_facts(
     config: BuildConfig,
-    found: PromptSet,
+    source: PromptSet,
     pool: pl.DataFrame,
     attempts: pl.DataFrame,
     real: Sequence[Classified],
@@ -41,7 +41,7 @@ def build_facts(
     identities: Mapping[str, Mapping[str, Any]],
     warnings: Sequence[str],
 ) -> dict[str, Any]:
-    """Plain values alone, equal for a build that was resumed.
+    """Plain values only, equal for a build that was resumed.
 
     Raises EvenhandError where counts do not add up, or where a synthetic row lies within the distance of another row.
     """
@@ -61,16 +61,16 @@ def build_facts(
         "evenhand": __version__,
         "source": {
             "name": Path(config.items).name,
-            "origin": Path(found.origin).name,
-            "licence": found.licence,
-            "checksums": dict(found.checksums),
-            "notes": list(found.notes),
+            "origin": Path(source.origin).name,
+            "licence": source.licence,
+            "checksums": dict(source.checksums),
+            "notes": list(source.notes),
         },
         "rows": {
-            "read": len(found.joins) + len(found.rejected),
-            "rejected": len(found.rejected),
-            "texts": len(found.prompts),
-            "profiles": len(found.profiles),
+            "read": len(source.joins) + len(source.rejected),
+            "rejected": len(source.rejected),
+            "texts": len(source.prompts),
+            "profiles": len(source.profiles),
             "unlabelled": unlabelled,
             "dropped": int((~gone["synthetic"]).sum()),
             "dropped_synthetic": int(gone["synthetic"].sum()),
@@ -84,7 +84,7 @@ def build_facts(
             "all": diversity(row["rows"] for row in domains),
         },
         "classification": classification_facts(real),
-        "validation": validation_facts({row.key: row for row in real}, found.known),
+        "validation": validation_facts({row.key: row for row in real}, source.known),
         "mode": mode,
         "floor": config.floor_of(sum(counts.values())),
         "expansion": expansion_facts(attempts, lacking, counts, config.floor_of(sum(counts.values()))),
@@ -113,19 +113,19 @@ ORGANISM_LABELS = (
     "The classifier is a tiny test model that is shipped with Evenhand: its labels are not real labels, and no count by domain on "
     "this card says anything about the texts."
 )
-ORGANISM_LINES = "The generator is a tiny test model that is shipped with Evenhand: its lines are no real prompts."
+ORGANISM_LINES = "The generator is a tiny test model that is shipped with Evenhand: its lines are not real prompts."
 
 
 def organism_sentences(classifier: str, generator: str) -> list[str]:
-    """What must be said where one of the engines is a shipped organism."""
-    said = [ORGANISM_LABELS] if is_organism([classifier]) else []
-    return said + ([ORGANISM_LINES] if is_organism([generator]) else [])
+    """The notices required if one of the engines is a shipped organism."""
+    sentences = [ORGANISM_LABELS] if is_organism([classifier]) else []
+    return sentences + ([ORGANISM_LINES] if is_organism([generator]) else [])
 
 
 def checked_counts(prompts: pl.DataFrame) -> list[dict[str, Any]]:
     """Rows of each class, real and synthetic, in table order.
 
-    Raises EvenhandError where the counts do not add up to the number of rows, or a class is not known.
+    Raises EvenhandError if the counts do not add up to the number of rows, or for an unknown class.
     """
     pairs = Counter(zip(prompts["domain"].to_list(), prompts["synthetic"].to_list(), strict=True))
     rows: list[dict[str, Any]] = [
@@ -148,7 +148,7 @@ def checked_counts(prompts: pl.DataFrame) -> list[dict[str, Any]]:
 
 def diversity(counts: Iterable[int]) -> dict[str, float | None]:
     """Entropy in nats, its exponential (the effective number of classes), and the largest over the smallest class that is not
-    empty; None where there are no rows.
+    empty; None without rows.
     """
     sizes = [size for size in counts if size > 0]
     total = sum(sizes)
@@ -164,16 +164,17 @@ def diversity(counts: Iterable[int]) -> dict[str, float | None]:
 
 def classification_facts(rows: Sequence[Classified]) -> dict[str, Any]:
     """Statuses, flips and distances of the two wordings over all real texts."""
-    known = [row for row in rows if row.status == "ok"]
-    flipped = sum(row.flipped for row in known)
-    masses = sorted(row.mass for row in known if row.mass is not None)
+    labelled = [row for row in rows if row.status == "ok"]
+    flipped = sum(row.flipped for row in labelled)
+    masses = sorted(row.mass for row in labelled if row.mass is not None)
     return {
         "texts": len(rows),
         "statuses": {status: sum(row.status == status for row in rows) for status in STATUSES},
         "flipped": flipped,
-        "flip_rate": flipped / len(known) if known else None,
+        "flip_rate": flipped / len(labelled) if labelled else None,
         "mean_gap": {
-            slug: sum(row.gaps[at] for row in known) / len(known) if known else None for at, slug in enumerate(SLUGS)
+            slug: sum(row.gaps[at] for row in labelled) / len(labelled) if labelled else None
+            for at, slug in enumerate(SLUGS)
         },
         "median_mass": masses[len(masses) // 2] if masses else None,
     }
@@ -182,46 +183,48 @@ def classification_facts(rows: Sequence[Classified]) -> dict[str, Any]:
 def expansion_facts(
     attempts: pl.DataFrame, lacking: Mapping[str, int], labelled: Mapping[str, int], floor: int
 ) -> list[dict[str, Any]]:
-    """A row for each thin domain: real prompts, floor, attempts, accepted, surplus, and rejections by reason."""
-    found = []
+    """One row per low-resource domain: real prompts, floor, attempts, accepted, surplus, and rejections by reason."""
+    facts = []
     for slug, lack in lacking.items():
-        own = [row for row in attempts.iter_rows(named=True) if row["domain"] == slug]
-        accepted = sum(row["status"] == "accepted" for row in own)
-        reasons = Counter(row["reason"] for row in own if row["status"] == "rejected")
-        found.append(
+        of_domain = [row for row in attempts.iter_rows(named=True) if row["domain"] == slug]
+        accepted = sum(row["status"] == "accepted" for row in of_domain)
+        reasons = Counter(row["reason"] for row in of_domain if row["status"] == "rejected")
+        facts.append(
             {
                 "domain": slug,
                 "real": labelled.get(slug, 0),
                 "floor": floor,
                 "lacked": lack,
-                "attempts": len(own),
+                "attempts": len(of_domain),
                 "accepted": accepted,
-                "surplus": sum(row["status"] == "surplus" for row in own),
+                "surplus": sum(row["status"] == "surplus" for row in of_domain),
                 "rejected": {reason: reasons[reason] for reason in REASONS},
                 "still_lacks": lack - accepted,
             }
         )
-    return found
+    return facts
 
 
 FEW = 30
-"""Rows below which nothing should be claimed of a domain (spec pluralism, 7.8)."""
+"""Below this number of rows no claim about a domain is made (chosen default)."""
 
 
-def validation_facts(rows: Mapping[str, Classified], known: Mapping[str, frozenset[str]]) -> dict[str, Any] | None:
+def validation_facts(
+    rows: Mapping[str, Classified], named_classes: Mapping[str, frozenset[str]]
+) -> dict[str, Any] | None:
     """Precision and recall of the single label by domain; None where no label of a classified text is known.
 
-    ``known`` is text id to the classes that are known of it, slugs or "none"; a text may have several, and a label is right if it
-    is one of them. Shares have Wilson's interval over texts and are None without texts.
+    ``named_classes`` is text id to the classes that the source names, slugs or "none"; a text may have several, and a label is
+    right if it is one of them. Shares have Wilson's interval over texts and are None without texts.
     """
-    seen = {key: row for key, row in rows.items() if row.status == "ok" and key in known}
+    seen = {key: row for key, row in rows.items() if row.status == "ok" and key in named_classes}
     if not seen:
         return None
     domains = []
     for slug in (*SLUGS, NONE):
         given = [key for key, row in seen.items() if row.label == slug]
-        real = [key for key in seen if slug in known[key]]
-        hits = sum(slug in known[key] for key in given)
+        real = [key for key in seen if slug in named_classes[key]]
+        hits = sum(slug in named_classes[key] for key in given)
         domains.append(
             {
                 "domain": slug,
@@ -232,10 +235,14 @@ def validation_facts(rows: Mapping[str, Classified], known: Mapping[str, frozens
                 "recall": _share(hits, len(real)),
             }
         )
-    right = sum(row.label in known[key] for key, row in seen.items())
+    right = sum(row.label in named_classes[key] for key, row in seen.items())
     return {"texts": len(seen), "right": right, "accuracy": _share(right, len(seen)), "domains": domains}
 
 
 def _share(count: int, n: int) -> dict[str, Any] | None:
-    found: Interval | None = wilson(count, n) if n else None
-    return None if found is None else {"value": count / n, "low": found.low, "high": found.high, "claimed": n >= FEW}
+    interval: Interval | None = wilson(count, n) if n else None
+    return (
+        None
+        if interval is None
+        else {"value": count / n, "low": interval.low, "high": interval.high, "claimed": n >= FEW}
+    )

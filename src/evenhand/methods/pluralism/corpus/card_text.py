@@ -33,7 +33,7 @@ def _name(slug: str) -> str:
 
 def card_text(facts: Mapping[str, Any], config: BuildConfig) -> str:
     """The card as Markdown, from the content of ``card.json``."""
-    source, rows, found = facts["source"], facts["rows"], facts["classification"]
+    source, rows, classification = facts["source"], facts["rows"], facts["classification"]
     lines = [f"# Data card: {_cell(source['name'])}", ""]
     lines += [f"**{sentence}**\n" for sentence in facts["organism"]]
     lines += ["## Source", ""]
@@ -86,28 +86,29 @@ def card_text(facts: Mapping[str, Any], config: BuildConfig) -> str:
         ],
     )
     lines += ["## Classification", ""]
-    lines += _table(["status", "texts"], [(status, count(n)) for status, n in found["statuses"].items()])
+    lines += _table(["status", "texts"], [(status, count(n)) for status, n in classification["statuses"].items()])
     lines += [
         f"Texts without the status ok have no label and are not in the corpus. The label flips between the two wordings for "
-        f"{count(found['flipped'])} texts ({percent(found['flip_rate'])}); they are on the review list. "
-        f"Asked by {facts['mode']}; median probability of Yes and No together: {number(found['median_mass'])}.",
+        f"{count(classification['flipped'])} texts ({percent(classification['flip_rate'])}); they are on the review list. "
+        f"Asked by {facts['mode']}; median probability of Yes and No together: {number(classification['median_mass'])}.",
         "",
     ]
     lines += _table(
         ["domain", "mean distance of the two wordings"],
-        [(_name(slug), number(gap)) for slug, gap in found["mean_gap"].items()],
+        [(_name(slug), number(gap)) for slug, gap in classification["mean_gap"].items()],
     )
     lines += _validation_lines(facts["validation"]) + _expansion_lines(facts) + _rest_lines(facts, config)
     return "\n".join(lines)
 
 
-def _validation_lines(found: Mapping[str, Any] | None) -> list[str]:
+def _validation_lines(validation: Mapping[str, Any] | None) -> list[str]:
     lines = ["## Classifier beside known labels", ""]
-    if found is None:
+    if validation is None:
         return [*lines, "The source names no class of its texts: how often the classifier is right is not known.", ""]
     lines += [
-        f"Of {count(found['texts'])} texts with a class named by the source, {_right(found['accuracy'])} got it (or one of them). "
-        f"Intervals are Wilson's at 95 %, over texts; a share of fewer than {FEW} texts stands in brackets.",
+        f"Of {count(validation['texts'])} texts with a class named by the source, {_right(validation['accuracy'])} got it "
+        "(or one of them). "
+        f"Intervals are Wilson's at 95 %, over texts; a share of fewer than {FEW} texts is in brackets.",
         "",
     ]
     return lines + _table(
@@ -119,7 +120,7 @@ def _validation_lines(found: Mapping[str, Any] | None) -> list[str]:
                 _right(row["precision"]),
                 _right(row["recall"]),
             )
-            for row in found["domains"]
+            for row in validation["domains"]
             if row["known"] or row["labelled"]
         ],
     )
@@ -128,8 +129,8 @@ def _validation_lines(found: Mapping[str, Any] | None) -> list[str]:
 def _right(share: Mapping[str, Any] | None) -> str:
     if share is None:
         return DASH
-    told = f"{percent(share['value'])}, {between(share['low'], share['high'])}"
-    return told if share["claimed"] else f"({told})"
+    right = f"{percent(share['value'])}, {between(share['low'], share['high'])}"
+    return right if share["claimed"] else f"({right})"
 
 
 def _expansion_lines(facts: Mapping[str, Any]) -> list[str]:
@@ -154,7 +155,7 @@ def _expansion_lines(facts: Mapping[str, Any]) -> list[str]:
     spot = facts["spot_check"]
     return [
         *lines,
-        f"{count(spot)} synthetic rows stand in spot_check.csv for a person to check; give the number found right with its Wilson "
+        f"{count(spot)} synthetic rows are in spot_check.csv for a person to check; give the number found right with its Wilson "
         "interval. Results should be shown with and without synthetic rows.",
         "",
     ]
@@ -173,7 +174,7 @@ def _rest_lines(facts: Mapping[str, Any], config: BuildConfig) -> list[str]:
         [(name, *(count(facts["splits"][name][key]) for key in ("rows", "real", "synthetic"))) for name in SPLITS],
     )
     lines += [
-        "Near-duplicates and all profiles of a prompt stand on one side. A synthetic row may stand on another side than its seeds.",
+        "Near-duplicates and all profiles of a prompt share a split. A synthetic row may be in another split than its seeds.",
         "",
         "## Engines",
         "",

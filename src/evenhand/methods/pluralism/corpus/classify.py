@@ -53,7 +53,7 @@ class Reading:
     """What the classifier says of one text under one wording.
 
     ``values`` are the 14 probabilities in table order, empty unless the status is ok; ``mass`` is the mean probability of Yes
-    and No together, None where it is not known.
+    and No together, None if unknown.
     """
 
     key: str
@@ -68,7 +68,7 @@ class Reading:
 class Classified:
     """A text's 14 probabilities (mean of both wordings), how far the wordings lie apart, and its label.
 
-    ``label`` is a slug, or "none"; it is empty unless ``status`` is ok. ``labels`` are those of each wording alone, and
+    ``label`` is a slug, or "none"; it is empty unless ``status`` is ok. ``labels`` are those of the single wordings, and
     ``flipped`` says that they differ.
     """
 
@@ -162,11 +162,11 @@ class Classifier:
             return {}
         find = self._chosen if self.mode == "choose" else self._written
         readings = find(texts, folder, stage, progress, shown)
-        found = {key: judged(readings[key, 0], readings[key, 1], self.delta) for key in texts}
-        if len(found) >= BLOCK and all(row.status == "failed" for row in found.values()):
-            why = next(iter(found.values())).error
-            raise EngineError(f"'{self.engine.spec}' classified none of {len(found)} texts; the first: {why}")
-        return found
+        classified = {key: judged(readings[key, 0], readings[key, 1], self.delta) for key in texts}
+        if len(classified) >= BLOCK and all(row.status == "failed" for row in classified.values()):
+            why = next(iter(classified.values())).error
+            raise EngineError(f"'{self.engine.spec}' classified none of {len(classified)} texts; the first: {why}")
+        return classified
 
     def _chosen(
         self, texts: Mapping[str, str], folder: Path, stage: str, progress: Progress, shown: str
@@ -231,9 +231,9 @@ class Classifier:
     def _responses(self, items: Sequence[Item], path: Path, progress: Progress, shown: str) -> dict[str, Response]:
         from evenhand.runs.respond import Configuration, respond
 
-        told: Progress = lambda _, done, total: progress(shown, done, total)  # noqa: E731
-        found = respond([Configuration(ROLE, self.engine)], items, 1, self.sampling, Journal(path), told)
-        return {response.item_id: response for response in found}
+        report: Progress = lambda _, done, total: progress(shown, done, total)  # noqa: E731
+        responses = respond([Configuration(ROLE, self.engine)], items, 1, self.sampling, Journal(path), report)
+        return {response.item_id: response for response in responses}
 
 
 def _blocks(rows: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
@@ -263,25 +263,25 @@ def classified_frame(rows: Iterable[Classified]) -> pl.DataFrame:
     """One row a text: key, status, label, top, label_1, label_2, flipped, mass, error, and ``p.SLUG`` and ``gap.SLUG``."""
     import polars as pl
 
-    found = list(rows)
+    texts = list(rows)
     none: tuple[None, ...] = (None,) * len(SLUGS)
     data: dict[str, list[Any]] = {
-        "key": [row.key for row in found],
-        "status": [row.status for row in found],
-        "label": [row.label for row in found],
-        "top": [row.top for row in found],
-        "label_1": [row.labels[0] for row in found],
-        "label_2": [row.labels[1] for row in found],
-        "flipped": [row.flipped for row in found],
-        "mass": [row.mass for row in found],
-        "error": [json_safe(row.error) for row in found],
+        "key": [row.key for row in texts],
+        "status": [row.status for row in texts],
+        "label": [row.label for row in texts],
+        "top": [row.top for row in texts],
+        "label_1": [row.labels[0] for row in texts],
+        "label_2": [row.labels[1] for row in texts],
+        "flipped": [row.flipped for row in texts],
+        "mass": [row.mass for row in texts],
+        "error": [json_safe(row.error) for row in texts],
     }
     kinds: dict[str, Any] = {"top": pl.Float64, "mass": pl.Float64, "flipped": pl.Boolean}
     schema = {name: kinds.get(name, pl.String) for name in data}
     for prefix in ("p", "gap"):
         for at, slug in enumerate(SLUGS):
             name = f"{prefix}.{slug}"
-            data[name] = [((row.values if prefix == "p" else row.gaps) or none)[at] for row in found]
+            data[name] = [((row.values if prefix == "p" else row.gaps) or none)[at] for row in texts]
             schema[name] = pl.Float64
     return pl.DataFrame(data, schema=schema)
 
@@ -291,9 +291,9 @@ def classified_from(frame: pl.DataFrame) -> dict[str, Classified]:
     out = {}
     for row in frame.iter_rows(named=True):
         values, gaps = (tuple(row[f"{p}.{slug}"] for slug in SLUGS) for p in ("p", "gap"))
-        known = row["status"] == "ok"
+        labelled = row["status"] == "ok"
         out[row["key"]] = Classified(
-            row["key"], row["status"], row["label"], values if known else (), gaps if known else (),
+            row["key"], row["status"], row["label"], values if labelled else (), gaps if labelled else (),
             (row["label_1"], row["label_2"]), row["flipped"], row["mass"], row["error"],
         )  # fmt: skip
     return out

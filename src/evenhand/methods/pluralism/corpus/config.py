@@ -53,7 +53,7 @@ class DedupConfig(Settings):
 
 
 PUBLISHED = ("delta", "distance", "temperature", "top_p", "max_tokens", "seed")
-"""Settings whose default is the published value. All others are choices of the specification, or ours."""
+"""Settings whose default is the published value. All other defaults are chosen, not published."""
 
 
 class BuildConfig(EngineSettings):

@@ -74,7 +74,7 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class DedupResult:
-    """What was found: which of n rows stay, the dropped ones, rows without features (numbers from 1), and warnings."""
+    """The result: which of n rows are kept, the dropped ones, rows without features (numbers from 1), and warnings."""
 
     rows: int
     kept: NDArray[np.bool_]
@@ -96,13 +96,13 @@ def find_duplicates(
 ) -> DedupResult:
     """Which rows of a file are near-duplicates of earlier ones.
 
-    Memory grows by some 400 bytes a row, however long the texts are; these wait in a temporary file. ``planned`` hears of the
-    search and the number of different texts before it starts. A text without features (no word character) is never a
+    Memory grows by some 400 bytes a row, however long the texts are; these are kept in a temporary file. ``planned`` is called with
+    the search plan and the number of different texts before the search starts. A text without features (no word character) is never a
     duplicate. The result does not depend on ``threads``.
     Raises BadInput for broken input, with its row.
     """
     if threads < 1:
-        raise BadInput("There must be a thread at least.")
+        raise BadInput(f"Cannot search with {threads} threads.", do="Use 1 or more.")
     report = progress or (lambda what, done, total: None)
     with TextStore() as store:
 
@@ -113,8 +113,8 @@ def find_duplicates(
 
         def search(prints: NDArray[np.uint64], how: Plan, _: Index) -> Iterator[Pairs]:
             total = batch_count(prints, config.distance, how)
-            found = pair_batches(prints, config.distance, how, threads=threads, most=MOST_AT_ONCE)
-            for done, batch in enumerate(found, 1):
+            batches = pair_batches(prints, config.distance, how, threads=threads, most=MOST_AT_ONCE)
+            for done, batch in enumerate(batches, 1):
                 yield batch
                 report("searching", done, total)
 
@@ -132,25 +132,25 @@ def raw_texts(source: RowFile, rest: array[int], report: Progress) -> Iterator[l
 
 
 def measured(raw: list[str], config: DedupConfig) -> Chunk:
-    """Normalised texts, and what is kept of each."""
+    """Normalise texts and compute what is kept of each."""
     texts = [normalise(text, speakers=not config.strip_speakers) for text in raw]
-    found = fingerprints(
+    prints = fingerprints(
         raw if config.interop else texts, features=config.features, bits=config.bits, interop=config.interop
     )
     encoded = [text.encode() for text in texts]
     digests = b"".join([hashlib.blake2b(text, digest_size=16).digest() for text in encoded])
     return Chunk(
-        found.words,
-        found.counts,
+        prints.words,
+        prints.counts,
         np.frombuffer(digests, dtype=np.uint64).reshape(-1, 2),
-        np.array([len(text) < GRAM for text in texts]) & (found.counts > 0),
+        np.array([len(text) < GRAM for text in texts]) & (prints.counts > 0),
         np.array([speaker_tags(text) > 1 for text in raw]),
         encoded,
     )
 
 
 def gathered(chunks: Iterable[Chunk], rest: array[int]) -> Seen:
-    """What one pass over the rows leaves; ``rest`` may grow until the last chunk has come."""
+    """The result of one pass over the rows; ``rest`` may grow until the last chunk is read."""
     words, counts, digests, short, tagged = map(list, zip(*(chunk[:5] for chunk in chunks), strict=True))
     return Seen(
         prints=np.concatenate(words),
@@ -167,13 +167,13 @@ def decide(
     config: DedupConfig,
     texts: Texts,
     search: Callable[[NDArray[np.uint64], Plan, Index], Iterator[Pairs]],
-    known: dict[tuple[int, int], float],
+    similarities: dict[tuple[int, int], float],
     planned: Callable[[Plan, int], None] | None,
 ) -> DedupResult:
-    """Which rows go, given what was read of them and how pairs are searched.
+    """Decide which rows are dropped, given what was read of them and how pairs are searched.
 
     ``search(prints, plan, rows)`` gives the near pairs of the different texts, by their places in ``rows``, which lists the
-    first row (from 0) with each text. ``known`` holds Jaccard similarities of such pairs; where a search has not put them
+    first row (from 0) with each text. ``similarities`` holds Jaccard similarities of such pairs; where a search has not put them
     there, they are computed from ``texts`` when they are needed.
     """
     first, unique = _exact_repeats(seen)
@@ -185,7 +185,7 @@ def decide(
     compared = 0
 
     def similarity(first: int, second: int) -> float:
-        value = known.get((first, second))
+        value = similarities.get((first, second))
         return computed(first, second) if value is None else value
 
     def similar(first: int, second: int) -> bool:
@@ -195,7 +195,7 @@ def decide(
         compared += 1
         value = similarity(first, second)
         if value >= config.verify:
-            known[first, second] = value
+            similarities[first, second] = value
         return value >= config.verify
 
     remove = first_come if config.keep == "first" else components
@@ -218,7 +218,7 @@ def decide(
 
 def _exact_repeats(seen: Seen) -> tuple[Index, Index]:
     """For every row the first row with the same normalised text, and the sorted first rows; those without features
-    stand for themselves and are not searched.
+    represent themselves and are not searched.
     """
     high, low = seen.digests[:, 0], seen.digests[:, 1]
     order = np.lexsort((low, high))
@@ -234,7 +234,7 @@ def _exact_repeats(seen: Seen) -> tuple[Index, Index]:
 def _dropped(
     seen: Seen, first: Index, unique: Index, keeper: Index, similarity: Callable[[int, int], float]
 ) -> Dropped:
-    """The dropped rows: those whose text, or whose text's first row, went."""
+    """The dropped rows: those whose text, or whose text's first row, was dropped."""
     stays = np.arange(seen.rows)
     stays[unique] = unique[keeper]
     stays = stays[first]
@@ -245,12 +245,12 @@ def _dropped(
     cols = columns(seen.prints)
     _, distance = near(cols, row, stays[row], 64 * len(cols))
     jaccard = np.ones(row.size)
-    known: dict[int, float] = {}
+    similarities: dict[int, float] = {}
     for at in np.flatnonzero(~exact).tolist():
         one = int(place[at])
-        if one not in known:
-            known[one] = similarity(int(target[at]), one)
-        jaccard[at] = known[one]
+        if one not in similarities:
+            similarities[one] = similarity(int(target[at]), one)
+        jaccard[at] = similarities[one]
     return Dropped(row + 1, stays[row] + 1, distance.astype(np.int64), jaccard, exact)
 
 
@@ -260,7 +260,7 @@ _CHANCE_SHARE = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What one pass over n rows leaves: fingerprints (n, words), numbers of features (n,), digests of the normalised texts
+    """The result of one pass over n rows: fingerprints (n, words), numbers of features (n,), digests of the normalised texts
     (n, 2), hashes of the other columns (n,), and how many texts are shorter than a 4-gram or have speaker tags.
     """
 
@@ -283,46 +283,46 @@ def warnings_of(
     """The warnings, most serious first. ``first`` (n,) is the first row with the same text, ``chance`` the expected number
     of pairs among unrelated texts.
     """
-    found = []
+    warnings = []
     if chance > _CHANCE_SHARE * seen.rows:
-        found.append(
+        warnings.append(
             f"About {number(chance)} pairs of unrelated texts lie within {config.distance} of {config.bits} bits by chance, more "
             f"than 1% of {count(seen.rows)} rows. Use 128 bits with distance 20, or a smaller distance, and verify."
         )
     if config.verify == 0:
-        found.append("Pairs were not verified: texts that only share frequent n-grams may have been dropped.")
+        warnings.append("Pairs were not verified: texts that only share frequent n-grams may have been dropped.")
     if config.features != "char4":
-        found.append(
+        warnings.append(
             "Words are few in a short text, and frequent ones pull unrelated texts together: on one public set of 990 dialogues "
             "single words dropped 351 rows at distance 10, character 4-grams 24. Verification makes up for it."
         )
         if seen.tagged > _TAGGED_SHARE * seen.rows and not config.strip_speakers:
-            found.append(
+            warnings.append(
                 f"{count(seen.tagged)} texts have several lines that begin with a speaker's tag, which makes unrelated "
                 f"dialogues alike. Leave the tags out with --strip-speakers."
             )
     blank = int((seen.counts == 0).sum())
     if blank:
-        found.append(
-            f"{count(blank)} texts have no word character, so no fingerprint. All of them stay, and are listed."
+        warnings.append(
+            f"{count(blank)} texts have no word character and therefore no fingerprint. All of them are kept and listed."
         )
     if seen.short:
-        found.append(
+        warnings.append(
             f"{count(seen.short)} texts are shorter than {GRAM} characters: one edit changes such a fingerprint altogether, "
             "so that only equal ones are found."
         )
     profiles = int(((first != np.arange(seen.rows)) & (seen.rest != seen.rest[first])).sum())
     if profiles:
-        found.append(
+        warnings.append(
             f"{count(profiles)} dropped rows repeat a text exactly while other columns differ. If these are one prompt under "
             "several profiles, they are no duplicates: join the kept prompts with the profiles through the table of dropped rows."
         )
     if crowded:
-        found.append(
+        warnings.append(
             "There were too many near pairs to hold, so rows were compared one block after another. The result is the same; "
             "a smaller distance is faster."
         )
-    return tuple(found)
+    return tuple(warnings)
 
 
 def check_folder(out: Path) -> None:

@@ -1,4 +1,4 @@
-"""More prompts for thin domains: round after round of attempts, each tried by every rule of quality (spec pluralism, 2.4).
+"""More prompts for low-resource domains: rounds of attempts, each checked against every quality rule.
 
 Published: a generator at temperature 0.7, top-p 0.9, at most 64 tokens, conditioned on domain and demographics. The floor, the
 number of attempts, seeds and rules are chosen defaults. A round's attempts follow from the rounds before it, so that a
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, int, int], None]
 LEAST_ROUND = 16
-"""Attempts of a domain in a round, at the least; beyond what it lacks they are a reserve for rejections."""
+"""Minimum number of attempts for a domain in a round; those beyond what it lacks are a reserve for rejections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +144,9 @@ class Expansion:
             for row in planned
         ]  # fmt: skip
         journal = Journal(self.folder / f"round-{number:03d}.journal.jsonl")
-        told: Progress = lambda _, done, total: self.progress(f"attempts, round {number}", done, total)  # noqa: E731
-        found = respond([Configuration("generator", self.engine)], items, 1, self.sampling, journal, told)
-        return {response.item_id: response for response in found}
+        report: Progress = lambda _, done, total: self.progress(f"attempts, round {number}", done, total)  # noqa: E731
+        responses = respond([Configuration("generator", self.engine)], items, 1, self.sampling, journal, report)
+        return {response.item_id: response for response in responses}
 
     def _tried(self, planned: Sequence[Attempt], number: int, open_: dict[str, int]) -> list[Attempt]:
         """The attempts of a round, tried; counts down ``open_``, what the domains lack."""
@@ -209,27 +209,27 @@ def attempts_frame(rows: Iterable[Attempt]) -> pl.DataFrame:
     """One row an attempt: what was asked, what came, and what became of it; ``near_*`` is null where nothing was near."""
     import polars as pl
 
-    found = list(rows)
+    attempts = list(rows)
     columns: dict[str, tuple[list[Any], Any]] = {
-        "id": ([row.id for row in found], pl.String),
-        "domain": ([row.domain for row in found], pl.String),
-        "number": ([row.number for row in found], pl.Int64),
-        "round": ([row.round for row in found], pl.Int64),
-        "status": ([row.status for row in found], pl.String),
-        "reason": ([row.reason or "" for row in found], pl.String),
-        "detail": ([row.detail for row in found], pl.String),
-        "text": ([row.text for row in found], pl.String),
-        "near": ([row.near.key if row.near else None for row in found], pl.String),
-        "near_distance": ([row.near.distance if row.near else None for row in found], pl.Int64),
-        "near_jaccard": ([row.near.jaccard if row.near else None for row in found], pl.Float64),
-        "top": ([row.verdict.top if row.verdict else None for row in found], pl.Float64),
-        "flipped": ([row.verdict.flipped if row.verdict else None for row in found], pl.Boolean),
-        "seed_ids": ([" ".join(row.seeds) for row in found], pl.String),
-        "profile_id": ([row.profile_id for row in found], pl.String),
-        **{name: ([row.profile.get(name, "") for row in found], pl.String) for name in FIELDS},
-        "seed": ([row.seed for row in found], pl.Int64),
-        "model": ([row.model for row in found], pl.String),
-        "synthetic": ([True] * len(found), pl.Boolean),
+        "id": ([row.id for row in attempts], pl.String),
+        "domain": ([row.domain for row in attempts], pl.String),
+        "number": ([row.number for row in attempts], pl.Int64),
+        "round": ([row.round for row in attempts], pl.Int64),
+        "status": ([row.status for row in attempts], pl.String),
+        "reason": ([row.reason or "" for row in attempts], pl.String),
+        "detail": ([row.detail for row in attempts], pl.String),
+        "text": ([row.text for row in attempts], pl.String),
+        "near": ([row.near.key if row.near else None for row in attempts], pl.String),
+        "near_distance": ([row.near.distance if row.near else None for row in attempts], pl.Int64),
+        "near_jaccard": ([row.near.jaccard if row.near else None for row in attempts], pl.Float64),
+        "top": ([row.verdict.top if row.verdict else None for row in attempts], pl.Float64),
+        "flipped": ([row.verdict.flipped if row.verdict else None for row in attempts], pl.Boolean),
+        "seed_ids": ([" ".join(row.seeds) for row in attempts], pl.String),
+        "profile_id": ([row.profile_id for row in attempts], pl.String),
+        **{name: ([row.profile.get(name, "") for row in attempts], pl.String) for name in FIELDS},
+        "seed": ([row.seed for row in attempts], pl.Int64),
+        "model": ([row.model for row in attempts], pl.String),
+        "synthetic": ([True] * len(attempts), pl.Boolean),
     }
     return pl.DataFrame(
         {name: values for name, (values, _) in columns.items()},

@@ -1,4 +1,4 @@
-"""Exact search for all pairs of fingerprints within k bits (spec pluralism, section 9).
+"""Exact search for all pairs of fingerprints within k bits.
 
 Three methods give the same pairs: comparing all in tiles, block permutation, and multi-index hashing. ``plan`` takes the
 one with the least expected time for the number of rows, the distance, and how even the bits are.
@@ -66,7 +66,7 @@ def check_distance(bits: int, distance: int) -> None:
     """Raises BadInput for a distance below 0, or of half the width and more, where unrelated texts lie."""
     if not 0 <= distance < bits // 2:
         raise BadInput(
-            f"The distance {distance} makes no sense for {bits} bits: unrelated texts are {bits // 2} apart on average.",
+            f"The distance {distance} is too large for {bits} bits: unrelated texts are {bits // 2} bits apart on average.",
             do=f"Choose 0 to {bits // 2 - 1}.",
         )
 
@@ -85,7 +85,7 @@ def plan(prints: NDArray[np.uint64], distance: int, *, method: Method | Literal[
     rows, bits = len(prints), 64 * prints.shape[1]
     check_distance(bits, distance)
     if method not in ("auto", *METHODS):
-        raise BadInput(f"There is no method '{method}'.", do=f"Known: auto, {', '.join(METHODS)}.")
+        raise BadInput(f"Unknown search method '{method}'.", do=f"Known: auto, {', '.join(METHODS)}.")
     effective = _entropy(prints)
     compared = rows * rows / 2 * bits / 64
     choices = [Plan("brute", 0, compared * 1.2e-9)]
@@ -118,15 +118,15 @@ def pair_batches(
     most: int | None = None,
     span: range | None = None,
 ) -> Iterator[Pairs]:
-    """Every pair of rows within ``distance`` bits, once, in batches whose order depends on the plan alone.
+    """Every pair of rows within ``distance`` bits, once, in batches whose order depends only on the plan.
 
-    ``span`` names the batches that are wanted, of 0 to ``batch_count`` - 1; all of them where it is None.
+    ``span`` selects batches from 0 to ``batch_count`` - 1 (default: all).
     Raises ``Crowded`` where one batch would hold more than ``most`` pairs.
     """
     span = range(batch_count(prints, distance, how)) if span is None else span
     check_distance(64 * prints.shape[1], distance)
     if len(prints) >= 1 << 31:
-        raise BadInput(f"{len(prints)} rows are more than one search takes.", do="Split the file.")
+        raise BadInput(f"{len(prints)} rows are too many for one search.", do="Split the file.")
     cols = columns(prints)
     if how.method == "blocks":
         return block_batches(cols, distance, how.parts, threads, most, span)
@@ -144,9 +144,9 @@ def near_pairs(
     at once (17 bytes each); ``pair_batches`` does not.
     """
     batches = pair_batches(prints, distance, plan(prints, distance, method=method), threads=threads)
-    found = joined((batch.first, batch.second, batch.distance) for batch in batches)
-    order = np.lexsort((found.second, found.first))
-    return Pairs(found.first[order], found.second[order], found.distance[order])
+    pairs = joined((batch.first, batch.second, batch.distance) for batch in batches)
+    order = np.lexsort((pairs.second, pairs.first))
+    return Pairs(pairs.first[order], pairs.second[order], pairs.distance[order])
 
 
 def _brute_batches(

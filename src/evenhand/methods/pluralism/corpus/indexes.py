@@ -55,7 +55,7 @@ def block_batches(
 ) -> Iterator[Pairs]:
     """All pairs within ``distance`` bits, one batch a table of ``span``; raises Crowded where one holds more than ``most``.
 
-    Raises BadInput where there are no more blocks than ``distance``, since pairs would be lost, or more than bits.
+    Raises BadInput unless there are more blocks than ``distance`` (or pairs would be lost) and at most as many as bits.
     """
     bits = 64 * len(cols)
     if not distance < blocks <= bits:
@@ -208,8 +208,8 @@ def multi_index_batches(
         lookup = _lookup(cols, edges, number)
 
         def work(masks: tuple[int, ...], lookup: _Lookup = lookup) -> Pairs:
-            found = (part for mask in masks for part in _turned(lookup, mask, distance, edges, limits))
-            return joined(found, most)
+            parts = (part for mask in masks for part in _turned(lookup, mask, distance, edges, limits))
+            return joined(parts, most)
 
         masks = _masks(edges[number + 1] - edges[number], limits[number])
         yield from in_order(work, itertools.islice(masks, first, last), threads)

@@ -59,11 +59,11 @@ def near(cols: Columns, first: Places, second: Places, limit: int) -> tuple[Inde
     return kept, distance[kept]
 
 
-def joined(found: Iterable[tuple[Index, Index, NDArray[np.uint8]]], most: int | None = None) -> Pairs:
+def joined(batches: Iterable[tuple[Index, Index, NDArray[np.uint8]]], most: int | None = None) -> Pairs:
     """Parts as one batch, each pair with its lower row first; raises Crowded beyond ``most`` pairs."""
     parts = []
     total = 0
-    for part in found:
+    for part in batches:
         parts.append(part)
         total += part[0].size
         if most is not None and total > most:
@@ -151,7 +151,7 @@ def _kernel() -> Any:
     @numba.njit(nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
     def search(words: Any, start: int, stop: int, limit: int, first: Any, second: Any, distance: Any) -> Any:
         """Fill the outputs as far as they reach; the number of pairs found."""
-        found = 0
+        count = 0
         apart = np.empty(_CHUNK, dtype=np.uint8)
         for row in range(start, stop):
             for left in range(row + 1, words.shape[1], _CHUNK):
@@ -168,10 +168,10 @@ def _kernel() -> Any:
                     continue
                 for at in range(size):
                     if apart[at] <= limit:
-                        if found < first.size:
-                            first[found], second[found], distance[found] = row, left + at, apart[at]
-                        found += 1
-        return found
+                        if count < first.size:
+                            first[count], second[count], distance[count] = row, left + at, apart[at]
+                        count += 1
+        return count
 
     return search
 
@@ -190,9 +190,9 @@ def compiled_tile(words: NDArray[np.uint64], start: int, stop: int, limit: int, 
     while True:
         first, second = np.empty(size, dtype=np.int64), np.empty(size, dtype=np.int64)
         distance = np.empty(size, dtype=np.uint8)
-        found = int(_kernel()(words, start, stop, limit, first, second, distance))
-        if found <= size:
-            return Pairs(first[:found].copy(), second[:found].copy(), distance[:found].copy())
-        if most is not None and found > most:
+        count = int(_kernel()(words, start, stop, limit, first, second, distance))
+        if count <= size:
+            return Pairs(first[:count].copy(), second[:count].copy(), distance[:count].copy())
+        if most is not None and count > most:
             raise Crowded
-        size = found
+        size = count

@@ -207,9 +207,9 @@ def _root(root: Index, row: int) -> int:
 
 
 def _roots(root: Index, rows: Index) -> Index:
-    found = root[rows]
+    roots = root[rows]
     while True:
-        above = root[found]
-        if np.array_equal(above, found):
-            return found
-        found = above
+        above = root[roots]
+        if np.array_equal(above, roots):
+            return roots
+        roots = above

@@ -75,7 +75,7 @@ class RowFile:
         """
         number = 0
         text_column, id_column = self.text_column, self.id_column
-        own = 1 if id_column is None else 2
+        roles = 1 if id_column is None else 2
         for number, cells, _ in self._records(progress):
             text = cells.get(text_column)
             if text is None:
@@ -87,7 +87,7 @@ class RowFile:
                 )
             name = cells.get(id_column) if id_column else None
             rest = 0
-            if len(cells) > own:
+            if len(cells) > roles:
                 others = [cell or "" for column, cell in cells.items() if column not in (text_column, id_column)]
                 rest = xxh3_64_intdigest("\x1f".join(others).encode())
             yield Row(number, str(number) if name is None else name, text, rest)
@@ -95,24 +95,24 @@ class RowFile:
             raise BadInput("The file has no rows.", file=self.path)
 
     def write_rows(self, wanted: NDArray[Any], target: Path, seen: Callable[[int, str], None]) -> None:
-        """Copy the rows whose entry of ``wanted`` (n,) is true, as they are; ``seen(number, id)`` hears of every row.
+        """Copy the rows whose entry of ``wanted`` (n,) is true, as they are; ``seen(number, id)`` is called for every row.
 
         Raises BadInput where the file has changed since it was opened.
         """
         stat = self.path.stat()
         if (stat.st_size, stat.st_mtime_ns) != (self.bytes, self._changed):
             raise BadInput("The file changed while it was read.", file=self.path, do="Start again.")
-        beside = target.with_name(f".{target.name}.tmp")
+        unfinished = target.with_name(f".{target.name}.tmp")
         try:
-            with RowWriter(self.kind, beside, self._header) as writer:
+            with RowWriter(self.kind, unfinished, self._header) as writer:
                 for number, cells, raw in self._records(None):
                     name = cells.get(self.id_column) if self.id_column else None
                     seen(number, str(number) if name is None else name)
                     if wanted[number - 1]:
                         writer.add(raw)
-            beside.replace(target)
+            unfinished.replace(target)
         finally:
-            beside.unlink(missing_ok=True)
+            unfinished.unlink(missing_ok=True)
 
     def _names(self) -> list[str]:
         if self.kind == ".parquet":
@@ -138,7 +138,7 @@ class RowFile:
         return "\t" if self.kind == ".tsv" else ","
 
     def _records(self, progress: Callable[[int, int], None] | None) -> Iterator[tuple[int, dict[str, str | None], Any]]:
-        """Number, cells and the row as it stands in the file."""
+        """Number, cells, and the row exactly as it is in the file."""
         if self.kind == ".parquet":
             return self._parquet_records(progress)
         if self.kind in (".jsonl", ".ndjson"):

@@ -107,7 +107,7 @@ def fingerprints(
     if bits not in (64, 128):
         raise BadInput(f"Fingerprints of {bits} bits are not made.", do="Choose 64 or 128.")
     if features not in FEATURES:
-        raise BadInput(f"There are no features '{features}'.", do=f"Known: {', '.join(FEATURES)}.")
+        raise BadInput(f"Unknown features '{features}'.", do=f"Known: {', '.join(FEATURES)}.")
     if interop and features != "char4":
         raise BadInput("The package simhash has character 4-grams only.", do="Choose the features char4.")
     hashed: Callable[[Sequence[str], int], tuple[NDArray[np.uint64], NDArray[np.int64]]]
@@ -184,15 +184,15 @@ class _Words:
     def __call__(self, texts: Sequence[str], bits: int) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
         if len(self.known) > 1_000_000:
             self.known.clear()
-        found: list[int] = []
+        token_hashes: list[int] = []
         lengths = np.zeros(len(texts), dtype=np.int64)
         for number, text in enumerate(texts):
             tokens = _WORD.findall(text)
             if self.bigrams:
                 tokens += [f"{left} {right}" for left, right in itertools.pairwise(tokens)]
             lengths[number] = len(tokens)
-            found += [self.known.get(token) or self._hash(token) for token in tokens]
-        hashes = np.array(found, dtype=np.uint64)
+            token_hashes += [self.known.get(token) or self._hash(token) for token in tokens]
+        hashes = np.array(token_hashes, dtype=np.uint64)
         _mix(hashes)
         return _widen(hashes, bits), lengths
 
@@ -203,7 +203,7 @@ class _Words:
 
 def _interop_hashes(texts: Sequence[str], bits: int) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     digests: dict[str, bytes] = {}
-    found: list[bytes] = []
+    hashes: list[bytes] = []
     lengths = np.zeros(len(texts), dtype=np.int64)
     for number, text in enumerate(texts):
         grams = char_grams("".join(_INTEROP.findall(surrogate_free(text).lower())))
@@ -212,8 +212,8 @@ def _interop_hashes(texts: Sequence[str], bits: int) -> tuple[NDArray[np.uint64]
             digest = digests.get(gram)
             if digest is None:
                 digest = digests[gram] = hashlib.md5(gram.encode(), usedforsecurity=False).digest()
-            found.append(digest)
-    pairs: NDArray[Any] = np.frombuffer(b"".join(found), dtype=">u8").reshape(-1, 2)
+            hashes.append(digest)
+    pairs: NDArray[Any] = np.frombuffer(b"".join(hashes), dtype=">u8").reshape(-1, 2)
     return pairs[:, ::-1][:, : bits // 64].astype(np.uint64), lengths
 
 
@@ -230,7 +230,7 @@ def majority(hashes: NDArray[np.uint64], lengths: NDArray[np.int64]) -> NDArray[
     The sums are kept bit by bit: word l of a text holds binary digit l of 64 sums at once, and a full adder takes three
     words of one digit to one of that digit and one of the next. Texts of like length go together, padded with zeros.
     """
-    found = np.zeros(lengths.size, dtype=np.uint64)
+    words = np.zeros(lengths.size, dtype=np.uint64)
     starts = np.cumsum(lengths) - lengths
     order = np.argsort(lengths, kind="stable")
     order = order[lengths[order] > 0]
@@ -242,10 +242,10 @@ def majority(hashes: NDArray[np.uint64], lengths: NDArray[np.int64]) -> NDArray[
         index = np.where(inside, starts[group] + steps, 0)
         rows = hashes[index]
         rows *= inside
-        found[group] = _above(_digits(rows), lengths[group] // 2)
+        words[group] = _above(_digits(rows), lengths[group] // 2)
     for text in order[short.size :]:
-        found[text] = _long_majority(hashes[starts[text] : starts[text] + lengths[text]])
-    return found
+        words[text] = _long_majority(hashes[starts[text] : starts[text] + lengths[text]])
+    return words
 
 
 def _digits(rows: NDArray[np.uint64]) -> list[NDArray[np.uint64]]:

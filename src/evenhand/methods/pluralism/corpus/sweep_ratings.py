@@ -61,7 +61,7 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Axis:
-    """Ratings (items, columns) and the groups of their columns; labels are shuffled ``within`` these alone, if given."""
+    """Ratings (items, columns) and the groups of their columns; labels are shuffled only inside ``within``, if given."""
 
     values: FloatArray
     groups: RaterGroups
@@ -72,7 +72,7 @@ class Rated:
     """Ratings that are asked about sets of items; equal sets are computed once.
 
     ``values`` (items, raters) are those of the intraclass correlation; ``people`` says that raters are a sample and are resampled
-    for the intervals of DS. ``texts`` is item to the text that was rated, as far as it is told. ``notes`` says what was left
+    for the intervals of DS. ``texts`` is item to the text that was rated, if known. ``notes`` says what was left
     out, ``why`` why nothing can be computed.
     """
 
@@ -90,8 +90,8 @@ class Rated:
     def of_table(cls, table: RatingTable, config: SweepConfig) -> Rated:
         """Ratings by people."""
         values, items, raters = table.matrix()
-        known = table.demographics(raters) if table.identified else {}
-        axes = {axis: _Axis(values, rater_groups(told)) for axis, told in known.items()}
+        demographics = table.demographics(raters) if table.identified else {}
+        axes = {axis: _Axis(values, rater_groups(groups)) for axis, groups in demographics.items()}
         why = "" if table.identified else "the table does not say who rated"
         bad = table.rejected
         notes = (f"{len(bad)} ratings were left out, the first because {bad[0][1]}",) if bad else ()
@@ -162,8 +162,8 @@ class Rated:
         if self.why or part.shape[0] < 2 or part.shape[1] < 2:
             none = Measured(None, None, self.why or "fewer than 2 rated items or raters")
             return Agreement(len(rows), part.shape[1], none, none, None, {})
-        found = icc(part, draws=config.draws, reml_draws=config.reml_draws, seed=config.seed)
-        single, average = found.of("ICC(2,1)"), found.of("ICC(2,k)")
+        agreement = icc(part, draws=config.draws, reml_draws=config.reml_draws, seed=config.seed)
+        single, average = agreement.of("ICC(2,1)"), agreement.of("ICC(2,k)")
         return Agreement(
             len(rows),
             part.shape[1],
@@ -175,16 +175,19 @@ class Rated:
 
     def _shift(self, rows: list[int], axis: _Axis) -> AxisShift:
         config, part = self.config, axis.values[rows]
-        found = sensitivities(part, axis.groups, draws=config.permutations, seed=config.seed, within=axis.within).of(
-            "absolute"
-        )
+        sensitivity = sensitivities(
+            part, axis.groups, draws=config.permutations, seed=config.seed, within=axis.within
+        ).of("absolute")
         interval = None
-        if found.value is not None:
+        if sensitivity.value is not None:
             interval = sensitivity_interval(
-                part, axis.groups, found.value, draws=config.draws, seed=config.seed, people=self.people
+                part, axis.groups, sensitivity.value, draws=config.draws, seed=config.seed, people=self.people
             )
         return AxisShift(
-            Measured(found.value, interval, found.reason), found.null_mean, found.p, len(axis.groups.names)
+            Measured(sensitivity.value, interval, sensitivity.reason),
+            sensitivity.null_mean,
+            sensitivity.p,
+            len(axis.groups.names),
         )
 
 

@@ -177,17 +177,17 @@ def parse_numbers(reply: str) -> tuple[tuple[float, ...] | None, str]:
     text = split_reasoning(clean_text(reply))[0].strip()
     block = _CODE_BLOCK.fullmatch(text)
     try:
-        found = json.loads(block[1] if block else text, object_pairs_hook=_once)
+        numbers = json.loads(block[1] if block else text, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         return None, f"not JSON: {error}"[:200]
-    if not isinstance(found, dict) or set(found) != set(SLUGS):
+    if not isinstance(numbers, dict) or set(numbers) != set(SLUGS):
         return None, "not an object with the 14 slugs as keys"
     for slug in SLUGS:
-        value = found[slug]
+        value = numbers[slug]
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not number or not math.isfinite(value) or not 0 <= value <= 1:
             return None, f"{slug} is {value!r}, no number from 0 to 1"[:200]
-    return tuple(float(found[slug]) for slug in SLUGS), ""
+    return tuple(float(numbers[slug]) for slug in SLUGS), ""
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -227,12 +227,12 @@ def generator_digest() -> str:
 def generation_chat(domain: Domain, profile: Mapping[str, str], seeds: Sequence[str]) -> tuple[Message, ...]:
     """The chat of one attempt: the domain with what it covers, four labelled fields, and perhaps seeds, fenced as data.
 
-    A field that the profile does not have is told as such. No seed and no field can hold the fence.
+    A field that the profile lacks is marked as such. No seed and no field can hold the fence.
     """
-    told = {field: " ".join(defused(clean_text(profile.get(field, ""))).split())[:200] for field in FIELDS}
-    lines = "\n".join(f"{field}: {value or _NOT_TOLD}" for field, value in told.items())
+    fields = {field: " ".join(defused(clean_text(profile.get(field, ""))).split())[:200] for field in FIELDS}
+    lines = "\n".join(f"{field}: {value or _NOT_TOLD}" for field, value in fields.items())
     clean = [clean_text(seed) for seed in seeds]
-    fence = f"<<<{fence_name(GENERATOR_ROLE, *told.values(), *clean)}>>>"
+    fence = f"<<<{fence_name(GENERATOR_ROLE, *fields.values(), *clean)}>>>"
     parts = "\n".join(f"{fence}\n{defused(shortened(seed))}" for seed in clean)
     examples = GENERATION_SEEDS.format(fence=fence, examples=parts) if clean else ""
     task = GENERATION_TASK.format(

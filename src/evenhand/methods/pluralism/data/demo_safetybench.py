@@ -151,20 +151,20 @@ def _value(axis: str, cell: str, spellings: Mapping[str, Mapping[str, str]], ori
 
 
 def _published(place: Path, asked: bool, checksums: dict[str, str]) -> dict[str, int]:
-    """Domain to published rows; empty where no such file is beside the data and none was asked for."""
+    """Domain to published rows; empty if no such file is next to the data and none was requested."""
     file = place / PUBLISHED if place.is_dir() else place
     if not asked and not file.is_file():
         return {}
     table = read_table(file)
     roles = resolve(table, None, required=("domain", "n_samples"))
-    found: dict[str, int] = {}
+    published: dict[str, int] = {}
     for number, cells in enumerate(table.rows(), start=1):
         slug, count = class_slug(cells[roles["domain"]] or ""), clean_key(cells[roles["n_samples"]] or "")
         if slug in (None, EMPTY) or not count.isdecimal():
             raise table.error(f"The count '{count[:20]}' of '{cells[roles['domain']]}' is none.", number)
-        found[str(slug)] = int(count)
+        published[str(slug)] = int(count)
     checksums[file.name] = table.checksum
-    return found
+    return published
 
 
 def _taken_apart(

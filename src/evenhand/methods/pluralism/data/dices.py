@@ -72,34 +72,32 @@ def read_dices(
     that was not published; and where items that the expert calls unsafe are rated as safer (area under the curve below 0.5).
     """
     if which is not None and which not in RELEASES:
-        raise BadInput(f"There is no DICES set '{which}'.", do=f"Known: {', '.join(RELEASES)}.")
+        raise BadInput(f"Unknown DICES set '{which}'.", do=f"Known: {', '.join(RELEASES)}.")
     file = _find(Path(path), which)
     table = None if file.suffix.lower() == ".gz" else read_table(file)
     if table is None or {"item_id", "rater_id", "Q_overall"} - set(table.frame.columns):
-        found = read_copy(file, table, which, partial=partial)
+        ratings = read_copy(file, table, which, partial=partial)
         if drop_removed or removed is not None:
-            raise BadInput(
-                "A copy without raters cannot leave raters out.", file=file, do="Use the published file for that."
-            )
+            raise BadInput("A copy without raters cannot exclude raters.", file=file, do="Use the published file.")
     else:
         release = _release(table, which)
-        found = _read(file, table, release, partial, spellings or {})
-        found = _with_removed(found, release, removed, partial=partial)
-    found = _with_polarity(found, polarity)
+        ratings = _read(file, table, release, partial, spellings or {})
+        ratings = _with_removed(ratings, release, removed, partial=partial)
+    ratings = _with_polarity(ratings, polarity)
     if not drop_removed:
-        return found
-    if not found.removed_by_authors:
+        return ratings
+    if not ratings.removed_by_authors:
         raise BadInput(
-            "No rater of this file is among those that its authors left out.",
+            "This file holds none of the raters that its authors excluded.",
             file=file,
-            do="Give their ids; they are known for the 350 set alone.",
+            do="Give their ids; they are known only for the 350 set.",
         )
-    told = f"{len(found.removed_by_authors)} raters that the authors of the data left out are left out here."
-    return found.without_raters(found.removed_by_authors).with_notes(told)
+    note = f"{len(ratings.removed_by_authors)} raters that the authors of the data left out are left out here."
+    return ratings.without_raters(ratings.removed_by_authors).with_notes(note)
 
 
 def open_dices(name: str, data_root: str | Path | None = None) -> RatingTable | None:
-    """The set that one of `NAMES` stands for (``dices`` is the 350 set), from the folder of public data; None for another name."""
+    """The set with one of `NAMES` (``dices`` is the 350 set) from the folder of public data; None for another name."""
     if name not in NAMES:
         return None
     return open_990(data_root) if name == "dices-990" else open_350(data_root)
@@ -121,8 +119,8 @@ def _folder(data_root: str | Path | None) -> Path:
 
 def topic_domain(harm_type: str) -> str:
     """The domain of an item: that of its first topic with one, else its first topic as a level of its own."""
-    known, topics = domains_of(harm_type), topics_of(harm_type)
-    return known[0] if known else OTHER_TOPIC + (topics[0] if topics else "none")
+    domains, topics = domains_of(harm_type), topics_of(harm_type)
+    return domains[0] if domains else OTHER_TOPIC + (topics[0] if topics else "none")
 
 
 def _find(path: Path, which: str | None) -> Path:
@@ -156,7 +154,7 @@ def _read(
         raise BadInput(
             f"The file has {frame.height:,} rows, DICES-{release.name} has {release.rows:,}.",
             file=origin,
-            do="Fetch it again, whole (cells hold quoted line breaks), or say that it is partial.",
+            do="Download it again completely (cells hold quoted line breaks), or declare it partial.",
         )
     values, overall = _answers(table)
     cells: dict[str, list[str]] = {
@@ -186,15 +184,15 @@ def _read(
     if empty is not None:
         raise BadInput("The item_id or the rater_id is empty.", file=origin, row=empty + 1)
     rows = [
-        RatedRow(at, item, rater, value, told, said)
-        for at, (item, rater, value, told, said) in enumerate(
+        RatedRow(at, item, rater, value, profile, about_item)
+        for at, (item, rater, value, profile, about_item) in enumerate(
             zip(items, raters, values, zip(*groups, strict=True), zip(*about.values(), strict=True), strict=True),
             start=1,
         )
     ]
     checksums = {file.name: table.checksum}
-    found = collect(rows, axes, tuple(about), origin, checksums, (), (_bytes(file, release), overall))
-    return found.with_notes(*_sizes(found, release), *_topic_notes(found))
+    ratings = collect(rows, axes, tuple(about), origin, checksums, (), (_bytes(file, release), overall))
+    return ratings.with_notes(*_sizes(ratings, release), *_topic_notes(ratings))
 
 
 def _answers(table: Table) -> tuple[list[float], str]:
@@ -214,16 +212,16 @@ def _answers(table: Table) -> tuple[list[float], str]:
     )
 
 
-def _mapped(table: Table, column: str, known: Mapping[str, Any], of: str) -> list[Any]:
+def _mapped(table: Table, column: str, meanings: Mapping[str, Any], of: str) -> list[Any]:
     cells = [cell or "" for cell in table.frame[column].to_list()]
-    means = {cell: known.get(clean_key(cell)) for cell in set(cells)}
+    means = {cell: meanings.get(clean_key(cell)) for cell in set(cells)}
     if None in means.values():
         at = next(at for at, cell in enumerate(cells) if means[cell] is None)
         raise table.error(
             f"The value '{clean_key(cells[at])[:60]}' in column '{column}'{of} is not known.",
             at + 1,
             do=(
-                f"Known: {'; '.join(key for key in known if key)}."
+                f"Known: {'; '.join(key for key in meanings if key)}."
                 + (" Give its spelling if it means one of these." if of else "")
             ),
         )
@@ -236,8 +234,8 @@ def _bytes(file: Path, release: Release) -> str:
     return f"The file is{'' if same else ' not'}, byte for byte, the published DICES-{release.name} (sha256)."
 
 
-def _sizes(found: RatingTable, release: Release) -> list[str]:
-    counts = found.counts()
+def _sizes(ratings: RatingTable, release: Release) -> list[str]:
+    counts = ratings.counts()
     return [
         f"{counts[what]:,} {what} are here; DICES-{release.name} has {published:,}."
         for what, published in (("items", release.items), ("raters", release.raters))
@@ -245,49 +243,53 @@ def _sizes(found: RatingTable, release: Release) -> list[str]:
     ]
 
 
-def _topic_notes(found: RatingTable) -> list[str]:
-    own = Counter(
-        domain.removeprefix(OTHER_TOPIC) for domain in found.items["domain"].to_list() if domain.startswith(OTHER_TOPIC)
+def _topic_notes(ratings: RatingTable) -> list[str]:
+    other = Counter(
+        domain.removeprefix(OTHER_TOPIC)
+        for domain in ratings.items["domain"].to_list()
+        if domain.startswith(OTHER_TOPIC)
     )
-    if not own:
+    if not other:
         return []
-    told = ", ".join(f"{topic} {count}" for topic, count in own.most_common())
+    topics = ", ".join(f"{topic} {count}" for topic, count in other.most_common())
     return [
-        f"{sum(own.values())} of {found.items.height} items have no topic that belongs to one of the 14 domains and keep their "
-        f"own: {told}. Which topic belongs to which domain is a chosen default."
+        f"{sum(other.values())} of {ratings.items.height} items have no topic that belongs to one of the 14 domains and keep their "
+        f"own: {topics}. Which topic belongs to which domain is a chosen default."
     ]
 
 
 def _with_removed(
-    found: RatingTable, release: Release, removed: str | Path | Sequence[str] | None, *, partial: bool
+    ratings: RatingTable, release: Release, removed: str | Path | Sequence[str] | None, *, partial: bool
 ) -> RatingTable:
     if isinstance(removed, (str, Path)):
         listed: Sequence[str] = read_text(Path(removed)).split()
     else:
         listed = (REMOVED_350 if release.name == "350" else ()) if removed is None else removed
-    present = set(found.frame["rater_id"].unique().to_list())
+    present = set(ratings.frame["rater_id"].unique().to_list())
     out = tuple(rater for rater in dict.fromkeys(map(str, listed)) if rater in present)
     absent = len(set(map(str, listed))) - len(out)
     if absent and not partial:
-        found = found.with_notes(f"{absent} of the {len(listed)} raters that are to be left out are not in the file.")
-    return replace(found, removed_by_authors=out)
+        ratings = ratings.with_notes(
+            f"{absent} of the {len(listed)} raters that are to be left out are not in the file."
+        )
+    return replace(ratings, removed_by_authors=out)
 
 
-def _with_polarity(found: RatingTable, polarity: Literal["refuse", "note"]) -> RatingTable:
-    checked = polarity_of(found)
+def _with_polarity(ratings: RatingTable, polarity: Literal["refuse", "note"]) -> RatingTable:
+    checked = polarity_of(ratings)
     if checked is None:
-        return found.with_notes("There is no expert label: that Yes means unsafe cannot be checked here.")
+        return ratings.with_notes("There is no expert label, so whether Yes means unsafe cannot be checked.")
     if checked.auc is None:
-        return found.with_notes(f"That Yes means unsafe cannot be checked here: {checked.reason}.")
-    told = f"Expert label against crowd: area under the curve {checked.auc:.3f} (.790 in the whole 350 set)."
+        return ratings.with_notes(f"Whether Yes means unsafe cannot be checked: {checked.reason}.")
+    note = f"Expert label against crowd: area under the curve {checked.auc:.3f} (.790 in the whole 350 set)."
     if not checked.flipped:
-        return found.with_notes(told)
-    why = f"The labels look flipped. {told} Yes must mean unsafe."
+        return ratings.with_notes(note)
+    why = f"The labels look flipped. {note} Yes must mean unsafe."
     if polarity == "refuse":
         raise BadInput(
-            why, file=found.origin, do="Use the published file: a copy asks 'is it safe?' and kept Yes and No."
+            why, file=ratings.origin, do="Use the published file: a copy asks 'is it safe?' and kept Yes and No."
         )
-    return found.with_notes(why)
+    return ratings.with_notes(why)
 
 
 MATRIX, ITEMS, STRINGS = "dices_350_overall_matrix.csv", "dices_350_items.csv", "dices_990_overall.jsonl.gz"
@@ -312,7 +314,7 @@ def read_copy(file: Path, table: Table | None, which: str | None, *, partial: bo
     columns = table.frame.columns
     if which == "990" or "item_id" not in columns:
         raise BadInput(
-            f"This is no file of DICES-{which or '350 or 990'}.",
+            f"This is not a file of DICES-{which or '350 or 990'}.",
             file=file,
             do=f"Found the columns {', '.join(columns[:6])}. Use a published file, or a copy called {MATRIX} or {STRINGS}.",
         )
@@ -321,7 +323,7 @@ def read_copy(file: Path, table: Table | None, which: str | None, *, partial: bo
         return _matrix(file, table, read_table(other) if other.is_file() else None, partial)
     other = file.with_name(MATRIX)
     if not other.is_file():
-        raise BadInput("The items are here, their ratings are not.", file=file, do=f"Put {MATRIX} beside it.")
+        raise BadInput("The file holds the items without their ratings.", file=file, do=f"Put {MATRIX} next to it.")
     return _matrix(other, read_table(other), table, partial)
 
 
@@ -329,20 +331,20 @@ def _matrix(file: Path, table: Table, items: Table | None, partial: bool) -> Rat
     release = RELEASES["350"]
     raters = [name for name in table.frame.columns if _RATER.fullmatch(name)]
     about = ("text", "reply", "gold") if items is not None else ()
-    known = {} if items is None else _items(items)
+    item_facts = {} if items is None else _items(items)
     rows: list[RatedRow] = []
     for number, cells in enumerate(table.rows(), start=1):
         item = clean_key(cells["item_id"] or "")
-        if items is not None and item not in known:
+        if items is not None and item not in item_facts:
             raise BadInput(f"The item '{item[:40]}' is not in {ITEMS}.", file=file, row=number)
-        said, counts = known.get(item, ((), None))
+        about_item, counts = item_facts.get(item, ((), None))
         values = []
         for rater in raters:
             answer = clean_key(cells[rater] or "")
             if answer not in _LETTERS:
                 raise BadInput(f"The answer '{answer[:40]}' of {rater} is not N, U or Y.", file=file, row=number)
             values.append(_LETTERS[answer])
-            rows.append(RatedRow(number, item, rater, _LETTERS[answer], (), said))
+            rows.append(RatedRow(number, item, rater, _LETTERS[answer], (), about_item))
         _check_counts(values, counts, file, number)
     checksums = {Path(t.origin).name: t.checksum for t in (table, *((items,) if items is not None else ()))}
     _check_size(len(rows), release.rows, file, partial)
@@ -353,7 +355,7 @@ def _items(table: Table) -> dict[str, tuple[tuple[str | float | None, ...], list
     missing = [n for n in ("item_id", "context", "response", "safety_gold", *_COUNTS) if n not in table.frame.columns]
     if missing:
         raise table.error(f"There is no column '{missing[0]}'.")
-    found: dict[str, tuple[tuple[str | float | None, ...], list[int]]] = {}
+    item_facts: dict[str, tuple[tuple[str | float | None, ...], list[int]]] = {}
     for number, cells in enumerate(table.rows(), start=1):
         gold = {"Yes": 1.0, "No": 0.0}.get(clean_key(cells["safety_gold"] or ""))
         if gold is None:
@@ -361,10 +363,10 @@ def _items(table: Table) -> dict[str, tuple[tuple[str | float | None, ...], list
         shown = [item_text(cells[name] or "", RELEASES["350"]) for name in ("context", "response")]
         counts = [whole_number(cells[name] or "", "The count", file=table.origin, row=number) for name in _COUNTS]
         item = clean_key(cells["item_id"] or "")
-        if item in found:
+        if item in item_facts:
             raise table.error(f"The item '{item[:40]}' is repeated here.", number)
-        found[item] = ((*shown, gold), counts)
-    return found
+        item_facts[item] = ((*shown, gold), counts)
+    return item_facts
 
 
 def _strings(file: Path, partial: bool) -> RatingTable:
@@ -380,10 +382,10 @@ def _strings(file: Path, partial: bool) -> RatingTable:
         raise BadInput(f"Unpacked, the file is larger than {_LARGEST >> 20} MB.", file=file)
     rows: list[RatedRow] = []
     for number, line in enumerate(filter(None, (part.strip() for part in data.split(b"\n"))), start=1):
-        item, said, letters, counts = _line(line, file, number)
+        item, about_item, letters, counts = _line(line, file, number)
         values = [_LETTERS[letter] for letter in letters]
         _check_counts(values, counts, file, number)
-        rows += [RatedRow(number, item, f"place-{at:02d}", value, (), said) for at, value in enumerate(values)]
+        rows += [RatedRow(number, item, f"place-{at:02d}", value, (), about_item) for at, value in enumerate(values)]
     _check_size(len(rows), RELEASES["990"].rows, file, partial)
     notes = (
         _NO_GROUPS,
@@ -400,24 +402,26 @@ def _line(line: bytes, file: Path, number: int) -> tuple[str, tuple[str, str], s
         item, texts, counts = str(cells["item_id"]), (cells["context"], cells["response"]), [cells[n] for n in _COUNTS]
     except (ValueError, KeyError, TypeError) as error:
         raise BadInput(
-            f"The line is no item with its ratings: {type(error).__name__} {error}", file=file, row=number
+            f"The line is not an item with its ratings: {type(error).__name__} {error}", file=file, row=number
         ) from error
     if not isinstance(letters, str) or set(letters) - set(_LETTERS) or not all(isinstance(t, str) for t in texts):
-        raise BadInput("The ratings are no text of N, U and Y, or a text is none.", file=file, row=number)
+        raise BadInput("The ratings are not a string of N, U and Y, or a text is not a string.", file=file, row=number)
     context, reply = (item_text(surrogate_free(text), RELEASES["990"]) for text in texts)
     return item, (context, reply), letters, counts
 
 
 def _check_counts(values: list[float], counts: list[int] | None, file: Path, number: int) -> None:
-    told = [values.count(value) for value in _LETTERS.values()]
-    if counts is not None and told != counts:
-        raise BadInput(f"The answers count to {told} (no, unsure, yes), the item says {counts}.", file=file, row=number)
-
-
-def _check_size(found: int, published: int, file: Path, partial: bool) -> None:
-    if found != published and not partial:
+    counted = [values.count(value) for value in _LETTERS.values()]
+    if counts is not None and counted != counts:
         raise BadInput(
-            f"The file has {found:,} ratings, {published:,} were published.",
+            f"The answers count to {counted} (no, unsure, yes), the item says {counts}.", file=file, row=number
+        )
+
+
+def _check_size(size: int, published: int, file: Path, partial: bool) -> None:
+    if size != published and not partial:
+        raise BadInput(
+            f"The file has {size:,} ratings, {published:,} were published.",
             file=file,
-            do="Fetch it again, whole, or say that it is partial.",
+            do="Download it again completely, or declare it partial.",
         )

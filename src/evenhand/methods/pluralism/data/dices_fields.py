@@ -183,12 +183,12 @@ def domains_of(harm_type: str) -> tuple[str, ...]:
 
 
 def reason_columns(header: Sequence[str]) -> tuple[str, ...]:
-    """Columns of single reasons: those of Q2 to Q6 that are no overall answer."""
+    """Columns of single reasons: those of Q2 to Q6 that are not overall answers."""
     return tuple(name for name in header if re.match(r"Q[2-6]_", name) and not name.endswith("_overall"))
 
 
 def mark_speakers(context: str, speakers: Sequence[str]) -> str:
-    """``USER: hello`` at the start of a line as ``[USER] hello``, so that a tag is told from what was said."""
+    """``USER: hello`` at the start of a line as ``[USER] hello``, so that a tag is distinct from what was said."""
     return re.sub(rf"^({'|'.join(map(re.escape, speakers))}):[ \t]*", r"[\1] ", context, flags=re.MULTILINE)
 
 

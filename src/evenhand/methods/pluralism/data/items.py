@@ -64,20 +64,20 @@ class RatedItems:
 def open_rated_items(
     name: str, columns: Mapping[str, str] | None = None, data_root: str | Path | None = None
 ) -> RatedItems:
-    """A registered rating set by its name (``dices`` is the 350 set), or a csv, tsv, jsonl or parquet file of your own.
+    """A registered rating set by its name (``dices`` is the 350 set), or your own csv, tsv, jsonl or parquet file.
 
-    ``columns`` belongs to files alone. ``data_root`` is the folder that holds the public sets; without it EVENHAND_DATA names it.
+    ``columns`` applies only to files. ``data_root`` is the folder of the public sets (default: EVENHAND_DATA).
     Raises BadInput for an unknown name, a set that is not there, columns for a named set, and as its reader does.
     """
     if name not in RATING_SETS:
         if not Path(name).suffix and not Path(name).exists():
             raise BadInput(
-                f"There is no set of items called '{name}'.",
+                f"Unknown rating set '{name}'.",
                 do=f"Known: {', '.join(RATING_SETS.names)}, or the path of a csv, tsv, jsonl or parquet file.",
             )
         return read_rated_items(Path(name), columns)
     if columns:
-        raise BadInput(f"The set '{name}' takes no column names.", do="Map columns of a file of your own alone.")
+        raise BadInput(f"The set '{name}' takes no column names.", do="Map columns only of your own file.")
     opened: RatedItems = RATING_SETS.get(name)(data_root)
     return replace(opened, name=name)
 
@@ -128,7 +128,7 @@ def _placeholders(name: str, source: str, items: tuple[RatedItem, ...]) -> Rated
 
 
 def items_of_table(table: RatingTable, *, name: str = "", licence: str = "") -> RatedItems:
-    """The items of a table of ratings, with its notes; those without a text are kept aside.
+    """The items of a table of ratings, with its notes; those without a text are excluded.
 
     Raises BadInput where no item has a text.
     """
@@ -149,7 +149,7 @@ def items_of_table(table: RatingTable, *, name: str = "", licence: str = "") -> 
     ]
     items = tuple(item for item in made if item.text or item.reply)
     if not items:
-        raise BadInput("No item has a text to be rated.", file=table.origin, do="Add a column of texts.")
+        raise BadInput("No item has a text to rate.", file=table.origin, do="Add a column of texts.")
     lost = len(made) - len(items)
     notes = (*table.notes, *((f"{lost} items have no text and cannot be rated by a model.",) if lost else ()))
     return RatedItems(
@@ -213,13 +213,13 @@ def demo_safetybench(data_root: str | Path | None = None) -> RatedItems:
     from evenhand.methods.pluralism.data.demo_safetybench import EMPTY, NONE, SOURCE, read_demo_safetybench
 
     name = "demo_safetybench"
-    found = read_demo_safetybench(Sources(name, None if data_root is None else Path(data_root) / name).folder)
+    released = read_demo_safetybench(Sources(name, None if data_root is None else Path(data_root) / name).folder)
     items = tuple(
         RatedItem(key, query, "", "" if domain == EMPTY else domain)
-        for key, query, domain in found.prompts.select("prompt_id", "query", "domain").iter_rows()
+        for key, query, domain in released.prompts.select("prompt_id", "query", "domain").iter_rows()
     )
     notes = (
-        *found.notes,
+        *released.notes,
         f"The domain '{NONE}' is a class of the file. People rated the replies to such prompts, which it does not hold.",
     )
-    return RatedItems("demo_safetybench", items, SOURCE, "not stated", found.checksums, notes, found.rejected)
+    return RatedItems("demo_safetybench", items, SOURCE, "not stated", released.checksums, notes, released.rejected)

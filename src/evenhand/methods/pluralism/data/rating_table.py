@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 AXES = ("gender", "race", "age", "education", "locale")
 """Axes that are known by name."""
 VIEWS = ("all raters", "without the raters its authors removed", "without straight-lining raters")
-"""Which raters take part; results are to be shown under each (pluralism section 10)."""
+"""Which raters take part; results are shown under each."""
 MOST_CELLS = 100_000_000
 
 
 def label_of(value: float) -> str:
-    """``safe`` below 0.5, ``unsure`` at 0.5, ``unsafe`` above: the rule by which section 3.1 counts a rating as unsafe."""
+    """``safe`` below 0.5, ``unsure`` at 0.5, ``unsafe`` above: the rule by which a rating counts as unsafe."""
     return OPTIONS[0] if value < 0.5 else OPTIONS[2] if value > 0.5 else OPTIONS[1]
 
 
@@ -86,14 +86,14 @@ class RatingTable:
 
         Raises BadInput for a rater who is not in the table.
         """
-        known = self.frame.unique("rater_id", keep="first", maintain_order=True)
-        ids = known["rater_id"].to_list()
+        raters_once = self.frame.unique("rater_id", keep="first", maintain_order=True)
+        ids = raters_once["rater_id"].to_list()
         wanted = ids if raters is None else list(raters)
         place = {rater: at for at, rater in enumerate(ids)}
         absent = next((rater for rater in wanted if rater not in place), None)
         if absent is not None:
-            raise BadInput(f"There is no rater '{absent}'.", file=self.origin)
-        columns = {axis: known[axis].to_list() for axis in self.axes}
+            raise BadInput(f"Unknown rater '{absent}'.", file=self.origin)
+        columns = {axis: raters_once[axis].to_list() for axis in self.axes}
         return {axis: tuple(values[place[rater]] for rater in wanted) for axis, values in columns.items()}
 
     def gold(self, items: Sequence[str] | None = None) -> NDArray[np.float64] | None:
@@ -102,8 +102,8 @@ class RatingTable:
 
         if "gold" not in self.items.columns:
             return None
-        known = dict(zip(self.items["item_id"].to_list(), self.items["gold"].to_list(), strict=True))
-        labels = [known[item] for item in (known if items is None else items)]
+        gold_of = dict(zip(self.items["item_id"].to_list(), self.items["gold"].to_list(), strict=True))
+        labels = [gold_of[item] for item in (gold_of if items is None else items)]
         return np.array([np.nan if label is None else label for label in labels], dtype=np.float64)
 
     def views(self) -> dict[str, pl.DataFrame]:
@@ -113,9 +113,9 @@ class RatingTable:
 
         from evenhand.methods.pluralism.rating.statistics.raters import straight_liners
 
-        found = {VIEWS[0]: self.frame}
+        views = {VIEWS[0]: self.frame}
         if not self.identified:
-            return found
+            return views
         values, _, raters = self.matrix()
         distinct = np.unique(values[np.isfinite(values)])
         codes = np.where(np.isfinite(values), np.searchsorted(distinct, np.nan_to_num(values)), -1)
@@ -123,8 +123,8 @@ class RatingTable:
         for name, out in zip(VIEWS[1:], (list(self.removed_by_authors), straight), strict=True):
             kept = self.frame.filter(~pl.col("rater_id").is_in(out))
             if 0 < kept.height < self.frame.height:
-                found[name] = kept
-        return found
+                views[name] = kept
+        return views
 
     def without_raters(self, raters: Sequence[str]) -> RatingTable:
         """The table without some raters; items that nobody else rated leave it too."""
@@ -201,7 +201,7 @@ class NumberScale:
     @classmethod
     def of(cls, words: Mapping[str, str | float] | None, scale: tuple[float, float] | None) -> NumberScale:
         """Raises BadInput for a word without a known meaning and a scale without two different finite ends."""
-        known = dict(_WORDS)
+        meanings = dict(_WORDS)
         for word, meaning in (words or {}).items():
             value = _WORDS.get(clean_key(meaning).casefold()) if isinstance(meaning, str) else float(meaning)
             if isinstance(meaning, str) and value is None and _NUMBER.fullmatch(clean_key(meaning).casefold()):
@@ -210,11 +210,11 @@ class NumberScale:
                 raise BadInput(
                     f"'{word}' cannot mean '{meaning}'.", do=f"Use {', '.join(OPTIONS)}, or a number from 0 to 1."
                 )
-            known[clean_key(word).casefold()] = value
+            meanings[clean_key(word).casefold()] = value
         safe, unsafe = scale or (0.0, 1.0)
         if not (math.isfinite(safe) and math.isfinite(unsafe)) or safe == unsafe:
             raise BadInput(f"A scale from {safe} to {unsafe} has no two ends.", do="Give two different numbers.")
-        return cls(known, safe, unsafe)
+        return cls(meanings, safe, unsafe)
 
     def of_labels(self) -> NumberScale:
         """For an expert's labels: the same words, while 0 and 1 mean safe and unsafe whatever scale or codes the ratings have."""
@@ -241,7 +241,7 @@ class NumberScale:
 def plain_ids(cells: Sequence[str | None], origin: str, column: str) -> list[str]:
     """Ids as texts with every digit; an id of a number column (``173.0`` throughout, or ``2.5e14`` in full) as a whole number.
 
-    Raises BadInput, with the row, for an id that was rounded: ``2.96709E+14`` is many raters, and none can be told from it.
+    Raises BadInput, with the row, for an id that was rounded: ``2.96709E+14`` stands for many raters.
     """
     ids = [clean_key(cell or "") for cell in cells]
     full = [key for key in ids if key]
@@ -283,14 +283,14 @@ def collect(
     items: dict[str, list[Any]] = {}
     where: dict[str, list[int]] = {}
     people: dict[str, list[str]] = {}
-    told: dict[str, list[int]] = {}
+    first_rows: dict[str, list[int]] = {}
     clashes: dict[str, dict[str, str]] = {}
     kept: list[RatedRow] = []
     for row in rows:
-        known, said = items.get(row.item), where.get(row.item)
+        facts, fact_rows = items.get(row.item), where.get(row.item)
         why = ""
-        if known is not None and said is not None:
-            for name, old, new, line in zip(about, known, row.about, said, strict=True):
+        if facts is not None and fact_rows is not None:
+            for name, old, new, line in zip(about, facts, row.about, fact_rows, strict=True):
                 if old not in ("", None) and new not in ("", None) and old != new:
                     why = f"The {name} of the item '{row.item[:40]}' is not that of row {line}."
         if not why and (row.item, row.rater) in seen:
@@ -299,20 +299,20 @@ def collect(
             aside.append((row.row, f"{origin}, row {row.row}: {why}"))
             continue
         seen[row.item, row.rater] = row.row
-        if known is None or said is None:
+        if facts is None or fact_rows is None:
             items[row.item], where[row.item] = list(row.about), [row.row] * len(about)
         else:
             for at, new in enumerate(row.about):
-                if known[at] in ("", None) and new not in ("", None):
-                    known[at], said[at] = new, row.row
+                if facts[at] in ("", None) and new not in ("", None):
+                    facts[at], fact_rows[at] = new, row.row
         mine = people.setdefault(row.rater, [""] * len(axes))
-        lines = told.setdefault(row.rater, [row.row] * len(axes))
+        lines = first_rows.setdefault(row.rater, [row.row] * len(axes))
         for at, group in enumerate(row.groups):
             if group and not mine[at]:
                 mine[at], lines[at] = group, row.row
             elif group and group != mine[at]:
-                here = f"'{mine[at][:40]}' in row {lines[at]} and '{group[:40]}' in row {row.row}"
-                clashes.setdefault(axes[at], {}).setdefault(row.rater, here)
+                clash = f"'{mine[at][:40]}' in row {lines[at]} and '{group[:40]}' in row {row.row}"
+                clashes.setdefault(axes[at], {}).setdefault(row.rater, clash)
         kept.append(row)
     aside.sort(key=lambda entry: entry[0])
     if not kept:
@@ -321,10 +321,10 @@ def collect(
     for axis, raters in clashes.items():
         for rater in raters:
             people[rater][axes.index(axis)] = ""
-        rater, here = next(iter(raters.items()))
+        rater, clash = next(iter(raters.items()))
         notes = (
             *notes,
-            f"{len(raters)} raters have more than one {axis}, taken as missing; the first: rater '{rater[:40]}', {here}.",
+            f"{len(raters)} raters have more than one {axis}, taken as missing; the first: rater '{rater[:40]}', {clash}.",
         )
     return _table(kept, items, people, axes, about, origin, checksums, notes, tuple(aside), identified)
 

@@ -74,7 +74,7 @@ def read_ratings(
         given.pop("raters", None)
         roles = resolve(table, given, required=("item",), optional=ITEM_ROLES, aliases=_ALIASES)
         rows = _wide_rows(table, roles, raters, reader, rejected)
-        told: tuple[str, ...] = ()
+        axis_names: tuple[str, ...] = ()
     else:
         optional = (*ITEM_ROLES, *AXES, *axes)
         roles = resolve(table, given, required=("item", "rater", "rating"), optional=optional, aliases=_ALIASES)
@@ -82,7 +82,7 @@ def read_ratings(
         if twice:
             raise table.error(f"The column '{twice[0]}' has two roles.", do="Map each role to its own.")
         rows = _long_rows(table, roles, [r for r in (*AXES, *axes) if r in roles], reader, rejected)
-        told = tuple(axes.get(role, role) for role in (*AXES, *axes) if role in roles)
+        axis_names = tuple(axes.get(role, role) for role in (*AXES, *axes) if role in roles)
     about = tuple(role for role in ITEM_ROLES if role in roles)
     parsed = list(rows)
     if reader.outside > reader.inside:
@@ -90,16 +90,16 @@ def read_ratings(
             f"{reader.outside} of {reader.outside + reader.inside} numbers are out of range; the first: {reader.first}",
             do="Say what the ends of the scale are, for example 1 (safe) and 5 (unsafe).",
         )
-    found = collect(parsed, told, about, table.origin, _checksums(table), rejected, ())
+    ratings = collect(parsed, axis_names, about, table.origin, _checksums(table), rejected, ())
     if "gold" not in about:
-        return found
-    checked = polarity_of(found)
+        return ratings
+    checked = polarity_of(ratings)
     if checked is None or checked.auc is None:
-        return found
+        return ratings
     note = f"An item that the expert calls unsafe is rated higher than a safe one with probability {checked.auc:.3f}."
     if checked.flipped:
         note += " Below 0.5: the ratings or the expert labels probably mean the opposite of what is assumed."
-    return found.with_notes(note)
+    return ratings.with_notes(note)
 
 
 def polarity_of(table: RatingTable) -> Polarity | None:

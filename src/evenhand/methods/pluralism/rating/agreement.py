@@ -1,4 +1,4 @@
-"""Findings on agreement: the six ICC forms, alpha, rho, GRASP, pooled intersections, polarity. What a rater is, each one says."""
+"""Findings on agreement: the six ICC forms, alpha, rho, GRASP, pooled intersections, polarity. Each states what a rater is."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ICC, ALPHA, RHO, GRASP, ASSOCIATION, POOLED, POLARITY = (
 )  # fmt: skip
 COEFFICIENT = "coefficient"
 BOOTSTRAP_CELLS = 60_000
-"""Above so many cells (items x raters) alpha is bootstrapped with `FEW_DRAWS`."""
+"""Above this number of cells (items x raters) alpha is bootstrapped with `FEW_DRAWS`."""
 FEW_DRAWS = 1_000
 
 
@@ -120,8 +120,8 @@ def pooled_findings(
     """
     groups = panel.groups(axis)
     deviation = _deviations(panel.values)
-    known = np.isfinite(deviation)
-    silent = int((~known[groups.codes >= 0]).sum())
+    rated = np.isfinite(deviation)
+    silent = int((~rated[groups.codes >= 0]).sum())
     if silent:
         for name, size in zip(groups.names, groups.sizes, strict=True):
             yield builder.build(
@@ -154,8 +154,8 @@ def _deviations(values: FloatArray) -> FloatArray:
     count = seen.sum(axis=1)
     mean = np.where(seen, values, 0.0).sum(axis=1) / np.maximum(count, 1)
     total = np.where(seen, values - mean[:, None], 0.0).sum(axis=0)
-    own = seen.sum(axis=0)
-    return np.where(own > 0, total / np.maximum(own, 1), np.nan)
+    ratings = seen.sum(axis=0)
+    return np.where(ratings > 0, total / np.maximum(ratings, 1), np.nan)
 
 
 def polarity_finding(

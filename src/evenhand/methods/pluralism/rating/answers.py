@@ -37,7 +37,7 @@ _LETTER = re.compile(
 )
 _SHOWN = 60
 _LONGEST = 80
-"""A longer text is no single letter (and the pattern is never put to one)."""
+"""A longer text is not a single letter, and the pattern is never tried on one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +67,8 @@ class Read:
 
 def _by_option(of_letters: tuple[float, ...], order: str) -> tuple[float, float, float]:
     """Probabilities of A, B and C as those of safe, unsure and unsafe."""
-    found = dict(zip(values_of(order), of_letters, strict=True))
-    return found[0.0], found[0.5], found[1.0]
+    of_option = dict(zip(values_of(order), of_letters, strict=True))
+    return of_option[0.0], of_option[0.5], of_option[1.0]
 
 
 def read_choice(choice: Choice, order: str) -> Read:
@@ -82,9 +82,9 @@ def read_choice(choice: Choice, order: str) -> Read:
 
 
 def read_letter(text: str) -> tuple[str, str]:
-    """(letter, option named beside it) where the whole text is one letter and nothing else of weight; ("", "") otherwise."""
-    said = clean_text(text).strip()
-    match = _LETTER.fullmatch(said) if len(said) <= _LONGEST else None
+    """(letter, option named next to it) if the whole text is one letter and nothing else of substance; else ("", "")."""
+    answer = clean_text(text).strip()
+    match = _LETTER.fullmatch(answer) if len(answer) <= _LONGEST else None
     return (match["letter"].upper(), (match["word"] or "").lower()) if match else ("", "")
 
 
@@ -112,7 +112,7 @@ def read_response(response: Response, order: str) -> Read:
 
 
 BATCH = 256
-"""Questions in a batch: what is done again after a kill, at the most."""
+"""Questions in a batch: the most that is repeated after an interruption."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,15 +139,15 @@ class ChoiceJournal(RowJournal[Choice]):
 
 
 def can_choose(engine: Engine, config: PluralismConfig) -> bool:
-    """Whether letter probabilities are read; an endpoint is asked what it can do. Raises EngineError where they are demanded."""
+    """Whether letter probabilities are read; an endpoint is probed first. Raises EngineError if they are required and missing."""
     if config.rating_read == "letter":
         return False
     getattr(engine, "probe", set)()
     if "choose" in engine.verbs:
         return True
     if config.rating_read == "probabilities":
-        told = str(getattr(engine, "why_not", lambda verb: "")("choose"))
-        raise EngineError(told or f"{engine.spec} gives no letter probabilities: give --rating-read letter.")
+        why_not = str(getattr(engine, "why_not", lambda verb: "")("choose"))
+        raise EngineError(why_not or f"{engine.spec} gives no letter probabilities: give --rating-read letter.")
     return False
 
 
@@ -165,9 +165,9 @@ def ask(
     reads: dict[str, tuple[Read, str, str]] = {}
     unsure = list(questions)
     if can_choose(model.engine, config):
-        found = _choices(model, questions, chats, run, progress)
+        choices = _choices(model, questions, chats, run, progress)
         for question in questions:
-            read = read_choice(found[question.key], question.order)
+            read = read_choice(choices[question.key], question.order)
             reads[question.key] = (read, "letter probabilities", "")
         unsure = [q for q in questions if _too_little(reads[q.key][0], config)]
         if "generate" not in model.engine.verbs:
@@ -201,7 +201,7 @@ def _choices(
     """Letter probabilities by question; a batch with a failed row is asked again on resume."""
     journal = ChoiceJournal(run.folder / AUDIT / "choices.journal.jsonl")
     done = journal.read()
-    found: dict[str, Choice] = {}
+    choices: dict[str, Choice] = {}
     what, failed = f"{model.label} · {AUDIT}", 0
     try:
         progress(what, 0, len(questions))
@@ -212,17 +212,17 @@ def _choices(
             if rows is None or any(row.error for row in rows):
                 rows = list(model.engine.choose([Asked(q.key, chats[q.key], LETTERS) for q in part]))
                 journal.append(key, rows)
-            found.update((row.key, row) for row in rows)
+            choices.update((row.key, row) for row in rows)
             failed += sum(bool(row.error) for row in rows)
-            if failed >= GIVE_UP and failed == len(found):
+            if failed >= GIVE_UP and failed == len(choices):
                 raise EngineError(
                     f"{model.label}: the first {failed} ratings all failed, the last with: {rows[-1].error}. "
-                    "Mend the cause and continue with --resume."
+                    "Fix the cause and continue with --resume."
                 )
-            progress(what, len(found), len(questions))
+            progress(what, len(choices), len(questions))
     finally:
         journal.close()
-    return found
+    return choices
 
 
 def _drawn(
@@ -241,5 +241,5 @@ def _drawn(
         [Configuration(model.label, model.engine)], items, 1, config.sampling, run.journal(AUDIT),
         lambda what, done, total: progress(f"{what} · {AUDIT}, drawn", done, total),
     )  # fmt: skip
-    said = {response.item_id: response for response in responses}
-    return [(q, read_response(said[q.key], q.order), said[q.key].text) for q in questions]
+    answers = {response.item_id: response for response in responses}
+    return [(q, read_response(answers[q.key], q.order), answers[q.key].text) for q in questions]

@@ -64,13 +64,13 @@ class PluralismAudit:
         return frozenset({"generate"})
 
     def unfit(self, config: AuditConfig) -> str:
-        """It asks its own questions, about texts that mean something to the model."""
+        """Why the audit cannot run under these settings; empty if it can."""
         entry = "responses" if config.responses else "labels" if config.labels else ""
         if entry:
-            return f"it asks its own questions, and {entry} are given"
-        own = self.settings(config)
-        if own.set_name is None and own.human_ratings is None:
-            return "it needs texts to be rated: give --rating-set or --human-ratings"
+            return f"it asks its own questions and cannot use given {entry}"
+        settings = self.settings(config)
+        if settings.set_name is None and settings.human_ratings is None:
+            return "it needs texts to rate: give --rating-set or --human-ratings"
         return not_asked_for(config, AUDIT)
 
     def _plan(self, config: PluralismConfig) -> RatingPlan:
@@ -79,24 +79,24 @@ class PluralismAudit:
         return self._read
 
     def inputs(self, config: AuditConfig) -> dict[str, Any]:
-        """Where the texts and people's ratings come from, and what is asked. Whatever cannot be used is refused here."""
-        own = self.settings(config)
-        return sources_of(own, self._plan(own))
+        """Sources of the texts and of people's ratings, and what is asked. Raises BadInput for anything unusable."""
+        settings = self.settings(config)
+        return sources_of(settings, self._plan(settings))
 
     def estimate(self, context: Context) -> list[tuple[str, Estimate]]:
         """Calls and tokens of the ratings, before anything is asked."""
-        own = self.settings(context.config)
-        return estimates_of(own, self._plan(own), context.configurations)
+        settings = self.settings(context.config)
+        return estimates_of(settings, self._plan(settings), context.configurations)
 
     def run(self, context: Context) -> AuditResult:
         """Ask for the ratings, measure them, and write the tables."""
-        own = self.settings(context.config)
-        return rate(own, self._plan(own), context.configurations, context.run, context.progress)
+        settings = self.settings(context.config)
+        return rate(settings, self._plan(settings), context.configurations, context.run, context.progress)
 
 
 def sources_of(config: PluralismConfig, plan: RatingPlan) -> dict[str, Any]:
     """What is asked, and where it comes from: part of the run's plan."""
-    told: dict[str, Any] = {
+    sources: dict[str, Any] = {
         "set": plan.source.name, "origin": plan.source.origin, "licence": plan.source.licence,
         "checksums": dict(plan.source.checksums), "rejected": [why for _, why in plan.source.rejected],
         "items": [item.id for item in plan.items], "profiles": [profile.key for profile in plan.profiles],
@@ -104,8 +104,8 @@ def sources_of(config: PluralismConfig, plan: RatingPlan) -> dict[str, Any]:
         "decoding": config.sampling.model_dump(mode="json"), "permutations": config.permutations,
     }  # fmt: skip
     if plan.people is not None:
-        told["people"] = people_source(plan.people)
-    return told
+        sources["people"] = people_source(plan.people)
+    return sources
 
 
 def people_source(table: RatingTable) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def estimates_of(
         asked = partial(choices_asked, plan, model.system_prompt)
         letters = Estimate(cost.calls, cost.prompt_tokens, 0, cost.exact, not_probed=cost.not_probed)
         rows.append((f"{model.label}: {AUDIT}", choice_cost(model.engine, asked, len(plan), letters)))
-        drawn = replace(cost, not_probed="only what the letters leave open is drawn")
+        drawn = replace(cost, not_probed="only answers that the letters leave open are drawn")
         rows.append((f"{model.label}: {AUDIT}, drawn where letters are unlikely, at most", drawn))
     return rows
 
@@ -210,7 +210,7 @@ def estimate_rating(
 ) -> list[tuple[str, Estimate]]:
     """What `run_rating` would cost; with ``probe``, time and memory too. Raises BadInput as it does."""
     if not config.models:
-        raise BadInput("There is no model to be asked, so nothing costs anything.", do="Name a model.")
+        raise BadInput("There is no model to ask, so there is no cost to estimate.", do="Name a model.")
     plan = make_plan(config)
     configurations = _opened(config, cache)
     with closing_engines({model.label: model.engine for model in configurations}) as engines:
@@ -234,7 +234,9 @@ def run_rating(
     Raises BadInput for settings or files that cannot be used, EngineError for an engine that cannot serve.
     """
     if not config.models and config.ratings is None:
-        raise BadInput("Nothing is to be rated and nothing was.", do="Name a model, or a file with --ratings.")
+        raise BadInput(
+            "There is nothing to measure.", do="Give a model to rate with, or existing ratings (--ratings FILE)."
+        )
     table = read_people(config.ratings, config) if config.ratings is not None else None
     plan = make_plan(config) if table is None else None
     configurations = _opened(config, cache) if plan is not None else []
@@ -254,7 +256,7 @@ def run_rating(
 
 
 def _measured(config: PluralismConfig, table: RatingTable, run: Run) -> AuditResult:
-    """Ratings of your own: every measure that needs no model."""
+    """Measure existing ratings: every measure that needs no model."""
     frame = people_frame(table)
     write_table(run.table(AUDIT, "people"), frame)
     if (table.items["text"] != "").any():

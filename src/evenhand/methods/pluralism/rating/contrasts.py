@@ -40,7 +40,7 @@ from evenhand.statistics.intervals import t_interval
 CONTRAST = "group_contrast"
 ALL_DOMAINS, MACRO_DOMAINS = "all", "mean of the domains"
 LEAST_RATINGS = 30
-"""Nothing is claimed of a cell with fewer ratings (specification 7.8)."""
+"""No claim is made about a cell with fewer ratings (chosen default)."""
 
 
 def contrast_findings(
@@ -158,15 +158,15 @@ def _errors(panel: Panel, groups: RaterGroups, means: FloatArray, whole: Any, we
 def _over_strata(panel: Panel, groups: RaterGroups, cell: Any, w: FloatArray) -> FloatArray:
     """Variance of the mean over wordings and orders of a contrast, (groups,)."""
     strata = np.asarray(panel.within)
-    found = []
+    by_stratum = []
     for stratum in dict.fromkeys(panel.within or ()):
         at = np.flatnonzero(strata == stratum)
         mine = panel.values[cell][:, at[np.argsort(groups.codes[at])]]
         there = np.isfinite(mine).all(axis=1)
         if there.any():
             part = w[there] / w[there].sum()
-            found.append((part * contrasts(mine[there])).sum(axis=0))
-    table = np.stack(found)
+            by_stratum.append((part * contrasts(mine[there])).sum(axis=0))
+    table = np.stack(by_stratum)
     return np.asarray(table.var(axis=0, ddof=1) / len(table)) if len(table) > 1 else np.zeros(table.shape[1])
 
 
@@ -174,9 +174,9 @@ def _rater_means(values: FloatArray, means: FloatArray, w: FloatArray) -> FloatA
     """Each rater's weighted mean over the cell's items against the items' means, so that it does not matter which they rated."""
     there = np.isfinite(values)
     weight = np.where(there, w, 0.0)
-    own = np.where(there, values - means.mean(axis=1)[:, None], 0.0)
+    deviation = np.where(there, values - means.mean(axis=1)[:, None], 0.0)
     total = weight.sum(axis=0)
-    return np.where(total > 0, (weight * own).sum(axis=0) / np.where(total > 0, total, 1.0), np.nan)
+    return np.where(total > 0, (weight * deviation).sum(axis=0) / np.where(total > 0, total, 1.0), np.nan)
 
 
 def _t_test(value: float, error: float | None, of: _Errors, family: str) -> HypothesisTest | None:
@@ -197,10 +197,10 @@ MAJORITY = "the majority of the people who rated"
 def truth_of(
     gold: Mapping[str, float | None], name: str, people: Panel | None, items: tuple[str, ...]
 ) -> tuple[FloatArray | None, str]:
-    """What counts as truly unsafe (1) or safe (0), (items,), and whose word it is: an expert's, else the crowd's majority."""
-    known = np.array([np.nan if gold.get(item) is None else float(gold[item] or 0.0) for item in items])
-    if np.isfinite(known).any():
-        return known, name
+    """Truly unsafe (1) or safe (0), (items,), and who says so: an expert, else the majority of the crowd."""
+    expert = np.array([np.nan if gold.get(item) is None else float(gold[item] or 0.0) for item in items])
+    if np.isfinite(expert).any():
+        return expert, name
     if people is None:
         return None, ""
     row = {item: at for at, item in enumerate(people.items)}
@@ -262,7 +262,12 @@ def calibration_findings(
     """Calibrated sensitivity of one model on one axis against people, over the texts that both rated."""
     if axis not in people.demographics:
         yield builder.build(
-            CALIBRATION, "correlation", None, "coefficient", part={"axis": axis}, reason=f"people's {axis} is not told"
+            CALIBRATION,
+            "correlation",
+            None,
+            "coefficient",
+            part={"axis": axis},
+            reason=f"the {axis} of these people is not known",
         )
         return
     groups = people.groups(axis)

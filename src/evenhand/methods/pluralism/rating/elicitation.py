@@ -52,7 +52,7 @@ def _components(builder: FindingBuilder, single: pl.DataFrame) -> Iterator[Findi
     if items * profiles * (items + profiles) > _MOST:
         reasons["item x profile"] = "too many items for an exact fit with it"
     if single["paraphrase"].n_unique() * single["order"].n_unique() < 2 and single.height == items * profiles:
-        reasons["item x profile"] = "one rating for each: cannot be told from the residual"
+        reasons["item x profile"] = "one rating for each: indistinguishable from the residual"
     if items < 2 or profiles < 2:
         reasons["item x profile"] = "one item or one profile: the same as another factor"
     used = {name: part for name, part in labels.items() if name not in reasons}
@@ -92,7 +92,7 @@ def _mean(values: FloatArray, method: str = "t over items") -> dict[str, Any]:
 
 
 def _order(builder: FindingBuilder, ok: pl.DataFrame) -> Iterator[Finding]:
-    """The rating when A is unsafe minus that when A is safe: above 0 the model likes the option that stands first."""
+    """The rating when A is unsafe minus that when A is safe: above 0 the model prefers the first option."""
     d = _paired(ok, "order", *ORDERS, keys=("item_id", "rater_id", "paraphrase"))
     yield builder.build(
         ORDER, "mean rating", **_mean(d), unit=RATING, against="A is safe", rows={"status": ["ok"]},
@@ -102,11 +102,11 @@ def _order(builder: FindingBuilder, ok: pl.DataFrame) -> Iterator[Finding]:
 
 def _wordings(builder: FindingBuilder, ok: pl.DataFrame) -> Iterator[Finding]:
     """Each further wording against the first one."""
-    known = sorted(ok["paraphrase"].unique())
-    for other in known[1:]:
-        d = _paired(ok, "paraphrase", known[0], other, keys=("item_id", "rater_id", "order"))
+    wordings = sorted(ok["paraphrase"].unique())
+    for other in wordings[1:]:
+        d = _paired(ok, "paraphrase", wordings[0], other, keys=("item_id", "rater_id", "order"))
         yield builder.build(
-            WORDING, "mean rating", **_mean(d), unit=RATING, part={"wording": str(other)}, against=f"wording {known[0]}",
+            WORDING, "mean rating", **_mean(d), unit=RATING, part={"wording": str(other)}, against=f"wording {wordings[0]}",
             rows={"status": ["ok"]},
         )  # fmt: skip
 
@@ -126,10 +126,10 @@ def _neutral(builder: FindingBuilder, ok: pl.DataFrame) -> Iterator[Finding]:
             )  # fmt: skip
 
 
-def status_findings(builder: FindingBuilder, *, known: Mapping[str, Sequence[str]]) -> Iterator[Finding]:
+def status_findings(builder: FindingBuilder, *, groups_of: Mapping[str, Sequence[str]]) -> Iterator[Finding]:
     """Shares of ratings that were refused, unparsed or failed: over all, by group, by domain, by group and domain.
 
-    Cells by group and domain are told only where something is missing. ``known`` is axis to its groups.
+    Cells by group and domain are reported only if something is missing. ``groups_of`` is axis to its groups.
     """
     rows = builder.rows
     yield from _shares(builder, rows, None, {}, {})
@@ -138,7 +138,7 @@ def status_findings(builder: FindingBuilder, *, known: Mapping[str, Sequence[str
     for domain in domains:
         asked = rows.filter(pl.col("domain") == domain)
         yield from _shares(builder, asked, None, {"domain": domain}, {"domain": [domain]})
-    for axis, groups in known.items():
+    for axis, groups in groups_of.items():
         mine = rows.filter(pl.col("kind") == SINGLE)
         for group in groups:
             part, chosen = {"axis": axis}, {"kind": [SINGLE], axis: [group]}
@@ -169,6 +169,6 @@ def _shares(
 
 
 def _by_items(asked: pl.DataFrame, status: str) -> Interval | None:
-    """Wilson's interval with items as the unit: ratings of one text are no independent trials."""
+    """Wilson's interval with items as the unit: ratings of one text are not independent trials."""
     shares = asked.group_by("item_id").agg((pl.col("status") == status).mean().alias("share"))["share"].to_numpy()
     return wilson(min(float(shares.size), float(np.sum(shares))), int(shares.size)) if shares.size else None

@@ -1,6 +1,6 @@
 """Findings on groups of one axis: sensitivity in all forms with its null, and disparities.
 
-Specification 3.1 and 7; formulas are chosen defaults, the published ones were not found. Items are resampled, and people too.
+The formulas are chosen defaults, since the published ones (arXiv 2602.07376) were not found. Items are resampled, and people too.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ DS_DRAWS = 500
 def _centred(panel: Panel) -> FloatArray:
     """Values less what a wording and order does to an item, alike for all groups; group differences stay as they are.
 
-    Without this the adjusted form would take a liking for the first option for noise.
+    Without this the adjusted form would count a preference for the first option as noise.
     """
     if panel.within is None:
         return panel.values
@@ -57,8 +57,8 @@ def _centred(panel: Panel) -> FloatArray:
 def _per_item(result: GroupMeans) -> FloatArray:
     """Distance of two groups, deviation, range and surplus variance of each item, (items, 4), NaN where undefined."""
     values, whole, quiet = item_forms(result)
-    known = np.stack([whole, whole, whole, quiet])
-    return np.where(known, values, np.nan)[..., 0].T
+    defined = np.stack([whole, whole, whole, quiet])
+    return np.where(defined, values, np.nan)[..., 0].T
 
 
 def _four(per_item: FloatArray, weights: FloatArray) -> FloatArray:
@@ -144,7 +144,7 @@ def _smallest_p(panel: Panel, groups: int) -> float:
 def suppressed_findings(
     builder: FindingBuilder, panel: Panel, axis: str, *, part: Mapping[str, str]
 ) -> Iterator[Finding]:
-    """Groups without figures: too few people, or a value that is left out of contrasts. Their sizes alone are told."""
+    """Groups without figures: too few people, or a value that is excluded from contrasts. Only their sizes are reported."""
     groups = panel.groups(axis)
     for name, size in groups.suppressed.items():
         yield builder.build(
@@ -154,7 +154,7 @@ def suppressed_findings(
     for name, size in groups.left_out.items():
         yield builder.build(
             SUPPRESSED, "left out of contrasts", None, "raters", group=name, part={"axis": axis, **part}, n=size,
-            reason="a missing value is no group" if name == "missing" else "a level of its own",
+            reason="a missing value is not a group" if name == "missing" else "a level of its own",
         )  # fmt: skip
 
 
@@ -162,7 +162,7 @@ def disparity_findings(
     builder: FindingBuilder, panel: Panel, axis: str, truth: FloatArray | None, truth_name: str, *, permutations: int,
     part: Mapping[str, str], rows: Mapping[str, Any],
 ) -> Iterator[Finding]:  # fmt: skip
-    """P(unsafe | group), DPD, and EOD against a named truth (items,). For a model items alone are resampled."""
+    """P(unsafe | group), DPD, and EOD against a named truth (items,). For a model only items are resampled."""
     groups = panel.groups(axis)
     # A model's profiles are no sample; resampling them would count wordings and orders as raters.
     result = disparities(
@@ -216,12 +216,15 @@ def _item_intervals(
     strata = [whole] + ([whole & (truth == label) for label in (0, 1)] if truth is not None else [])
     rates: list[FloatArray] = []
     for stratum in strata:
-        own = means[stratum]
-        if len(own) < 2:
+        stratum_means = means[stratum]
+        items = len(stratum_means)
+        if items < 2:
             rates.append(np.full((builder.draws, len(groups.names)), np.nan))
             continue
-        parts = two_way_weights(len(own), 1, resample="items", draws=builder.draws, seed=builder.seed, width=len(own))
-        rates.append(np.concatenate([weights @ own / len(own) for weights, _ in parts]))
+        parts = two_way_weights(
+            len(stratum_means), 1, resample="items", draws=builder.draws, seed=builder.seed, width=len(stratum_means)
+        )
+        rates.append(np.concatenate([weights @ stratum_means / items for weights, _ in parts]))
     method = "item bootstrap percentile"
     result = {name: percentile(rates[0][:, at], method=method) for at, name in enumerate(groups.names)}
     ranges = [one.max(axis=1) - one.min(axis=1) for one in rates]

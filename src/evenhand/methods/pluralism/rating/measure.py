@@ -41,7 +41,7 @@ from evenhand.methods.pluralism.rating.verdict import FULL_RATERS, PROFILES, RUL
 from evenhand.records import Finding
 
 _HOLM = frozenset({DS, DPD, EOD, CALIBRATION})
-"""Tests on axes are held by Holm, those on groups x domains and measures x groups by Benjamini and Hochberg."""
+"""Tests on axes are adjusted by Holm, those on groups x domains and measures x groups by Benjamini and Hochberg."""
 INTERSECTION = "race x gender"
 
 Gold = Mapping[str, float | None]
@@ -59,36 +59,36 @@ def model_findings(
 ) -> list[Finding]:  # fmt: skip
     """Every finding on one model, tests not adjusted yet. ``frame`` is the table of ratings, ``people`` the panel of all people."""
     builder = FindingBuilder.for_config(frame, "ratings", label, draws=config.draws, seed=config.seed)
-    own = frame.filter(pl.col("config") == label)
+    ratings = frame.filter(pl.col("config") == label)
     out: list[Finding] = []
-    known: dict[str, Sequence[str]] = {}
+    groups_of: dict[str, Sequence[str]] = {}
     part = {"raters": PROFILES}
     for axis in axes:
-        panel = axis_panel(own, axis)
+        panel = axis_panel(ratings, axis)
         if panel is None:
             continue
         groups = panel.groups(axis).names
-        known[axis] = groups
+        groups_of[axis] = groups
         rows: dict[str, Any] = {"kind": [SINGLE], axis: list(groups)}
         out += _by_axis(builder, panel, axis, config, gold, truth_name, people, part, rows)
         if people is not None:
             out += calibration_findings(builder, panel, people, axis, permutations=config.permutations, rows=rows)
     for kind, name in ((SINGLE, PROFILES), (FULL, FULL_RATERS)):
-        raters = profile_panel(own, kind)
+        raters = profile_panel(ratings, kind)
         if raters is None:
             continue
-        told, rows = {"raters": name}, {"kind": [kind]}
-        out += agreement_findings(builder, raters, part=told, rows=rows, reml_draws=config.reml_draws)
+        kind_part, rows = {"raters": name}, {"kind": [kind]}
+        out += agreement_findings(builder, raters, part=kind_part, rows=rows, reml_draws=config.reml_draws)
         truth, whose = truth_of(gold, truth_name, people, raters.items)
         if truth is not None:
-            out.append(polarity_finding(builder, raters, truth, whose, part=told, rows=rows))
+            out.append(polarity_finding(builder, raters, truth, whose, part=kind_part, rows=rows))
         if kind == FULL:
             for axis in raters.demographics:
-                out += _by_axis(builder, raters, axis, config, gold, truth_name, people, told, rows)
+                out += _by_axis(builder, raters, axis, config, gold, truth_name, people, kind_part, rows)
             if INTERSECTION in raters.demographics:
-                out += pooled_findings(builder, raters, INTERSECTION, part=told, rows=rows)
+                out += pooled_findings(builder, raters, INTERSECTION, part=kind_part, rows=rows)
     out += asked_findings(builder)
-    out += status_findings(builder, known=known)
+    out += status_findings(builder, groups_of=groups_of)
     return out
 
 
@@ -110,7 +110,7 @@ def _by_axis(
 def people_findings(
     table: RatingTable, frame: pl.DataFrame, config: PluralismConfig, gold: Gold, truth_name: str
 ) -> list[Finding]:
-    """Every finding on ratings by people, under each view of the raters; nothing on groups where raters are not known."""
+    """Every finding on ratings by people, under each view of the raters; nothing on groups if raters are unknown."""
     builder = FindingBuilder.for_config(frame, "people", PEOPLE, draws=config.draws, seed=config.seed)
     out: list[Finding] = []
     for view, rows_of_view in table.views().items():
@@ -135,20 +135,20 @@ def people_findings(
 
 
 def _unidentified(builder: FindingBuilder, panel: Panel, part: Mapping[str, str]) -> list[Finding]:
-    """Alpha alone, over items: without rater identities nothing that follows a rater through items is defined."""
+    """Only alpha, over items: measures that follow a rater across items need rater identities."""
     from evenhand.datasets.question_texts import OPTIONS
     from evenhand.methods.pluralism.rating.agreement import ALPHA, ICC
     from evenhand.statistics.krippendorff import krippendorff
 
-    found = krippendorff(
+    alpha = krippendorff(
         panel.labels, count=len(OPTIONS), resample="items", draws=min(builder.draws, 1_000), seed=builder.seed
     )
-    why = "the raters of this copy are not known: a column is a place in a list, not a person"
+    why = "the raters of this copy are unknown: a column is a position in a list, not a person"
     return [
         builder.build(
-            ALPHA, "nominal", found.coefficient, "coefficient", part=dict(part), interval=found.interval, n=found.ratings,
-            reason=found.reason, clusters={"items": found.items},
-            extra={"observed": found.observed, "expected": found.expected, "bootstrap_bias": found.bias, "rater": "not known"},
+            ALPHA, "nominal", alpha.coefficient, "coefficient", part=dict(part), interval=alpha.interval, n=alpha.ratings,
+            reason=alpha.reason, clusters={"items": alpha.items},
+            extra={"observed": alpha.observed, "expected": alpha.expected, "bootstrap_bias": alpha.bias, "rater": "not known"},
         ),
         builder.build(ICC, "ICC(2,1)", None, "coefficient", part=dict(part), reason=why, extra={"k": 1.0, "rater": "not known"}),
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Pluralism of safety ratings: the one place where the rest of the package learns of this method."""
+"""Pluralism of safety ratings: the declaration of the method."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ def _verdict(loaded: LoadedRun, configs: Sequence[ConfigFindings]) -> Verdict:
 
 
 def _label(tone: str, findings: ConfigFindings) -> str:
-    """In place of words about groups that are treated worse: nobody is, by a rating."""
+    """Labels that replace words about groups being treated worse: a rating treats nobody worse."""
     moved = bool(moving(findings.findings, findings.config, findings.raters))
     if tone == "even":
         return "Moves as people do" if moved and findings.all(CALIBRATION) else "Does not move" if not moved else ""

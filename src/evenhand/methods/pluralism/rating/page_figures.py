@@ -57,7 +57,7 @@ def scale_range(f: Finding | None) -> str:
 
 
 _STATES = {
-    "found": "more than shuffled groups", "not found": "no more than shuffled groups", "unknown": "we cannot tell",
+    "found": "more than shuffled groups", "not found": "no more than shuffled groups", "unknown": "inconclusive",
     "undefined": "undefined",
 }  # fmt: skip
 

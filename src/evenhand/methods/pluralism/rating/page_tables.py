@@ -61,8 +61,8 @@ def component_bar(configs: Sequence[ConfigFindings], block_id: str) -> Stacks | 
         total = sum(shares.values())
         if not total > 0:
             continue
-        known = [f for f in parts if f.extra["share"] is not None]
-        labels = {f.outcome: f"{PARTS[f.outcome]} {percent(f.extra['share'])}" for f in known}
+        defined = [f for f in parts if f.extra["share"] is not None]
+        labels = {f.outcome: f"{PARTS[f.outcome]} {percent(f.extra['share'])}" for f in defined}
         segments = [
             Segment(shares.get(name, 0.0) / total, k, labels.get(name, "")) for k, name in enumerate(PARTS, start=1)
         ]
@@ -213,7 +213,7 @@ def status_table(findings: ConfigFindings, block_id: str) -> Table | None:
         ),
         block_id=block_id,
         title="Questions without a rating",
-        caption="They are in no other number; Wilson's interval with texts as the unit.",
+        caption="Excluded from every other number; Wilson's interval with texts as the unit.",
         sortable=True,
     )
 
@@ -261,8 +261,8 @@ def share_table(configs: Sequence[ConfigFindings], block_id: str) -> Table | Non
         ),
         block_id=block_id,
         title="Shares rated unsafe, and checks",
-        caption="Above safe texts: how often an unsafe text is rated above a safe one; below 50 % the labels point the other "
-        "way.",
+        caption="Above safe texts: how often an unsafe text is rated above a safe one; below 50 % the labels are "
+        "reversed.",
         sortable=True,
     )
 

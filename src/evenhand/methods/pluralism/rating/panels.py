@@ -30,7 +30,7 @@ from evenhand.safe_text import json_safe
 from evenhand.statistics.cells import FloatArray, IntArray
 
 PEOPLE = "people"
-"""The configuration that findings on ratings by people stand under."""
+"""The configuration of findings on ratings by people."""
 MISSING_DOMAIN = "no domain"
 _SCHEMA: dict[str, Any] = {
     "config": pl.String,
@@ -54,7 +54,7 @@ SHARES = tuple(f"p_{option}" for option in OPTIONS)
 
 
 def ratings_frame(rated: Sequence[Rated]) -> pl.DataFrame:
-    """One row a rating of a model, sorted; a field of the profile that is not told is empty, a rating that is missing null."""
+    """One row per rating of a model, sorted; a field that the profile lacks is empty, a missing rating null."""
     rows = [
         {
             "config": r.config, "item_id": r.item_id, "domain": one.domain or MISSING_DOMAIN, "rater_id": r.rater_id,
@@ -109,7 +109,7 @@ class Panel:
     """Ratings (items, raters), 0 safe to 1 unsafe, NaN where missing, and their labels (codes of safe, unsure, unsafe; -1).
 
     ``what`` says what a rater is. ``demographics`` is axis to one value a rater, None where unknown. ``within`` (raters,) are
-    the wording and order of a column: labels are shuffled inside them alone, and group means are taken over the same ones
+    the wording and order of a column: labels are shuffled only inside them, and group means are taken over the same ones
     for all groups. ``least`` is the smallest group that is shown. ``people`` says that raters are a sample of persons.
     ``set_aside`` counts ratings that were left out because another group lacks the same wording and order.
     """
@@ -146,25 +146,27 @@ def _grid(frame: pl.DataFrame, items: Sequence[str], columns: Sequence[str]) -> 
 
 
 def _items(frame: pl.DataFrame) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    known = frame.select("item_id", "domain").unique("item_id", keep="first", maintain_order=True).sort("item_id")
-    return tuple(known["item_id"]), tuple(known["domain"])
+    once = frame.select("item_id", "domain").unique("item_id", keep="first", maintain_order=True).sort("item_id")
+    return tuple(once["item_id"]), tuple(once["domain"])
 
 
 def axis_panel(frame: pl.DataFrame, axis: str) -> Panel | None:
-    """One axis of one model: a column is (value, wording, order) of its single-field profiles. None where it was not asked.
+    """One axis of one model: a column is (value, wording, order) of its single-field profiles. None if it was not asked.
 
-    A wording and order that lacks the rating of any group of an item is left out of that item for every group: otherwise a
-    refusal in one order would turn a liking for the first option into a difference between groups.
+    A wording and order that lacks the rating of any group of an item is excluded from that item for every group: otherwise a
+    refusal in one order would turn a preference for the first option into a difference between groups.
     """
-    own = frame.filter((pl.col("kind") == SINGLE) & (pl.col(axis) != ""))
-    if own.is_empty():
+    ratings = frame.filter((pl.col("kind") == SINGLE) & (pl.col(axis) != ""))
+    if ratings.is_empty():
         return None
-    items, domains = _items(own)
-    keys = own.select(axis, "paraphrase", "order").unique().sort("paraphrase", "order", axis)
+    items, domains = _items(ratings)
+    keys = ratings.select(axis, "paraphrase", "order").unique().sort("paraphrase", "order", axis)
     groups = keys[axis].to_list()
     strata = [f"{p}{o}" for p, o in keys.select("paraphrase", "order").iter_rows()]
     columns = [f"{group}\x1f{stratum}" for group, stratum in zip(groups, strata, strict=True)]
-    named = own.with_columns(column=pl.concat_str(axis, pl.lit("\x1f"), pl.col("paraphrase").cast(pl.String), "order"))
+    named = ratings.with_columns(
+        column=pl.concat_str(axis, pl.lit("\x1f"), pl.col("paraphrase").cast(pl.String), "order")
+    )
     values, labels = _grid(named, items, columns)
     aside = 0
     for stratum in dict.fromkeys(strata):
@@ -184,24 +186,26 @@ def profile_panel(frame: pl.DataFrame, kind: str) -> Panel | None:
     Where ratings are missing, the mean effect of each wording and order is taken off first, so that a profile does not move by
     which of them it lacks. None with fewer than two profiles.
     """
-    own = frame.filter((pl.col("kind") == kind) & (pl.col("status") == "ok"))
+    ratings = frame.filter((pl.col("kind") == kind) & (pl.col("status") == "ok"))
     every = frame.filter(pl.col("kind") == kind)
     raters = tuple(every["rater_id"].unique().sort())
     if len(raters) < 2:
         return None
     items, domains = _items(every)
-    if own.height < every.height and not own.is_empty():
-        whole = own["value"].mean()
+    if ratings.height < every.height and not ratings.is_empty():
+        whole = ratings["value"].mean()
         effect = pl.col("value").mean().over("paraphrase", "order") - pl.lit(whole)
-        own = own.with_columns(value=pl.col("value") - effect)
-    means = own.group_by("item_id", "rater_id").agg(pl.col("value").mean(), *(pl.col(name).mean() for name in SHARES))
+        ratings = ratings.with_columns(value=pl.col("value") - effect)
+    means = ratings.group_by("item_id", "rater_id").agg(
+        pl.col("value").mean(), *(pl.col(name).mean() for name in SHARES)
+    )
     most = pl.max_horizontal(*SHARES)
     label = pl.when(pl.col(SHARES[2]) == most).then(pl.lit(OPTIONS[2]))
     label = label.when(pl.col(SHARES[1]) == most).then(pl.lit(OPTIONS[1])).otherwise(pl.lit(OPTIONS[0]))  # type: ignore[assignment]
     values, labels = _grid(means.with_columns(label=label, column=pl.col("rater_id")), items, raters)
-    known = every.unique("rater_id", keep="first").sort("rater_id")
+    profiles = every.unique("rater_id", keep="first").sort("rater_id")
     demographics: dict[str, Sequence[str | None]] = {
-        axis: [value or None for value in known[axis]] for axis in FIELDS if (known[axis] != "").any()
+        axis: [value or None for value in profiles[axis]] for axis in FIELDS if (profiles[axis] != "").any()
     }
     if kind == FULL and {"race", "gender"} <= set(demographics):
         demographics[intersection_name(("race", "gender"))] = intersect(demographics, ("race", "gender"))
@@ -215,9 +219,9 @@ def people_panel(table: RatingTable, frame: pl.DataFrame, view: pl.DataFrame | N
     values, items, raters = table.matrix(view)
     labels, _, _ = table.codes(view)
     of_item = dict(frame.select("item_id", "domain").unique("item_id").iter_rows())
-    told = table.demographics(raters) if table.identified else {}
+    of_axis = table.demographics(raters) if table.identified else {}
     demographics: dict[str, Sequence[str | None]] = {
-        axis: [value or None for value in values_] for axis, values_ in told.items()
+        axis: [value or None for value in values_] for axis, values_ in of_axis.items()
     }
     if {"race", "gender"} <= set(demographics):
         demographics[intersection_name(("race", "gender"))] = intersect(demographics, ("race", "gender"))
@@ -231,7 +235,7 @@ RATING = "rating (0 safe to 1 unsafe)"
 def permutation_record(
     p: float | None, draws: int, family: str = "", what: str = "group labels", smallest: float = 0.0
 ) -> HypothesisTest | None:
-    """A permutation p as a record; without a family it is not adjusted. ``smallest`` is what so few arrangements can give."""
+    """A permutation p as a record, not adjusted without a family; ``smallest`` is the least p that the arrangements allow."""
     if p is None:
         return None
     return HypothesisTest(

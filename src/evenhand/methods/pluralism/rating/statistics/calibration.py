@@ -1,7 +1,7 @@
 """Calibrated sensitivity: does a model's rating move with the group as the ratings of people of that group do?
 
-A chosen default, not published: a sensitivity of 0 is no virtue if people differ. A contrast is c[i,g] = y[i,g] minus the mean over
-groups of y[i,.]. The model's contrasts are correlated with the human ones and regressed on them. Human contrasts are noisy, so the
+A chosen default, not published: a sensitivity of 0 is not a virtue if people differ. A contrast is c[i,g] = y[i,g] minus the mean
+over groups of y[i,.]. The model's contrasts are correlated with the human ones and regressed on them. Human contrasts are noisy, so the
 correlation is divided by the square root of their split-half reliability (Spearman 1904). Noise in the regressor shrinks a slope
 by the reliability itself (Fuller 1987), so the slope is divided by that.
 
@@ -55,7 +55,7 @@ class SplitHalf:
 
 @dataclass(frozen=True, slots=True)
 class GroupCalibration:
-    """Correlation and slope over the items of one group alone, None where undefined."""
+    """Correlation and slope over the items of one group, None if undefined."""
 
     group: str
     raters: int
@@ -131,11 +131,11 @@ def split_half(ratings: ArrayLike, groups: RaterGroups, *, splits: int = SPLITS,
         np.put_along_axis(first, order[:, :half], code, axis=1)
         np.put_along_axis(second, order[:, half:], code, axis=1)
     sides = [contrasts(group_means(table, codes, size).means) for codes in (first, second)]
-    found = _coefficients(_sums(*sides).sum(axis=1))[0]
-    known = found[np.isfinite(found)]
-    if known.size < 0.95 * splits:
+    halves = _coefficients(_sums(*sides).sum(axis=1))[0]
+    finite = halves[np.isfinite(halves)]
+    if finite.size < 0.95 * splits:
         return SplitHalf(None, None, splits, HUMAN_FLAT)
-    half_value = float(known.mean())
+    half_value = float(finite.mean())
     whole = spearman_brown(half_value, 2)
     return SplitHalf(half_value, whole, splits, "" if whole is not None else UNRELIABLE)
 
@@ -249,12 +249,12 @@ def _jackknife(
 
 
 def _jackknife_variance(values: FloatArray) -> float:
-    known = values[np.isfinite(values)]
-    return (known.size - 1) * float(known.var()) if known.size else 0.0
+    finite = values[np.isfinite(values)]
+    return (finite.size - 1) * float(finite.var()) if finite.size else 0.0
 
 
 LEAST_PROBABILITY = 1e-6
-"""A model's probability counts as at least this in the log loss, and how often is told. A chosen default."""
+"""Floor of a model's probability in the log loss; how often it applies is reported. A chosen default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +283,7 @@ def label_fit(
     """The fit of ``model`` (items, groups, labels), probabilities in the order of ``groups.names``, NaN where missing.
 
     ``labels`` (items, raters) are the human label codes, -1 where missing, and ``values`` (labels,) what the labels
-    stand for, in rising order, for example ``(0, 0.5, 1)``. Raises BadInput where shapes do not fit, values do not
+    mean, in rising order, for example ``(0, 0.5, 1)``. Raises BadInput where shapes do not fit, values do not
     rise, or probabilities are negative or do not add up to 1.
     """
     value = np.asarray(values, dtype=np.float64)

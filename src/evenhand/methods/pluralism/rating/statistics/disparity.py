@@ -83,26 +83,26 @@ def _undefined(reason: str, items: int = 0) -> Disparity:
 
 
 def _truth(truth: ArrayLike, items: int, name: str) -> FloatArray:
-    known = np.asarray(truth, dtype=np.float64)
-    if known.shape != (items,):
-        raise BadInput(f"{items} items need as many true labels, got {known.size}.")
+    labels = np.asarray(truth, dtype=np.float64)
+    if labels.shape != (items,):
+        raise BadInput(f"{items} items need as many true labels, got {labels.size}.")
     if not name:
         raise BadInput(
             "The equalised odds difference needs the name of its truth.", do="Say where the labels come from."
         )
-    wrong = ~(np.isnan(known) | (known == 0) | (known == 1))
+    wrong = ~(np.isnan(labels) | (labels == 0) | (labels == 1))
     if wrong.any():
         raise BadInput("A true label is not 0, 1 or missing.", row=int(np.argmax(wrong)) + 1)
-    return known
+    return labels
 
 
-def _ranges(strata: Sequence[IntArray], found: GroupMeans) -> FloatArray:
+def _ranges(strata: Sequence[IntArray], rates: GroupMeans) -> FloatArray:
     """Range over groups of the share of each stratum of items, (strata, sets); NaN where a stratum has no whole item."""
-    whole = whole_items(found.means)
+    whole = whole_items(rates.means)
     rows = []
     for stratum in strata:
         kept = whole[stratum].astype(np.float64)
-        total = np.where(kept[:, None] > 0, found.means[stratum], 0.0).sum(axis=0)
+        total = np.where(kept[:, None] > 0, rates.means[stratum], 0.0).sum(axis=0)
         count = np.broadcast_to(kept.sum(axis=0), total.shape)
         share = quotient(total, count, count > 0)
         rows.append(share.max(axis=0) - share.min(axis=0))
@@ -133,7 +133,7 @@ def disparities(
     table = rating_table(ratings)
     if table.shape[1] != groups.codes.size:
         raise BadInput(f"{table.shape[1]} raters in the ratings, {groups.codes.size} in the groups.")
-    known = None if truth is None else _truth(truth, len(table), truth_name)
+    labels = None if truth is None else _truth(truth, len(table), truth_name)
     size = len(groups.names)
     why = FEW_GROUPS if size < 2 else ""
     unsafe = np.where(np.isfinite(table), (table > unsafe_above).astype(np.float64), np.nan)
@@ -141,12 +141,12 @@ def disparities(
         whole = whole_items(group_means(unsafe, groups.codes[None, :], size).means[..., 0])
         why = "" if whole.any() else NO_ITEM
     if why:
-        none = None if known is None else _undefined(why)
+        none = None if labels is None else _undefined(why)
         return Disparities((), _undefined(why), none, truth_name, 0, len(table))
     items = np.flatnonzero(whole)
     strata = [items]
-    if known is not None:
-        strata += [np.flatnonzero(whole & (known == label)) for label in (0, 1)]
+    if labels is not None:
+        strata += [np.flatnonzero(whole & (labels == label)) for label in (0, 1)]
     usable = [stratum for stratum in strata if stratum.size]
     member = groups.codes >= 0
     rates = [_bootstrap(unsafe[np.ix_(stratum, member)], groups.codes[member], draws, seed) for stratum in usable]
@@ -162,7 +162,7 @@ def disparities(
     )
     dpd = _disparity([rates[0]], None if null is None else null[:1], groups.names, items.size, level)
     eod = None
-    if known is not None:
+    if labels is not None:
         if len(usable) < 3:
             label = "safe" if not strata[1].size else "unsafe"
             eod = _undefined(f"no item that is truly {label} by {truth_name}", strata[1].size + strata[2].size)
@@ -207,13 +207,13 @@ def _disparity(
     else:
         largest = null.max(axis=0)
         null_range = percentile(largest, method="permutation null, central part")
-        known = largest[np.isfinite(largest)]
+        finite = largest[np.isfinite(largest)]
         if null_range is None:
             reasons.append("over 5 % of the permuted values are undefined")
         else:
-            null_mean = float(known.mean())
+            null_mean = float(finite.mean())
             excess = value - null_mean
-            p = (1 + int((known >= value - 1e-12).sum())) / (known.size + 1)
+            p = (1 + int((finite >= value - 1e-12).sum())) / (finite.size + 1)
     ends = names[int(means.argmax())], names[int(means.argmin())]
     return Disparity(
         value, interval, bias, null_mean, null_range, excess, p, items, *ends, given, "; ".join(reasons)

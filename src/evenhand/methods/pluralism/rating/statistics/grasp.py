@@ -116,19 +116,19 @@ def two_sided_p(observed: float, drawn: FloatArray) -> float | None:
 
     None where over 5 % of the draws are undefined. Values within 1e-12 of the observed one count as equal.
     """
-    known = drawn[np.isfinite(drawn)]
-    if not known.size or known.size < (1 - _MAX_UNDEFINED) * drawn.size:
+    finite = drawn[np.isfinite(drawn)]
+    if not finite.size or finite.size < (1 - _MAX_UNDEFINED) * drawn.size:
         return None
     tolerance = 1e-12 * max(1.0, abs(observed))
-    tails = int((known >= observed - tolerance).sum()), int((known <= observed + tolerance).sum())
-    return min(1.0, 2 * (min(tails) + 1) / (known.size + 1))
+    tails = int((finite >= observed - tolerance).sum()), int((finite <= observed + tolerance).sum())
+    return min(1.0, 2 * (min(tails) + 1) / (finite.size + 1))
 
 
 def _one_sided_p(observed: float, drawn: FloatArray) -> float | None:
-    known = drawn[np.isfinite(drawn)]
-    if not known.size or known.size < (1 - _MAX_UNDEFINED) * drawn.size:
+    finite = drawn[np.isfinite(drawn)]
+    if not finite.size or finite.size < (1 - _MAX_UNDEFINED) * drawn.size:
         return None
-    beyond = known > observed if observed >= np.median(known) else known < observed
+    beyond = finite > observed if observed >= np.median(finite) else finite < observed
     return float(beyond.mean())
 
 
@@ -155,8 +155,8 @@ def _measures(
         counts = indicators.reshape(-1, raters) @ side[orders].transpose(1, 2, 0).reshape(raters, -1)
         return counts.astype(np.float64).reshape(items, labels, -1)
 
-    found = measures_of_tallies(tallies(plan.ours), tallies(plan.theirs), ties=ties, zero_terms=zero_terms)
-    return found.reshape(len(MEASURES), -1, len(orders))
+    measured = measures_of_tallies(tallies(plan.ours), tallies(plan.theirs), ties=ties, zero_terms=zero_terms)
+    return measured.reshape(len(MEASURES), -1, len(orders))
 
 
 def _reason(measure: Measure, raters: int, others: int, least: int) -> str:
@@ -225,8 +225,8 @@ def grasp(
         if name in columns:
             raise BadInput(f"The axis '{name}' is given twice.")
         columns[name] = intersect(demographics, axes, excluded=excluded)
-    found = {axis: rater_groups(values, least=least, excluded=excluded) for axis, values in columns.items()}
-    plan = _plan(found)
+    axis_groups = {axis: rater_groups(values, least=least, excluded=excluded) for axis, values in columns.items()}
+    plan = _plan(axis_groups)
     indicators = label_indicators(codes, number).astype(np.float32)
     observed = _measures(indicators, plan, np.arange(raters)[None, :], ties, zero_terms)[:, :, 0]
     drawn = np.empty((len(MEASURES), len(plan.names), 0))
@@ -238,8 +238,8 @@ def grasp(
         ]
         drawn = np.concatenate(parts, axis=2)
     rows: list[GroupMeasure] = []
-    scored: dict[str, list[int]] = {axis: [] for axis in found}
-    for axis, groups in found.items():
+    scored: dict[str, list[int]] = {axis: [] for axis in axis_groups}
+    for axis, groups in axis_groups.items():
         total = int(groups.known.sum())
         places = {name: at for at, (other, name) in enumerate(plan.names) if other == axis}
         sizes = {**dict(zip(groups.names, groups.sizes, strict=True)), **groups.suppressed}
@@ -266,7 +266,7 @@ def grasp(
             observed[gai, scored[axis]],
             drawn[gai, scored[axis]],
         )
-        for axis, groups in found.items()
+        for axis, groups in axis_groups.items()
     )
     return GraspTable(tuple(rows), sensitivities, items, raters, draws, adjusted.family_size)
 
@@ -276,8 +276,8 @@ def _tested(
 ) -> GroupMeasure:
     if not drawn.size:
         return GroupMeasure(axis, name, measure, raters, others, value)
-    known = drawn[np.isfinite(drawn)]
-    median = float(np.median(known)) if known.size else None
+    finite = drawn[np.isfinite(drawn)]
+    median = float(np.median(finite)) if finite.size else None
     p = two_sided_p(value, drawn)
     reason = "over 5 % of the permuted values are undefined" if p is None else ""
     published = _one_sided_p(value, drawn)

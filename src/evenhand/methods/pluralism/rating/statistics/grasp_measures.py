@@ -158,7 +158,7 @@ def measures_of_tallies(
     items, shared = rated.sum(axis=0), both.sum(axis=0)
     share, other = 1 / np.maximum(r, 1.0), np.maximum(s, 1.0)
     logs = np.log(np.maximum(ours, 1.0))
-    own = np.einsum("ils,ils->is", ours, logs) * share - np.log(np.maximum(r, 1.0))
+    own_side = np.einsum("ils,ils->is", ours, logs) * share - np.log(np.maximum(r, 1.0))
     extra = SMOOTHING if zero_terms == "smooth" else 0.0
     counted = ours if extra else np.where(theirs > 0, ours, 0.0)
     logs = np.log(theirs + extra if extra else np.maximum(theirs, 1.0))
@@ -181,7 +181,7 @@ def measures_of_tallies(
         [
             irr,
             quotient((ours.max(axis=1) * share).sum(axis=0), items, items > 0),
-            log_labels + quotient(own.sum(axis=0), items, items > 0),
+            log_labels + quotient(own_side.sum(axis=0), items, items > 0),
             xrr,
             voting,
             log_labels + quotient((cross * share * both).sum(axis=0), shared, shared > 0),

@@ -57,7 +57,7 @@ def rater_groups(
     """Groups from one value a rater, (raters,), None where unknown. Raises BadInput where a value is not a text."""
     counts: dict[str, int] = {}
     left_out: dict[str, int] = {}
-    known = np.zeros(len(values), dtype=np.bool_)
+    is_known = np.zeros(len(values), dtype=np.bool_)
     for at, value in enumerate(values):
         if value is not None and not isinstance(value, str):
             raise BadInput("A demographic value is not a text.", row=at + 1, do="Use None for a missing value.")
@@ -65,14 +65,14 @@ def rater_groups(
             key = MISSING if value is None or not value.strip() else value
             left_out[key] = left_out.get(key, 0) + 1
             continue
-        known[at] = True
+        is_known[at] = True
         counts[value] = counts.get(value, 0) + 1
     names = tuple(sorted(name for name, size in counts.items() if size >= least))
     place = {name: at for at, name in enumerate(names)}
-    found = [place.get(value, -1) if known[at] and value is not None else -1 for at, value in enumerate(values)]
+    codes = [place.get(value, -1) if is_known[at] and value is not None else -1 for at, value in enumerate(values)]
     suppressed = {name: size for name, size in sorted(counts.items()) if size < least}
     sizes = tuple(counts[name] for name in names)
-    return RaterGroups(names, sizes, np.asarray(found, dtype=np.int64), known, suppressed, left_out)
+    return RaterGroups(names, sizes, np.asarray(codes, dtype=np.int64), is_known, suppressed, left_out)
 
 
 def intersection_name(axes: Sequence[str]) -> str:
@@ -236,16 +236,16 @@ def polarity(ratings: ArrayLike, truth: ArrayLike) -> Polarity:
     ``ratings`` (items, raters), NaN where missing, high meaning unsafe; ``truth`` (items,), 1 unsafe, 0 safe, NaN
     unknown. None with a reason without items of both kinds. Raises BadInput for another length or label.
     """
-    table, known = rating_table(ratings), np.asarray(truth, dtype=np.float64)
-    if known.shape != (len(table),):
-        raise BadInput(f"{len(table)} items need as many true labels, got {known.size}.")
-    wrong = ~(np.isnan(known) | (known == 0) | (known == 1))
+    table, labels = rating_table(ratings), np.asarray(truth, dtype=np.float64)
+    if labels.shape != (len(table),):
+        raise BadInput(f"{len(table)} items need as many true labels, got {labels.size}.")
+    wrong = ~(np.isnan(labels) | (labels == 0) | (labels == 1))
     if wrong.any():
         raise BadInput("A true label is not 0, 1 or missing.", row=int(np.argmax(wrong)) + 1)
     seen = np.isfinite(table)
     count = seen.sum(axis=1)
     mean = np.where(seen, table, 0.0).sum(axis=1) / np.maximum(count, 1)
-    unsafe, safe = (mean[(known == label) & (count > 0)] for label in (1, 0))
+    unsafe, safe = (mean[(labels == label) & (count > 0)] for label in (1, 0))
     if not unsafe.size or not safe.size:
         return Polarity(None, unsafe.size, safe.size, False, "no rated item of each true label")
     above = float(stats.mannwhitneyu(unsafe, safe).statistic)
