@@ -97,8 +97,8 @@ def find_duplicates(
     """Which rows of a file are near-duplicates of earlier ones.
 
     Memory grows by some 400 bytes a row, however long the texts are; these are kept in a temporary file. ``planned`` is called with
-    the search plan and the number of different texts before the search starts. A text without features (no word character) is never a
-    duplicate. The result does not depend on ``threads``.
+    the search plan and the number of different texts before the search starts. A text without features (no word character) is
+    never a duplicate. The result does not depend on ``threads``.
     Raises BadInput for broken input, with its row.
     """
     if threads < 1:

@@ -1,9 +1,9 @@
 """Calibrated sensitivity: does a model's rating move with the group as the ratings of people of that group do?
 
-A chosen default, not published: a sensitivity of 0 is not a virtue if people differ. A contrast is c[i,g] = y[i,g] minus the mean
-over groups of y[i,.]. The model's contrasts are correlated with the human ones and regressed on them. Human contrasts are noisy, so the
-correlation is divided by the square root of their split-half reliability (Spearman 1904). Noise in the regressor shrinks a slope
-by the reliability itself (Fuller 1987), so the slope is divided by that.
+A chosen default, not published: a sensitivity of 0 is not a virtue if people differ. A contrast is c[i,g] = y[i,g] minus the
+mean over groups of y[i,.]. The model's contrasts are correlated with the human ones and regressed on them. Human contrasts are
+noisy, so the correlation is divided by the square root of their split-half reliability (Spearman 1904). Noise in the regressor
+shrinks a slope by the reliability itself (Fuller 1987), so the slope is divided by that.
 
 Label distributions are compared by log loss and Wasserstein distance, as means over items, one row per group.
 """
