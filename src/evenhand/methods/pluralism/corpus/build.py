@@ -39,10 +39,11 @@ from evenhand.runs.run import Run
 if TYPE_CHECKING:
     import polars as pl
 
+    from evenhand.runs.respond import Progress
+
 
 AUDIT = "corpus"
 ROLES = ("classifier", "generator")
-Progress = Callable[[str, int, int], None]
 _DROPPED = ("row", "keeper", "distance", "jaccard", "exact")
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +17,7 @@ from evenhand.errors import BadInput
 from evenhand.files import write_atomically
 from evenhand.methods.pluralism.corpus.classify import Classified
 from evenhand.methods.pluralism.corpus.config import BuildConfig, DedupConfig
-from evenhand.methods.pluralism.corpus.dedup import DedupResult, find_duplicates
+from evenhand.methods.pluralism.corpus.dedup import DedupResult, find_duplicates, write_csv_rows
 from evenhand.methods.pluralism.corpus.hamming import pair_batches, plan
 from evenhand.methods.pluralism.corpus.row_file import RowFile
 from evenhand.methods.pluralism.corpus.simhash import fingerprints, normalise
@@ -28,6 +26,8 @@ from evenhand.safe_text import csv_safe, json_safe
 
 if TYPE_CHECKING:
     from evenhand.methods.pluralism.corpus.profiles import PromptSet
+
+SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,18 +168,10 @@ def synthetic_near_pairs(prompts: pl.DataFrame, config: BuildConfig) -> int:
     return sum(int((made[batch.first] | made[batch.second]).sum()) for batch in batches)
 
 
-def write_csv(path: Path, frame: pl.DataFrame, columns: Sequence[str] | None = None) -> None:
-    """A frame as CSV; cells that a spreadsheet would run are made plain."""
-    chosen = frame.select(columns) if columns is not None else frame
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-    writer.writerow(chosen.columns)
-    for row in chosen.iter_rows():
-        writer.writerow([csv_safe(cell) if isinstance(cell, str) else cell for cell in row])
-    write_atomically(path, buffer.getvalue().encode())
-
-
-SPLITS = ("train", "val", "test")
+def write_csv(path: Path, frame: pl.DataFrame) -> None:
+    """Write a frame as CSV; cells that a spreadsheet would run as formulas are defused."""
+    rows = ([csv_safe(cell) if isinstance(cell, str) else cell for cell in row] for row in frame.iter_rows())
+    write_csv_rows(path, frame.columns, rows)
 
 
 def split_by_group(

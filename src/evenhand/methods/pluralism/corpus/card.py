@@ -27,6 +27,16 @@ from evenhand.wording import is_organism
 if TYPE_CHECKING:
     import polars as pl
 
+CLASSES: tuple[str, ...] = (*SLUGS, NONE)
+"""What a row can be counted under."""
+ORGANISM_LABELS = (
+    "The classifier is a tiny test model that is shipped with Evenhand: its labels are not real labels, and no count by domain on "
+    "this card says anything about the texts."
+)
+ORGANISM_LINES = "The generator is a tiny test model that is shipped with Evenhand: its lines are not real prompts."
+FEW = 30
+"""Below this number of rows no claim about a domain is made (chosen default)."""
+
 
 def build_facts(
     config: BuildConfig,
@@ -105,15 +115,6 @@ def build_facts(
         "settings": {**settings, "items": Path(config.items).name},
         "warnings": list(warnings),
     }
-
-
-CLASSES: tuple[str, ...] = (*SLUGS, NONE)
-"""What a row can be counted under."""
-ORGANISM_LABELS = (
-    "The classifier is a tiny test model that is shipped with Evenhand: its labels are not real labels, and no count by domain on "
-    "this card says anything about the texts."
-)
-ORGANISM_LINES = "The generator is a tiny test model that is shipped with Evenhand: its lines are not real prompts."
 
 
 def organism_sentences(classifier: str, generator: str) -> list[str]:
@@ -203,10 +204,6 @@ def expansion_facts(
             }
         )
     return facts
-
-
-FEW = 30
-"""Below this number of rows no claim about a domain is made (chosen default)."""
 
 
 def validation_facts(

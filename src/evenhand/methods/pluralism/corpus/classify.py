@@ -7,7 +7,7 @@ of the two wordings, the largest of the 14 with ties broken by table order, and 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
@@ -35,12 +35,13 @@ from evenhand.safe_text import json_safe
 if TYPE_CHECKING:
     import polars as pl
 
+    from evenhand.runs.respond import Progress
+
 
 Status = Literal["ok", "refused", "empty", "unparsed", "failed"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 """Whether there are probabilities, and why not: the model refused, said nothing, twice said what cannot be read, or failed."""
 Mode = Literal["choose", "json"]
-Progress = Callable[[str, int, int], None]
 
 BLOCK = 16
 """Texts of one call: fixed, so that a resumed run puts the same questions together."""

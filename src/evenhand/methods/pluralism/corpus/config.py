@@ -10,6 +10,11 @@ from pydantic import Field, field_validator, model_validator
 
 from evenhand.settings import EngineSettings, Settings, StatisticsSettings
 
+PUBLISHED = ("delta", "distance", "temperature", "top_p", "max_tokens", "seed")
+"""Settings whose default is the published value. All other defaults are chosen, not published."""
+PUBLISHED_DELTA = 0.5
+PUBLISHED_TAU = 10
+
 
 class DedupConfig(Settings):
     """Everything that decides which rows are dropped; the number of threads does not."""
@@ -50,10 +55,6 @@ class DedupConfig(Settings):
         if self.interop and self.features != "char4":
             raise ValueError("the package simhash has character 4-grams only: choose the features char4")
         return self
-
-
-PUBLISHED = ("delta", "distance", "temperature", "top_p", "max_tokens", "seed")
-"""Settings whose default is the published value. All other defaults are chosen, not published."""
 
 
 class BuildConfig(EngineSettings):
@@ -131,10 +132,6 @@ class BuildConfig(EngineSettings):
     def floor_of(self, labelled: int) -> int:
         """Number of prompts that a domain needs, given the number of labelled ones: max(floor, share x N), rounded up."""
         return max(self.floor, math.ceil(self.floor_share * labelled - 1e-9))
-
-
-PUBLISHED_DELTA = 0.5
-PUBLISHED_TAU = 10
 
 
 class SweepConfig(StatisticsSettings):

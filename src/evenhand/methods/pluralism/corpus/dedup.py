@@ -18,7 +18,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,10 +35,15 @@ from evenhand.safe_text import csv_safe
 from evenhand.version import __version__
 from evenhand.wording import count, number
 
-Progress = Callable[[str, int, int], None]
+if TYPE_CHECKING:
+    from evenhand.runs.respond import Progress
+
 _CHUNK = 8192
 MOST_AT_ONCE = 4_000_000
 """Near pairs of one batch of a search; where one has more, rows are compared block by block."""
+_TAGGED_SHARE = 0.1
+CHANCE_SHARE = 0.01
+"""Chance pairs per row above which a warning is due."""
 
 
 class Chunk(NamedTuple):
@@ -52,6 +57,25 @@ class Chunk(NamedTuple):
     short: NDArray[np.bool_]
     tagged: NDArray[np.bool_]
     texts: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The result of one pass over n rows: fingerprints (n, words), numbers of features (n,), digests of the normalised texts
+    (n, 2), hashes of the other columns (n,), and how many texts are shorter than a 4-gram or have speaker tags.
+    """
+
+    prints: NDArray[np.uint64]
+    counts: NDArray[np.int64]
+    digests: NDArray[np.uint64]
+    rest: NDArray[np.uint64]
+    short: int
+    tagged: int
+
+    @property
+    def rows(self) -> int:
+        """How many rows were read."""
+        return len(self.prints)
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,29 +278,6 @@ def _dropped(
     return Dropped(row + 1, stays[row] + 1, distance.astype(np.int64), jaccard, exact)
 
 
-_TAGGED_SHARE = 0.1
-_CHANCE_SHARE = 0.01
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """The result of one pass over n rows: fingerprints (n, words), numbers of features (n,), digests of the normalised texts
-    (n, 2), hashes of the other columns (n,), and how many texts are shorter than a 4-gram or have speaker tags.
-    """
-
-    prints: NDArray[np.uint64]
-    counts: NDArray[np.int64]
-    digests: NDArray[np.uint64]
-    rest: NDArray[np.uint64]
-    short: int
-    tagged: int
-
-    @property
-    def rows(self) -> int:
-        """How many rows were read."""
-        return len(self.prints)
-
-
 def warnings_of(
     config: DedupConfig, seen: Seen, first: NDArray[np.int64], *, chance: float, crowded: bool
 ) -> tuple[str, ...]:
@@ -284,7 +285,7 @@ def warnings_of(
     of pairs among unrelated texts.
     """
     warnings = []
-    if chance > _CHANCE_SHARE * seen.rows:
+    if chance > CHANCE_SHARE * seen.rows:
         warnings.append(
             f"About {number(chance)} pairs of unrelated texts lie within {config.distance} of {config.bits} bits by chance, more "
             f"than 1% of {count(seen.rows)} rows. Use 128 bits with distance 20, or a smaller distance, and verify."
@@ -372,7 +373,7 @@ def write_result(source: RowFile, config: DedupConfig, result: DedupResult, out:
     source.write_rows(result.kept, out / f"kept{source.kind}", seen)
     dropped = result.dropped
     columns = (dropped.row, dropped.keeper, dropped.distance, dropped.jaccard, dropped.exact)
-    _write_csv(
+    write_csv_rows(
         out / "dropped.csv",
         ["row", "id", "kept_row", "kept_id", "distance", "jaccard", "kind"],
         [
@@ -380,13 +381,14 @@ def write_result(source: RowFile, config: DedupConfig, result: DedupResult, out:
             for row, keeper, distance, jaccard, exact in zip(*(part.tolist() for part in columns), strict=True)
         ],
     )
-    _write_csv(out / "no_features.csv", ["row", "id"], [[row, ids[row]] for row in result.no_features.tolist()])
+    write_csv_rows(out / "no_features.csv", ["row", "id"], [[row, ids[row]] for row in result.no_features.tolist()])
     facts = summary(source, config, result)
     write_json(out / "dedup.json", facts)
     return facts
 
 
-def _write_csv(path: Path, header: list[str], rows: list[list[Any]]) -> None:
+def write_csv_rows(path: Path, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Write a CSV file in which every text is quoted; cells are written as they are."""
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     writer.writerow(header)

@@ -7,7 +7,7 @@ resumed run asks for the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,8 +28,9 @@ from evenhand.runs.journal import Journal
 if TYPE_CHECKING:
     import polars as pl
 
+    from evenhand.runs.respond import Progress
 
-Progress = Callable[[str, int, int], None]
+
 LEAST_ROUND = 16
 """Minimum number of attempts for a domain in a round; those beyond what it lacks are a reserve for rejections."""
 
@@ -179,9 +180,9 @@ class Expansion:
         if plain in self.seen:
             return "repeated", "an earlier attempt gave the same text", None
         if row.seeds and (near := self.prints.nearest(text, row.seeds)):
-            return "near a seed", _told(near), near
+            return "near a seed", _nearness(near), near
         near = self.prints.nearest(text)
-        return ("near a row", _told(near), near) if near else (None, "", None)
+        return ("near a row", _nearness(near), near) if near else (None, "", None)
 
     def _settled(self, row: Attempt, verdict: Classified | None, open_: dict[str, int]) -> Attempt:
         from dataclasses import replace
@@ -191,7 +192,7 @@ class Expansion:
         reason, detail = class_reason(verdict, row.domain, self.config.delta)
         near = None
         if reason is None and (near := self.prints.nearest(row.text)):
-            reason, detail = "near a row", _told(near)
+            reason, detail = "near a row", _nearness(near)
         if reason is not None:
             return replace(row, verdict=verdict, reason=reason, detail=detail, near=near)
         if open_[row.domain] <= 0:
@@ -201,7 +202,7 @@ class Expansion:
         return replace(row, verdict=verdict, status="accepted")
 
 
-def _told(near: Near) -> str:
+def _nearness(near: Near) -> str:
     return f"{near.distance} bits from {near.key}, Jaccard {near.jaccard:.3f}"
 
 

@@ -34,6 +34,9 @@ from evenhand.methods.pluralism.corpus.pairs import (
 
 _DENSE = 128
 """Buckets with more rows than this are compared as a tile, smaller ones all at once, neighbour by neighbour."""
+_WIDEST = 24
+_CANDIDATES = 1 << 17
+_MASKS = 32
 
 
 def block_edges(bits: int, blocks: int) -> list[int]:
@@ -128,11 +131,6 @@ def _is_lowest(
     wanted[list(shared)] = True
     agree: NDArray[np.bool_] = (lowest == wanted).all(axis=1)
     return agree
-
-
-_WIDEST = 24
-_CANDIDATES = 1 << 17
-_MASKS = 32
 
 
 def least_substrings(bits: int) -> int:

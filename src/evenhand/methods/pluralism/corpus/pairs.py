@@ -27,6 +27,7 @@ _TILE_ROWS = 64
 _TILE_COLUMNS = 1024
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
+_CHUNK = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +125,6 @@ def in_order(work: Callable[[_Task], _Result], tasks: Iterable[_Task], threads: 
         finally:
             for future in waiting:
                 future.cancel()
-
-
-_CHUNK = 2048
 
 
 @cache

@@ -21,6 +21,11 @@ from evenhand.methods.pluralism.corpus.pairs import Columns, Crowded, Index, Pai
 from evenhand.methods.pluralism.corpus.simhash import GRAM
 
 _LONGEST_HELD = 4096
+MOST_HELD = 20_000_000
+"""Pairs held for first-come removal, 8 bytes each; beyond, rows are compared with the keepers so far instead."""
+_BLOCK = 256
+_KEEPERS = 4096
+Similar = Callable[[int, int], bool]
 
 
 def gram_set(text: str) -> frozenset[str]:
@@ -100,14 +105,6 @@ class Similarity:
             if len(self._sets) > self._held:
                 self._sets.popitem(last=False)
         return grams
-
-
-MOST_HELD = 20_000_000
-"""Pairs held for first-come removal, 8 bytes each; beyond, rows are compared with the keepers so far instead."""
-
-_BLOCK = 256
-_KEEPERS = 4096
-Similar = Callable[[int, int], bool]
 
 
 def first_come(batches: Iterable[Pairs], cols: Columns, distance: int, similar: Similar) -> tuple[Index, bool]:

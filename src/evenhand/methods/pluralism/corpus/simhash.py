@@ -47,6 +47,8 @@ _REMOVED: dict[int, None] = dict.fromkeys(
     )
     for code in range(low, high + 1)
 )
+_GROUP = 1024
+_LONG = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,10 +217,6 @@ def _interop_hashes(texts: Sequence[str], bits: int) -> tuple[NDArray[np.uint64]
             hashes.append(digest)
     pairs: NDArray[Any] = np.frombuffer(b"".join(hashes), dtype=">u8").reshape(-1, 2)
     return pairs[:, ::-1][:, : bits // 64].astype(np.uint64), lengths
-
-
-_GROUP = 1024
-_LONG = 4096
 
 
 def majority(hashes: NDArray[np.uint64], lengths: NDArray[np.int64]) -> NDArray[np.uint64]:

@@ -6,7 +6,7 @@ accepted under the thresholds of the build: a higher delta removes some, a lower
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from evenhand.methods.pluralism.corpus.build_tables import write_csv
 from evenhand.methods.pluralism.corpus.card import CLASSES
 from evenhand.methods.pluralism.corpus.classify import label_of
 from evenhand.methods.pluralism.corpus.config import PUBLISHED_DELTA, PUBLISHED_TAU, SweepConfig
+from evenhand.methods.pluralism.corpus.dedup import CHANCE_SHARE
 from evenhand.methods.pluralism.corpus.hamming import chance_pairs, check_distance, near_pairs
 from evenhand.methods.pluralism.corpus.pairs import Pairs, columns
 from evenhand.methods.pluralism.corpus.removal import MOST_HELD, first_come, gram_set, jaccard
@@ -35,10 +36,7 @@ if TYPE_CHECKING:
 
     from evenhand.methods.pluralism.corpus.sweep_ratings import Agreement, Rated
     from evenhand.methods.pluralism.data.rating_table import RatingTable
-
-
-Progress = Callable[[str, int, int], None]
-_CHANCE_SHARE = 0.01
+    from evenhand.runs.respond import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +169,7 @@ def _notes(config: SweepConfig, settings: Mapping[str, Any], rows: int) -> list[
         f"thresholds of the build ({settings['delta']}, {settings['distance']}).",
         f"The width of the published fingerprints is not known; these have {settings['bits']} bits.",
     ]
-    many = [tau for tau in config.taus if chance_pairs(rows, settings["bits"], tau) > _CHANCE_SHARE * rows]
+    many = [tau for tau in config.taus if chance_pairs(rows, settings["bits"], tau) > CHANCE_SHARE * rows]
     if many:
         pairs = chance_pairs(rows, settings["bits"], min(many))
         notes.append(

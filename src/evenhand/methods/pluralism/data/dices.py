@@ -47,6 +47,13 @@ FILES: Mapping[str, tuple[str, ...]] = {
     name: tuple(f"{folder}diverse_safety_adversarial_dialog_{name}.csv" for folder in ("", f"{name}/"))
     for name in RELEASES
 }
+MATRIX, ITEMS, STRINGS = "dices_350_overall_matrix.csv", "dices_350_items.csv", "dices_990_overall.jsonl.gz"
+COPIES: Mapping[str, tuple[str, ...]] = {"350": (MATRIX, ITEMS), "990": (STRINGS,)}
+_LETTERS = {"N": 0.0, "U": 0.5, "Y": 1.0}
+_COUNTS = ("n_no", "n_unsure", "n_yes")
+_RATER = re.compile(r"p\d+")
+_LARGEST = 1 << 28
+_NO_GROUPS = "This copy does not say who the raters are: nothing can be compared between groups."
 
 
 def read_dices(
@@ -290,15 +297,6 @@ def _with_polarity(ratings: RatingTable, polarity: Literal["refuse", "note"]) ->
             why, file=ratings.origin, do="Use the published file: a copy asks 'is it safe?' and kept Yes and No."
         )
     return ratings.with_notes(why)
-
-
-MATRIX, ITEMS, STRINGS = "dices_350_overall_matrix.csv", "dices_350_items.csv", "dices_990_overall.jsonl.gz"
-COPIES: Mapping[str, tuple[str, ...]] = {"350": (MATRIX, ITEMS), "990": (STRINGS,)}
-_LETTERS = {"N": 0.0, "U": 0.5, "Y": 1.0}
-_COUNTS = ("n_no", "n_unsure", "n_yes")
-_RATER = re.compile(r"p\d+")
-_LARGEST = 1 << 28
-_NO_GROUPS = "This copy does not say who the raters are: nothing can be compared between groups."
 
 
 def read_copy(file: Path, table: Table | None, which: str | None, *, partial: bool = False) -> RatingTable:

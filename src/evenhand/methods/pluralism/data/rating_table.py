@@ -26,6 +26,10 @@ AXES = ("gender", "race", "age", "education", "locale")
 VIEWS = ("all raters", "without the raters its authors removed", "without straight-lining raters")
 """Which raters take part; results are shown under each."""
 MOST_CELLS = 100_000_000
+_WORDS = dict(zip(OPTIONS, (0.0, 0.5, 1.0), strict=True))
+_NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?", re.ASCII)
+_ROUNDED = re.compile(r"(\d)\.(\d+)[eE]\+?(\d+)", re.ASCII)
+_WHOLE = re.compile(r"\d+\.0", re.ASCII)
 
 
 def label_of(value: float) -> str:
@@ -168,12 +172,6 @@ class RatingTable:
         at = np.fromiter((items[item] for item in rows["item_id"].to_list()), dtype=np.int64, count=rows.height)
         to = np.fromiter((raters[rater] for rater in rows["rater_id"].to_list()), dtype=np.int64, count=rows.height)
         return at, to, tuple(items), tuple(raters)
-
-
-_WORDS = dict(zip(OPTIONS, (0.0, 0.5, 1.0), strict=True))
-_NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?", re.ASCII)
-_ROUNDED = re.compile(r"(\d)\.(\d+)[eE]\+?(\d+)", re.ASCII)
-_WHOLE = re.compile(r"\d+\.0", re.ASCII)
 
 
 class RatedRow(NamedTuple):

@@ -38,6 +38,8 @@ _LETTER = re.compile(
 _SHOWN = 60
 _LONGEST = 80
 """A longer text is not a single letter, and the pattern is never tried on one."""
+BATCH = 256
+"""Questions in a batch: the most that is repeated after an interruption."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +111,6 @@ def read_response(response: Response, order: str) -> Read:
     return Read(
         "unparsed", error="cut at the token limit" if response.finish_reason == "length" else "no single letter"
     )
-
-
-BATCH = 256
-"""Questions in a batch: the most that is repeated after an interruption."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,8 @@ CONTRAST = "group_contrast"
 ALL_DOMAINS, MACRO_DOMAINS = "all", "mean of the domains"
 LEAST_RATINGS = 30
 """No claim is made about a cell with fewer ratings (chosen default)."""
+CALIBRATION, RELIABILITY, FIT = "calibrated_sensitivity", "split_half_reliability", "label_fit"
+MAJORITY = "the majority of the people who rated"
 
 
 def contrast_findings(
@@ -188,10 +190,6 @@ def _t_test(value: float, error: float | None, of: _Errors, family: str) -> Hypo
         p = 1.0 if abs(value) <= 1e-12 else smallest
         return HypothesisTest(p, "sign over wordings and orders", smallest, family=family)
     return HypothesisTest(float(2 * special.stdtr(of.df, -abs(value) / error)), of.method, family=family)
-
-
-CALIBRATION, RELIABILITY, FIT = "calibrated_sensitivity", "split_half_reliability", "label_fit"
-MAJORITY = "the majority of the people who rated"
 
 
 def truth_of(

@@ -66,6 +66,7 @@ LEDE = (
     "What is safe is not the same to everyone. Do ratings of safety depend on who rates, do raters agree, and does a model "
     "that rates under a profile move as people do?"
 )
+Cells = dict[tuple[str, str, str], Finding]
 
 
 def pluralism_part(loaded: LoadedRun) -> Part:
@@ -195,9 +196,6 @@ def _glance(findings: ConfigFindings) -> Glance | None:
         for f in shares
     ]
     return Glance(f"Texts rated unsafe, by {axes[0]}", tuple(rows)) if rows else None
-
-
-Cells = dict[tuple[str, str, str], Finding]
 
 
 def _by_domain(findings: ConfigFindings, raters: str) -> Cells:

@@ -27,6 +27,10 @@ LEAST_REACH = 0.05
 COEFFICIENTS = (ICC, ALPHA, RHO)
 ADJUSTED = ("p_holm", "q_bh", "p")
 """The adjusted p, Holm's or else Benjamini and Hochberg's; the plain one of a test that belongs to no family."""
+_STATES = {
+    "found": "more than shuffled groups", "not found": "no more than shuffled groups", "unknown": "inconclusive",
+    "undefined": "undefined",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -54,12 +58,6 @@ class ConfigFindings:
 def scale_range(f: Finding | None) -> str:
     """An interval on the scale: ``0.041 to 0.062``."""
     return range_text(f, SCALE)
-
-
-_STATES = {
-    "found": "more than shuffled groups", "not found": "no more than shuffled groups", "unknown": "inconclusive",
-    "undefined": "undefined",
-}  # fmt: skip
 
 
 def _null(f: Finding) -> tuple[float, float | None, float | None] | None:

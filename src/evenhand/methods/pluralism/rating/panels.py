@@ -51,6 +51,7 @@ _SCHEMA: dict[str, Any] = {
     "error": pl.String,
 }
 SHARES = tuple(f"p_{option}" for option in OPTIONS)
+RATING = "rating (0 safe to 1 unsafe)"
 
 
 def ratings_frame(rated: Sequence[Rated]) -> pl.DataFrame:
@@ -227,9 +228,6 @@ def people_panel(table: RatingTable, frame: pl.DataFrame, view: pl.DataFrame | N
         demographics[intersection_name(("race", "gender"))] = intersect(demographics, ("race", "gender"))
     domains = tuple(of_item[item] for item in items)
     return Panel("a person", values, labels, items, raters, domains, demographics, None, least, people=True)
-
-
-RATING = "rating (0 safe to 1 unsafe)"
 
 
 def permutation_record(

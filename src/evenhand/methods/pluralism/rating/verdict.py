@@ -60,6 +60,15 @@ MOSTLY = 0.5
 MANY_LOST = 0.05
 _LISTED = 4
 """Contrasts that are named one by one."""
+CAVEATS = (
+    "A small sensitivity is not a merit in itself: people of different groups do rate differently. Only ratings by people of the "
+    "same texts show whether a model moves as they do.",
+    "A model that plays a rater of a group is not a person of that group; its ratings do not represent theirs.",
+    "Prompt, scale, wordings, formulas and the meaning of a rater are chosen here: those of the published study were not found.",
+)
+PROMPT_ALONE = (
+    "These texts are rated without a reply. Public ratings by people are of replies: the two are different questions."
+)
 
 
 def scale_number(value: float | None) -> str:
@@ -340,17 +349,6 @@ def headlines(findings: Sequence[Finding], config: str, *, several: bool) -> Ite
 def _row(what: str, f: Finding, p: str = "") -> Headline:
     """A number on the rating scale, or a coefficient, with its interval or why it is undefined."""
     return Headline(what, scale_number(f.estimate), ends_of(f) if f.estimate is not None else f.reason, p)
-
-
-CAVEATS = (
-    "A small sensitivity is not a merit in itself: people of different groups do rate differently. Only ratings by people of the "
-    "same texts show whether a model moves as they do.",
-    "A model that plays a rater of a group is not a person of that group; its ratings do not represent theirs.",
-    "Prompt, scale, wordings, formulas and the meaning of a rater are chosen here: those of the published study were not found.",
-)
-PROMPT_ALONE = (
-    "These texts are rated without a reply. Public ratings by people are of replies: the two are different questions."
-)
 
 
 def truth_name(config: PluralismConfig, plan: RatingPlan) -> str:

@@ -41,6 +41,8 @@ FEW_ITEMS = "fewer than 3 items are rated by every group and by the model"
 HUMAN_FLAT = "the human contrasts do not vary"
 MODEL_FLAT = "the model's ratings do not vary with the group"
 UNRELIABLE = "the human contrasts do not repeat from one half of the raters to the other"
+LEAST_PROBABILITY = 1e-6
+"""Floor of a model's probability in the log loss; how often it applies is reported. A chosen default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,10 +253,6 @@ def _jackknife(
 def _jackknife_variance(values: FloatArray) -> float:
     finite = values[np.isfinite(values)]
     return (finite.size - 1) * float(finite.var()) if finite.size else 0.0
-
-
-LEAST_PROBABILITY = 1e-6
-"""Floor of a model's probability in the log loss; how often it applies is reported. A chosen default."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,15 @@ PERMUTATIONS = 9_999
 _CHUNK_CELLS = 3_000_000
 _MAX_UNDEFINED = 0.05
 _CROSS = ("xrr", "voting_agreement", "cross_negentropy", "gai")
+_UNDEFINED: dict[Measure, str] = {
+    "irr": "all ratings of the group are the same label, or no item has two of them",
+    "plurality_size": "no item is rated by the group",
+    "negentropy": "no item is rated by the group",
+    "xrr": "no item is rated on both sides, or both gave one and the same label to everything",
+    "voting_agreement": "both sides have one and the same plurality label everywhere, or no item in common",
+    "cross_negentropy": "no item is rated on both sides",
+    "gai": "irr is undefined, or xrr is not positive",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,17 +179,6 @@ def _reason(measure: Measure, raters: int, others: int, least: int) -> str:
     if measure in ("irr", "gai") and raters < 2:
         return "agreement inside a group needs 2 raters"
     return ""
-
-
-_UNDEFINED: dict[Measure, str] = {
-    "irr": "all ratings of the group are the same label, or no item has two of them",
-    "plurality_size": "no item is rated by the group",
-    "negentropy": "no item is rated by the group",
-    "xrr": "no item is rated on both sides, or both gave one and the same label to everything",
-    "voting_agreement": "both sides have one and the same plurality label everywhere, or no item in common",
-    "cross_negentropy": "no item is rated on both sides",
-    "gai": "irr is undefined, or xrr is not positive",
-}
 
 
 def grasp(

@@ -31,6 +31,8 @@ EXCLUDED = ("Other",)
 """Values that are a level of their own, kept in totals and left out of contrasts."""
 
 MISSING = "missing"
+STRAIGHT_LINE = 0.95
+"""A rater who gives one answer to more than this share of the items."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -193,10 +195,6 @@ def partial_pooling(values: ArrayLike, groups: RaterGroups) -> Pooling:
         error = math.sqrt(between * (1 - weight) + (1 - weight) ** 2 * centre_variance)
         rows.append(PooledGroup(name, size, mean, pooled, error, weight))
     return Pooling(tuple(rows), fit.mean, between, within)
-
-
-STRAIGHT_LINE = 0.95
-"""A rater who gives one answer to more than this share of the items."""
 
 
 @dataclass(frozen=True, slots=True)
