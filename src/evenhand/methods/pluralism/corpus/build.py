@@ -1,4 +1,4 @@
-"""Stage I from end to end: classify, find thin domains, expand them, remove near-duplicates, split, and write the data card.
+"""A corpus from end to end: classify, expand low-resource domains, remove near-duplicates, split, and write the data card.
 
 Every expensive stage is journaled, and every stage leaves a table, so that an interrupted build continues and ends with the same
 bytes. The stages follow arXiv 2602.07376; docs/corpus.md lists what is a chosen default.
@@ -68,7 +68,7 @@ class _Work:
 
     @property
     def folder(self) -> Path:
-        """Where the tables lie."""
+        """The folder of the tables."""
         return self.run.folder / AUDIT
 
     def table(self, name: str, make: Callable[[], pl.DataFrame]) -> pl.DataFrame:
@@ -85,7 +85,7 @@ def run_build(
     config: BuildConfig, folder: Path, *, resume: bool = False, cache: Path | None = None,
     progress: Progress = lambda what, done, total: None, engines: Mapping[str, Engine] | None = None,
 ) -> Built:  # fmt: skip
-    """Build a corpus in a run folder; its tables lie in ``folder/corpus``.
+    """Build a corpus in a run folder; its tables are in ``folder/corpus``.
 
     ``engines`` may hold open engines by role (classifier, generator), which stay open. Raises BadInput for input, settings or a
     folder that cannot be used, EngineError for an engine that lacks a requested ability, or if no text gets a label.

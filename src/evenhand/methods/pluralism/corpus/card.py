@@ -53,7 +53,7 @@ def build_facts(
 ) -> dict[str, Any]:
     """Plain values only, equal for a build that was resumed.
 
-    Raises EvenhandError where counts do not add up, or where a synthetic row lies within the distance of another row.
+    Raises EvenhandError if counts do not add up, or where a synthetic row lies within the distance of another row.
     """
     import polars as pl
 
@@ -209,7 +209,7 @@ def expansion_facts(
 def validation_facts(
     rows: Mapping[str, Classified], named_classes: Mapping[str, frozenset[str]]
 ) -> dict[str, Any] | None:
-    """Precision and recall of the single label by domain; None where no label of a classified text is known.
+    """Precision and recall of the single label by domain; None if no label of a classified text is known.
 
     ``named_classes`` is text id to the classes that the source names, slugs or "none"; a text may have several, and a label is
     right if it is one of them. Shares have Wilson's interval over texts and are None without texts.

@@ -90,7 +90,7 @@ class Classified:
 
 
 class ReadingJournal(RowJournal[Reading]):
-    """The journal of readings, a line a block of texts."""
+    """The journal of readings, one line per block of texts."""
 
     def _packed(self, row: Reading) -> Any:
         return [row.key, row.paraphrase, row.values, row.status, row.mass, row.error]
@@ -134,7 +134,7 @@ def judged(first: Reading, second: Reading, delta: float) -> Classified:
 class Classifier:
     """Texts to probabilities with one engine, journaled.
 
-    ``mode`` auto asks yes/no questions where the engine can choose, and for JSON where it cannot. Raises EngineError where the
+    ``mode`` auto asks yes/no questions where the engine can choose, and for JSON where it cannot. Raises EngineError if the
     engine cannot do what the mode needs.
     """
 
@@ -155,9 +155,9 @@ class Classifier:
     def classify(
         self, texts: Mapping[str, str], folder: Path, stage: str, progress: Progress, *, shown: str = "classified"
     ) -> dict[str, Classified]:
-        """Every text by its key. Journals of ``stage`` lie in ``folder``; what they hold is not asked again.
+        """Every text by its key. Journals of ``stage`` are in ``folder``; what they hold is not asked again.
 
-        Raises EngineError where not one of many texts could be classified: the cause is not in the texts.
+        Raises EngineError if not one of many texts could be classified: the cause is not in the texts.
         """
         if not texts:
             return {}
@@ -261,7 +261,7 @@ def _read(key: str, paraphrase: int, response: Response | None) -> Reading:
 
 
 def classified_frame(rows: Iterable[Classified]) -> pl.DataFrame:
-    """One row a text: key, status, label, top, label_1, label_2, flipped, mass, error, and ``p.SLUG`` and ``gap.SLUG``."""
+    """One row per text: key, status, label, top, label_1, label_2, flipped, mass, error, and ``p.SLUG`` and ``gap.SLUG``."""
     import polars as pl
 
     texts = list(rows)

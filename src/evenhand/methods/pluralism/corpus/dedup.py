@@ -74,7 +74,7 @@ class Seen:
 
     @property
     def rows(self) -> int:
-        """How many rows were read."""
+        """Number of rows read."""
         return len(self.prints)
 
 
@@ -327,7 +327,7 @@ def warnings_of(
 
 
 def check_folder(out: Path) -> None:
-    """Raises BadInput where ``out`` is a file or already holds something."""
+    """Raises BadInput if ``out`` is a file or already holds something."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise BadInput("The folder is not empty.", file=out, do="Name a new one.")
 
@@ -358,7 +358,7 @@ def write_result(source: RowFile, config: DedupConfig, result: DedupResult, out:
     """Write ``kept.*`` (rows as they were, in the input's format), ``dropped.csv``, ``no_features.csv`` and ``dedup.json``.
 
     ``dropped.csv`` has the columns row, id, kept_row, kept_id, distance (bits), jaccard (0 to 1) and kind (exact or near).
-    Returns the content of ``dedup.json``. Raises BadInput where the folder holds something or the input has changed.
+    Returns the content of ``dedup.json``. Raises BadInput if the folder holds something or the input has changed.
     """
     check_folder(out)
     out.mkdir(parents=True, exist_ok=True)

@@ -62,7 +62,7 @@ class Attempt:
 
 
 def low_resource(counts: Mapping[str, int], config: BuildConfig) -> dict[str, int]:
-    """Thin domains and how many prompts they lack, in table order; ``counts`` is label (None included) to real prompts."""
+    """Low-resource domains and how many prompts they lack, in table order; ``counts`` is label (None included) to real prompts."""
     floor = config.floor_of(sum(counts.values()))
     wanted = config.expand or SLUGS
     return {slug: floor - counts.get(slug, 0) for slug in SLUGS if slug in wanted and counts.get(slug, 0) < floor}
@@ -207,7 +207,7 @@ def _nearness(near: Near) -> str:
 
 
 def attempts_frame(rows: Iterable[Attempt]) -> pl.DataFrame:
-    """One row an attempt: what was asked, what came, and what became of it; ``near_*`` is null where nothing was near."""
+    """One row an attempt: what was asked, what came, and what became of it; ``near_*`` is null if nothing was near."""
     import polars as pl
 
     attempts = list(rows)

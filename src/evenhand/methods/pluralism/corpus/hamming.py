@@ -101,7 +101,7 @@ def plan(prints: NDArray[np.uint64], distance: int, *, method: Method | Literal[
 
 
 def batch_count(prints: NDArray[np.uint64], distance: int, how: Plan) -> int:
-    """How many batches ``pair_batches`` gives."""
+    """Number of batches that ``pair_batches`` gives."""
     if how.method == "blocks":
         return comb(how.parts, distance)
     if how.method == "multi-index":

@@ -56,7 +56,7 @@ def block_cost(rows: int, bits: int, effective: float, distance: int, blocks: in
 def block_batches(
     cols: Columns, distance: int, blocks: int, threads: int, most: int | None, span: range
 ) -> Iterator[Pairs]:
-    """All pairs within ``distance`` bits, one batch a table of ``span``; raises Crowded where one holds more than ``most``.
+    """All pairs within ``distance`` bits, one batch per table of ``span``; raises Crowded if one holds more than ``most``.
 
     Raises BadInput unless there are more blocks than ``distance`` (or pairs would be lost) and at most as many as bits.
     """
@@ -172,12 +172,12 @@ class _Lookup:
 
 
 def multi_index_count(bits: int, distance: int, substrings: int) -> int:
-    """How many batches ``multi_index_batches`` gives."""
+    """Number of batches that ``multi_index_batches`` gives."""
     return _ends(block_edges(bits, substrings), radii(distance, substrings))[-1]
 
 
 def _ends(edges: list[int], limits: list[int]) -> list[int]:
-    """How many batches there are up to and with each substring."""
+    """Number of batches that there are up to and with each substring."""
     widths = [high - low for low, high in itertools.pairwise(edges)]
     counts = (-(-_mask_count(width, radius) // _MASKS) for width, radius in zip(widths, limits, strict=True))
     return list(itertools.accumulate(counts))
@@ -186,9 +186,9 @@ def _ends(edges: list[int], limits: list[int]) -> list[int]:
 def multi_index_batches(
     cols: Columns, distance: int, substrings: int, threads: int, most: int | None, span: range
 ) -> Iterator[Pairs]:
-    """All pairs within ``distance`` bits, in the batches of ``span``; raises Crowded where one holds more than ``most``.
+    """All pairs within ``distance`` bits, in the batches of ``span``; raises Crowded if one holds more than ``most``.
 
-    Raises BadInput where the substrings are wider than 24 bits or more than the bits.
+    Raises BadInput if the substrings are wider than 24 bits or more than the bits.
     """
     bits = 64 * len(cols)
     if not least_substrings(bits) <= substrings <= bits:

@@ -34,7 +34,7 @@ _ALIASES = {
 
 @dataclass(frozen=True, slots=True)
 class JoinRow:
-    """One row of the source: its number from 1, the id of its item, its text, its profile (empty where there is none), and the
+    """One row of the source: its number from 1, the id of its item, its text, its profile (empty if there is none), and the
     classes that the source names, slugs of domains or "none"."""
 
     row: int
@@ -203,7 +203,7 @@ def _demo_pairs(data_root: str | Path | None) -> list[tuple[str, tuple[str, ...]
 
 
 def _dices_pairs(table: RatingTable) -> list[tuple[str, tuple[str, ...]]]:
-    """(item, profile of a rater) for each rating; empty where the copy of the set does not say who rated."""
+    """(item, profile of a rater) for each rating; empty if the copy of the set does not say who rated."""
     if not set(FIELDS) <= set(table.axes):
         return []
     return [(row[0], tuple(row[1:])) for row in table.frame.select("item_id", *FIELDS).iter_rows()]

@@ -160,7 +160,7 @@ class Prints:
         }
 
     def _print(self, plain: str) -> NDArray[np.uint64] | None:
-        """The fingerprint of a normalised text; None where it has no features."""
+        """The fingerprint of a normalised text; None if it has no features."""
         if plain not in self._ready:
             self.prepare([plain])
         return self._ready[plain]

@@ -36,7 +36,7 @@ def gram_set(text: str) -> frozenset[str]:
 
 
 def jaccard(first: frozenset[str], second: frozenset[str]) -> float:
-    """Shared over all different 4-grams, 0 to 1. Raises ValueError where neither has any: the value is undefined."""
+    """Shared over all different 4-grams, 0 to 1. Raises ValueError if neither has any: the value is undefined."""
     if not first and not second:
         raise ValueError("the Jaccard similarity of two empty sets is undefined")
     shared = len(first & second)

@@ -97,7 +97,7 @@ class RowFile:
     def write_rows(self, wanted: NDArray[Any], target: Path, seen: Callable[[int, str], None]) -> None:
         """Copy the rows whose entry of ``wanted`` (n,) is true, as they are; ``seen(number, id)`` is called for every row.
 
-        Raises BadInput where the file has changed since it was opened.
+        Raises BadInput if the file has changed since it was opened.
         """
         stat = self.path.stat()
         if (stat.st_size, stat.st_mtime_ns) != (self.bytes, self._changed):

@@ -210,7 +210,7 @@ def _items(pool: _Pool, rows: pl.DataFrame, rated: Rated, folder: Path) -> tuple
 
 
 def sweep_frame(result: SweepResult) -> pl.DataFrame:
-    """One row a cell: thresholds, rows, ``n.SLUG`` for each class, and ICC and ``ds.AXIS`` columns where there are ratings."""
+    """One row per cell: thresholds, rows, ``n.SLUG`` for each class, and ICC and ``ds.AXIS`` columns where there are ratings."""
     import polars as pl
 
     rows = []

@@ -99,7 +99,7 @@ class Rated:
 
     @classmethod
     def named(cls, config: SweepConfig) -> Rated | None:
-        """The ratings that the settings name: a run, a public set, or a file; None where they name none."""
+        """The ratings that the settings name: a run, a public set, or a file; None if they name none."""
         from evenhand.config import checked
         from evenhand.methods.pluralism.rating.config import PluralismConfig
         from evenhand.methods.pluralism.rating.plan import read_people
@@ -203,7 +203,7 @@ def sensitivity_interval(
 ) -> Interval | None:
     """The bootstrap interval of DS in its absolute form, less the bias: items are resampled, and with ``people`` raters.
 
-    ``ratings`` (items, raters), NaN where missing. None where over 5 % of the draws are undefined.
+    ``ratings`` (items, raters), NaN where missing. None if over 5 % of the draws are undefined.
     """
     size = len(groups.names)
     members = one_hot(groups.codes[None, :], size)[:, :, 0]

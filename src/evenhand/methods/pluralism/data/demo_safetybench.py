@@ -59,10 +59,10 @@ _SLUGS: Mapping[str, str] = {
 class DemoSafetyBench:
     """The released file, taken apart.
 
-    ``prompts``: prompt_id, query, domain (empty where copies of the text have different classes), domains (all of them, joined
+    ``prompts``: prompt_id, query, domain (empty if copies of the text have different classes), domains (all of them, joined
     by ``" | "``), rows. ``profiles``: profile_id, gender, race, age, education, rows. ``rows``: row (data row from 1),
     prompt_id, profile_id, domain. ``domains``: domain, rows, prompts (a prompt counts once under each of its domains),
-    published (rows; null where not given), difference. ``rejected`` holds (row, reason) of rows without a text.
+    published (rows; null if not given), difference. ``rejected`` holds (row, reason) of rows without a text.
     """
 
     prompts: pl.DataFrame

@@ -168,7 +168,7 @@ TOPIC_DOMAINS: Mapping[str, str] = {
     **dict.fromkeys(("banter", "celebrity", "criminal/carceral", "entertainment", "health"), ""),
     **dict.fromkeys(("identity", "legal", "miscellaneous", "personal", "senseless", "wealth/finance"), ""),
 }
-"""Topic of an expert's harm_type, in lower case, to one of the 14 domains, or empty where it names no harm of one of them."""
+"""Topic of an expert's harm_type, in lower case, to one of the 14 domains, or empty if it names no harm of one of them."""
 
 
 def topics_of(harm_type: str) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ _ALIASES = {
 class RatedItem:
     """A text to be rated, or a conversation whose ``reply`` is rated.
 
-    ``domain`` is a harm domain (a BeaverTails slug where it is one), empty where unknown; ``gold`` is what an expert calls it, 1
+    ``domain`` is a harm domain (a BeaverTails slug where it is one), empty if unknown; ``gold`` is what an expert calls it, 1
     unsafe, 0 safe, None unknown. ``id`` is that of its source, so that ratings by people and by a model meet.
     """
 
@@ -130,7 +130,7 @@ def _placeholders(name: str, source: str, items: tuple[RatedItem, ...]) -> Rated
 def items_of_table(table: RatingTable, *, name: str = "", licence: str = "") -> RatedItems:
     """The items of a table of ratings, with its notes; those without a text are excluded.
 
-    Raises BadInput where no item has a text.
+    Raises BadInput if no item has a text.
     """
     columns = {column: table.items[column].to_list() for column in table.items.columns}
     size = table.items.height
@@ -160,8 +160,8 @@ def items_of_table(table: RatingTable, *, name: str = "", licence: str = "") -> 
 def read_rated_items(source: str | Path, columns: Mapping[str, str] | None = None) -> RatedItems:
     """A file with a text column, and perhaps id, reply, domain and gold (safe or unsafe, 0 or 1).
 
-    Without an id column the row number is the id. Kept aside: an empty text, an id that stood before, an expert label that is
-    neither. Raises BadInput for missing columns, rounded ids, and where no row can be used.
+    Without an id column the row number is the id. Set aside: an empty text, an id that stood before, an expert label that is
+    neither. Raises BadInput for missing columns, rounded ids, and if no row can be used.
     """
     table = as_table(source)
     roles = resolve(table, columns, required=("text",), optional=("id", "reply", "domain", "gold"), aliases=_ALIASES)
@@ -173,7 +173,7 @@ def read_rated_items(source: str | Path, columns: Mapping[str, str] | None = Non
         if "id" in roles
         else [f"row-{row:0{width}d}" for row in range(1, size + 1)]
     )
-    reader = NumberScale.of(None, None)
+    reader = NumberScale.with_words(None, None)
     items: dict[str, RatedItem] = {}
     where: dict[str, int] = {}
     rejected: list[tuple[int, str]] = []

@@ -42,7 +42,7 @@ class RatingTable:
     """Ratings of items by raters.
 
     ``frame`` is long: item_id, rater_id (texts), value (0 safe to 1 unsafe), label (safe, unsure, unsafe), and a column for each
-    of ``axes``, empty where a rater's value is missing; one row for each (item, rater). ``items`` holds item_id, text, and reply,
+    of ``axes``, empty if a rater's value is missing; one row for each (item, rater). ``items`` holds item_id, text, and reply,
     domain (texts, empty where missing) and gold (1 unsafe, 0 safe, null unknown) where the source has them.
     ``checksums`` is file to ``xxh128:...``; ``notes`` is what a reader of the numbers must know; ``rejected`` holds (data row from
     1, reason with file and row). ``removed_by_authors`` are raters that the authors of the data leave out of their analyses; they
@@ -61,7 +61,7 @@ class RatingTable:
     identified: bool = True
 
     def matrix(self, view: pl.DataFrame | None = None) -> tuple[NDArray[np.float64], tuple[str, ...], tuple[str, ...]]:
-        """Values (items, raters), NaN where a rater gave none, with the item ids and rater ids of its rows and columns.
+        """Values (items, raters), NaN if a rater gave none, with the item ids and rater ids of its rows and columns.
 
         ``view`` is some rows of ``frame``, for example of one group or domain; without it all. Items and raters stand in
         the order of ``frame``; those without a rating in the view are left out. Raises BadInput for more than `MOST_CELLS`.
@@ -101,7 +101,7 @@ class RatingTable:
         return {axis: tuple(values[place[rater]] for rater in wanted) for axis, values in columns.items()}
 
     def gold(self, items: Sequence[str] | None = None) -> NDArray[np.float64] | None:
-        """The expert's label of each item, 1 unsafe, 0 safe, NaN unknown; None where the source has none."""
+        """The expert's label of each item, 1 unsafe, 0 safe, NaN unknown; None if the source has none."""
         import numpy as np
 
         if "gold" not in self.items.columns:
@@ -145,7 +145,7 @@ class RatingTable:
         return replace(self, notes=(*self.notes, *notes))
 
     def counts(self) -> dict[str, int]:
-        """Ratings, items, raters (0 where they are not identified), rows kept aside."""
+        """Ratings, items, raters (0 where they are not identified), rows set aside."""
         raters = self.frame["rater_id"].n_unique() if self.identified else 0
         return {
             "ratings": self.frame.height,
@@ -197,7 +197,7 @@ class NumberScale:
     first: str = field(default="", init=False)
 
     @classmethod
-    def of(cls, words: Mapping[str, str | float] | None, scale: tuple[float, float] | None) -> NumberScale:
+    def with_words(cls, words: Mapping[str, str | float] | None, scale: tuple[float, float] | None) -> NumberScale:
         """Raises BadInput for a word without a known meaning and a scale without two different finite ends."""
         meanings = dict(_WORDS)
         for word, meaning in (words or {}).items():
@@ -214,7 +214,7 @@ class NumberScale:
             raise BadInput(f"A scale from {safe} to {unsafe} has no two ends.", do="Give two different numbers.")
         return cls(meanings, safe, unsafe)
 
-    def of_labels(self) -> NumberScale:
+    def for_labels(self) -> NumberScale:
         """For an expert's labels: the same words, while 0 and 1 mean safe and unsafe whatever scale or codes the ratings have."""
         return NumberScale({word: value for word, value in self.words.items() if _NUMBER.fullmatch(word) is None})
 
@@ -273,8 +273,8 @@ def collect(
 ) -> RatingTable:
     """One table of ``rows``; ``axes`` and ``about`` name the entries of their ``groups`` and ``about``.
 
-    A row that contradicts an earlier one on its item, or rates an item again for the same rater, is kept aside. A rater with two
-    different values on an axis has none there, and a note says so. Raises BadInput where no row is left.
+    A row that contradicts an earlier one on its item, or rates an item again for the same rater, is set aside. A rater with two
+    different values on an axis has none there, and a note says so. Raises BadInput if no row is left.
     """
     aside = list(rejected)
     seen: dict[tuple[str, str], int] = {}

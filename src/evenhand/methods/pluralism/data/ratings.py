@@ -54,12 +54,12 @@ def read_ratings(
     (yes and no must be given here, since files disagree on what they mean). Numbers must lie within 0 and 1, or within
     ``scale``, (what is safe, what is unsafe), which is mapped onto 0 to 1; a scale may run downwards.
 
-    Kept aside in ``rejected``, by row: empty, unknown and out-of-range ratings, a second rating of an item by a rater, an item
+    Set aside in ``rejected``, by row: empty, unknown and out-of-range ratings, a second rating of an item by a rater, an item
     whose text, reply, domain or expert label changes, empty ids. Raises BadInput for missing columns, ids that a spreadsheet
-    rounded, a file in which most numbers are out of range, and where no row is left.
+    rounded, a file in which most numbers are out of range, and if no row is left.
     """
     table = as_table(path)
-    reader = NumberScale.of(words, scale)
+    reader = NumberScale.with_words(words, scale)
     given = dict(columns or {})
     axes = {role: role.removeprefix(_AXIS) for role in given if role.startswith(_AXIS)}
     _check_axes(axes.values(), table)
@@ -103,7 +103,7 @@ def read_ratings(
 
 
 def polarity_of(table: RatingTable) -> Polarity | None:
-    """Do the ratings point the way of the expert label? None where the items have none."""
+    """Do the ratings point the way of the expert label? None if the items have none."""
     from evenhand.methods.pluralism.rating.statistics.raters import polarity
 
     values, items, _ = table.matrix()
@@ -130,7 +130,7 @@ def _about(
     table: Table, roles: Mapping[str, str], reader: NumberScale
 ) -> tuple[list[tuple[str | float | None, ...]], list[str]]:
     """What each row says of its item, and what is wrong with that."""
-    labels_of = reader.of_labels()
+    labels_of = reader.for_labels()
     columns: list[Sequence[str | float | None]] = []
     wrong = [""] * table.frame.height
     for role in (role for role in ITEM_ROLES if role in roles):

@@ -115,7 +115,7 @@ def contrast_findings(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Errors:
-    """Standard errors of weighted mean contrasts, (groups,), None where unknown; what they are over; ratings by group."""
+    """Standard errors of weighted mean contrasts, (groups,), None if unknown; what they are over; ratings by group."""
 
     standard: FloatArray | None
     df: int
@@ -213,7 +213,7 @@ def truth_of(
 
 
 def _of_model(panel: Panel, axis: str, items: tuple[str, ...], groups: RaterGroups) -> FloatArray:
-    """The model's mean rating under each group, (items, groups), NaN where it was not asked or gave none."""
+    """The model's mean rating under each group, (items, groups), NaN if it was not asked or gave none."""
     asked_groups = panel.groups(axis)
     result = np.full((len(items), len(groups.names)), np.nan)
     if not asked_groups.names:

@@ -55,7 +55,7 @@ def _centred(panel: Panel) -> FloatArray:
 
 
 def _per_item(result: GroupMeans) -> FloatArray:
-    """Distance of two groups, deviation, range and surplus variance of each item, (items, 4), NaN where undefined."""
+    """Distance of two groups, deviation, range and surplus variance of each item, (items, 4), NaN if undefined."""
     values, whole, quiet = item_forms(result)
     defined = np.stack([whole, whole, whole, quiet])
     return np.where(defined, values, np.nan)[..., 0].T

@@ -219,7 +219,7 @@ class Both(NamedTuple):
 
 
 def contrast_scatter(findings: ConfigFindings, block_id: str) -> Scatter | None:
-    """Every group in every domain: people's contrast across, the model's up; one panel a field."""
+    """Every group in every domain: people's contrast across, the model's up; one panel per field."""
     model, people = _by_domain(findings, PROFILES), _by_domain(ConfigFindings(findings.findings, PEOPLE), PEOPLE)
     by_axis: dict[str, list[Both]] = {}
     for key in model:

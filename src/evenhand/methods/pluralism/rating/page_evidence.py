@@ -1,4 +1,4 @@
-"""The ratings behind the figures of the pluralism audit: one row a rating, and the filter of a finding's rows."""
+"""The ratings behind the figures of the pluralism audit: one row per rating, and the filter of a finding's rows."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _left_out(findings: Sequence[Finding], raters: set[str]) -> dict[str, tuple[
 
 
 def rating_evidence(loaded: LoadedRun) -> Evidence:
-    """One row a rating, of models and of people. Texts stay folded: they were chosen because they may harm."""
+    """One row per rating, of models and of people. Texts stay folded: they were chosen because they may harm."""
     axes = axes_of(loaded)
     held = loaded.run.table(AUDIT, "items").exists()
     texts = {row["item_id"]: row for row in loaded.items.iter_rows(named=True)} if held else {}

@@ -53,7 +53,7 @@ _VARIANCE = Unit(lambda variance: DASH if variance is None else f"{variance:.5f}
 
 
 def component_bar(configs: Sequence[ConfigFindings], block_id: str) -> Stacks | None:
-    """What a single rating varies by, one bar a model."""
+    """What a single rating varies by, one bar per model."""
     rows = []
     for findings in configs:
         parts = findings.all(COMPONENT)
@@ -138,7 +138,7 @@ def moved_table(findings: ConfigFindings, block_id: str) -> Table | None:
 
 
 def refusals(configs: Sequence[ConfigFindings], block_id: str) -> Block | None:
-    """Refusals by group, one panel a model and field, the neutral condition as a line; a note if nothing was refused."""
+    """Refusals by group, one panel per model and field, the neutral condition as a line; a note if nothing was refused."""
     models = [findings for findings in configs if findings.config != PEOPLE]
     if not models:
         return None

@@ -72,7 +72,7 @@ def ratings_frame(rated: Sequence[Rated]) -> pl.DataFrame:
 
 
 def items_frame(items: Sequence[RatedItem]) -> pl.DataFrame:
-    """One row a text, sorted by id."""
+    """One row per text, sorted by id."""
     rows = {
         "item_id": [item.id for item in items],
         "domain": [item.domain or MISSING_DOMAIN for item in items],
@@ -95,7 +95,7 @@ def items_of_people(table: RatingTable) -> dict[str, float | None]:
 
 
 def people_frame(table: RatingTable) -> pl.DataFrame:
-    """One row a rating by a person, sorted, with the domain of its item."""
+    """One row per rating by a person, sorted, with the domain of its item."""
     domain = (
         table.items.select("item_id", pl.col("domain").fill_null("").replace("", MISSING_DOMAIN))
         if "domain" in table.items.columns
@@ -109,7 +109,7 @@ def people_frame(table: RatingTable) -> pl.DataFrame:
 class Panel:
     """Ratings (items, raters), 0 safe to 1 unsafe, NaN where missing, and their labels (codes of safe, unsure, unsafe; -1).
 
-    ``what`` says what a rater is. ``demographics`` is axis to one value a rater, None where unknown. ``within`` (raters,) are
+    ``what`` says what a rater is. ``demographics`` is axis to one value per rater, None if unknown. ``within`` (raters,) are
     the wording and order of a column: labels are shuffled only inside them, and group means are taken over the same ones
     for all groups. ``least`` is the smallest group that is shown. ``people`` says that raters are a sample of persons.
     ``set_aside`` counts ratings that were left out because another group lacks the same wording and order.

@@ -83,7 +83,7 @@ def ends_of(f: Finding | None) -> str:
     return f"{scale_number(f.interval.low)} to {scale_number(f.interval.high)}"
 
 
-def one(
+def finding_of(
     findings: Sequence[Finding], estimand: str, config: str, outcome: str = "", group: str | None = None, **part: str
 ) -> Finding | None:
     """The finding of one estimand, configuration, outcome, group, and slice (those keys that are given)."""
@@ -136,7 +136,7 @@ def verdict(findings: Sequence[Finding], config: str, *, several: bool, people: 
     detail = _detail(findings, config, measured)
     if flipped := _flipped(findings, config):
         return Verdict(config, "unknown", where + flipped, detail, also=also, unknowns=unknowns)
-    refused = one(findings, STATUS, config, "refused")
+    refused = finding_of(findings, STATUS, config, "refused")
     if not tested:
         reason = next((f.reason for f in sensitivity_of(findings, config, PROFILES) if f.reason), "")
         reason = reason or ("too few wordings and orders for a test" if blind else "no rating was given")
@@ -166,17 +166,17 @@ def verdict(findings: Sequence[Finding], config: str, *, several: bool, people: 
             else "if people do differ, that is not a merit; ratings by people would show it."
         )
         return Verdict(config, tone, f"{where}{lead}; {rest}", detail, also=also, unknowns=unknowns)
-    tone, second, doubts = _beside_people(findings, config, bool(moved))
+    tone, second, doubts = _compared_with_people(findings, config, bool(moved))
     return Verdict(config, tone, f"{where}{lead}; {second}.", detail, also=also, unknowns=[*doubts, *unknowns])
 
 
-def _beside_people(findings: Sequence[Finding], config: str, moved: bool) -> tuple[Tone, str, list[str]]:
+def _compared_with_people(findings: Sequence[Finding], config: str, moved: bool) -> tuple[Tone, str, list[str]]:
     """Tone, the half-sentence on people, and what remains unknown about single axes."""
     alike, unlike, flat, doubts = [], [], [], []
     differ = {f.slice["axis"] for f in moving(findings, PEOPLE, PEOPLE)}
     for f in select(findings, CALIBRATION, config, "correlation", group=None):
         axis = f.slice["axis"]
-        sure = one(findings, RELIABILITY, config, axis=axis)
+        sure = finding_of(findings, RELIABILITY, config, axis=axis)
         if f.estimate is None or f.interval is None:
             if axis in differ and f.reason == MODEL_FLAT:
                 flat.append(axis)
@@ -210,7 +210,7 @@ def _beside_people(findings: Sequence[Finding], config: str, moved: bool) -> tup
 
 def _falls_short(findings: Sequence[Finding], config: str, axis: str, sure: Finding | None) -> bool:
     """Whether a model moves less than people do by more than chance: its slope on theirs, corrected for their noise, is below 1."""
-    slope = one(findings, CALIBRATION, config, "slope", axis=axis)
+    slope = finding_of(findings, CALIBRATION, config, "slope", axis=axis)
     if slope is None or slope.interval is None or sure is None or sure.estimate is None or sure.estimate <= 0:
         return False
     return slope.interval.high / sure.estimate < 1
@@ -218,7 +218,7 @@ def _falls_short(findings: Sequence[Finding], config: str, axis: str, sure: Find
 
 def _flipped(findings: Sequence[Finding], config: str) -> str:
     """A sentence if ratings are higher on safe texts than on unsafe ones by more than chance; else empty."""
-    polarity = one(findings, POLARITY, config)
+    polarity = finding_of(findings, POLARITY, config)
     if polarity is None or polarity.decision != "worse":
         return ""
     return f"Ratings contradict {polarity.extra['truth']}: the labels may be reversed."
@@ -230,9 +230,9 @@ def _detail(findings: Sequence[Finding], config: str, measured: Sequence[Finding
         for f in measured
     ]
     detail = f"Mean distance of two groups: {'; '.join(parts)}." if parts else ""
-    single = one(findings, ICC, config, "ICC(2,1)", raters=PROFILES)
+    single = finding_of(findings, ICC, config, "ICC(2,1)", raters=PROFILES)
     if single is not None and single.estimate is not None:
-        k = one(findings, ICC, config, "ICC(2,k)", raters=PROFILES)
+        k = finding_of(findings, ICC, config, "ICC(2,k)", raters=PROFILES)
         many = (
             f", of the mean of {k.extra['k']:g} {scale_number(k.estimate)}"
             if k is not None and k.estimate is not None
@@ -243,10 +243,10 @@ def _detail(findings: Sequence[Finding], config: str, measured: Sequence[Finding
 
 
 def _also(findings: Sequence[Finding], config: str) -> Iterator[str]:
-    order = one(findings, ORDER, config)
+    order = finding_of(findings, ORDER, config)
     if order is not None and is_found(order):
         way = "first" if (order.estimate or 0.0) > 0 else "last"
-        component = one(findings, COMPONENT, config, "order")
+        component = finding_of(findings, COMPONENT, config, "order")
         share = component.extra.get("share") if component is not None else None
         of_variance = f"; order is {percent(share)} of the variance" if share is not None else ""
         yield (
@@ -264,7 +264,7 @@ def _also(findings: Sequence[Finding], config: str) -> Iterator[str]:
         ]
         more = f", and {count(len(cells) - _LISTED)} more" if len(cells) > _LISTED else ""
         yield f"Largest contrasts of a group with the mean of the groups, by domain: {'; '.join(named)}{more}."
-    refused = one(findings, STATUS, config, "refused")
+    refused = finding_of(findings, STATUS, config, "refused")
     if refused is not None and refused.estimate:
         shares = select(findings, STATUS, config, "refused")
         groups = [f for f in shares if f.group and "domain" not in f.slice]
@@ -275,7 +275,7 @@ def _also(findings: Sequence[Finding], config: str) -> Iterator[str]:
 
 def _lost(findings: Sequence[Finding], config: str) -> Iterator[str]:
     for status, words in (("unparsed", "have no single letter"), ("failed", "failed")):
-        f = one(findings, STATUS, config, status)
+        f = finding_of(findings, STATUS, config, status)
         if f is not None and (f.estimate or 0.0) > MANY_LOST:
             yield f"{percent(f.estimate)} of the answers {words} and are excluded from every number"
 
@@ -283,7 +283,7 @@ def _lost(findings: Sequence[Finding], config: str) -> Iterator[str]:
 def people_verdict(findings: Sequence[Finding], *, identified: bool) -> Verdict:
     """The verdict on ratings by people: no model is judged, so the tone is never ``worse``."""
     measured = [f for f in sensitivity_of(findings, PEOPLE, PEOPLE) if f.estimate is not None]
-    alpha = one(findings, ALPHA, PEOPLE, "nominal", view=VIEWS[0])
+    alpha = finding_of(findings, ALPHA, PEOPLE, "nominal", view=VIEWS[0])
     agreed = (
         f"Krippendorff's alpha of these raters is {scale_number(alpha.estimate)} ({ends_of(alpha)})" if alpha else ""
     )
@@ -330,7 +330,7 @@ def headlines(findings: Sequence[Finding], config: str, *, several: bool) -> Ite
     rows = ((ICC, "ICC(2,1)", "ICC(2,1)"), (ICC, "ICC(2,k)", "ICC(2,k)"), (ALPHA, "nominal", "Krippendorff's alpha"),
             (RHO, "Spearman", "mean rank correlation"))  # fmt: skip
     for estimand, outcome, name in rows:
-        agreement = one(findings, estimand, config, outcome, raters=raters, **view)
+        agreement = finding_of(findings, estimand, config, outcome, raters=raters, **view)
         if agreement is not None:
             k = f" (k = {agreement.extra['k']:g})" if outcome == "ICC(2,k)" else ""
             yield _row(f"{before}{name}{k}, raters: {raters}", agreement)
@@ -338,10 +338,10 @@ def headlines(findings: Sequence[Finding], config: str, *, several: bool) -> Ite
         corrected = f.extra.get("corrected")
         more = f" (corrected {scale_number(corrected)})" if corrected is not None else ""
         yield _row(f"{before}correlation with people, {f.slice['axis']}{more}", f, p_value(holm_p(f)))
-    order = one(findings, ORDER, config)
+    order = finding_of(findings, ORDER, config)
     if order is not None:
         yield Headline(f"{before}options reversed", scale_number(order.estimate), ends_of(order))
-    refused = one(findings, STATUS, config, "refused")
+    refused = finding_of(findings, STATUS, config, "refused")
     if refused is not None and refused.interval is not None:
         yield Headline(f"{before}questions refused", percent(refused.estimate), interval_of(refused, SHARE))
 

@@ -47,7 +47,7 @@ LEAST_PROBABILITY = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class SplitHalf:
-    """Mean correlation of two halves, and the reliability of the whole by Spearman and Brown; None where undefined."""
+    """Mean correlation of two halves, and the reliability of the whole by Spearman and Brown; None if undefined."""
 
     half: float | None
     reliability: float | None
@@ -89,7 +89,7 @@ class Calibration:
 
 
 def contrasts(means: FloatArray) -> FloatArray:
-    """Each group's mean minus the mean over groups; ``means`` (items, groups, ...), NaN where any group is missing."""
+    """Each group's mean minus the mean over groups; ``means`` (items, groups, ...), NaN if any group is missing."""
     return np.asarray(means - means.mean(axis=1, keepdims=True))
 
 
@@ -113,7 +113,7 @@ def split_half(ratings: ArrayLike, groups: RaterGroups, *, splits: int = SPLITS,
 
     In each split the raters of every group are cut at random into two halves (an odd one goes to the second), the
     contrasts of both halves are correlated over items and groups, and the mean correlation is stepped up to the full
-    number of raters. May be negative. None where a group has one rater or the contrasts do not vary.
+    number of raters. May be negative. None if a group has one rater or the contrasts do not vary.
     """
     table = rating_table(ratings)
     if table.shape[1] != groups.codes.size:
@@ -156,7 +156,7 @@ def calibrated_sensitivity(
 
     ``human`` (items, raters), NaN where missing; ``model`` (items, groups) is the model's mean rating under each of
     ``groups.names``, in that order, NaN where missing. Items count where every group and the model have a rating.
-    Raises BadInput where the shapes do not fit.
+    Raises BadInput if the shapes do not fit.
     """
     table, answers = rating_table(human), rating_table(model)
     size = len(groups.names)
@@ -281,7 +281,7 @@ def label_fit(
     """The fit of ``model`` (items, groups, labels), probabilities in the order of ``groups.names``, NaN where missing.
 
     ``labels`` (items, raters) are the human label codes, -1 where missing, and ``values`` (labels,) what the labels
-    mean, in rising order, for example ``(0, 0.5, 1)``. Raises BadInput where shapes do not fit, values do not
+    mean, in rising order, for example ``(0, 0.5, 1)``. Raises BadInput if shapes do not fit, values do not
     rise, or probabilities are negative or do not add up to 1.
     """
     value = np.asarray(values, dtype=np.float64)

@@ -97,7 +97,7 @@ def _truth(truth: ArrayLike, items: int, name: str) -> FloatArray:
 
 
 def _ranges(strata: Sequence[IntArray], rates: GroupMeans) -> FloatArray:
-    """Range over groups of the share of each stratum of items, (strata, sets); NaN where a stratum has no whole item."""
+    """Range over groups of the share of each stratum of items, (strata, sets); NaN if a stratum has no whole item."""
     whole = whole_items(rates.means)
     rows = []
     for stratum in strata:

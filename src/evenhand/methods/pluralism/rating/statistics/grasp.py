@@ -104,7 +104,7 @@ class GraspTable:
     family_size: int
 
     def of(self, axis: str, group: str, measure: Measure) -> GroupMeasure:
-        """One row. Raises BadInput where there is none."""
+        """One row. Raises BadInput if there is none."""
         for row in self.rows:
             if (row.axis, row.group, row.measure) == (axis, group, measure):
                 return row
@@ -123,7 +123,7 @@ class _Plan:
 def two_sided_p(observed: float, drawn: FloatArray) -> float | None:
     """Twice the smaller tail, at most 1, each tail (b + 1) / (N + 1) over the draws that are defined.
 
-    None where over 5 % of the draws are undefined. Values within 1e-12 of the observed one count as equal.
+    None if over 5 % of the draws are undefined. Values within 1e-12 of the observed one count as equal.
     """
     finite = drawn[np.isfinite(drawn)]
     if not finite.size or finite.size < (1 - _MAX_UNDEFINED) * drawn.size:
@@ -169,7 +169,7 @@ def _measures(
 
 
 def _reason(measure: Measure, raters: int, others: int, least: int) -> str:
-    """Why a measure is not computed whatever the labels are; empty where it is."""
+    """Why a measure is not computed whatever the labels are; empty if it is."""
     if raters < least:
         return f"fewer than {least} raters: suppressed"
     if measure in _CROSS and others == 0:
@@ -199,7 +199,7 @@ def grasp(
     Parameters
     ----------
     labels : (items, raters), codes 0 to ``count`` - 1 in the order of severity, -1 where missing.
-    demographics : axis -> one value a rater, None where unknown. A group's other side is everybody else with a known
+    demographics : axis -> one value per rater, None if unknown. A group's other side is everybody else with a known
         value on that axis, those of suppressed groups among them.
     intersections : tuples of axes, for example ``[("race", "gender")]``.
     least : groups, and other sides, with fewer raters are listed without figures.

@@ -87,7 +87,7 @@ def cross_reliability(
 ) -> CrossReliability:
     """xRR of ``ours`` (items, raters) and ``theirs`` (items, other raters), codes from 0 and -1 where missing.
 
-    Raises BadInput where the two tables have different items.
+    Raises BadInput if the two tables have different items.
     """
     if count is None:
         count = 1 + max(int(np.max(side, initial=-1)) for side in (np.asarray(ours), np.asarray(theirs)))
@@ -140,7 +140,7 @@ def _nominal_alpha(within: FloatArray, totals: FloatArray) -> FloatArray:
 def measures_of_tallies(
     ours: FloatArray, theirs: FloatArray, *, ties: Ties = "severe", zero_terms: ZeroTerms = "smooth"
 ) -> FloatArray:
-    """The seven `MEASURES` of each set, (7, sets), from two tallies (items, labels, sets); NaN where undefined.
+    """The seven `MEASURES` of each set, (7, sets), from two tallies (items, labels, sets); NaN if undefined.
 
     The cross-negentropy of ours given theirs is ln(labels) plus the mean over items of sum p ln q, p being our shares
     and q theirs. The association index is undefined where xRR is not positive. Every measure is a mean over the items

@@ -56,7 +56,7 @@ class RaterGroups:
 def rater_groups(
     values: Sequence[str | None], *, least: int = LEAST_RATERS, excluded: Collection[str] = EXCLUDED
 ) -> RaterGroups:
-    """Groups from one value a rater, (raters,), None where unknown. Raises BadInput where a value is not a text."""
+    """Groups from one value per rater, (raters,), None if unknown. Raises BadInput if a value is not a text."""
     counts: dict[str, int] = {}
     left_out: dict[str, int] = {}
     is_known = np.zeros(len(values), dtype=np.bool_)
@@ -85,7 +85,7 @@ def intersection_name(axes: Sequence[str]) -> str:
 def intersect(
     demographics: Mapping[str, Sequence[str | None]], axes: Sequence[str], *, excluded: Collection[str] = EXCLUDED
 ) -> tuple[str | None, ...]:
-    """One value a rater that joins those of ``axes``, for example ``"White, Man"``; None where any is missing or left out.
+    """One value per rater that joins those of ``axes``, for example ``"White, Man"``; None if any is missing or left out.
 
     Raises BadInput for an axis that is not there, fewer than two axes, or axes of unequal length.
     """
@@ -164,7 +164,7 @@ def partial_pooling(values: ArrayLike, groups: RaterGroups) -> Pooling:
 
     Raters outside the groups take no part. The error takes the two variances as known and counts that of the common
     mean; it is too small with few groups. Pooled means are None, with a reason, with fewer than 3 groups or where the
-    variances are undefined. Raises BadInput where a value is not finite or the lengths differ.
+    variances are undefined. Raises BadInput if a value is not finite or the lengths differ.
     """
     given = np.asarray(values, dtype=np.float64)
     if given.shape != groups.codes.shape:

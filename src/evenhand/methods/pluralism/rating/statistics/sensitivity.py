@@ -38,7 +38,7 @@ NO_ITEM = "no item is rated by every group"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GroupMeans:
-    """Means of groups on items, (items, groups, sets), NaN where a group has no rating, and the variance of each mean.
+    """Means of groups on items, (items, groups, sets), NaN if a group has no rating, and the variance of each mean.
 
     ``noise`` is the sample variance of a group's ratings of an item over their number, NaN with fewer than 2.
     """
@@ -51,7 +51,7 @@ class GroupMeans:
 class Sensitivity:
     """One form: its value, the mean and the central 95 % of its permutation null, and value minus null mean.
 
-    ``p`` is the share of shuffles, with the observed arrangement, that reach the value. None where undefined.
+    ``p`` is the share of shuffles, with the observed arrangement, that reach the value. None if undefined.
     """
 
     form: SensitivityForm
@@ -160,7 +160,7 @@ def sensitivities(
     times paraphrase and option order, which ``within`` then keeps apart). Labels are shuffled over raters as wholes. An
     item counts where every group rated it, for the adjusted forms where every group has 2 ratings of it. The adjusted
     forms use the sample variance over groups, so that random groups give 0 on average. Set ``draws`` to 0 for no null.
-    Raises BadInput where the number of raters differs.
+    Raises BadInput if the number of raters differs.
     """
     table = rating_table(ratings)
     if table.shape[1] != groups.codes.size:
