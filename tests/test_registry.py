@@ -113,7 +113,7 @@ def test_the_loaders_open_the_sets_that_a_plug_in_brings(methods: registry.Metho
     brought = {kind: (Entry("brought", target, "a copy"),) for kind, target in targets.items()}
     with pytest.raises(BadInput, match=r"no set of safety prompts called 'brought'.*Known: shipped, beavertails"):
         open_safety_set("brought")
-    with pytest.raises(BadInput, match=r"no set of items called 'brought'.*Known: shipped, grammar"):
+    with pytest.raises(BadInput, match=r"Unknown rating set 'brought'.*Known: shipped, grammar"):
         open_rated_items("brought")
     with pytest.raises(BadInput, match=r"No difference set is called 'brought'.*Known: shipped, benchmarks, D1"):
         open_cases(make_config(difference_set="brought"))

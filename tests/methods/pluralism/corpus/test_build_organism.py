@@ -124,7 +124,7 @@ def lines_are_sorted_as_planted(folder: Path, facts: Any) -> None:
 
 def the_card_says_that_the_labels_are_not_real(folder: Path, facts: Any) -> None:
     assert any("its labels are not real labels" in sentence for sentence in facts["organism"])
-    assert any("its lines are no real prompts" in sentence for sentence in facts["organism"])
+    assert any("its lines are not real prompts" in sentence for sentence in facts["organism"])
     card = (folder / "card.md").read_text(encoding="utf-8")
     assert all(f"**{sentence}**" in card for sentence in facts["organism"])
 

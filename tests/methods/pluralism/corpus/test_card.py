@@ -166,7 +166,7 @@ def test_classes_of_a_file_reach_the_card(tmp_path: Path) -> None:
         built = run_build(config, tmp_path / name, engines=engines)
         cards.append((built.facts["validation"], (built.folder / "card.md").read_text()))
     assert cards[0][0] is None
-    assert "how often the classifier is right is not known" in cards[0][1]
+    assert "how often the classifier is right is unknown" in cards[0][1]
     assert cards[1][0]["texts"] == 4
     assert cards[1][0]["right"] == 3
     assert "| Animal Abuse | 2 | 3 | 2 | (66.7%" in cards[1][1]

@@ -118,7 +118,7 @@ def test_a_second_run_asks_nothing(tmp_path: Path) -> None:
 def test_an_engine_must_write(tmp_path: Path) -> None:
     generator = ScriptedGenerator()
     generator.verbs = frozenset({"choose"})
-    with pytest.raises(EngineError, match="writes no text"):
+    with pytest.raises(EngineError, match="generates no text"):
         expansion(tmp_path, generator)
 
 

@@ -80,7 +80,7 @@ def test_other_lines_of_json_stay_as_they_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.txt", b"x", "type '.txt' are not read"),
+        ("a.txt", b"x", "Unsupported file type '.txt'"),
         ("a.csv", b"", "The file is empty"),
         ("a.jsonl", b"\n \n", "The file is empty"),
         ("a.csv", b"\n\n", "The file is empty"),

@@ -120,10 +120,10 @@ def test_published_counts_are_compared(tmp_path: Path) -> None:
 
 
 def test_what_is_not_known_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="row 2: The class 'Gardening' is not known"):
+    with pytest.raises(BadInput, match="row 2: The class 'Gardening' is unknown"):
         read_demo_safetybench(write(tmp_path, ("[A]", *MAN, "None"), ("[A]", *MAN, "Gardening")), partial=True)
     path = write(tmp_path, ("[A]", "Male", *MAN[1:], "None"))
-    with pytest.raises(BadInput, match="row 1: The value 'Male' of the axis gender is not known"):
+    with pytest.raises(BadInput, match="row 1: The value 'Male' of the axis gender is unknown"):
         read_demo_safetybench(path, partial=True)
     found = read_demo_safetybench(path, partial=True, spellings={"gender": {"Male": "Man"}})
     assert found.profiles["gender"].to_list() == ["Man"]

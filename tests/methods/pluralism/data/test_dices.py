@@ -160,7 +160,7 @@ def test_removed_raters_are_an_option(tmp_path: Path) -> None:
     assert read_dices(path, partial=True, drop_removed=True, removed=ids[:7]).counts()["raters"] == 1
     with pytest.raises(BadInput, match="not there"):
         read_dices(path, partial=True, removed=tmp_path / "absent.txt")
-    with pytest.raises(BadInput, match="No rater of this file"):
+    with pytest.raises(BadInput, match="none of the raters that its authors excluded"):
         read_dices(write(tmp_path, rows_of("990"), "990"), partial=True, drop_removed=True)
 
 
@@ -263,14 +263,14 @@ def test_missing_columns_and_unknown_files(tmp_path: Path) -> None:
         read_dices(write(tmp_path, rows), partial=True)
     with pytest.raises(BadInput, match="DICES-990 has a column 'rater_locale'"):
         read_dices(write(tmp_path, rows_of("350")), "990", partial=True)
-    with pytest.raises(BadInput, match="no DICES set '500'"):
+    with pytest.raises(BadInput, match="Unknown DICES set '500'"):
         read_dices(tmp_path, "500")  # type: ignore[arg-type]
     (tmp_path / "empty").mkdir()
     with pytest.raises(BadInput, match="holds no DICES file"):
         read_dices(tmp_path / "empty")
     other = tmp_path / "other.csv"
     other.write_text("a,b\n1,2\n", encoding="utf-8")
-    with pytest.raises(BadInput, match="no file of DICES"):
+    with pytest.raises(BadInput, match="not a file of DICES"):
         read_dices(other)
 
 
@@ -317,7 +317,7 @@ def test_a_copy_in_two_files(tmp_path: Path) -> None:
     assert read_dices(tmp_path / "dices_350_items.csv", partial=True).frame.equals(table.frame)
     with pytest.raises(BadInput, match=r"6 ratings, 43,050 were published"):
         read_dices(tmp_path)
-    with pytest.raises(BadInput, match="cannot leave raters out"):
+    with pytest.raises(BadInput, match="cannot exclude raters"):
         read_dices(tmp_path, partial=True, drop_removed=True)
     copies(tmp_path, ["NNU", "YNY"], counts="1")
     with pytest.raises(BadInput, match=r"row 1: The answers count to \[2, 1, 0\]"):
@@ -329,7 +329,7 @@ def test_a_copy_in_two_files(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="expert label"):
         read_dices(tmp_path, partial=True)
     (tmp_path / "dices_350_overall_matrix.csv").unlink()
-    with pytest.raises(BadInput, match="their ratings are not"):
+    with pytest.raises(BadInput, match="without their ratings"):
         read_dices(tmp_path, partial=True)
 
 

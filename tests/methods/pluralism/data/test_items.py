@@ -93,7 +93,7 @@ def test_items_of_a_table_of_ratings_keep_their_ids(tmp_path: Path) -> None:
 
 
 def test_unknown_names(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="no set of items called 'dicess'"):
+    with pytest.raises(BadInput, match="Unknown rating set 'dicess'"):
         open_rated_items("dicess")
     with pytest.raises(BadInput, match="no folder of the public data set 'dices'"):
         open_rated_items("dices", data_root=tmp_path)

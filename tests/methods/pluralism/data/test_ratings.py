@@ -131,7 +131,7 @@ def test_words_and_scales_of_your_own(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="cannot mean '2'"):
         read_ratings(path, columns, words={"yes": 2})
     for scale in ((1, 1), (0, float("inf"))):
-        with pytest.raises(BadInput, match="no two ends"):
+        with pytest.raises(BadInput, match="two different finite ends"):
             read_ratings(path, columns, scale=scale)
 
 

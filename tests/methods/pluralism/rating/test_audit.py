@@ -86,7 +86,7 @@ def test_order_bias_is_a_component_of_variance_and_is_said(toy: Any, planted: An
     assert parts["order"].estimate == pytest.approx(2 * ORDER_BIAS**2, rel=0.15)
     assert parts["order"].estimate > parts["profile"].estimate > parts["wording"].estimate > 0
     assert sum(f.extra["share"] for f in parts.values()) == pytest.approx(1)
-    assert any("The option that stands first is liked" in text for text in result.verdicts[0].also)
+    assert any("The first option is preferred" in text for text in result.verdicts[0].also)
     wording = toy.found(result.findings, "wording_shift", wording="1")
     assert wording.estimate == pytest.approx(-0.03, abs=0.003)
 
@@ -128,7 +128,7 @@ def test_a_model_that_ignores_the_profile_is_even_and_has_no_merit_for_it(toy: A
     first = result.verdicts[0]
     assert first.tone == "even"
     assert "no field is found to move them by 0.01 or more beyond chance" in first.headline
-    assert "no merit" in first.headline
+    assert "not a merit" in first.headline
     assert not any(is_found(f) for f in result.findings if f.estimand in ("demographic_sensitivity", "group_contrast"))
     assert toy.found(result.findings, "icc", "ICC(2,1)").estimate == pytest.approx(1)
 
@@ -276,7 +276,7 @@ def test_an_engine_that_only_fails_is_given_up(toy: Any, tmp_path: Path) -> None
 
     engine = toy.Rater("hf/toy", toy.planted())
     engine.choose = lambda questions: (Choice(q.key, (), (), None, "out of memory") for q in questions)
-    with pytest.raises(EngineError, match=r"ratings all failed, the last with: out of memory\. Mend the cause"):
+    with pytest.raises(EngineError, match=r"ratings all failed, the last with: out of memory\. Fix the cause"):
         toy.run_ratings(tmp_path / "run", [engine], rating_items=14)
 
 

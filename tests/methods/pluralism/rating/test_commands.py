@@ -110,7 +110,7 @@ def test_a_model_is_asked_estimated_and_resumed(
 def test_nothing_to_rate_is_said(command: Command, tmp_path: Path) -> None:
     code, _, err = command("rate", "--out", "run")
     assert code == 2
-    assert "Name a model, or a file with --ratings." in err
+    assert "Give a model to rate with, or existing ratings (--ratings FILE)." in err
     code, _, err = command("rate", "openai/x", "--out", "run")
     assert code == 2
     assert "no text to be rated" in err

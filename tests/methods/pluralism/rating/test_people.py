@@ -317,7 +317,7 @@ def test_texts_that_nobody_rated_are_refused(toy: Any, tmp_path: Path) -> None:
     people = write_people(tmp_path / "people.csv", by_race)
     frame = pl.read_csv(people, schema_overrides={"rater": pl.String})
     frame.with_columns(item=pl.concat_str(pl.lit("x"), "item")).write_csv(people)
-    with pytest.raises(BadInput, match="no id is the same"):
+    with pytest.raises(BadInput, match="no ids match"):
         toy.run_ratings(tmp_path / "run", [rater(toy, by_race)], human_ratings=str(people))
     with pytest.raises(BadInput, match="There is nothing to measure"):
         run_rating(PluralismConfig(), tmp_path / "none")

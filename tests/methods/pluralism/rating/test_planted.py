@@ -122,7 +122,7 @@ def test_the_trained_liking_for_the_first_option_is_a_named_component(toy: Any, 
     assert order.estimate > max(others)
     shift = toy.found(result.findings, "order_shift")
     assert shift.extra["towards_first"] == pytest.approx(ORDER_BIAS, abs=0.006)
-    (told,) = [text for text in result.verdicts[0].also if text.startswith("The option that stands first is liked")]
+    (told,) = [text for text in result.verdicts[0].also if text.startswith("The first option is preferred")]
     assert f"order is {100 * order.extra['share']:.1f}% of the variance" in told
 
 

@@ -154,7 +154,9 @@ def _carried_out(work: _Work, classifier: Classifier) -> dict[str, Any]:
     labelled = {key: text for key, text in source.prompts.items() if verdicts[key].status == "ok"}
     if not labelled:
         why = Counter(row.status for row in verdicts.values())
-        raise EngineError(f"'{config.classifier}' gave no text a label: {dict(why)}. The table classified says why.")
+        raise EngineError(
+            f"'{config.classifier}' labelled none of the texts: {dict(why)}. The table classified gives the reasons."
+        )
     kept = search(labelled, config, stage / "real.jsonl", work.progress, groups=False).keeper
     alone = [key for key in labelled if kept[key] == key]
     counts = Counter(verdicts[key].label for key in alone)

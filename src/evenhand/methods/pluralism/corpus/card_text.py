@@ -15,7 +15,7 @@ from evenhand.wording import DASH, between, count, number, percent
 
 
 def _cell(text: Any) -> str:
-    """One cell of a Markdown table: no line break, no column mark, no markup of somebody else."""
+    """One cell of a Markdown table: no line break, column mark or foreign markup."""
     plain = " ".join(terminal_safe(str(text)).split())
     for mark in "\\`*_[]<>|":
         plain = plain.replace(mark, f"\\{mark}")
@@ -68,7 +68,7 @@ def card_text(facts: Mapping[str, Any], config: BuildConfig) -> str:
     )
     lines += [
         f"The counts add up to the {count(total)} rows (checked). A row is a different text, not a rating.",
-        f"Domains with fewer than {FEW} rows, about which nothing should be claimed: "
+        f"Domains with fewer than {FEW} rows, about which no claim should be made: "
         + (", ".join(_name(r["domain"]) for r in facts["domains"] if r["rows"] < FEW) or "none")
         + ".",
         "",
@@ -90,7 +90,7 @@ def card_text(facts: Mapping[str, Any], config: BuildConfig) -> str:
     lines += [
         f"Texts without the status ok have no label and are not in the corpus. The label flips between the two wordings for "
         f"{count(classification['flipped'])} texts ({percent(classification['flip_rate'])}); they are on the review list. "
-        f"Asked by {facts['mode']}; median probability of Yes and No together: {number(classification['median_mass'])}.",
+        f"Mode: {facts['mode']}; median probability of Yes and No together: {number(classification['median_mass'])}.",
         "",
     ]
     lines += _table(
@@ -102,9 +102,9 @@ def card_text(facts: Mapping[str, Any], config: BuildConfig) -> str:
 
 
 def _validation_lines(validation: Mapping[str, Any] | None) -> list[str]:
-    lines = ["## Classifier beside known labels", ""]
+    lines = ["## Classifier compared with known labels", ""]
     if validation is None:
-        return [*lines, "The source names no class of its texts: how often the classifier is right is not known.", ""]
+        return [*lines, "The source names no class of its texts, so how often the classifier is right is unknown.", ""]
     lines += [
         f"Of {count(validation['texts'])} texts with a class named by the source, {_right(validation['accuracy'])} got it "
         "(or one of them). "
@@ -135,7 +135,7 @@ def _right(share: Mapping[str, Any] | None) -> str:
 
 def _expansion_lines(facts: Mapping[str, Any]) -> list[str]:
     thin = facts["expansion"]
-    lines = ["## Expansion of thin domains", ""]
+    lines = ["## Expansion of low-resource domains", ""]
     if not thin:
         return [*lines, f"No domain that may be expanded has fewer than {count(facts['floor'])} real prompts.", ""]
     lines += _table(
@@ -156,7 +156,7 @@ def _expansion_lines(facts: Mapping[str, Any]) -> list[str]:
     return [
         *lines,
         f"{count(spot)} synthetic rows are in spot_check.csv for a person to check; give the number found right with its Wilson "
-        "interval. Results should be shown with and without synthetic rows.",
+        "interval. Report results with and without synthetic rows.",
         "",
     ]
 

@@ -146,9 +146,9 @@ class Classifier:
         verbs = probe() if probe is not None and mode != "json" else engine.verbs
         self.mode: Mode = mode if mode != "auto" else "choose" if "choose" in verbs else "json"
         if self.mode == "choose" and "choose" not in verbs:
-            raise EngineError(f"'{engine.spec}' gives no probabilities of answers. Use the mode json.")
+            raise EngineError(f"'{engine.spec}' gives no answer probabilities. Use the mode json.")
         if self.mode == "json" and "generate" not in verbs:
-            raise EngineError(f"'{engine.spec}' writes no text. Use the mode choose.")
+            raise EngineError(f"'{engine.spec}' generates no text. Use the mode choose.")
         self.engine, self.delta = engine, delta
         self.sampling = Sampling(temperature=0.0, top_p=1.0, max_tokens=max_tokens, stop=(), seed=0)
 

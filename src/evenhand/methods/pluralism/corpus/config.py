@@ -122,11 +122,11 @@ class BuildConfig(EngineSettings):
         DedupConfig(bits=self.bits, distance=self.distance, features=self.features, verify=self.verify)
         unknown = [slug for slug in self.expand if slug not in SLUGS]
         if unknown:
-            raise ValueError(f"there is no domain '{unknown[0]}'; known: {' '.join(SLUGS)}")
+            raise ValueError(f"unknown domain '{unknown[0]}'; known: {' '.join(SLUGS)}")
         if self.shortest > self.longest:
             raise ValueError(f"the shortest line ({self.shortest}) is longer than the longest ({self.longest})")
         if self.train + self.val > 1:
-            raise ValueError(f"train {self.train} and val {self.val} are more than everything")
+            raise ValueError(f"train {self.train} and val {self.val} sum to more than 1")
         return self
 
     def floor_of(self, labelled: int) -> int:

@@ -85,7 +85,7 @@ class Expansion:
 
     def __post_init__(self) -> None:
         if "generate" not in self.engine.verbs:
-            raise EngineError(f"'{self.engine.spec}' cannot generate prompts: it writes no text.")
+            raise EngineError(f"'{self.engine.spec}' cannot generate prompts: it generates no text.")
         config = self.config
         self.prints = Prints(bits=config.bits, distance=config.distance, features=config.features)
         self.prints.add(list(self.real), list(self.real.values()))

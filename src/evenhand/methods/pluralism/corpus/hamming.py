@@ -66,7 +66,7 @@ def check_distance(bits: int, distance: int) -> None:
     """Raises BadInput for a distance below 0, or of half the width and more, where unrelated texts lie."""
     if not 0 <= distance < bits // 2:
         raise BadInput(
-            f"The distance {distance} is too large for {bits} bits: unrelated texts are {bits // 2} bits apart on average.",
+            f"The distance {distance} is out of range for {bits} bits: unrelated texts are {bits // 2} bits apart on average.",
             do=f"Choose 0 to {bits // 2 - 1}.",
         )
 

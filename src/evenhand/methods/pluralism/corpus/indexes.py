@@ -193,7 +193,7 @@ def multi_index_batches(
     bits = 64 * len(cols)
     if not least_substrings(bits) <= substrings <= bits:
         raise BadInput(
-            f"{substrings} substrings of {bits} bits are not searched.",
+            f"Cannot search {substrings} substrings of {bits} bits.",
             do=f"Choose {least_substrings(bits)} to {bits}, or leave the choice to the plan.",
         )
     edges = block_edges(bits, substrings)

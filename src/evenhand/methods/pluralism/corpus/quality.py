@@ -216,5 +216,5 @@ def spot_interval(right: int, checked: int, level: float = 0.95) -> Interval | N
     from evenhand.statistics.intervals import wilson
 
     if checked < 0:
-        raise BadInput(f"{checked} rows cannot have been checked.")
+        raise BadInput(f"The number of checked rows cannot be {checked}.")
     return wilson(right, checked, level)

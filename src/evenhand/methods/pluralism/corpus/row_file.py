@@ -44,7 +44,7 @@ class RowFile:
         self.path = path
         self.kind = path.suffix.lower()
         if self.kind not in SUFFIXES:
-            raise BadInput(f"Files of type '{self.kind}' are not read.", file=path, do=f"Known: {', '.join(SUFFIXES)}.")
+            raise BadInput(f"Unsupported file type '{self.kind}'.", file=path, do=f"Known: {', '.join(SUFFIXES)}.")
         try:
             stat = path.stat()
         except OSError as error:
@@ -101,7 +101,7 @@ class RowFile:
         """
         stat = self.path.stat()
         if (stat.st_size, stat.st_mtime_ns) != (self.bytes, self._changed):
-            raise BadInput("The file changed while it was read.", file=self.path, do="Start again.")
+            raise BadInput("The file changed while it was read.", file=self.path, do="Run the command again.")
         unfinished = target.with_name(f".{target.name}.tmp")
         try:
             with RowWriter(self.kind, unfinished, self._header) as writer:
@@ -155,7 +155,7 @@ class RowFile:
                 lines = _reporting(file, lambda: progress(raw.tell(), self.bytes) if progress else None)
                 yield csv.reader(lines, delimiter=self._delimiter, strict=True), count
         except csv.Error as error:
-            raise BadInput(f"The quotes of this row are broken: {error}.", file=self.path, row=count[0] + 1) from error
+            raise BadInput(f"The quoting of this row is broken: {error}.", file=self.path, row=count[0] + 1) from error
         except UnicodeDecodeError as error:
             raise self._not_utf8(error, count[0]) from error
         except OSError as error:

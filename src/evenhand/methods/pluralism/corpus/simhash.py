@@ -107,7 +107,7 @@ def fingerprints(
     Raises BadInput for a width other than 64 and 128, unknown features, and ``interop`` with word features.
     """
     if bits not in (64, 128):
-        raise BadInput(f"Fingerprints of {bits} bits are not made.", do="Choose 64 or 128.")
+        raise BadInput(f"Fingerprints cannot have {bits} bits.", do="Choose 64 or 128.")
     if features not in FEATURES:
         raise BadInput(f"Unknown features '{features}'.", do=f"Known: {', '.join(FEATURES)}.")
     if interop and features != "char4":

@@ -126,7 +126,7 @@ def run_sweep(
 
     run = Run.open(folder)
     if run.manifest["plan"].get("audits") != [AUDIT] or run.manifest["state"] != "done":
-        raise BadInput("The folder holds no finished corpus.", file=folder, do="Build one, or end it with --resume.")
+        raise BadInput("The folder holds no finished corpus.", file=folder, do="Build one, or finish it with --resume.")
     settings = run.manifest["plan"]["config"]
     for tau in config.taus:
         check_distance(settings["bits"], tau)
@@ -165,9 +165,9 @@ def run_sweep(
 
 def _notes(config: SweepConfig, settings: Mapping[str, Any], rows: int) -> list[str]:
     notes = [
-        "A real row below delta stays as a row of no domain. A synthetic row below delta leaves; none comes back below the "
+        "A real row below delta stays, without a domain. A synthetic row below delta is dropped; none returns below the "
         f"thresholds of the build ({settings['delta']}, {settings['distance']}).",
-        f"The width of the published fingerprints is not known; these have {settings['bits']} bits.",
+        f"The width of the published fingerprints is unknown; these have {settings['bits']} bits.",
     ]
     many = [tau for tau in config.taus if chance_pairs(rows, settings["bits"], tau) > CHANCE_SHARE * rows]
     if many:
@@ -190,11 +190,11 @@ def _items(pool: _Pool, rows: pl.DataFrame, rated: Rated, folder: Path) -> tuple
     for key, text in zip(keys, pool.texts, strict=True):
         rated_text = rated.texts.get(key) if key in rated_prompts else None
         if rated_text is not None and text not in (normalise(rated_text), normalise(csv_restore(rated_text))):
-            raise BadInput(f"The rated text of '{key}' is not that of the corpus.", file=folder, do="Rate this corpus.")
+            raise BadInput(f"The rated text of '{key}' differs from the corpus.", file=folder, do="Rate this corpus.")
     if rated_prompts:
         sides = {"rows of the pool have no rating": len(keys), "rated items are not in the corpus": len(place)}
         both = len(rated_prompts)
-        return rated_prompts, [f"{count(n - both)} {what} and take no part." for what, n in sides.items() if n > both]
+        return rated_prompts, [f"{count(n - both)} {what} and are ignored." for what, n in sides.items() if n > both]
     items_of: dict[str, list[str]] = {}
     met = set()
     for item, prompt in rows.select("item_id", "prompt_id").unique(maintain_order=True).iter_rows():
@@ -203,10 +203,10 @@ def _items(pool: _Pool, rows: pl.DataFrame, rated: Rated, folder: Path) -> tuple
             met.add(item)
     if not met:
         raise BadInput(
-            "None of the rated items is in the corpus.", file=folder, do="Rate the source's items under their ids."
+            "None of the rated items is in the corpus.", file=folder, do="Rate items of the source under their ids."
         )
     lost = len(place) - len(met)
-    return items_of, [f"{count(lost)} rated items are not in the corpus and take no part."] if lost else []
+    return items_of, [f"{count(lost)} rated items are not in the corpus and are ignored."] if lost else []
 
 
 def sweep_frame(result: SweepResult) -> pl.DataFrame:

@@ -46,15 +46,15 @@ def write_sweep_page(folder: Path, result: SweepResult, path: Path) -> Path:
 
 
 def _measures(result: SweepResult) -> dict[str, tuple[str, Read]]:
-    """Title to (what it is, how it is read off a cell), ratings' measures where there are ratings."""
+    """Title to (what it is, how it is read from a cell), with the measures of ratings if there are ratings."""
     measures: dict[str, tuple[str, Read]] = {
-        "Rows kept": ("Prompts that stay, real and synthetic.", lambda c: Measured(c.rows, None)),
+        "Rows kept": ("Prompts that are kept, real and synthetic.", lambda c: Measured(c.rows, None)),
         "Rows with a domain": ("Those whose largest probability reaches delta.", lambda c: Measured(c.with_domain, None)),
     }  # fmt: skip
     agreements = [cell.agreement for cell in result.cells if cell.agreement is not None]
     if not agreements:
         return measures
-    raters = "A rater is a person, or a profile of one field where a model rated. Below each value its 95 % interval."
+    raters = "A rater is a person, or a profile of one field if a model rated. The 95 % interval is below each value."
     measures["ICC(2,1)"] = (
         f"Agreement of one rater with another. {raters}",
         lambda c: c.agreement.single if c.agreement else None,
@@ -70,7 +70,7 @@ def _measures(result: SweepResult) -> dict[str, tuple[str, Read]]:
 
 
 def _shift_of(axis: str) -> Read:
-    """The distance between groups of an axis, read off a cell."""
+    """The distance between groups of an axis, read from a cell."""
 
     def read(cell: SweepCell) -> Measured | None:
         if cell.agreement is None:
@@ -167,7 +167,7 @@ def _table(result: SweepResult) -> Table | None:
 
 
 def _verdict(result: SweepResult, published: SweepCell) -> Verdict:
-    """What the published point keeps, and how far the grid moves each measure; nothing is judged."""
+    """What the published point keeps, and how far the grid moves each measure, without a judgement."""
     rows = [cell.rows for cell in result.cells]
     spans = []
     for title, (_, read) in _measures(result).items():

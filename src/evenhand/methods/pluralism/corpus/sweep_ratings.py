@@ -69,11 +69,11 @@ class _Axis:
 
 
 class Rated:
-    """Ratings that are asked about sets of items; equal sets are computed once.
+    """Agreement and sensitivity on sets of rated items; equal sets are computed once.
 
     ``values`` (items, raters) are those of the intraclass correlation; ``people`` says that raters are a sample and are resampled
     for the intervals of DS. ``texts`` is item to the text that was rated, if known. ``notes`` says what was left
-    out, ``why`` why nothing can be computed.
+    out, ``why`` gives the reason if nothing can be computed.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Rated:
         self.notes = notes
         self.texts = {item: text for item, text in texts.select("item_id", "text").iter_rows() if text}
         self.place = {item: at for at, item in enumerate(items)}
-        self._known: dict[frozenset[int], Agreement] = {}
+        self._by_rows: dict[frozenset[int], Agreement] = {}
 
     @classmethod
     def of_table(cls, table: RatingTable, config: SweepConfig) -> Rated:
@@ -149,11 +149,11 @@ class Rated:
         return cls(raters.values, raters.items, axes, config, texts, people=False, notes=notes)
 
     def on(self, items: frozenset[str]) -> Agreement:
-        """The figures on these items; those without ratings take no part."""
+        """The figures on these items; those without ratings are ignored."""
         rows = frozenset(self.place[item] for item in items if item in self.place)
-        if rows not in self._known:
-            self._known[rows] = self._computed(sorted(rows))
-        return self._known[rows]
+        if rows not in self._by_rows:
+            self._by_rows[rows] = self._computed(sorted(rows))
+        return self._by_rows[rows]
 
     def _computed(self, rows: list[int]) -> Agreement:
         config = self.config

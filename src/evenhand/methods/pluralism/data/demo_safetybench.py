@@ -101,7 +101,7 @@ def read_demo_safetybench(
     if table.frame.height != ROWS and not partial:
         raise table.error(
             f"The file has {table.frame.height:,} rows, the released one {ROWS:,}.",
-            do="Fetch it again, whole (cells may hold quoted line breaks), or say that it is partial.",
+            do="Download it again completely (cells may hold quoted line breaks), or declare it partial.",
         )
     prompts: dict[str, dict[str, int]] = {}
     profiles: dict[tuple[str, ...], int] = {}
@@ -113,7 +113,7 @@ def read_demo_safetybench(
         domain = class_slug(cells[roles["class"]] or "")
         if domain is None:
             raise table.error(
-                f"The class '{clean_key(cells[roles['class']] or '')[:60]}' is not known.",
+                f"The class '{clean_key(cells[roles['class']] or '')[:60]}' is unknown.",
                 number,
                 do=f"The classes are: {'; '.join(_NAMES)}; None.",
             )
@@ -142,10 +142,10 @@ def _value(axis: str, cell: str, spellings: Mapping[str, Mapping[str, str]], ori
     value = spellings.get(axis, {}).get(key) or SPELLINGS[axis].get(key)
     if key and value is None:
         raise BadInput(
-            f"The value '{key[:60]}' of the axis {axis} is not known.",
+            f"The value '{key[:60]}' of the axis {axis} is unknown.",
             file=origin,
             row=row,
-            do=f"Known: {'; '.join(SPELLINGS[axis])}. Give its spelling if it means one of these.",
+            do=f"Known: {'; '.join(SPELLINGS[axis])}. If it means one of these, map its spelling.",
         )
     return value or ""
 
@@ -161,7 +161,7 @@ def _published(place: Path, asked: bool, checksums: dict[str, str]) -> dict[str,
     for number, cells in enumerate(table.rows(), start=1):
         slug, count = class_slug(cells[roles["domain"]] or ""), clean_key(cells[roles["n_samples"]] or "")
         if slug in (None, EMPTY) or not count.isdecimal():
-            raise table.error(f"The count '{count[:20]}' of '{cells[roles['domain']]}' is none.", number)
+            raise table.error(f"The count '{count[:20]}' of '{cells[roles['domain']]}' is not a number.", number)
         published[str(slug)] = int(count)
     checksums[file.name] = table.checksum
     return published

@@ -148,7 +148,7 @@ def _release(table: Table, which: str | None) -> Release:
     if lacking[name]:
         raise table.error(
             f"DICES-{name} has a column '{lacking[name][0]}', which is missing here ({len(lacking[name])} are).",
-            do="Use the file as it was published, with all its columns.",
+            do="Use the published file with all its columns.",
         )
     return RELEASES[name]
 
@@ -225,11 +225,11 @@ def _mapped(table: Table, column: str, meanings: Mapping[str, Any], of: str) -> 
     if None in means.values():
         at = next(at for at, cell in enumerate(cells) if means[cell] is None)
         raise table.error(
-            f"The value '{clean_key(cells[at])[:60]}' in column '{column}'{of} is not known.",
+            f"Unknown value '{clean_key(cells[at])[:60]}' in column '{column}'{of}.",
             at + 1,
             do=(
                 f"Known: {'; '.join(key for key in meanings if key)}."
-                + (" Give its spelling if it means one of these." if of else "")
+                + (" If it means one of these, map its spelling." if of else "")
             ),
         )
     return [means[cell] for cell in cells]
@@ -307,7 +307,7 @@ def read_copy(file: Path, table: Table | None, which: str | None, *, partial: bo
     """
     if table is None:
         if which == "350":
-            raise BadInput("This file holds the 990 set.", file=file, do="Ask for 990.")
+            raise BadInput("This file holds the 990 set.", file=file, do="Choose 990.")
         return _strings(file, partial)
     columns = table.frame.columns
     if which == "990" or "item_id" not in columns:

@@ -211,7 +211,9 @@ class NumberScale:
             meanings[clean_key(word).casefold()] = value
         safe, unsafe = scale or (0.0, 1.0)
         if not (math.isfinite(safe) and math.isfinite(unsafe)) or safe == unsafe:
-            raise BadInput(f"A scale from {safe} to {unsafe} has no two ends.", do="Give two different numbers.")
+            raise BadInput(
+                f"A scale from {safe} to {unsafe} needs two different finite ends.", do="Give two different numbers."
+            )
         return cls(meanings, safe, unsafe)
 
     def for_labels(self) -> NumberScale:

@@ -88,7 +88,7 @@ def read_ratings(
     if reader.outside > reader.inside:
         raise table.error(
             f"{reader.outside} of {reader.outside + reader.inside} numbers are out of range; the first: {reader.first}",
-            do="Say what the ends of the scale are, for example 1 (safe) and 5 (unsafe).",
+            do="Give the ends of the scale, for example 1 (safe) and 5 (unsafe).",
         )
     ratings = collect(parsed, axis_names, about, table.origin, _checksums(table), rejected, ())
     if "gold" not in about:
@@ -115,7 +115,7 @@ def _check_axes(names: Iterable[str], table: Table) -> None:
     reserved = {"item_id", "rater_id", "value", "label", *ITEM_ROLES}
     for name in names:
         if not name or name in reserved or name in AXES:
-            raise table.error(f"An axis of your own cannot be called '{name}'.", do="Choose another.")
+            raise table.error(f"A custom axis cannot be called '{name}'.", do="Choose another.")
 
 
 def _is_rater(name: str, pattern: str | None) -> bool:

@@ -74,9 +74,9 @@ class PluralismSettings(Settings):
     @model_validator(mode="after")
     def _sensible_ratings(self) -> PluralismSettings:
         if len(set(self.rating_axes)) < len(self.rating_axes):
-            raise ValueError("a field of the profile is named twice")
+            raise ValueError("a field of the profile is listed twice")
         if self.scale is not None and len(self.scale) != 2:
-            raise ValueError("a scale has two ends")
+            raise ValueError("a scale needs two ends")
         return self
 
     @property
@@ -107,7 +107,7 @@ class PluralismConfig(PluralismSettings, EngineSettings, StatisticsSettings, Fai
     @model_validator(mode="after")
     def _sensible(self) -> PluralismConfig:
         if len(set(self.models)) < len(self.models):
-            raise ValueError("a model is named twice")
+            raise ValueError("a model is listed twice")
         if self.ratings is not None and (self.models or self.rating_set or self.human_ratings):
             raise ValueError("--ratings measures existing ratings without a model: give no texts to rate as well")
         return self

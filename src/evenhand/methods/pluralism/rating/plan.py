@@ -113,7 +113,7 @@ def make_plan(config: PluralismConfig) -> RatingPlan:
         common = [item for item in items if item.id in rated]
         if not common:
             raise BadInput(
-                "People rated none of the texts: no id is the same.",
+                "People rated none of the texts: no ids match.",
                 file=people.origin,
                 do="Give both files the same ids.",
             )

@@ -88,7 +88,7 @@ def _truth(truth: ArrayLike, items: int, name: str) -> FloatArray:
         raise BadInput(f"{items} items need as many true labels, got {labels.size}.")
     if not name:
         raise BadInput(
-            "The equalised odds difference needs the name of its truth.", do="Say where the labels come from."
+            "The equalised odds difference needs the name of its truth.", do="Name the source of the labels."
         )
     wrong = ~(np.isnan(labels) | (labels == 0) | (labels == 1))
     if wrong.any():

@@ -114,7 +114,7 @@ def cross_reliability(
 def plurality(tallies: FloatArray, ties: Ties = "severe") -> NDArray[np.int16]:
     """The most common label of each item, (items, sets), -1 where it has no rating."""
     if ties not in ("severe", "mild"):
-        raise BadInput(f"No rule for ties is called '{ties}'.", do="Known: severe, mild.")
+        raise BadInput(f"Unknown rule for ties '{ties}'.", do="Known: severe, mild.")
     most, codes = tallies.max(axis=1, initial=0), range(tallies.shape[1])
     winner = np.full(most.shape, -1, dtype=np.int16)
     for label in codes if ties == "severe" else reversed(codes):
@@ -150,7 +150,7 @@ def measures_of_tallies(
     the sums over items and labels written as products.
     """
     if zero_terms not in ("smooth", "drop"):
-        raise BadInput(f"No rule for zero terms is called '{zero_terms}'.", do="Known: smooth, drop.")
+        raise BadInput(f"Unknown rule for zero terms '{zero_terms}'.", do="Known: smooth, drop.")
     labels = ours.shape[1]
     log_labels = math.log(labels) if labels else 0.0
     r, s = (np.einsum("ils->is", side) for side in (ours, theirs))

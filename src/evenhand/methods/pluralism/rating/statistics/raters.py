@@ -93,7 +93,7 @@ def intersect(
         raise BadInput("An intersection needs at least two different axes.")
     for axis in axes:
         if axis not in demographics:
-            raise BadInput(f"No demographic axis is called '{axis}'.", do=f"Known: {', '.join(demographics)}.")
+            raise BadInput(f"Unknown demographic axis '{axis}'.", do=f"Known: {', '.join(demographics)}.")
     columns = [demographics[axis] for axis in axes]
     if len({len(column) for column in columns}) > 1:
         raise BadInput("Demographic axes have unequal numbers of raters.")

@@ -79,7 +79,7 @@ class Sensitivities:
         for one in self.forms:
             if one.form == form:
                 return one
-        raise BadInput(f"No sensitivity is called '{form}'.", do=f"Known: {', '.join(SENSITIVITY_FORMS)}.")
+        raise BadInput(f"Unknown form of sensitivity '{form}'.", do=f"Known: {', '.join(SENSITIVITY_FORMS)}.")
 
 
 def group_means(ratings: FloatArray, codes: IntArray, groups: int) -> GroupMeans:
