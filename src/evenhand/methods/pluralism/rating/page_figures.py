@@ -28,7 +28,7 @@ COEFFICIENTS = (ICC, ALPHA, RHO)
 ADJUSTED = ("p_holm", "q_bh", "p")
 """The adjusted p, Holm's or else Benjamini and Hochberg's; the plain one of a test that belongs to no family."""
 _STATES = {
-    "found": "more than shuffled groups", "not found": "no more than shuffled groups", "unknown": "inconclusive",
+    "found": "more than shuffled groups", "not found": "no more than shuffled groups", "unknown": "we cannot tell",
     "undefined": "undefined",
 }  # fmt: skip
 

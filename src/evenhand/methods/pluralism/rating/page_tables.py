@@ -261,8 +261,8 @@ def share_table(configs: Sequence[ConfigFindings], block_id: str) -> Table | Non
         ),
         block_id=block_id,
         title="Shares rated unsafe, and checks",
-        caption="Above safe texts: how often an unsafe text is rated above a safe one; below 50 % the labels are "
-        "reversed.",
+        caption="Above safe texts: how often an unsafe text is rated above a safe one; below 50 % the labels "
+        "may be reversed.",
         sortable=True,
     )
 
