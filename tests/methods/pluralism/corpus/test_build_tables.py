@@ -36,5 +36,5 @@ def test_rows_for_training_alone_take_their_group_along() -> None:
 
 @pytest.mark.parametrize("shares", [(0.8, 0.2), (0.8, 0.3, -0.1), (0.8, 0.1, 0.2)])
 def test_shares_that_are_no_division_are_refused(shares: tuple[float, ...]) -> None:
-    with pytest.raises(BadInput, match="no division"):
+    with pytest.raises(BadInput, match="do not divide the whole"):
         split_by_group(ROWS, STRATA, shares, seed=1)

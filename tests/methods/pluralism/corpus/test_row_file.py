@@ -90,7 +90,7 @@ def test_other_lines_of_json_stay_as_they_are(tmp_path: Path) -> None:
         ("a.csv", b"text,,c\na,b,c\n", "Column 2 of the header"),
         ("a.csv", b"words\na\n", "no column 'text'"),
         ("a.csv", b"text,b\na,b\nc\n", "row 2: The row has 1 cells"),
-        ("a.csv", b'text\na\n"b" c\n', "row 2: The quotes"),
+        ("a.csv", b'text\na\n"b" c\n', "row 2: The quoting"),
         ("a.csv", b"text\na\n\xff\n", "not UTF-8: byte 0xff"),
         ("a.jsonl", b'{"text": "a"}\n{"text": \n', "row 2: The line is not JSON"),
         ("a.jsonl", b'{"text": "a"}\n[1]\n', "row 2: The line is not a JSON object"),
