@@ -75,7 +75,7 @@ def test_missing_and_other_are_levels_of_their_own_and_stay_out_of_contrasts(tmp
     assert groups.names == ("Man",)
     assert groups.left_out == {"Other": 2, "missing": 3}
     assert table.demographics(("r9", "r0")) == {"gender": ("", "Man")}
-    with pytest.raises(BadInput, match="no rater 'nobody'"):
+    with pytest.raises(BadInput, match="Unknown rater 'nobody'"):
         table.demographics(("nobody",))
 
 

@@ -113,7 +113,7 @@ def test_nothing_to_rate_is_said(command: Command, tmp_path: Path) -> None:
     assert "Give a model to rate with, or existing ratings (--ratings FILE)." in err
     code, _, err = command("rate", "openai/x", "--out", "run")
     assert code == 2
-    assert "no text to be rated" in err
+    assert "no text to rate" in err
     assert not (tmp_path / "run").exists()
     code, _, err = command("rate", "organism/sft", "--resume", "--out", "gone")
     assert code == 2
