@@ -375,7 +375,7 @@ def test_settings_that_cannot_be_used_are_refused(toy: Any) -> None:
     ):
         with pytest.raises(BadInput, match=what):
             checked(PluralismConfig, **values)
-    with pytest.raises(BadInput, match="no text to be rated"):
+    with pytest.raises(BadInput, match="no text to rate"):
         make_plan(PluralismConfig(models=("openai/x",)))
     with pytest.raises(BadInput, match="at least two fields"):
         make_plan(PluralismConfig(rating_set="shipped", rating_axes=("race",), full_profiles=2))
