@@ -159,7 +159,7 @@ def test_parts_that_would_lose_pairs_are_refused() -> None:
         list(pair_batches(prints, 10, Plan("blocks", 10, 0.0)))
     with pytest.raises(BadInput, match="2 substrings"):
         list(pair_batches(prints, 10, Plan("multi-index", 2, 0.0)))
-    with pytest.raises(BadInput, match="no method 'magic'"):
+    with pytest.raises(BadInput, match="Unknown search method 'magic'"):
         plan(prints, 10, method="magic")  # type: ignore[arg-type]
 
 

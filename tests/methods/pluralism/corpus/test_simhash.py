@@ -162,7 +162,7 @@ def test_speakers_are_left_out_only_where_asked() -> None:
 def test_what_is_not_made_is_refused() -> None:
     with pytest.raises(BadInput, match="32 bits"):
         fingerprints(["a"], bits=32)
-    with pytest.raises(BadInput, match="no features 'word5'"):
+    with pytest.raises(BadInput, match="Unknown features 'word5'"):
         fingerprints(["a"], features="word5")  # type: ignore[arg-type]
     with pytest.raises(BadInput, match="4-grams only"):
         fingerprints(["a"], features="word", interop=True)
