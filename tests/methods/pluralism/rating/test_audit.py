@@ -367,8 +367,8 @@ def test_it_is_an_audit_of_the_runner(toy: Any, tmp_path: Path) -> None:
 
 def test_settings_that_cannot_be_used_are_refused(toy: Any) -> None:
     for values, what in (
-        ({"models": ("a", "a")}, "named twice"),
-        ({"rating_axes": ("race", "race")}, "named twice"),
+        ({"models": ("a", "a")}, "listed twice"),
+        ({"rating_axes": ("race", "race")}, "listed twice"),
         ({"ratings": Path("x.csv"), "models": ("organism/sft",)}, "without a model"),
         ({"scale": (1.0,)}, "two ends"),
         ({"wordings": 5}, "wordings"),

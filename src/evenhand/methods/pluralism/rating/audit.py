@@ -67,7 +67,7 @@ class PluralismAudit:
         """Why the audit cannot run under these settings; empty if it can."""
         entry = "responses" if config.responses else "labels" if config.labels else ""
         if entry:
-            return f"it asks its own questions and cannot use given {entry}"
+            return f"it asks its own questions, and {entry} are given"
         settings = self.settings(config)
         if settings.set_name is None and settings.human_ratings is None:
             return "it needs texts to rate: give --rating-set or --human-ratings"
