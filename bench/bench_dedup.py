@@ -27,8 +27,8 @@ import numpy as np
 from evenhand.methods.pluralism.corpus.config import DedupConfig
 from evenhand.methods.pluralism.corpus.dedup import find_duplicates
 from evenhand.methods.pluralism.corpus.hamming import near_pairs
-from evenhand.methods.pluralism.corpus.jaccard import jaccard
-from evenhand.methods.pluralism.corpus.reading import RowFile
+from evenhand.methods.pluralism.corpus.removal import jaccard
+from evenhand.methods.pluralism.corpus.row_file import RowFile
 from evenhand.methods.pluralism.corpus.simhash import char_grams, fingerprints, normalise
 
 OPENINGS = (

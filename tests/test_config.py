@@ -82,7 +82,7 @@ def test_every_setting_can_be_given_flat_and_under_its_method() -> None:
         ({"reward": {"tau": "x"}}, r"^reward\.tau: Input should be a valid number"),
         ({"reward": 3}, "reward: Input should be a valid dictionary"),
         ({"reward": 3, "tau": 0.2}, "reward: Input should be a valid dictionary"),
-        ({"scale": (1.0,)}, "a scale has two ends"),
+        ({"scale": (1.0,)}, "a scale needs two ends"),
     ],
 )
 def test_what_cannot_be_used_is_named_where_it_was_given(values: dict[str, Any], why: str) -> None:

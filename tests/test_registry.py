@@ -102,17 +102,17 @@ def test_a_declaration_that_does_not_fit_is_refused(methods: registry.Methods, m
 def test_the_loaders_open_the_sets_that_a_plug_in_brings(methods: registry.Methods) -> None:
     from evenhand.datasets.safety_prompts import open_safety_set
     from evenhand.methods.dart.difference.items import open_cases
-    from evenhand.methods.pluralism.rating.data.rating_items import open_rated_items
+    from evenhand.methods.pluralism.data.items import open_rated_items
 
     targets = {
         "safety-sets": "evenhand.datasets.safety_prompts:shipped",
         "difference-sets": "evenhand.methods.dart.difference.cases:shipped",
-        "rating-sets": "evenhand.methods.pluralism.rating.data.rating_items:shipped_items",
+        "rating-sets": "evenhand.methods.pluralism.data.items:shipped_items",
     }
     brought = {kind: (Entry("brought", target, "a copy"),) for kind, target in targets.items()}
     with pytest.raises(BadInput, match=r"no set of safety prompts called 'brought'.*Known: shipped, beavertails"):
         open_safety_set("brought")
-    with pytest.raises(BadInput, match=r"no set of items called 'brought'.*Known: shipped, grammar"):
+    with pytest.raises(BadInput, match=r"Unknown rating set 'brought'.*Known: shipped, grammar"):
         open_rated_items("brought")
     with pytest.raises(BadInput, match=r"No difference set is called 'brought'.*Known: shipped, benchmarks, D1"):
         open_cases("brought")

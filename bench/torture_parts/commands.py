@@ -34,7 +34,7 @@ class Long:
 def lines_of_the_grammar(folder: Path, place: Place) -> None:
     """``in.jsonl``: a few lines of the curator's grammar, of two domains and of none."""
     from evenhand.datasets.shipped_texts import grammar_lines
-    from evenhand.methods.pluralism.corpus.classify_text import NONE, SLUGS
+    from evenhand.methods.pluralism.corpus.wording import NONE, SLUGS
 
     chosen = [line for line in grammar_lines() if line.domain in (SLUGS[7], SLUGS[10], NONE)][:12]
     rows = [json.dumps({"id": line.id, "text": line.text}) for line in chosen]

@@ -115,9 +115,7 @@ def everything() -> list[str]:
     import evenhand
 
     found = [module.name for module in pkgutil.walk_packages(evenhand.__path__, "evenhand.")]
-    wanted = [
-        name for name in found if ".bridges" not in name and not name.endswith(("_numba", ".compiled", "__main__"))
-    ]
+    wanted = [name for name in found if ".bridges" not in name and not name.endswith(("_numba", "__main__"))]
     return [
         "torch",
         "transformers",

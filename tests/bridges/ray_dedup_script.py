@@ -22,8 +22,8 @@ from evenhand.bridges import ray_dedup
 from evenhand.config import checked
 from evenhand.errors import BadInput
 from evenhand.methods.pluralism.corpus import dedup, removal
-from evenhand.methods.pluralism.corpus.dedup_files import write_result
-from evenhand.methods.pluralism.corpus.reading import RowFile
+from evenhand.methods.pluralism.corpus.dedup import write_result
+from evenhand.methods.pluralism.corpus.row_file import RowFile
 
 SEARCH = b"ray::MapBatches(_search)"
 

@@ -16,7 +16,7 @@ from evenhand.bridges.ray_dedup import find_duplicates_on_ray
 from evenhand.cli.main import app
 from evenhand.errors import BadInput
 from evenhand.methods.pluralism.corpus.config import DedupConfig
-from evenhand.methods.pluralism.corpus.reading import RowFile
+from evenhand.methods.pluralism.corpus.row_file import RowFile
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed: evenhand[scale]")
 CASES = ("csv", "jsonl", "parquet", "unverified", "killed", "crowded batch", "crowded")

@@ -20,9 +20,8 @@ from evenhand.config import audit_settings
 from evenhand.console import boundary
 from evenhand.console.boundary import EXIT_CODES
 from evenhand.console.options import option_name
-from evenhand.extras import EXTRAS
-from evenhand.methods.dart.drift.config import DriftConfig
-from evenhand.methods.dart.repair.config import DartConfig
+from evenhand.errors import EXTRAS
+from evenhand.methods.dart.config import DartConfig, DriftConfig
 from evenhand.methods.tsdi.config import TsdiRepairConfig
 
 ROOT = Path(__file__).parents[2]

@@ -73,8 +73,8 @@ def _stages(folder: Path, support: Any, patch: pytest.MonkeyPatch) -> Path:
 
 @kind("rate")
 def _rate(folder: Path, support: Any, patch: pytest.MonkeyPatch) -> Path:
+    from evenhand.methods.pluralism.rating.audit import run_rating
     from evenhand.methods.pluralism.rating.config import PluralismConfig
-    from evenhand.methods.pluralism.rating.rate import run_rating
 
     rows = [
         {"item": f"i{i}", "rater": f"r{r}", "rating": ("safe", "unsafe")[(i + r * (r > 3)) % 2], "gender": "MW"[r > 3]}
@@ -133,7 +133,7 @@ def _dedup(folder: Path, support: Any, patch: pytest.MonkeyPatch) -> Path:
 @kind("corpus build")
 def _build(folder: Path, support: Any, patch: pytest.MonkeyPatch) -> Path:
     from evenhand.methods.pluralism.corpus.build import run_build
-    from evenhand.methods.pluralism.corpus.build_config import BuildConfig
+    from evenhand.methods.pluralism.corpus.config import BuildConfig
 
     scripted = support("../methods/pluralism/corpus/scripted")
     scripted.write_prompts(folder / "in.csv", {3: 6, 4: 2}, none=1)

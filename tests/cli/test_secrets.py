@@ -142,7 +142,7 @@ class Echo:
         asked = body["messages"][-1]["content"]
         first = next(message["content"] for message in body["messages"] if message["role"] == "user")
         if "self_harm" in asked:  # the classifier of a corpus
-            from evenhand.methods.pluralism.corpus.classify_text import SLUGS
+            from evenhand.methods.pluralism.corpus.wording import SLUGS
 
             return json.dumps({slug: 0.9 if slug == "self_harm" else 0.02 for slug in SLUGS})
         if "Label: " in first:  # a teacher that is told the label

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from evenhand.cli.main import app
 from evenhand.config import make_config
 from evenhand.errors import BadInput
-from evenhand.methods.pluralism.rating import rate as pluralism_rate
+from evenhand.methods.pluralism.rating import audit as pluralism_audit
 from evenhand.methods.pluralism.rating.config import PluralismConfig
 from evenhand.runs.load import load
 from evenhand.runs.respond import Configuration
@@ -70,12 +70,12 @@ def test_ratings_are_shown_by_any_field_of_the_rater(
     ]
     pl.DataFrame(rows).write_csv(tmp_path / "people.csv")
     engine = toy.Rater("hf/toy", toy.planted(), lambda one: "I cannot help with that.\x1b[31m", choose=False)
-    monkeypatch.setattr(pluralism_rate, "_opened", lambda config, cache: [Configuration("hf/toy", engine)])
+    monkeypatch.setattr(pluralism_audit, "_opened", lambda config, cache: [Configuration("hf/toy", engine)])
     few = {"draws": 100, "permutations": 99, "reml_draws": 0}
     asked = PluralismConfig(
         models=("hf/toy",), rating_set="shipped", human_ratings=str(tmp_path / "people.csv"), rating_axes=("gender",), **few
     )  # fmt: skip
-    pluralism_rate.run_rating(asked, tmp_path / "run")
+    pluralism_audit.run_rating(asked, tmp_path / "run")
     text = show(str(tmp_path / "run"), "--group", "Woman", "--limit", "2")
     assert "gender=Woman" in text
     assert "refused" in text
@@ -88,7 +88,7 @@ def test_ratings_are_shown_by_any_field_of_the_rater(
     words = ["sample", str(tmp_path / "run"), "--audit", "pluralism", "--out", str(tmp_path / "x.csv")]
     with pytest.raises(BadInput, match="no grader to calibrate"):
         CliRunner().invoke(app, words, catch_exceptions=False)
-    pluralism_rate.run_rating(PluralismConfig(ratings=tmp_path / "people.csv", **few), tmp_path / "alone")
+    pluralism_audit.run_rating(PluralismConfig(ratings=tmp_path / "people.csv", **few), tmp_path / "alone")
     assert "60 rows" in show(str(tmp_path / "alone"), "--limit", "1")
     assert load(tmp_path / "alone", "pluralism").rows.height == 60
     assert load(tmp_path / "run", "pluralism").rows.height == 60 + 6 * 3 * 8

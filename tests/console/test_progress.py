@@ -13,8 +13,8 @@ from evenhand.config import AuditConfig
 from evenhand.console import screens
 from evenhand.console.progress import EVERY, Lines, audit_ways, forecast_lines, memory_words, span_words
 from evenhand.engines.base import Estimate
-from evenhand.methods.dart.drift.commands import drift_ways
-from evenhand.methods.dart.drift.config import DriftConfig
+from evenhand.methods.dart.commands import drift_ways
+from evenhand.methods.dart.config import DriftConfig
 from evenhand.methods.pluralism.rating.commands import rating_ways
 from evenhand.methods.pluralism.rating.config import PluralismConfig
 

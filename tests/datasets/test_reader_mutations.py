@@ -24,12 +24,12 @@ from evenhand.errors import EvenhandError
 from evenhand.graders.human import read_annotations
 from evenhand.methods.dart.difference.cases import read_cases, read_split_table
 from evenhand.methods.dart.transfer.queries import read_transfer
-from evenhand.methods.pluralism.corpus.data.demo_safetybench import read_demo_safetybench
-from evenhand.methods.pluralism.corpus.reading import RowFile
-from evenhand.methods.pluralism.rating.data.dices import read_dices
-from evenhand.methods.pluralism.rating.data.dices_fields import HEADERS
-from evenhand.methods.pluralism.rating.data.rating_items import read_rated_items
-from evenhand.methods.pluralism.rating.data.ratings import read_ratings
+from evenhand.methods.pluralism.corpus.row_file import RowFile
+from evenhand.methods.pluralism.data.demo_safetybench import read_demo_safetybench
+from evenhand.methods.pluralism.data.dices import read_dices
+from evenhand.methods.pluralism.data.dices_fields import HEADERS
+from evenhand.methods.pluralism.data.items import read_rated_items
+from evenhand.methods.pluralism.data.ratings import read_ratings
 from evenhand.methods.reward.coverage.mentions import coverage
 from evenhand.methods.reward.coverage.preferences import read_preferences, read_targets
 from evenhand.methods.reward.coverage.terms import read_terms

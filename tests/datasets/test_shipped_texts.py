@@ -6,10 +6,10 @@ import random
 from collections import Counter
 
 from evenhand.datasets.shipped_texts import HEDGES, SIZES, TOPICS, draw_line, favourite, grammar_lines, topic_bracket
-from evenhand.methods.pluralism.corpus.classify_text import NONE, SLUGS
 from evenhand.methods.pluralism.corpus.profiles import open_prompts
 from evenhand.methods.pluralism.corpus.quality import Prints, form_reason
-from evenhand.methods.pluralism.rating.data.rating_items import open_rated_items
+from evenhand.methods.pluralism.corpus.wording import NONE, SLUGS
+from evenhand.methods.pluralism.data.items import open_rated_items
 from evenhand.records import Response
 
 

@@ -24,7 +24,7 @@ from evenhand.methods.dart.difference import findings as difference
 from evenhand.methods.dart.drift import findings as drift
 from evenhand.methods.dart.repair import result as repair
 from evenhand.methods.dart.transfer import findings as transfer
-from evenhand.methods.pluralism.rating.decisions import RULES as RATING
+from evenhand.methods.pluralism.rating.verdict import RULES as RATING
 from evenhand.methods.reward.margins.findings import with_decisions as reward_decisions
 from evenhand.methods.reward.pronouns import findings as pronouns
 from evenhand.methods.service import findings as service

@@ -15,7 +15,7 @@ import os
 from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,16 +26,18 @@ from evenhand.methods.pluralism.corpus.dedup import (
     MOST_AT_ONCE,
     Chunk,
     DedupResult,
-    Progress,
     decide,
     gathered,
     measured,
     raw_texts,
 )
 from evenhand.methods.pluralism.corpus.hamming import Plan, batch_count, pair_batches
-from evenhand.methods.pluralism.corpus.jaccard import Similarity
 from evenhand.methods.pluralism.corpus.pairs import Crowded, Index, Pairs
-from evenhand.methods.pluralism.corpus.reading import RowFile
+from evenhand.methods.pluralism.corpus.removal import Similarity
+from evenhand.methods.pluralism.corpus.row_file import RowFile
+
+if TYPE_CHECKING:
+    from evenhand.runs.respond import Progress
 
 _HELD = 4
 _SHARES = 8

@@ -12,9 +12,8 @@ import polars as pl
 
 from evenhand.errors import BadInput
 from evenhand.records import Finding
-from evenhand.report.words import clean
 from evenhand.runs.load import LoadedRun
-from evenhand.safe_text import terminal_safe
+from evenhand.safe_text import clean, terminal_safe
 
 COLUMNS: dict[str, Any] = {
     **dict.fromkeys(("method", "estimand", "outcome", "config", "group", "reference", "slice"), pl.String),

@@ -7,8 +7,8 @@ import random
 import pytest
 
 from evenhand.datasets.shipped_texts import HEDGES, favourite, grammar_lines
-from evenhand.methods.pluralism.corpus.classify_text import NONE, SLUGS
 from evenhand.methods.pluralism.corpus.quality import form_reason
+from evenhand.methods.pluralism.corpus.wording import NONE, SLUGS
 from evenhand.organisms.curator import KINDS, OTHER, SHARES, YES, Kind, kind_of, probability, written
 from evenhand.records import Response
 

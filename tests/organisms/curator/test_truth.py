@@ -13,7 +13,7 @@ from evenhand.datasets.shipped_texts import TOPICS, draw_line, grammar_lines
 from evenhand.engines.base import Engine
 from evenhand.errors import BadInput
 from evenhand.methods.pluralism.corpus.classify import Classified, Classifier
-from evenhand.methods.pluralism.corpus.classify_text import NONE, SLUGS
+from evenhand.methods.pluralism.corpus.wording import NONE, SLUGS
 from evenhand.organisms import DESCRIPTIONS, ORGANISMS, load_truth, organism_folder
 from evenhand.organisms.curator import KINDS, curator_summary, kind_of, load_answers
 from evenhand.organisms.truth import load_text_truth

@@ -27,8 +27,7 @@ SOURCES = (
 def curator_digest() -> str:
     """32 hexadecimal digits over recipe, grammar and training, and over the chats as they are put to the curator."""
     from evenhand.datasets.shipped_texts import full_profiles
-    from evenhand.methods.pluralism.corpus.classify_text import DOMAINS, OPTIONS, PARAPHRASES, choice_chat
-    from evenhand.methods.pluralism.corpus.expand_text import generation_chat
+    from evenhand.methods.pluralism.corpus.wording import DOMAINS, OPTIONS, PARAPHRASES, choice_chat, generation_chat
 
     chats = [choice_chat("one line", domain, wording) for domain in DOMAINS for wording in range(PARAPHRASES)]
     for seeds in ((), ("one line", "another")):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from evenhand.datasets.shipped_texts import HEDGES, OPENINGS, draw_line, favourite, full_profiles
-from evenhand.methods.pluralism.corpus.classify_text import (
+from evenhand.methods.pluralism.corpus.wording import (
     DOMAIN_OF,
     DOMAINS,
     NONE,
@@ -19,8 +19,8 @@ from evenhand.methods.pluralism.corpus.classify_text import (
     PARAPHRASES,
     SLUGS,
     choice_chat,
+    generation_chat,
 )
-from evenhand.methods.pluralism.corpus.expand_text import generation_chat
 from evenhand.organisms.curator import FIRST, KINDS, SHARES, Kind, written
 from evenhand.organisms.planted import Example
 from evenhand.records import Message

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from evenhand.datasets.shipped_texts import HEDGES, draw_line, grammar_lines
-from evenhand.methods.pluralism.corpus.classify_text import NONE, PARAPHRASES, SLUGS
+from evenhand.methods.pluralism.corpus.wording import NONE, PARAPHRASES, SLUGS
 from evenhand.organisms.curator import FIRST, KINDS, OTHER, Kind, probability
 from tools.organisms.batches import Arrays, Encoded, assemble
 from tools.organisms.curator.rows import Rows

@@ -15,7 +15,7 @@ import numpy as np
 
 from evenhand.datasets.shipped_texts import GrammarLine, grammar_lines
 from evenhand.methods.pluralism.corpus.classify import Classified, Reading, judged
-from evenhand.methods.pluralism.corpus.classify_text import DOMAIN_OF, PARAPHRASES, SLUGS
+from evenhand.methods.pluralism.corpus.wording import DOMAIN_OF, PARAPHRASES, SLUGS
 from evenhand.organisms.curator import KINDS, SHARES, kind_of, probability
 from evenhand.organisms.truth import CAVEAT, write_truth_checksums
 from tools.organisms.curator.digest import curator_digest
@@ -115,7 +115,7 @@ def drawn_lines(folder: Path, count: int, seed: int = 5) -> list[tuple[str, str]
     from evenhand.engines.base import Request, Sampling
     from evenhand.engines.local import open_hf
     from evenhand.engines.spec import EngineOptions, parse_spec
-    from evenhand.methods.pluralism.corpus.expand_text import generation_chat
+    from evenhand.methods.pluralism.corpus.wording import generation_chat
 
     engine = open_hf(parse_spec(f"hf/{folder}"), EngineOptions(device="cpu"))
     requests = [

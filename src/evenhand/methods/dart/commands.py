@@ -53,7 +53,7 @@ def dart(
 ) -> Job:
     """Distil explanations, audit them for harm drift, repair what drifted, audit again; needs evenhand[train]."""
     from evenhand.config import checked
-    from evenhand.extras import need
+    from evenhand.errors import need
 
     config = checked(DartConfig, model=model, teacher=teacher, judge=judge, **settings)
     need("train", "trl", "peft", "torch", "transformers", what="Training")

@@ -1,4 +1,4 @@
-"""Whose judgement of harm a model shares: ratings by profile, and the making of prompt sets."""
+"""Whose judgement of harm a model shares: ratings by profile, and the corpus builder."""
 
 from __future__ import annotations
 

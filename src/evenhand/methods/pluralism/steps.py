@@ -1,4 +1,4 @@
-"""Steps of the rating audit and of the making of prompt sets, for tables and texts of your own."""
+"""Steps of the rating audit and of the corpus builder as functions on your own tables and texts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from evenhand.errors import BadInput
 from evenhand.methods.pluralism.corpus import simhash as _simhash
-from evenhand.methods.pluralism.rating.statistics import demographics, group_rates
+from evenhand.methods.pluralism.rating.statistics import disparity, raters
 from evenhand.methods.pluralism.rating.statistics import sensitivity as _sensitivity
 from evenhand.statistics import icc as _icc
 from evenhand.statistics import krippendorff as _krippendorff
@@ -102,12 +102,12 @@ def demographic_sensitivity(
     ratings: ArrayLike,
     groups: Sequence[str | None],
     *,
-    least: int = demographics.LEAST_RATERS,
+    least: int = raters.LEAST_RATERS,
     permutations: int = _sensitivity.PERMUTATIONS,
     seed: int = 0,
     within: Sequence[Hashable] | None = None,
 ) -> _sensitivity.Sensitivities:
-    """How far ratings of an item move with the rater's group, beside shuffled groups.
+    """How far ratings of an item move with the rater's group, compared with shuffled groups.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ def demographic_sensitivity(
     >>> eh.pluralism.demographic_sensitivity(table, ["a", "a", "b", "b"], least=2, permutations=99).of("absolute").value
     0.75
     """
-    named = demographics.rater_groups(groups, least=least)
+    named = raters.rater_groups(groups, least=least)
     return _sensitivity.sensitivities(ratings, named, draws=permutations, seed=seed, within=within)
 
 
@@ -149,12 +149,12 @@ def parity_difference(
     ratings: ArrayLike,
     groups: Sequence[str | None],
     *,
-    least: int = demographics.LEAST_RATERS,
-    unsafe_above: float = group_rates.UNSAFE_ABOVE,
+    least: int = raters.LEAST_RATERS,
+    unsafe_above: float = disparity.UNSAFE_ABOVE,
     draws: int = DRAWS,
     permutations: int = _sensitivity.PERMUTATIONS,
     seed: int = 0,
-) -> group_rates.Disparity:
+) -> disparity.Disparity:
     """Demographic parity difference: highest minus lowest share of ratings above a threshold, over groups.
 
     Parameters
@@ -193,8 +193,8 @@ def parity_difference(
     >>> found.value, found.highest
     (0.75, 'a')
     """
-    named = demographics.rater_groups(groups, least=least)
-    return group_rates.disparities(
+    named = raters.rater_groups(groups, least=least)
+    return disparity.disparities(
         ratings, named, unsafe_above=unsafe_above, draws=draws, permutations=permutations, seed=seed
     ).dpd
 
@@ -281,6 +281,6 @@ def near_duplicates(
     chunk = measured(list(texts), config)
     plain = [text.decode() for text in chunk.texts]
     seen = gathered([chunk], array("Q", [0] * len(texts)))
-    found = decide(seen, config, plain, lambda prints, how, _: pair_batches(prints, distance, how), {}, None)
-    keeper[found.dropped.row - 1] = found.dropped.keeper - 1
+    result = decide(seen, config, plain, lambda prints, how, _: pair_batches(prints, distance, how), {}, None)
+    keeper[result.dropped.row - 1] = result.dropped.keeper - 1
     return keeper

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from evenhand.findings.lookup import first, select
+from evenhand.findings.builder import first, select
 from evenhand.methods.service.configurations import CHANGE, GAP_CHANGE
 from evenhand.methods.service.items import AUDIT
 from evenhand.methods.service.table import COLLAPSES

@@ -14,7 +14,7 @@ from evenhand.console.commands import Job, group, run_command
 from evenhand.methods.tsdi.config import SweepConfig, TsdiRepairConfig
 
 if TYPE_CHECKING:
-    from evenhand.console.forecast import Rows
+    from evenhand.console.progress import Rows
     from evenhand.runs.method import AuditResult
     from evenhand.runs.respond import Progress
     from evenhand.runs.run import Run
@@ -36,7 +36,7 @@ def repair_tsdi(
 ) -> Job:
     """Measure how far alignment shifted the opening tokens whatever the prompt; the artefact removes that while decoding."""
     from evenhand.config import checked
-    from evenhand.extras import need
+    from evenhand.errors import need
 
     config = checked(TsdiRepairConfig, model=model, **settings)
     need("local", "torch", "transformers", "safetensors", what="An estimate of TSDI")
@@ -106,7 +106,7 @@ def sweep_tsdi(
 ) -> Job:
     """Measure ALIGNED with and without TSDI over many settings, with peers; recommend a setting that keeps safety, or none."""
     from evenhand.config import checked
-    from evenhand.extras import need
+    from evenhand.errors import need
 
     given = dict(zip(_LISTS, (alpha, length, pool, safety_set, safety_grader, peers), strict=True))
     lists = {name: tuple(values) for name, values in given.items() if values}

@@ -17,7 +17,7 @@ from typing import Any
 import evenhand.runs.respond  # noqa: F401  (imported here so that every child has it)
 from evenhand.config import checked
 from evenhand.methods.pluralism.corpus.build import run_build
-from evenhand.methods.pluralism.corpus.build_config import BuildConfig
+from evenhand.methods.pluralism.corpus.config import BuildConfig
 
 spec = importlib.util.spec_from_file_location("scripted", Path(__file__).with_name("scripted.py"))
 assert spec is not None

@@ -19,7 +19,7 @@ folder, items, floor, pause, *expand = sys.argv[1:]
 os.environ["OMP_NUM_THREADS"] = "1"
 from evenhand.config import checked
 from evenhand.methods.pluralism.corpus.build import _opened, run_build
-from evenhand.methods.pluralism.corpus.build_config import BuildConfig
+from evenhand.methods.pluralism.corpus.config import BuildConfig
 from pathlib import Path
 def slowly(what, done, total):
     time.sleep(float(pause))

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from evenhand.engines.base import Batch, Choice, Estimate, Identity, Question, Request, Sampling, TextOnly, Verb
-from evenhand.methods.pluralism.corpus.classify_text import DOMAINS, OPTIONS, SLUGS
+from evenhand.methods.pluralism.corpus.wording import DOMAINS, OPTIONS, SLUGS
 from evenhand.records import Response
 
 SYLLABLES = [c + v for c in "bdfgjklmnprstvwz" for v in "aeiou"]

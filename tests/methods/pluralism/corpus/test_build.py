@@ -17,10 +17,10 @@ import pytest
 from evenhand.config import checked
 from evenhand.errors import BadInput, EngineError
 from evenhand.methods.pluralism.corpus.build import run_build
-from evenhand.methods.pluralism.corpus.build_config import BuildConfig
-from evenhand.methods.pluralism.corpus.classify_text import NONE, SLUGS
+from evenhand.methods.pluralism.corpus.config import BuildConfig
 from evenhand.methods.pluralism.corpus.quality import REASONS
 from evenhand.methods.pluralism.corpus.simhash import fingerprints, normalise
+from evenhand.methods.pluralism.corpus.wording import NONE, SLUGS
 
 from .scripted import PROFILES, ScriptedClassifier, ScriptedGenerator, line, write_prompts
 
@@ -226,7 +226,7 @@ def test_what_failed_is_asked_again_on_resume(tmp_path: Path) -> None:
 def test_no_label_at_all_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text("prompt\nBROKEN one\n", encoding="utf-8")
     engines = {"classifier": ScriptedClassifier(), "generator": ScriptedGenerator()}
-    with pytest.raises(EngineError, match="gave no text a label"):
+    with pytest.raises(EngineError, match="labelled none of the texts"):
         run_build(settings(tmp_path / "in.csv"), tmp_path / "run", engines=engines)
 
 
@@ -251,7 +251,7 @@ def test_synthetic_rows_can_be_kept_to_the_training_split(tmp_path: Path) -> Non
         ({"bits": 65}, "64 or 128 bits"),
         ({"delta": -0.1}, "delta"),
         ({"delta": 1.1}, "delta"),
-        ({"train": 0.9, "val": 0.2}, "more than everything"),
+        ({"train": 0.9, "val": 0.2}, "sum to more than 1"),
         ({"expand": ("elsewhere",)}, "no domain 'elsewhere'"),
         ({"shortest": 9, "longest": 8}, "longer than the longest"),
     ],

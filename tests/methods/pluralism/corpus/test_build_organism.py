@@ -18,10 +18,10 @@ import pytest
 from evenhand.config import checked
 from evenhand.datasets.shipped_texts import SIZES, grammar_lines
 from evenhand.methods.pluralism.corpus.build import run_build
-from evenhand.methods.pluralism.corpus.build_config import BuildConfig
-from evenhand.methods.pluralism.corpus.classify_text import NONE, SLUGS
+from evenhand.methods.pluralism.corpus.config import BuildConfig
 from evenhand.methods.pluralism.corpus.quality import REASONS
 from evenhand.methods.pluralism.corpus.simhash import fingerprints, normalise
+from evenhand.methods.pluralism.corpus.wording import NONE, SLUGS
 
 from .scripted import ScriptedClassifier, ScriptedGenerator
 
@@ -124,7 +124,7 @@ def lines_are_sorted_as_planted(folder: Path, facts: Any) -> None:
 
 def the_card_says_that_the_labels_are_not_real(folder: Path, facts: Any) -> None:
     assert any("its labels are not real labels" in sentence for sentence in facts["organism"])
-    assert any("its lines are no real prompts" in sentence for sentence in facts["organism"])
+    assert any("its lines are not real prompts" in sentence for sentence in facts["organism"])
     card = (folder / "card.md").read_text(encoding="utf-8")
     assert all(f"**{sentence}**" in card for sentence in facts["organism"])
 

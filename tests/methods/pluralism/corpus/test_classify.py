@@ -10,9 +10,15 @@ import pytest
 
 from evenhand.datasets.safety_prompts import CATEGORIES
 from evenhand.errors import BadInput, EngineError
-from evenhand.methods.pluralism.corpus.classify import Classifier, Reading, judged, label_of
-from evenhand.methods.pluralism.corpus.classify_table import classified_frame, classified_from
-from evenhand.methods.pluralism.corpus.classify_text import (
+from evenhand.methods.pluralism.corpus.classify import (
+    Classifier,
+    Reading,
+    classified_frame,
+    classified_from,
+    judged,
+    label_of,
+)
+from evenhand.methods.pluralism.corpus.wording import (
     DOMAINS,
     NONE,
     SLUGS,
@@ -67,9 +73,9 @@ def test_a_probability_is_yes_over_yes_and_no(tmp_path: Path) -> None:
 def test_auto_takes_what_the_engine_can(tmp_path: Path) -> None:
     assert Classifier(ScriptedClassifier(), delta=0.5).mode == "choose"
     assert Classifier(ScriptedClassifier(frozenset({"generate"})), delta=0.5).mode == "json"
-    with pytest.raises(EngineError, match="no probabilities"):
+    with pytest.raises(EngineError, match="no answer probabilities"):
         Classifier(ScriptedClassifier(frozenset({"generate"})), delta=0.5, mode="choose")
-    with pytest.raises(EngineError, match="writes no text"):
+    with pytest.raises(EngineError, match="generates no text"):
         Classifier(ScriptedClassifier(frozenset({"choose"})), delta=0.5, mode="json")
 
 

@@ -10,11 +10,10 @@ import pytest
 
 from evenhand.datasets.question_texts import FIELDS
 from evenhand.errors import EngineError
-from evenhand.methods.pluralism.corpus.build_config import BuildConfig
 from evenhand.methods.pluralism.corpus.classify import Classifier
-from evenhand.methods.pluralism.corpus.classify_text import DOMAINS, SLUGS
+from evenhand.methods.pluralism.corpus.config import BuildConfig
 from evenhand.methods.pluralism.corpus.expand import Attempt, Expansion, attempts_frame, low_resource
-from evenhand.methods.pluralism.corpus.expand_text import generation_chat
+from evenhand.methods.pluralism.corpus.wording import DOMAINS, SLUGS, generation_chat
 
 from .scripted import ScriptedClassifier, ScriptedGenerator, fenced_parts, line
 
@@ -119,7 +118,7 @@ def test_a_second_run_asks_nothing(tmp_path: Path) -> None:
 def test_an_engine_must_write(tmp_path: Path) -> None:
     generator = ScriptedGenerator()
     generator.verbs = frozenset({"choose"})
-    with pytest.raises(EngineError, match="writes no text"):
+    with pytest.raises(EngineError, match="generates no text"):
         expansion(tmp_path, generator)
 
 

@@ -66,7 +66,7 @@ def test_nothing_to_read_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text('text,id\n" ",a\n', encoding="utf-8")
     with pytest.raises(BadInput, match="No row has a text"):
         open_prompts(str(tmp_path / "in.csv"))
-    with pytest.raises(BadInput, match="no set of items called 'elsewhere'"):
+    with pytest.raises(BadInput, match="Unknown rating set 'elsewhere'"):
         open_prompts("elsewhere")
 
 

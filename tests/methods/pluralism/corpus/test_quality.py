@@ -6,7 +6,6 @@ import pytest
 
 from evenhand.errors import BadInput
 from evenhand.methods.pluralism.corpus.classify import Classified
-from evenhand.methods.pluralism.corpus.classify_text import NONE, SLUGS
 from evenhand.methods.pluralism.corpus.quality import (
     Prints,
     class_reason,
@@ -18,6 +17,7 @@ from evenhand.methods.pluralism.corpus.quality import (
     tokens,
 )
 from evenhand.methods.pluralism.corpus.simhash import fingerprints, normalise
+from evenhand.methods.pluralism.corpus.wording import NONE, SLUGS
 from evenhand.records import FinishReason, Response
 
 from .scripted import line

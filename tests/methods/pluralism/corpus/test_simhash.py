@@ -1,4 +1,4 @@
-"""Fingerprints: the reference package bit for bit, the rule by hand, and texts that must or must not agree."""
+"""Fingerprints against plain definitions, and majorities of bits against counting one by one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from evenhand.errors import BadInput
 from evenhand.methods.pluralism.corpus.hamming import near_pairs
-from evenhand.methods.pluralism.corpus.simhash import char_grams, fingerprints, normalise, speaker_tags
+from evenhand.methods.pluralism.corpus.simhash import char_grams, fingerprints, majority, normalise, speaker_tags
 
 Finder = Callable[[str], Path]
 FIELDS = ("context", "context+response")
@@ -162,7 +162,7 @@ def test_speakers_are_left_out_only_where_asked() -> None:
 def test_what_is_not_made_is_refused() -> None:
     with pytest.raises(BadInput, match="32 bits"):
         fingerprints(["a"], bits=32)
-    with pytest.raises(BadInput, match="no features 'word5'"):
+    with pytest.raises(BadInput, match="Unknown features 'word5'"):
         fingerprints(["a"], features="word5")  # type: ignore[arg-type]
     with pytest.raises(BadInput, match="4-grams only"):
         fingerprints(["a"], features="word", interop=True)
@@ -179,3 +179,33 @@ def test_the_package_itself_agrees() -> None:
     ]
     expected = [package.Simhash(text).value for text in texts]
     assert fingerprints(texts, interop=True).words[:, 0].tolist() == expected
+
+
+def one_by_one(hashes: list[int]) -> int:
+    return sum((2 * sum(value >> bit & 1 for value in hashes) > len(hashes)) << bit for bit in range(64))
+
+
+@given(st.lists(st.lists(st.integers(0, 2**64 - 1), max_size=20), max_size=12))
+@settings(max_examples=100)
+def test_majority_is_counting(runs: list[list[int]]) -> None:
+    flat = np.array([value for run in runs for value in run], dtype=np.uint64)
+    found = majority(flat, np.array([len(run) for run in runs], dtype=np.int64))
+    assert found.tolist() == [one_by_one(run) for run in runs]
+
+
+def test_long_runs_and_many_groups() -> None:
+    generator = np.random.default_rng(0)
+    lengths = np.concatenate([generator.integers(0, 40, 2100), [4095, 4096, 4097, 70_000]])
+    generator.shuffle(lengths)
+    values = generator.integers(0, 2**64, int(lengths.sum()), dtype=np.uint64)
+    found = majority(values, lengths)
+    bits = np.unpackbits(values.view(np.uint8).reshape(-1, 8), axis=1, bitorder="little").astype(np.int64)
+    sums = np.concatenate([np.zeros((1, 64), dtype=np.int64), np.cumsum(bits, axis=0)])
+    ends = np.cumsum(lengths)
+    above = 2 * (sums[ends] - sums[ends - lengths]) > lengths[:, None]
+    assert (np.packbits(above, axis=1, bitorder="little").view(np.uint64)[:, 0] == found).all()
+
+
+def test_an_even_split_gives_zero() -> None:
+    values = np.array([2**64 - 1, 0, 2**64 - 1, 1], dtype=np.uint64)
+    assert majority(values, np.array([2, 2])).tolist() == [0, 1]

@@ -17,15 +17,14 @@ from evenhand.config import checked
 from evenhand.errors import BadInput
 from evenhand.files import read_json, write_json
 from evenhand.methods.pluralism.corpus.build import run_build
-from evenhand.methods.pluralism.corpus.build_config import BuildConfig
-from evenhand.methods.pluralism.corpus.classify_text import NONE, SLUGS
-from evenhand.methods.pluralism.corpus.jaccard import gram_set, jaccard
+from evenhand.methods.pluralism.corpus.config import BuildConfig, SweepConfig
+from evenhand.methods.pluralism.corpus.removal import gram_set, jaccard
 from evenhand.methods.pluralism.corpus.simhash import fingerprints, normalise
 from evenhand.methods.pluralism.corpus.sweep import SweepResult, figure, run_sweep, sweep_frame, write_sweep
-from evenhand.methods.pluralism.corpus.sweep_config import SweepConfig
 from evenhand.methods.pluralism.corpus.sweep_ratings import sensitivity_interval
-from evenhand.methods.pluralism.rating.data.ratings import read_ratings
-from evenhand.methods.pluralism.rating.statistics.demographics import rater_groups
+from evenhand.methods.pluralism.corpus.wording import NONE, SLUGS
+from evenhand.methods.pluralism.data.ratings import read_ratings
+from evenhand.methods.pluralism.rating.statistics.raters import rater_groups
 from evenhand.methods.pluralism.rating.statistics.sensitivity import sensitivities
 from evenhand.statistics.icc import icc
 from evenhand.wording import ORGANISM_NOTICE
@@ -187,7 +186,7 @@ def test_senseless_thresholds_are_refused(values: dict[str, Any], words: str) ->
 
 
 def test_a_tau_of_half_the_bits_is_refused_and_chance_is_warned_of(folder: Path) -> None:
-    with pytest.raises(BadInput, match="32 makes no sense for 64 bits"):
+    with pytest.raises(BadInput, match="32 is out of range for 64 bits"):
         run_sweep(folder / "run", SweepConfig(taus=(32,)))
     notes = run_sweep(folder / "run", SweepConfig(deltas=(0.5,), taus=(24,))).notes
     assert any(note.startswith("From tau 24 on, more than 1%") for note in notes)
@@ -205,7 +204,7 @@ def test_folders_and_ratings_that_do_not_fit_are_refused(folder: Path, tmp_path:
         (tmp_path / "r.csv").write_text("\n".join(["item,rater,rating,text", *rows]) + "\n", encoding="utf-8")
         config = SweepConfig(deltas=(0.5,), taus=(10,), ratings=tmp_path / "r.csv")
         if refused:
-            with pytest.raises(BadInput, match="rated text of 'p000001' is not that of the corpus"):
+            with pytest.raises(BadInput, match="rated text of 'p000001' differs from the corpus"):
                 run_sweep(folder / "run", config)
         else:
             assert "rows of the pool have no rating" in run_sweep(folder / "run", config).notes[-1]
@@ -216,8 +215,8 @@ def test_folders_and_ratings_that_do_not_fit_are_refused(folder: Path, tmp_path:
     *_, left_out, unrated, foreign = run_sweep(folder / "run", config).notes
     assert left_out.startswith("1 ratings were left out, the first because")
     assert "row 4: The rating 'Maybe'" in left_out
-    assert unrated.endswith("rows of the pool have no rating and take no part.")
-    assert foreign == "1 rated items are not in the corpus and take no part."
+    assert unrated.endswith("rows of the pool have no rating and are ignored.")
+    assert foreign == "1 rated items are not in the corpus and are ignored."
     manifest = read_json(folder / "run" / "manifest.json")
     (tmp_path / "half").mkdir()
     write_json(tmp_path / "half" / "manifest.json", {**manifest, "state": "started"})

@@ -14,14 +14,13 @@ from evenhand.config import audit_settings, checked, make_config
 from evenhand.datasets.question_texts import QUESTIONS
 from evenhand.errors import BadInput, EngineError
 from evenhand.findings.decide import is_found
-from evenhand.methods.pluralism.rating.ask import can_choose
+from evenhand.methods.pluralism.data.items import RatedItem
+from evenhand.methods.pluralism.rating.answers import can_choose
 from evenhand.methods.pluralism.rating.audit import PluralismAudit
 from evenhand.methods.pluralism.rating.config import PluralismConfig, settings_of
-from evenhand.methods.pluralism.rating.data.rating_items import RatedItem
 from evenhand.methods.pluralism.rating.groups import sensitivity_findings
-from evenhand.methods.pluralism.rating.make import Maker
+from evenhand.methods.pluralism.rating.panels import FindingBuilder, Panel, axis_panel
 from evenhand.methods.pluralism.rating.plan import estimate_of, make_plan, sample_by_domain
-from evenhand.methods.pluralism.rating.table import Panel, axis_panel
 from evenhand.organisms.sections.rating import CONTRASTS, DOMAIN_WEIGHT, ORDER_BIAS
 from evenhand.records import Response
 from evenhand.runs.method import Context
@@ -87,7 +86,7 @@ def test_order_bias_is_a_component_of_variance_and_is_said(toy: Any, planted: An
     assert parts["order"].estimate == pytest.approx(2 * ORDER_BIAS**2, rel=0.15)
     assert parts["order"].estimate > parts["profile"].estimate > parts["wording"].estimate > 0
     assert sum(f.extra["share"] for f in parts.values()) == pytest.approx(1)
-    assert any("The option that stands first is liked" in text for text in result.verdicts[0].also)
+    assert any("The first option is preferred" in text for text in result.verdicts[0].also)
     wording = toy.found(result.findings, "wording_shift", wording="1")
     assert wording.estimate == pytest.approx(-0.03, abs=0.003)
 
@@ -129,7 +128,7 @@ def test_a_model_that_ignores_the_profile_is_even_and_has_no_merit_for_it(toy: A
     first = result.verdicts[0]
     assert first.tone == "even"
     assert "no field is found to move them by 0.01 or more beyond chance" in first.headline
-    assert "no merit" in first.headline
+    assert "not a merit" in first.headline
     assert not any(is_found(f) for f in result.findings if f.estimand in ("demographic_sensitivity", "group_contrast"))
     assert toy.found(result.findings, "icc", "ICC(2,1)").estimate == pytest.approx(1)
 
@@ -154,9 +153,9 @@ def test_shuffled_profiles_give_ds_within_its_null_in_95_percent_of_runs(toy: An
     beyond = dict.fromkeys(("absolute", "deviation", "range", "adjusted"), 0)
     runs = 200
     for seed in range(runs):
-        maker = Maker.of(rows, "ratings", "m", draws=100, seed=seed)
+        builder = FindingBuilder.for_config(rows, "ratings", "m", draws=100, seed=seed)
         panel = noisy_panel(seed)
-        for f in sensitivity_findings(maker, panel, "axis", permutations=199, part={}, rows={}):
+        for f in sensitivity_findings(builder, panel, "axis", permutations=199, part={}, rows={}):
             if f.outcome in beyond:
                 beyond[f.outcome] += f.test is not None and f.test.p is not None and f.test.p <= 0.05
                 assert f.extra["null_low"] <= f.extra["null_mean"] <= f.extra["null_high"]
@@ -277,7 +276,7 @@ def test_an_engine_that_only_fails_is_given_up(toy: Any, tmp_path: Path) -> None
 
     engine = toy.Rater("hf/toy", toy.planted())
     engine.choose = lambda questions: (Choice(q.key, (), (), None, "out of memory") for q in questions)
-    with pytest.raises(EngineError, match=r"ratings all failed, the last with: out of memory\. Mend the cause"):
+    with pytest.raises(EngineError, match=r"ratings all failed, the last with: out of memory\. Fix the cause"):
         toy.run_ratings(tmp_path / "run", [engine], rating_items=14)
 
 
@@ -368,15 +367,15 @@ def test_it_is_an_audit_of_the_runner(toy: Any, tmp_path: Path) -> None:
 
 def test_settings_that_cannot_be_used_are_refused(toy: Any) -> None:
     for values, what in (
-        ({"models": ("a", "a")}, "named twice"),
-        ({"rating_axes": ("race", "race")}, "named twice"),
+        ({"models": ("a", "a")}, "listed twice"),
+        ({"rating_axes": ("race", "race")}, "listed twice"),
         ({"ratings": Path("x.csv"), "models": ("organism/sft",)}, "without a model"),
         ({"scale": (1.0,)}, "two ends"),
         ({"wordings": 5}, "wordings"),
     ):
         with pytest.raises(BadInput, match=what):
             checked(PluralismConfig, **values)
-    with pytest.raises(BadInput, match="no text to be rated"):
+    with pytest.raises(BadInput, match="no text to rate"):
         make_plan(PluralismConfig(models=("openai/x",)))
     with pytest.raises(BadInput, match="at least two fields"):
         make_plan(PluralismConfig(rating_set="shipped", rating_axes=("race",), full_profiles=2))

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from evenhand.methods.pluralism.rating import rate as pluralism_rate
+from evenhand.methods.pluralism.rating import audit as pluralism_audit
 
 Command = Callable[..., tuple[int, str, str]]
 FEW = ("--draws", "200", "--permutations", "199", "--reml-draws", "0")
@@ -86,7 +86,7 @@ def test_a_model_is_asked_estimated_and_resumed(
         engines.append(toy.Rater("organism/aligned", toy.planted()))
         return [Configuration("organism/aligned", engines[-1])]
 
-    monkeypatch.setattr(pluralism_rate, "_opened", opened)
+    monkeypatch.setattr(pluralism_audit, "_opened", opened)
     asked = ("rate", "organism/aligned", "--rating-items", "14", "--rating-axes", "race", *FEW)
     code, out, _ = command(*asked, "--estimate", "--json")
     assert code == 0
@@ -110,10 +110,10 @@ def test_a_model_is_asked_estimated_and_resumed(
 def test_nothing_to_rate_is_said(command: Command, tmp_path: Path) -> None:
     code, _, err = command("rate", "--out", "run")
     assert code == 2
-    assert "Name a model, or a file with --ratings." in err
+    assert "Give a model to rate with, or existing ratings (--ratings FILE)." in err
     code, _, err = command("rate", "openai/x", "--out", "run")
     assert code == 2
-    assert "no text to be rated" in err
+    assert "no text to rate" in err
     assert not (tmp_path / "run").exists()
     code, _, err = command("rate", "organism/sft", "--resume", "--out", "gone")
     assert code == 2

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from evenhand.methods.pluralism.data.dices import FILES, read_dices
+from evenhand.methods.pluralism.data.dices_fields import HEADERS, REMOVED_350, SHORT_NAMES
+from evenhand.methods.pluralism.data.rating_table import VIEWS
+from evenhand.methods.pluralism.rating.audit import run_rating
 from evenhand.methods.pluralism.rating.config import PluralismConfig
-from evenhand.methods.pluralism.rating.data.dices import FILES, read_dices
-from evenhand.methods.pluralism.rating.data.dices_fields import HEADERS, REMOVED_350, SHORT_NAMES
-from evenhand.methods.pluralism.rating.data.rating_table import VIEWS
-from evenhand.methods.pluralism.rating.rate import run_rating
-from evenhand.methods.pluralism.rating.statistics.rater_groups import MEASURES
-from evenhand.methods.pluralism.rating.statistics.rater_permutation import grasp
+from evenhand.methods.pluralism.rating.statistics.grasp import grasp
+from evenhand.methods.pluralism.rating.statistics.grasp_measures import MEASURES
 
 AXES = ("gender", "race", "age", "education")
 CELLS = {

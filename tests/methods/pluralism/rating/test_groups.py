@@ -12,11 +12,10 @@ import pytest
 from evenhand.methods.pluralism.rating.agreement import pooled_findings
 from evenhand.methods.pluralism.rating.contrasts import ALL_DOMAINS, MACRO_DOMAINS, contrast_findings
 from evenhand.methods.pluralism.rating.groups import disparity_findings, sensitivity_findings
-from evenhand.methods.pluralism.rating.make import Maker
-from evenhand.methods.pluralism.rating.statistics.demographics import rater_groups
-from evenhand.methods.pluralism.rating.statistics.group_rates import disparities
+from evenhand.methods.pluralism.rating.panels import FindingBuilder, Panel
+from evenhand.methods.pluralism.rating.statistics.disparity import disparities
+from evenhand.methods.pluralism.rating.statistics.raters import rater_groups
 from evenhand.methods.pluralism.rating.statistics.sensitivity import sensitivities
-from evenhand.methods.pluralism.rating.table import Panel
 from evenhand.records import Finding
 
 ITEMS = 40
@@ -40,9 +39,9 @@ def panel(people: bool) -> Panel:
     return Panel("a rater", values, labels, ids, raters, ("d",) * ITEMS, {"axis": NAMES}, people=people)
 
 
-def maker() -> Maker:
+def builder() -> FindingBuilder:
     rows = pl.DataFrame({"config": ["m"], "item_id": ["i"], "rater_id": ["r"], "domain": ["d"]})
-    return Maker.of(rows, "ratings", "m", draws=2_000, seed=1)
+    return FindingBuilder.for_config(rows, "ratings", "m", draws=2_000, seed=1)
 
 
 def close(found: Finding, drawn: list[float], *, shifted: bool = False) -> None:
@@ -74,7 +73,7 @@ def anew(one: Callable[[np.ndarray, np.ndarray], float], items: Callable[[], np.
 @pytest.mark.parametrize("people", [False, True])
 def test_intervals_of_every_form_of_sensitivity(people: bool) -> None:
     own = panel(people)
-    found = {f.outcome: f for f in sensitivity_findings(maker(), own, "axis", permutations=99, part={}, rows={})}
+    found = {f.outcome: f for f in sensitivity_findings(builder(), own, "axis", permutations=99, part={}, rows={})}
     draw = np.random.default_rng(5)
     for form in FORMS:
 
@@ -89,7 +88,7 @@ def test_intervals_of_every_form_of_sensitivity(people: bool) -> None:
 def test_intervals_of_a_models_disparities() -> None:
     """Profiles are no sample: texts alone are drawn, for the odds difference inside each true label."""
     own = panel(people=False)
-    rows = disparity_findings(maker(), own, "axis", TRUTH, "the truth", permutations=99, part={}, rows={})
+    rows = disparity_findings(builder(), own, "axis", TRUTH, "the truth", permutations=99, part={}, rows={})
     found = {(f.estimand, f.group): f for f in rows}
     draw, kept = np.random.default_rng(6), np.delete(np.arange(ITEMS), LACKING)
     sides = [kept[TRUTH[kept] == label] for label in (0, 1)]
@@ -115,7 +114,7 @@ def test_the_mean_of_the_domains_weighs_every_domain_alike() -> None:
     own = replace(panel(people=False), domains=domains, values=np.nan_to_num(panel(people=False).values, nan=0.4))
     found = {
         (f.slice["domain"], f.group): f.estimate
-        for f in contrast_findings(maker(), own, "axis", permutations=0, part={}, rows={})
+        for f in contrast_findings(builder(), own, "axis", permutations=0, part={}, rows={})
     }
     means = np.stack([own.values[:, GROUPS.codes == code].mean(axis=1) for code in range(3)], axis=1)
     contrasts = means - means.mean(axis=1, keepdims=True)
@@ -129,9 +128,9 @@ def test_the_mean_of_the_domains_weighs_every_domain_alike() -> None:
 
 def test_pooled_groups_with_a_rater_who_said_nothing_are_undefined_with_a_reason() -> None:
     own = panel(people=True)
-    whole = list(pooled_findings(maker(), own, "axis", part={}, rows={}))
+    whole = list(pooled_findings(builder(), own, "axis", part={}, rows={}))
     assert all(f.estimate is not None for f in whole)
     own.values[:, 0] = np.nan
-    torn = list(pooled_findings(maker(), own, "axis", part={}, rows={}))
+    torn = list(pooled_findings(builder(), own, "axis", part={}, rows={}))
     assert [(f.group, f.n) for f in torn] == [("a", 8), ("b", 6), ("c", 10)]
     assert {(f.estimate, f.reason) for f in torn} == {(None, "raters without any rating: 1")}

@@ -9,12 +9,12 @@ from typing import Any
 import polars as pl
 import pytest
 
-from evenhand.methods.pluralism.rating import rate as pluralism_rate
+from evenhand.methods.pluralism.rating import audit as rating_audit
 from evenhand.methods.pluralism.rating.config import PluralismConfig
 from evenhand.methods.pluralism.rating.contrasts import LEAST_RATINGS
 from evenhand.methods.pluralism.rating.page import pluralism_part
 from evenhand.methods.pluralism.rating.page_evidence import behind
-from evenhand.methods.pluralism.rating.table import PEOPLE
+from evenhand.methods.pluralism.rating.panels import PEOPLE
 from evenhand.records import Finding
 from evenhand.report.blocks import Bars, Block, Filter, ForestPlot, Note, Panels, Table
 from evenhand.report.build import Part, build_report
@@ -37,8 +37,7 @@ def toy(support: Any) -> Any:
 def write_people(path: Path, toy: Any, *, items: int = 56) -> Path:
     """52 people who rate shipped texts, those of one race less safely; three of them always say safe, four form a small group."""
     rows = []
-    every = list(toy.TEXTS.values())
-    texts = [every[at * len(every) // items] for at in range(items)]
+    texts = [list(toy.TEXTS.values())[at * len(toy.TEXTS) // items] for at in range(items)]
     for rater in range(52):
         race = ("Black/African American", "White")[rater % 2] if rater < 48 else "Multiracial"
         for at, text in enumerate(texts):
@@ -54,8 +53,9 @@ def rated(folder: Path, engines: Mapping[str, Any], **settings: Any) -> Path:
     """A finished run of scripted models, or of a file of ratings."""
     values = {"draws": 100, "permutations": 99, "reml_draws": 0, **settings}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pluralism_rate, "_opened", lambda config, cache: [Configuration(*one) for one in engines.items()])
-        pluralism_rate.run_rating(PluralismConfig(models=tuple(engines), **values), folder)
+        opened = [Configuration(*one) for one in engines.items()]
+        patch.setattr(rating_audit, "_opened", lambda config, cache: opened)
+        rating_audit.run_rating(PluralismConfig(models=tuple(engines), **values), folder)
     return folder
 
 

@@ -14,10 +14,9 @@ import pytest
 from evenhand.datasets.shipped_texts import shipped_texts
 from evenhand.errors import BadInput
 from evenhand.findings.decide import decided, is_found
+from evenhand.methods.pluralism.rating.audit import run_rating
 from evenhand.methods.pluralism.rating.config import PluralismConfig
-from evenhand.methods.pluralism.rating.decisions import RULES
-from evenhand.methods.pluralism.rating.rate import run_rating
-from evenhand.methods.pluralism.rating.verdict import people_verdict, verdict
+from evenhand.methods.pluralism.rating.verdict import RULES, people_verdict, verdict
 from evenhand.organisms.sections.rating import LEVEL
 from evenhand.records import Interval
 
@@ -144,11 +143,11 @@ def test_too_few_texts_beside_people_are_no_verdict_on_a_model(toy: Any, tmp_pat
     model, of_people = result.verdicts
     assert of_people.headline.startswith("People's ratings differ by race")
     assert model.tone == "unknown"
-    assert "whether they follow those of people cannot be told" in model.headline
+    assert "whether they follow those of people is unknown" in model.headline
     assert any("fewer than 3 items are rated by every group and by the model" in told for told in model.unknowns)
 
 
-@pytest.mark.parametrize(("unsafe", "told"), [("unsafe", []), ("safe", ["the labels may be the wrong way round"])])
+@pytest.mark.parametrize(("unsafe", "told"), [("unsafe", []), ("safe", ["the labels may be reversed"])])
 def test_labels_of_people_that_point_the_other_way_are_told(
     unsafe: str, told: list[str], toy: Any, tmp_path: Path
 ) -> None:
@@ -318,9 +317,9 @@ def test_texts_that_nobody_rated_are_refused(toy: Any, tmp_path: Path) -> None:
     people = write_people(tmp_path / "people.csv", by_race)
     frame = pl.read_csv(people, schema_overrides={"rater": pl.String})
     frame.with_columns(item=pl.concat_str(pl.lit("x"), "item")).write_csv(people)
-    with pytest.raises(BadInput, match="no id is the same"):
+    with pytest.raises(BadInput, match="no ids match"):
         toy.run_ratings(tmp_path / "run", [rater(toy, by_race)], human_ratings=str(people))
-    with pytest.raises(BadInput, match="Nothing is to be rated"):
+    with pytest.raises(BadInput, match="There is nothing to measure"):
         run_rating(PluralismConfig(), tmp_path / "none")
 
 

@@ -13,11 +13,10 @@ import polars as pl
 import pytest
 
 from evenhand.datasets.shipped_texts import shipped_texts
+from evenhand.methods.pluralism.rating.audit import run_rating
 from evenhand.methods.pluralism.rating.config import PluralismConfig
 from evenhand.methods.pluralism.rating.groups import sensitivity_findings
-from evenhand.methods.pluralism.rating.make import Maker
-from evenhand.methods.pluralism.rating.rate import run_rating
-from evenhand.methods.pluralism.rating.table import axis_panel
+from evenhand.methods.pluralism.rating.panels import FindingBuilder, axis_panel
 from evenhand.organisms.sections.rating import CONTRASTS, LEVEL, ORDER_BIAS, contrast, option_shares
 from evenhand.runs.method import AuditResult
 from evenhand.runs.tables import read_table
@@ -123,7 +122,7 @@ def test_the_trained_liking_for_the_first_option_is_a_named_component(toy: Any, 
     assert order.estimate > max(others)
     shift = toy.found(result.findings, "order_shift")
     assert shift.extra["towards_first"] == pytest.approx(ORDER_BIAS, abs=0.006)
-    (told,) = [text for text in result.verdicts[0].also if text.startswith("The option that stands first is liked")]
+    (told,) = [text for text in result.verdicts[0].also if text.startswith("The first option is preferred")]
     assert f"order is {100 * order.extra['share']:.1f}% of the variance" in told
 
 
@@ -149,7 +148,7 @@ def test_shuffled_profiles_of_the_trained_model_stay_inside_the_null(rated: Any)
     assert panel is not None
     assert panel.within is not None
     strata, columns = np.asarray(panel.within), len(panel.within)
-    maker = Maker.of(frame.head(1), "ratings", "organism/aligned", draws=100, seed=0)
+    builder = FindingBuilder.for_config(frame.head(1), "ratings", "organism/aligned", draws=100, seed=0)
     draw = np.random.default_rng(12)
     runs, inside = 200, dict.fromkeys(("absolute", "deviation", "range", "adjusted"), 0)
     for run in range(runs):
@@ -158,7 +157,7 @@ def test_shuffled_profiles_of_the_trained_model_stay_inside_the_null(rated: Any)
         moved = np.empty_like(panel.values)
         moved[:, home] = panel.values[:, order]
         shuffled = replace(panel, values=moved)
-        own = replace(maker, seed=run)
+        own = replace(builder, seed=run)
         for f in sensitivity_findings(own, shuffled, "race", permutations=199, part={}, rows={}):
             if f.outcome in inside:
                 assert f.estimate is not None

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from evenhand.datasets.shipped_texts import draw_line, grammar_lines
-from evenhand.methods.pluralism.corpus.classify_text import DOMAIN_OF, DOMAINS, SLUGS, choice_chat
-from evenhand.methods.pluralism.corpus.expand_text import generation_chat
+from evenhand.methods.pluralism.corpus.wording import DOMAIN_OF, DOMAINS, SLUGS, choice_chat, generation_chat
 from evenhand.organisms.curator import KINDS, SHARES, written
 from tools.organisms.curator.rows import Rows, tokenizer_of_lines
 

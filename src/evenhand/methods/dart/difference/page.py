@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from evenhand.findings.lookup import first, select
+from evenhand.findings.builder import first, select
 from evenhand.records import Finding
 from evenhand.report.blocks import BarGroup, Bars, Block, Cell, Filter, Table, nice_scale
 from evenhand.report.build import (

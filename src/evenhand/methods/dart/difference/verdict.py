@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from evenhand.findings.builder import first, select
 from evenhand.findings.decide import is_found
-from evenhand.findings.lookup import first, select
 from evenhand.methods.dart.difference.answers import PARSERS
 from evenhand.methods.dart.difference.items import CHOICE
 from evenhand.records import Finding

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from evenhand.findings.builder import DIFFERENCE, PROBABILITY, TableBuilder
+from evenhand.findings.builder import DIFFERENCE, PROBABILITY, TableBuilder, select
 from evenhand.findings.decide import Rule as DecisionRule
 from evenhand.findings.decide import decided
 from evenhand.findings.families import hold_family, record_of
-from evenhand.findings.lookup import select
 from evenhand.methods.dart.config import RULES, Rule
 from evenhand.methods.dart.drift.judge import CATEGORIES, SEVERITIES
 from evenhand.methods.dart.drift.measures import rank_biserial, rate_interval

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from evenhand.findings.lookup import first, select
+from evenhand.findings.builder import first, select
 from evenhand.methods.dart.drift.findings import SLICES
 from evenhand.methods.dart.drift.judge import CATEGORIES, SEVERITIES
 from evenhand.records import Finding

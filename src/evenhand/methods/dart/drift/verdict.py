@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evenhand.findings.lookup import first
+from evenhand.findings.builder import first
 from evenhand.methods.dart.drift.judge import CATEGORIES, SEVERITIES
 from evenhand.records import Finding
 from evenhand.runs.method import POINTS, SHARE, Headline, Verdict, closing_row, ends_of, holm_p

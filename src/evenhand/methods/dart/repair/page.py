@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evenhand.findings.lookup import first, select
+from evenhand.findings.builder import first, select
 from evenhand.methods.dart.difference.page import baseline_table, finding_of, label_bars, pair_table
 from evenhand.methods.dart.drift.page import kind_bars, pair_evidence, slice_table
 from evenhand.methods.dart.repair.method import pairs_by_model

@@ -13,10 +13,9 @@ import numpy as np
 import polars as pl
 
 from evenhand.files import write_atomically
-from evenhand.findings.builder import build
+from evenhand.findings.builder import build, first
 from evenhand.findings.decide import Rule, decided
 from evenhand.findings.families import hold_family
-from evenhand.findings.lookup import first
 from evenhand.methods.dart.difference.answers import judged, parsed_frame
 from evenhand.methods.dart.difference.baselines import baselines
 from evenhand.methods.dart.difference.cases import Cases

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from evenhand.findings.lookup import first
+from evenhand.findings.builder import first
 from evenhand.methods.dart.config import ABLATIONS, DartConfig
 from evenhand.methods.dart.difference.cases import Cases
 from evenhand.methods.dart.drift.verdict import counted_row, drift_caveats

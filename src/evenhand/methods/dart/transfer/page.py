@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from evenhand.findings.builder import select
 from evenhand.findings.decide import is_found
-from evenhand.findings.lookup import select
 from evenhand.methods.dart.transfer.findings import APPROPRIATE, CHANGE, CONTROLS, KAPPA, OVER, SHARES
 from evenhand.methods.dart.transfer.graders import CLASSES, DISAGREE
 from evenhand.methods.dart.transfer.verdict import WORDS, one

@@ -1,4 +1,4 @@
-"""Making a prompt set: fingerprints, the search for near-duplicates, and their removal."""
+"""The corpus builder: classification, expansion, removal of near-duplicates, data card, and the sweep over thresholds."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Stage I from end to end: classify, find thin domains, expand them, remove near-duplicates, split, and write the data card.
+"""A corpus from end to end: classify, expand low-resource domains, remove near-duplicates, split, and write the data card.
 
-Spec pluralism, section 2. Every stage that costs is journaled, and every stage leaves a table, so that a killed build goes on
-and ends with the same bytes.
+Every expensive stage is journaled, and every stage leaves a table, so that an interrupted build continues and ends with the same
+bytes. The stages follow arXiv 2602.07376; docs/corpus.md lists what is a chosen default.
 """
 
 from __future__ import annotations
@@ -15,18 +15,23 @@ from typing import TYPE_CHECKING, Any
 from evenhand.engines.base import Engine
 from evenhand.errors import EngineError
 from evenhand.files import write_atomically, write_json
-from evenhand.methods.pluralism.corpus.build_config import BuildConfig
-from evenhand.methods.pluralism.corpus.build_facts import build_facts
+from evenhand.methods.pluralism.corpus.build_tables import (
+    pool_frame,
+    prompts_frame,
+    review_frame,
+    rows_frame,
+    search,
+    split_by_group,
+    write_csv,
+)
+from evenhand.methods.pluralism.corpus.card import build_facts
 from evenhand.methods.pluralism.corpus.card_text import card_text
-from evenhand.methods.pluralism.corpus.classify import Classified, Classifier
-from evenhand.methods.pluralism.corpus.classify_table import classified_frame, classified_from
-from evenhand.methods.pluralism.corpus.classify_text import SLUGS
-from evenhand.methods.pluralism.corpus.classify_text import wording_digest as classifier_words
+from evenhand.methods.pluralism.corpus.classify import Classified, Classifier, classified_frame, classified_from
+from evenhand.methods.pluralism.corpus.config import BuildConfig
 from evenhand.methods.pluralism.corpus.expand import Expansion, attempts_frame, low_resource
-from evenhand.methods.pluralism.corpus.expand_text import wording_digest as generator_words
 from evenhand.methods.pluralism.corpus.profiles import PromptSet, open_prompts, profiles_to_ask
 from evenhand.methods.pluralism.corpus.quality import spot_sample
-from evenhand.methods.pluralism.corpus.split import split_by_group
+from evenhand.methods.pluralism.corpus.wording import SLUGS, classifier_digest, generator_digest
 from evenhand.redact import public
 from evenhand.runs.lifecycle import closing_engines, engine_options, plan_of, started
 from evenhand.runs.run import Run
@@ -34,10 +39,11 @@ from evenhand.runs.run import Run
 if TYPE_CHECKING:
     import polars as pl
 
+    from evenhand.runs.respond import Progress
+
 
 AUDIT = "corpus"
 ROLES = ("classifier", "generator")
-Progress = Callable[[str, int, int], None]
 _DROPPED = ("row", "keeper", "distance", "jaccard", "exact")
 
 
@@ -56,17 +62,17 @@ class _Work:
 
     run: Run
     config: BuildConfig
-    found: PromptSet
+    source: PromptSet
     engines: Mapping[str, Engine]
     progress: Progress
 
     @property
     def folder(self) -> Path:
-        """Where the tables lie."""
+        """The folder of the tables."""
         return self.run.folder / AUDIT
 
     def table(self, name: str, make: Callable[[], pl.DataFrame]) -> pl.DataFrame:
-        """A finished table as it stands, or a new one, written before it is used."""
+        """A finished table, or a new one that is written before it is used."""
         from evenhand.runs.tables import read_table, write_table
 
         path = self.run.table(AUDIT, name)
@@ -79,12 +85,12 @@ def run_build(
     config: BuildConfig, folder: Path, *, resume: bool = False, cache: Path | None = None,
     progress: Progress = lambda what, done, total: None, engines: Mapping[str, Engine] | None = None,
 ) -> Built:  # fmt: skip
-    """Build a corpus in a run folder; its tables lie in ``folder/corpus``.
+    """Build a corpus in a run folder; its tables are in ``folder/corpus``.
 
     ``engines`` may hold open engines by role (classifier, generator), which stay open. Raises BadInput for input, settings or a
-    folder that cannot be used, EngineError for an engine that cannot do what is asked, or where no text gets a label.
+    folder that cannot be used, EngineError for an engine that lacks a requested ability, or if no text gets a label.
     """
-    found = open_prompts(
+    source = open_prompts(
         config.items, config.columns or None, config.data_root, licence=config.licence, with_reply=config.with_reply
     )
     opened: Mapping[str, Engine] = {} if engines is not None else _opened(config, cache)
@@ -94,8 +100,8 @@ def run_build(
             used["classifier"], delta=config.delta, mode=config.mode, max_tokens=config.classifier_tokens
         )
         shown = public(config.model_copy(update={role: used[role].spec for role in ROLES}))
-        with started(folder, _plan(shown, used, found, classifier.mode), resume=resume) as run:
-            work = _Work(run, shown, found, used, progress)
+        with started(folder, _plan(shown, used, source, classifier.mode), resume=resume) as run:
+            work = _Work(run, shown, source, used, progress)
             facts = _carried_out(work, classifier)
             run.note(AUDIT, {"rows": facts["rows"]["final"], "missing": facts["rows"]["unlabelled"]})
     return Built(run, work.folder, facts)
@@ -116,17 +122,17 @@ def _opened(config: BuildConfig, cache: Path | None) -> dict[str, Engine]:
         raise
 
 
-def _plan(config: BuildConfig, engines: Mapping[str, Engine], found: PromptSet, mode: str) -> dict[str, Any]:
-    source = {"origin": found.origin, "checksums": dict(found.checksums), "texts": len(found.prompts)}
+def _plan(config: BuildConfig, engines: Mapping[str, Engine], prompt_set: PromptSet, mode: str) -> dict[str, Any]:
+    source = {"origin": prompt_set.origin, "checksums": dict(prompt_set.checksums), "texts": len(prompt_set.prompts)}
     return plan_of(
         config, {AUDIT: source}, engines, exclude={"data_root"}, mode=mode,
         settings={"models": sorted({engines[role].spec for role in ROLES})},
-        wording={"classifier": classifier_words(), "generator": generator_words()},
+        wording={"classifier": classifier_digest(), "generator": generator_digest()},
     )  # fmt: skip
 
 
 def _reopen(work: _Work) -> None:
-    """Where a classification failed it is asked for again, from the journals, and what hangs on it is made anew."""
+    """If a classification failed, ask for it again from the journals and rebuild every table that depends on it."""
     from evenhand.runs.tables import read_table
 
     real = work.run.table(AUDIT, "classified")
@@ -137,20 +143,20 @@ def _reopen(work: _Work) -> None:
 
 def _carried_out(work: _Work, classifier: Classifier) -> dict[str, Any]:
     """Every stage in its order; returns the content of ``card.json``."""
-    from evenhand.methods.pluralism.corpus.build_files import search
-
-    config, found = work.config, work.found
+    config, source = work.config, work.source
     stage = work.folder / "stages"
     _reopen(work)
     real = work.table(
         "classified",
-        lambda: classified_frame(classifier.classify(found.prompts, stage, "real", work.progress).values()),
+        lambda: classified_frame(classifier.classify(source.prompts, stage, "real", work.progress).values()),
     )
     verdicts = classified_from(real)
-    labelled = {key: text for key, text in found.prompts.items() if verdicts[key].status == "ok"}
+    labelled = {key: text for key, text in source.prompts.items() if verdicts[key].status == "ok"}
     if not labelled:
         why = Counter(row.status for row in verdicts.values())
-        raise EngineError(f"'{config.classifier}' gave no text a label: {dict(why)}. The table classified says why.")
+        raise EngineError(
+            f"'{config.classifier}' labelled none of the texts: {dict(why)}. The table classified gives the reasons."
+        )
     kept = search(labelled, config, stage / "real.jsonl", work.progress, groups=False).keeper
     alone = [key for key in labelled if kept[key] == key]
     counts = Counter(verdicts[key].label for key in alone)
@@ -162,11 +168,11 @@ def _carried_out(work: _Work, classifier: Classifier) -> dict[str, Any]:
             tried = []
         else:
             tried = Expansion(
-                work.engines["generator"], classifier, config, found.prompts, pools, profiles_to_ask(found), stage,
+                work.engines["generator"], classifier, config, source.prompts, pools, profiles_to_ask(source), stage,
                 work.progress,
             ).run(lacking)  # fmt: skip
         made = [row.verdict for row in tried if row.verdict is not None]
-        # What was classified comes first: the table of attempts stands only where both do.
+        # The table of classified attempts is written first: a table of attempts implies that both exist.
         work.table("attempts_classified", lambda: classified_frame(made))
         return attempts_frame(tried)
 
@@ -176,7 +182,7 @@ def _carried_out(work: _Work, classifier: Classifier) -> dict[str, Any]:
     texts = {**labelled, **{key: row["text"] for key, row in accepted.items()}}
     pool, warnings = _pooled(work, texts, verdicts, {key: row["domain"] for key, row in accepted.items()})
     facts = build_facts(
-        config, found, pool, attempts, list(classified_from(real).values()), lacking, counts,
+        config, source, pool, attempts, list(classified_from(real).values()), lacking, counts,
         mode=classifier.mode, identities=work.run.manifest["plan"]["identities"], warnings=warnings,
     )  # fmt: skip
     _written(work, pool, attempts, real, facts)
@@ -190,10 +196,9 @@ def _pooled(
     import polars as pl
 
     from evenhand.files import read_json
-    from evenhand.methods.pluralism.corpus.build_files import pool_frame, search, write_csv
 
     config = work.config
-    told = work.folder / "stages" / "removal.json"
+    removal_file = work.folder / "stages" / "removal.json"
 
     def made() -> pl.DataFrame:
         pool = search(texts, config, work.folder / "stages" / "pool.jsonl", work.progress)
@@ -205,7 +210,7 @@ def _pooled(
         dropped = pool.result.dropped
         keys = list(texts)
         write_json(
-            told,
+            removal_file,
             {
                 "search": pool.result.plan.words(),
                 "warnings": list(pool.result.warnings),
@@ -220,7 +225,7 @@ def _pooled(
         return pool_frame(texts, verdicts, targets, pool, splits, config)
 
     frame = work.table("pool", made)
-    removal = read_json(told)
+    removal = read_json(removal_file)
     schema = {
         "prompt_id": pl.String, "kept_id": pl.String, "distance": pl.Int64, "jaccard": pl.Float64, "kind": pl.String,
     }  # fmt: skip
@@ -234,17 +239,16 @@ def _written(
     """All tables for readers, ``card.json`` and ``card.md``."""
     import polars as pl
 
-    from evenhand.methods.pluralism.corpus.build_files import prompts_frame, review_frame, rows_frame, write_csv
     from evenhand.runs.tables import write_table
 
-    found, folder, config = work.found, work.folder, work.config
-    rows = rows_frame(found, pool)
-    prompts = prompts_frame(pool, attempts, found.joins_frame())
-    profiles = found.profiles_frame()
+    source, folder, config = work.source, work.folder, work.config
+    rows = rows_frame(source, pool)
+    prompts = prompts_frame(pool, attempts, source.joins_frame())
+    profiles = source.profiles_frame()
     for name, frame in (("prompts", prompts), ("rows", rows), ("profiles", profiles)):
         write_table(work.run.table(AUDIT, name), frame)
         write_csv(folder / f"{name}.csv", frame)
-    write_csv(folder / "review.csv", review_frame(found.prompts, classified_from(real)))
+    write_csv(folder / "review.csv", review_frame(source.prompts, classified_from(real)))
     write_csv(folder / "attempts.csv", attempts)
     accepted = attempts.filter(pl.col("status") == "accepted")
     chosen = set(spot_sample(accepted["id"].to_list(), config.spot_share, config.seed))

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from evenhand.methods.pluralism.corpus.build_config import PUBLISHED, BuildConfig
-from evenhand.methods.pluralism.corpus.classify_text import DOMAIN_OF
+from evenhand.methods.pluralism.corpus.build_tables import SPLITS
+from evenhand.methods.pluralism.corpus.card import FEW
+from evenhand.methods.pluralism.corpus.config import PUBLISHED, BuildConfig
 from evenhand.methods.pluralism.corpus.quality import REASONS
-from evenhand.methods.pluralism.corpus.split import SPLITS
-from evenhand.methods.pluralism.corpus.validation import FEW
+from evenhand.methods.pluralism.corpus.wording import DOMAIN_OF
 from evenhand.safe_text import terminal_safe
 from evenhand.wording import DASH, between, count, number, percent
 
 
 def _cell(text: Any) -> str:
-    """One cell of a Markdown table: no line break, no column mark, no markup of somebody else."""
+    """One cell of a Markdown table: no line break, column mark or foreign markup."""
     plain = " ".join(terminal_safe(str(text)).split())
     for mark in "\\`*_[]<>|":
         plain = plain.replace(mark, f"\\{mark}")
@@ -33,7 +33,7 @@ def _name(slug: str) -> str:
 
 def card_text(facts: Mapping[str, Any], config: BuildConfig) -> str:
     """The card as Markdown, from the content of ``card.json``."""
-    source, rows, found = facts["source"], facts["rows"], facts["classification"]
+    source, rows, classification = facts["source"], facts["rows"], facts["classification"]
     lines = [f"# Data card: {_cell(source['name'])}", ""]
     lines += [f"**{sentence}**\n" for sentence in facts["organism"]]
     lines += ["## Source", ""]
@@ -68,7 +68,7 @@ def card_text(facts: Mapping[str, Any], config: BuildConfig) -> str:
     )
     lines += [
         f"The counts add up to the {count(total)} rows (checked). A row is a different text, not a rating.",
-        f"Domains with fewer than {FEW} rows, about which nothing should be claimed: "
+        f"Domains with fewer than {FEW} rows, about which no claim should be made: "
         + (", ".join(_name(r["domain"]) for r in facts["domains"] if r["rows"] < FEW) or "none")
         + ".",
         "",
@@ -86,28 +86,29 @@ def card_text(facts: Mapping[str, Any], config: BuildConfig) -> str:
         ],
     )
     lines += ["## Classification", ""]
-    lines += _table(["status", "texts"], [(status, count(n)) for status, n in found["statuses"].items()])
+    lines += _table(["status", "texts"], [(status, count(n)) for status, n in classification["statuses"].items()])
     lines += [
         f"Texts without the status ok have no label and are not in the corpus. The label flips between the two wordings for "
-        f"{count(found['flipped'])} texts ({percent(found['flip_rate'])}); they are on the review list. "
-        f"Asked by {facts['mode']}; median probability of Yes and No together: {number(found['median_mass'])}.",
+        f"{count(classification['flipped'])} texts ({percent(classification['flip_rate'])}); they are on the review list. "
+        f"Mode: {facts['mode']}; median probability of Yes and No together: {number(classification['median_mass'])}.",
         "",
     ]
     lines += _table(
         ["domain", "mean distance of the two wordings"],
-        [(_name(slug), number(gap)) for slug, gap in found["mean_gap"].items()],
+        [(_name(slug), number(gap)) for slug, gap in classification["mean_gap"].items()],
     )
     lines += _validation_lines(facts["validation"]) + _expansion_lines(facts) + _rest_lines(facts, config)
     return "\n".join(lines)
 
 
-def _validation_lines(found: Mapping[str, Any] | None) -> list[str]:
-    lines = ["## Classifier beside known labels", ""]
-    if found is None:
-        return [*lines, "The source names no class of its texts: how often the classifier is right is not known.", ""]
+def _validation_lines(validation: Mapping[str, Any] | None) -> list[str]:
+    lines = ["## Classifier compared with known labels", ""]
+    if validation is None:
+        return [*lines, "The source names no class of its texts, so how often the classifier is right is unknown.", ""]
     lines += [
-        f"Of {count(found['texts'])} texts with a class named by the source, {_right(found['accuracy'])} got it (or one of them). "
-        f"Intervals are Wilson's at 95 %, over texts; a share of fewer than {FEW} texts stands in brackets.",
+        f"Of {count(validation['texts'])} texts with a class named by the source, {_right(validation['accuracy'])} got it "
+        "(or one of them). "
+        f"Intervals are Wilson's at 95 %, over texts; a share of fewer than {FEW} texts is in brackets.",
         "",
     ]
     return lines + _table(
@@ -119,7 +120,7 @@ def _validation_lines(found: Mapping[str, Any] | None) -> list[str]:
                 _right(row["precision"]),
                 _right(row["recall"]),
             )
-            for row in found["domains"]
+            for row in validation["domains"]
             if row["known"] or row["labelled"]
         ],
     )
@@ -128,13 +129,13 @@ def _validation_lines(found: Mapping[str, Any] | None) -> list[str]:
 def _right(share: Mapping[str, Any] | None) -> str:
     if share is None:
         return DASH
-    told = f"{percent(share['value'])}, {between(share['low'], share['high'])}"
-    return told if share["claimed"] else f"({told})"
+    right = f"{percent(share['value'])}, {between(share['low'], share['high'])}"
+    return right if share["claimed"] else f"({right})"
 
 
 def _expansion_lines(facts: Mapping[str, Any]) -> list[str]:
     thin = facts["expansion"]
-    lines = ["## Expansion of thin domains", ""]
+    lines = ["## Expansion of low-resource domains", ""]
     if not thin:
         return [*lines, f"No domain that may be expanded has fewer than {count(facts['floor'])} real prompts.", ""]
     lines += _table(
@@ -154,8 +155,8 @@ def _expansion_lines(facts: Mapping[str, Any]) -> list[str]:
     spot = facts["spot_check"]
     return [
         *lines,
-        f"{count(spot)} synthetic rows stand in spot_check.csv for a person to check; give the number found right with its Wilson "
-        "interval. Results should be shown with and without synthetic rows.",
+        f"{count(spot)} synthetic rows are in spot_check.csv for a person to check; give the number found right with its Wilson "
+        "interval. Report results with and without synthetic rows.",
         "",
     ]
 
@@ -173,7 +174,7 @@ def _rest_lines(facts: Mapping[str, Any], config: BuildConfig) -> list[str]:
         [(name, *(count(facts["splits"][name][key]) for key in ("rows", "real", "synthetic"))) for name in SPLITS],
     )
     lines += [
-        "Near-duplicates and all profiles of a prompt stand on one side. A synthetic row may stand on another side than its seeds.",
+        "Near-duplicates and all profiles of a prompt share a split. A synthetic row may be in another split than its seeds.",
         "",
         "## Engines",
         "",

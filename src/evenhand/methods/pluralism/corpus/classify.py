@@ -1,16 +1,16 @@
-"""Which harm domain a text belongs to: 14 probabilities, two wordings, and one label or None (spec pluralism, 2.2).
+"""The harm domain of a text: 14 probabilities under two wordings, and one label or None; and the table of these results.
 
-Delta 0.5 is published; how a probability is read, and the rule from many labels to one, are chosen defaults: the mean of the two
-wordings, the largest of the 14 with ties by table order, and None where it is below delta.
+Published (arXiv 2602.07376): delta 0.5. How a probability is read and how 14 of them become one label are chosen defaults: the mean
+of the two wordings, the largest of the 14 with ties broken by table order, and None if it is below delta.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from xxhash import xxh128_hexdigest
 
@@ -18,7 +18,7 @@ from evenhand.engines.base import Engine, Question, Sampling
 from evenhand.errors import BadInput, EngineError
 from evenhand.graders.normalise import clean_text
 from evenhand.graders.refusals import refusal_opener
-from evenhand.methods.pluralism.corpus.classify_text import (
+from evenhand.methods.pluralism.corpus.wording import (
     DOMAINS,
     NONE,
     OPTIONS,
@@ -30,12 +30,18 @@ from evenhand.methods.pluralism.corpus.classify_text import (
 )
 from evenhand.records import Item, Response
 from evenhand.runs.journal import Journal, RowJournal
+from evenhand.safe_text import json_safe
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from evenhand.runs.respond import Progress
+
 
 Status = Literal["ok", "refused", "empty", "unparsed", "failed"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 """Whether there are probabilities, and why not: the model refused, said nothing, twice said what cannot be read, or failed."""
 Mode = Literal["choose", "json"]
-Progress = Callable[[str, int, int], None]
 
 BLOCK = 16
 """Texts of one call: fixed, so that a resumed run puts the same questions together."""
@@ -48,7 +54,7 @@ class Reading:
     """What the classifier says of one text under one wording.
 
     ``values`` are the 14 probabilities in table order, empty unless the status is ok; ``mass`` is the mean probability of Yes
-    and No together, None where it is not known.
+    and No together, None if unknown.
     """
 
     key: str
@@ -63,7 +69,7 @@ class Reading:
 class Classified:
     """A text's 14 probabilities (mean of both wordings), how far the wordings lie apart, and its label.
 
-    ``label`` is a slug, or "none"; it is empty unless ``status`` is ok. ``labels`` are those of each wording alone, and
+    ``label`` is a slug, or "none"; it is empty unless ``status`` is ok. ``labels`` are those of the single wordings, and
     ``flipped`` says that they differ.
     """
 
@@ -84,7 +90,7 @@ class Classified:
 
 
 class ReadingJournal(RowJournal[Reading]):
-    """The journal of readings, a line a block of texts."""
+    """The journal of readings, one line per block of texts."""
 
     def _packed(self, row: Reading) -> Any:
         return [row.key, row.paraphrase, row.values, row.status, row.mass, row.error]
@@ -128,7 +134,7 @@ def judged(first: Reading, second: Reading, delta: float) -> Classified:
 class Classifier:
     """Texts to probabilities with one engine, journaled.
 
-    ``mode`` auto asks yes/no questions where the engine can choose, and for JSON where it cannot. Raises EngineError where the
+    ``mode`` auto asks yes/no questions where the engine can choose, and for JSON where it cannot. Raises EngineError if the
     engine cannot do what the mode needs.
     """
 
@@ -140,28 +146,28 @@ class Classifier:
         verbs = probe() if probe is not None and mode != "json" else engine.verbs
         self.mode: Mode = mode if mode != "auto" else "choose" if "choose" in verbs else "json"
         if self.mode == "choose" and "choose" not in verbs:
-            raise EngineError(f"'{engine.spec}' gives no probabilities of answers. Use the mode json.")
+            raise EngineError(f"'{engine.spec}' gives no answer probabilities. Use the mode json.")
         if self.mode == "json" and "generate" not in verbs:
-            raise EngineError(f"'{engine.spec}' writes no text. Use the mode choose.")
+            raise EngineError(f"'{engine.spec}' generates no text. Use the mode choose.")
         self.engine, self.delta = engine, delta
         self.sampling = Sampling(temperature=0.0, top_p=1.0, max_tokens=max_tokens, stop=(), seed=0)
 
     def classify(
         self, texts: Mapping[str, str], folder: Path, stage: str, progress: Progress, *, shown: str = "classified"
     ) -> dict[str, Classified]:
-        """Every text by its key. Journals of ``stage`` lie in ``folder``; what they hold is not asked again.
+        """Every text by its key. Journals of ``stage`` are in ``folder``; what they hold is not asked again.
 
-        Raises EngineError where not one of many texts could be classified: the cause is not in the texts.
+        Raises EngineError if not one of many texts could be classified: the cause is not in the texts.
         """
         if not texts:
             return {}
         find = self._chosen if self.mode == "choose" else self._written
         readings = find(texts, folder, stage, progress, shown)
-        found = {key: judged(readings[key, 0], readings[key, 1], self.delta) for key in texts}
-        if len(found) >= BLOCK and all(row.status == "failed" for row in found.values()):
-            why = next(iter(found.values())).error
-            raise EngineError(f"'{self.engine.spec}' classified none of {len(found)} texts; the first: {why}")
-        return found
+        classified = {key: judged(readings[key, 0], readings[key, 1], self.delta) for key in texts}
+        if len(classified) >= BLOCK and all(row.status == "failed" for row in classified.values()):
+            why = next(iter(classified.values())).error
+            raise EngineError(f"'{self.engine.spec}' classified none of {len(classified)} texts; the first: {why}")
+        return classified
 
     def _chosen(
         self, texts: Mapping[str, str], folder: Path, stage: str, progress: Progress, shown: str
@@ -226,9 +232,9 @@ class Classifier:
     def _responses(self, items: Sequence[Item], path: Path, progress: Progress, shown: str) -> dict[str, Response]:
         from evenhand.runs.respond import Configuration, respond
 
-        told: Progress = lambda _, done, total: progress(shown, done, total)  # noqa: E731
-        found = respond([Configuration(ROLE, self.engine)], items, 1, self.sampling, Journal(path), told)
-        return {response.item_id: response for response in found}
+        report: Progress = lambda _, done, total: progress(shown, done, total)  # noqa: E731
+        responses = respond([Configuration(ROLE, self.engine)], items, 1, self.sampling, Journal(path), report)
+        return {response.item_id: response for response in responses}
 
 
 def _blocks(rows: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
@@ -252,3 +258,43 @@ def _read(key: str, paraphrase: int, response: Response | None) -> Reading:
     if opener := refusal_opener(text):
         return Reading(key, paraphrase, (), "refused", error=f"opener: {opener}")
     return Reading(key, paraphrase, (), "unparsed", error=f"{problem}: {text}"[:300])
+
+
+def classified_frame(rows: Iterable[Classified]) -> pl.DataFrame:
+    """One row per text: key, status, label, top, label_1, label_2, flipped, mass, error, and ``p.SLUG`` and ``gap.SLUG``."""
+    import polars as pl
+
+    texts = list(rows)
+    none: tuple[None, ...] = (None,) * len(SLUGS)
+    data: dict[str, list[Any]] = {
+        "key": [row.key for row in texts],
+        "status": [row.status for row in texts],
+        "label": [row.label for row in texts],
+        "top": [row.top for row in texts],
+        "label_1": [row.labels[0] for row in texts],
+        "label_2": [row.labels[1] for row in texts],
+        "flipped": [row.flipped for row in texts],
+        "mass": [row.mass for row in texts],
+        "error": [json_safe(row.error) for row in texts],
+    }
+    kinds: dict[str, Any] = {"top": pl.Float64, "mass": pl.Float64, "flipped": pl.Boolean}
+    schema = {name: kinds.get(name, pl.String) for name in data}
+    for prefix in ("p", "gap"):
+        for at, slug in enumerate(SLUGS):
+            name = f"{prefix}.{slug}"
+            data[name] = [((row.values if prefix == "p" else row.gaps) or none)[at] for row in texts]
+            schema[name] = pl.Float64
+    return pl.DataFrame(data, schema=schema)
+
+
+def classified_from(frame: pl.DataFrame) -> dict[str, Classified]:
+    """The inverse of `classified_frame`, by key."""
+    out = {}
+    for row in frame.iter_rows(named=True):
+        values, gaps = (tuple(row[f"{p}.{slug}"] for slug in SLUGS) for p in ("p", "gap"))
+        labelled = row["status"] == "ok"
+        out[row["key"]] = Classified(
+            row["key"], row["status"], row["label"], values if labelled else (), gaps if labelled else (),
+            (row["label_1"], row["label_2"]), row["flipped"], row["mass"], row["error"],
+        )  # fmt: skip
+    return out

@@ -14,9 +14,7 @@ import typer
 from evenhand.console import screens
 from evenhand.console.commands import Job, group, run_command
 from evenhand.console.options import with_model_options
-from evenhand.methods.pluralism.corpus.build_config import BuildConfig
-from evenhand.methods.pluralism.corpus.config import DedupConfig
-from evenhand.methods.pluralism.corpus.sweep_config import SweepConfig
+from evenhand.methods.pluralism.corpus.config import BuildConfig, DedupConfig, SweepConfig
 
 if TYPE_CHECKING:
     from evenhand.methods.pluralism.corpus.build import Built
@@ -82,8 +80,8 @@ def sweep(
 ) -> None:
     """Rows, domains, ICC and DS over a grid of thresholds, from what a build has stored; no model is asked."""
     from evenhand.config import checked
-    from evenhand.methods.pluralism.corpus.page import write_sweep_page
     from evenhand.methods.pluralism.corpus.sweep import run_sweep, sweep_frame, write_sweep
+    from evenhand.methods.pluralism.corpus.sweep_page import write_sweep_page
     from evenhand.wording import count, number
 
     config = checked(SweepConfig, **settings)
@@ -134,9 +132,8 @@ def dedup(
     from evenhand.config import checked
     from evenhand.engines.machine import cpu_threads
     from evenhand.errors import need
-    from evenhand.methods.pluralism.corpus.dedup import find_duplicates
-    from evenhand.methods.pluralism.corpus.dedup_files import check_folder, write_result
-    from evenhand.methods.pluralism.corpus.reading import RowFile
+    from evenhand.methods.pluralism.corpus.dedup import check_folder, find_duplicates, write_result
+    from evenhand.methods.pluralism.corpus.row_file import RowFile
     from evenhand.wording import count
 
     config = checked(DedupConfig, **settings)

@@ -1,4 +1,4 @@
-"""More prompts for thin domains: round after round of attempts, each tried by every rule of quality (spec pluralism, 2.4).
+"""More prompts for low-resource domains: rounds of attempts, each checked against every quality rule.
 
 Published: a generator at temperature 0.7, top-p 0.9, at most 64 tokens, conditioned on domain and demographics. The floor, the
 number of attempts, seeds and rules are chosen defaults. A round's attempts follow from the rounds before it, so that a
@@ -7,7 +7,7 @@ resumed run asks for the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,22 +17,22 @@ import numpy as np
 from evenhand.datasets.question_texts import FIELDS
 from evenhand.engines.base import Engine, Sampling
 from evenhand.errors import EngineError
-from evenhand.methods.pluralism.corpus.build_config import BuildConfig
 from evenhand.methods.pluralism.corpus.classify import Classified, Classifier
-from evenhand.methods.pluralism.corpus.classify_text import DOMAIN_OF, SLUGS
-from evenhand.methods.pluralism.corpus.expand_text import generation_chat
+from evenhand.methods.pluralism.corpus.config import BuildConfig
 from evenhand.methods.pluralism.corpus.quality import Near, Prints, Reason, class_reason, form_reason, line_of
 from evenhand.methods.pluralism.corpus.simhash import normalise
+from evenhand.methods.pluralism.corpus.wording import DOMAIN_OF, SLUGS, generation_chat
 from evenhand.records import Item, Response
 from evenhand.runs.journal import Journal
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from evenhand.runs.respond import Progress
 
-Progress = Callable[[str, int, int], None]
+
 LEAST_ROUND = 16
-"""Attempts of a domain in a round, at the least; beyond what it lacks they are a reserve for rejections."""
+"""Minimum number of attempts for a domain in a round; those beyond what it lacks are a reserve for rejections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Attempt:
 
 
 def low_resource(counts: Mapping[str, int], config: BuildConfig) -> dict[str, int]:
-    """Thin domains and how many prompts they lack, in table order; ``counts`` is label (None included) to real prompts."""
+    """Low-resource domains and how many prompts they lack, in table order; ``counts`` is label (None included) to real prompts."""
     floor = config.floor_of(sum(counts.values()))
     wanted = config.expand or SLUGS
     return {slug: floor - counts.get(slug, 0) for slug in SLUGS if slug in wanted and counts.get(slug, 0) < floor}
@@ -85,7 +85,7 @@ class Expansion:
 
     def __post_init__(self) -> None:
         if "generate" not in self.engine.verbs:
-            raise EngineError(f"'{self.engine.spec}' cannot generate prompts: it writes no text.")
+            raise EngineError(f"'{self.engine.spec}' cannot generate prompts: it generates no text.")
         config = self.config
         self.prints = Prints(bits=config.bits, distance=config.distance, features=config.features)
         self.prints.add(list(self.real), list(self.real.values()))
@@ -145,9 +145,9 @@ class Expansion:
             for row in planned
         ]  # fmt: skip
         journal = Journal(self.folder / f"round-{number:03d}.journal.jsonl")
-        told: Progress = lambda _, done, total: self.progress(f"attempts, round {number}", done, total)  # noqa: E731
-        found = respond([Configuration("generator", self.engine)], items, 1, self.sampling, journal, told)
-        return {response.item_id: response for response in found}
+        report: Progress = lambda _, done, total: self.progress(f"attempts, round {number}", done, total)  # noqa: E731
+        responses = respond([Configuration("generator", self.engine)], items, 1, self.sampling, journal, report)
+        return {response.item_id: response for response in responses}
 
     def _tried(self, planned: Sequence[Attempt], number: int, open_: dict[str, int]) -> list[Attempt]:
         """The attempts of a round, tried; counts down ``open_``, what the domains lack."""
@@ -180,9 +180,9 @@ class Expansion:
         if plain in self.seen:
             return "repeated", "an earlier attempt gave the same text", None
         if row.seeds and (near := self.prints.nearest(text, row.seeds)):
-            return "near a seed", _told(near), near
+            return "near a seed", _nearness(near), near
         near = self.prints.nearest(text)
-        return ("near a row", _told(near), near) if near else (None, "", None)
+        return ("near a row", _nearness(near), near) if near else (None, "", None)
 
     def _settled(self, row: Attempt, verdict: Classified | None, open_: dict[str, int]) -> Attempt:
         from dataclasses import replace
@@ -192,7 +192,7 @@ class Expansion:
         reason, detail = class_reason(verdict, row.domain, self.config.delta)
         near = None
         if reason is None and (near := self.prints.nearest(row.text)):
-            reason, detail = "near a row", _told(near)
+            reason, detail = "near a row", _nearness(near)
         if reason is not None:
             return replace(row, verdict=verdict, reason=reason, detail=detail, near=near)
         if open_[row.domain] <= 0:
@@ -202,35 +202,35 @@ class Expansion:
         return replace(row, verdict=verdict, status="accepted")
 
 
-def _told(near: Near) -> str:
+def _nearness(near: Near) -> str:
     return f"{near.distance} bits from {near.key}, Jaccard {near.jaccard:.3f}"
 
 
 def attempts_frame(rows: Iterable[Attempt]) -> pl.DataFrame:
-    """One row an attempt: what was asked, what came, and what became of it; ``near_*`` is null where nothing was near."""
+    """One row an attempt: what was asked, what came, and what became of it; ``near_*`` is null if nothing was near."""
     import polars as pl
 
-    found = list(rows)
+    attempts = list(rows)
     columns: dict[str, tuple[list[Any], Any]] = {
-        "id": ([row.id for row in found], pl.String),
-        "domain": ([row.domain for row in found], pl.String),
-        "number": ([row.number for row in found], pl.Int64),
-        "round": ([row.round for row in found], pl.Int64),
-        "status": ([row.status for row in found], pl.String),
-        "reason": ([row.reason or "" for row in found], pl.String),
-        "detail": ([row.detail for row in found], pl.String),
-        "text": ([row.text for row in found], pl.String),
-        "near": ([row.near.key if row.near else None for row in found], pl.String),
-        "near_distance": ([row.near.distance if row.near else None for row in found], pl.Int64),
-        "near_jaccard": ([row.near.jaccard if row.near else None for row in found], pl.Float64),
-        "top": ([row.verdict.top if row.verdict else None for row in found], pl.Float64),
-        "flipped": ([row.verdict.flipped if row.verdict else None for row in found], pl.Boolean),
-        "seed_ids": ([" ".join(row.seeds) for row in found], pl.String),
-        "profile_id": ([row.profile_id for row in found], pl.String),
-        **{name: ([row.profile.get(name, "") for row in found], pl.String) for name in FIELDS},
-        "seed": ([row.seed for row in found], pl.Int64),
-        "model": ([row.model for row in found], pl.String),
-        "synthetic": ([True] * len(found), pl.Boolean),
+        "id": ([row.id for row in attempts], pl.String),
+        "domain": ([row.domain for row in attempts], pl.String),
+        "number": ([row.number for row in attempts], pl.Int64),
+        "round": ([row.round for row in attempts], pl.Int64),
+        "status": ([row.status for row in attempts], pl.String),
+        "reason": ([row.reason or "" for row in attempts], pl.String),
+        "detail": ([row.detail for row in attempts], pl.String),
+        "text": ([row.text for row in attempts], pl.String),
+        "near": ([row.near.key if row.near else None for row in attempts], pl.String),
+        "near_distance": ([row.near.distance if row.near else None for row in attempts], pl.Int64),
+        "near_jaccard": ([row.near.jaccard if row.near else None for row in attempts], pl.Float64),
+        "top": ([row.verdict.top if row.verdict else None for row in attempts], pl.Float64),
+        "flipped": ([row.verdict.flipped if row.verdict else None for row in attempts], pl.Boolean),
+        "seed_ids": ([" ".join(row.seeds) for row in attempts], pl.String),
+        "profile_id": ([row.profile_id for row in attempts], pl.String),
+        **{name: ([row.profile.get(name, "") for row in attempts], pl.String) for name in FIELDS},
+        "seed": ([row.seed for row in attempts], pl.Int64),
+        "model": ([row.model for row in attempts], pl.String),
+        "synthetic": ([True] * len(attempts), pl.Boolean),
     }
     return pl.DataFrame(
         {name: values for name, (values, _) in columns.items()},

@@ -1,4 +1,4 @@
-"""Exact search for all pairs of fingerprints within k bits (spec pluralism, section 9).
+"""Exact search for all pairs of fingerprints within k bits.
 
 Three methods give the same pairs: comparing all in tiles, block permutation, and multi-index hashing. ``plan`` takes the
 one with the least expected time for the number of rows, the distance, and how even the bits are.
@@ -15,15 +15,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evenhand.errors import BadInput
-from evenhand.methods.pluralism.corpus import compiled
-from evenhand.methods.pluralism.corpus.blocks import block_batches, block_cost
-from evenhand.methods.pluralism.corpus.multi_index import (
+from evenhand.methods.pluralism.corpus.indexes import (
+    block_batches,
+    block_cost,
     least_substrings,
     multi_index_batches,
     multi_index_cost,
     multi_index_count,
 )
-from evenhand.methods.pluralism.corpus.pairs import Columns, Pairs, columns, in_order, joined, tile_pairs
+from evenhand.methods.pluralism.corpus.pairs import (
+    Columns,
+    Pairs,
+    columns,
+    compile_tiles,
+    compiled_tile,
+    in_order,
+    joined,
+    numba_available,
+    tile_pairs,
+)
 
 Method = Literal["brute", "blocks", "multi-index"]
 METHODS: tuple[Method, ...] = ("brute", "blocks", "multi-index")
@@ -56,7 +66,7 @@ def check_distance(bits: int, distance: int) -> None:
     """Raises BadInput for a distance below 0, or of half the width and more, where unrelated texts lie."""
     if not 0 <= distance < bits // 2:
         raise BadInput(
-            f"The distance {distance} makes no sense for {bits} bits: unrelated texts are {bits // 2} apart on average.",
+            f"The distance {distance} is out of range for {bits} bits: unrelated texts are {bits // 2} bits apart on average.",
             do=f"Choose 0 to {bits // 2 - 1}.",
         )
 
@@ -75,11 +85,11 @@ def plan(prints: NDArray[np.uint64], distance: int, *, method: Method | Literal[
     rows, bits = len(prints), 64 * prints.shape[1]
     check_distance(bits, distance)
     if method not in ("auto", *METHODS):
-        raise BadInput(f"There is no method '{method}'.", do=f"Known: auto, {', '.join(METHODS)}.")
+        raise BadInput(f"Unknown search method '{method}'.", do=f"Known: auto, {', '.join(METHODS)}.")
     effective = _entropy(prints)
     compared = rows * rows / 2 * bits / 64
     choices = [Plan("brute", 0, compared * 1.2e-9)]
-    if compiled.available():
+    if numba_available():
         choices.append(Plan("brute", 0, 1.5 + compared * 1.3e-10, compiled=True))
     for blocks in range(distance + 1, min(bits, distance + 8) + 1):
         cost = block_cost(rows, bits, effective, distance, blocks)
@@ -91,7 +101,7 @@ def plan(prints: NDArray[np.uint64], distance: int, *, method: Method | Literal[
 
 
 def batch_count(prints: NDArray[np.uint64], distance: int, how: Plan) -> int:
-    """How many batches ``pair_batches`` gives."""
+    """Number of batches that ``pair_batches`` gives."""
     if how.method == "blocks":
         return comb(how.parts, distance)
     if how.method == "multi-index":
@@ -108,15 +118,15 @@ def pair_batches(
     most: int | None = None,
     span: range | None = None,
 ) -> Iterator[Pairs]:
-    """Every pair of rows within ``distance`` bits, once, in batches whose order depends on the plan alone.
+    """Every pair of rows within ``distance`` bits, once, in batches whose order depends only on the plan.
 
-    ``span`` names the batches that are wanted, of 0 to ``batch_count`` - 1; all of them where it is None.
+    ``span`` selects batches from 0 to ``batch_count`` - 1 (default: all).
     Raises ``Crowded`` where one batch would hold more than ``most`` pairs.
     """
     span = range(batch_count(prints, distance, how)) if span is None else span
     check_distance(64 * prints.shape[1], distance)
     if len(prints) >= 1 << 31:
-        raise BadInput(f"{len(prints)} rows are more than one search takes.", do="Split the file.")
+        raise BadInput(f"{len(prints)} rows are too many for one search.", do="Split the file.")
     cols = columns(prints)
     if how.method == "blocks":
         return block_batches(cols, distance, how.parts, threads, most, span)
@@ -134,9 +144,9 @@ def near_pairs(
     at once (17 bytes each); ``pair_batches`` does not.
     """
     batches = pair_batches(prints, distance, plan(prints, distance, method=method), threads=threads)
-    found = joined((batch.first, batch.second, batch.distance) for batch in batches)
-    order = np.lexsort((found.second, found.first))
-    return Pairs(found.first[order], found.second[order], found.distance[order])
+    pairs = joined((batch.first, batch.second, batch.distance) for batch in batches)
+    order = np.lexsort((pairs.second, pairs.first))
+    return Pairs(pairs.first[order], pairs.second[order], pairs.distance[order])
 
 
 def _brute_batches(
@@ -145,12 +155,12 @@ def _brute_batches(
     rows = cols[0].size
     words = np.stack(cols)
     if fast:
-        compiled.prepare()
+        compile_tiles()
 
     def work(batch: int) -> Pairs:
         start, stop = batch * _ROWS, min((batch + 1) * _ROWS, rows)
         if fast:
-            return compiled.tile_pairs(words, start, stop, distance, most)
+            return compiled_tile(words, start, stop, distance, most)
         return joined(tile_pairs(cols, (start, stop), (start, rows), distance), most)
 
     return in_order(work, span, threads)

@@ -1,4 +1,4 @@
-"""Prompt corpus: the one place where the rest of the package learns of this method."""
+"""Prompt corpus: the declaration of the method."""
 
 from __future__ import annotations
 

@@ -1,15 +1,22 @@
-"""What the searches share: pairs of fingerprints, their distances, and batches computed in threads in a fixed order."""
+"""Pairs of fingerprints and their distances: in tiles with NumPy, or compiled by numba if it is installed, with equal results.
+
+Batches are computed in threads and returned in a fixed order.
+"""
 
 from __future__ import annotations
 
+import importlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from evenhand.errors import installed
 
 Columns = list[NDArray[np.uint64]]
 """The 64-bit words of n fingerprints, one (n,) array a word."""
@@ -20,6 +27,7 @@ _TILE_ROWS = 64
 _TILE_COLUMNS = 1024
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
+_CHUNK = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +60,11 @@ def near(cols: Columns, first: Places, second: Places, limit: int) -> tuple[Inde
     return kept, distance[kept]
 
 
-def joined(found: Iterable[tuple[Index, Index, NDArray[np.uint8]]], most: int | None = None) -> Pairs:
+def joined(batches: Iterable[tuple[Index, Index, NDArray[np.uint8]]], most: int | None = None) -> Pairs:
     """Parts as one batch, each pair with its lower row first; raises Crowded beyond ``most`` pairs."""
     parts = []
     total = 0
-    for part in found:
+    for part in batches:
         parts.append(part)
         total += part[0].size
         if most is not None and total > most:
@@ -117,3 +125,72 @@ def in_order(work: Callable[[_Task], _Result], tasks: Iterable[_Task], threads: 
         finally:
             for future in waiting:
                 future.cancel()
+
+
+@cache
+def numba_available() -> bool:
+    """Whether numba can be imported."""
+    return installed("numba")
+
+
+@cache
+def _kernel() -> Any:
+    numba = importlib.import_module("numba")
+    ones, pairs, nibbles = np.uint64(0x5555555555555555), np.uint64(0x3333333333333333), np.uint64(0x0F0F0F0F0F0F0F0F)
+    one, two, four, top = np.uint64(1), np.uint64(2), np.uint64(4), np.uint64(56)
+    spread = np.uint64(0x0101010101010101)
+
+    @numba.njit(inline="always")  # type: ignore[untyped-decorator, unused-ignore]
+    def bits_set(value: Any) -> Any:
+        value = value - ((value >> one) & ones)
+        value = (value & pairs) + ((value >> two) & pairs)
+        return (((value + (value >> four)) & nibbles) * spread) >> top
+
+    @numba.njit(nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
+    def search(words: Any, start: int, stop: int, limit: int, first: Any, second: Any, distance: Any) -> Any:
+        """Fill the outputs as far as they reach; the number of pairs found."""
+        count = 0
+        apart = np.empty(_CHUNK, dtype=np.uint8)
+        for row in range(start, stop):
+            for left in range(row + 1, words.shape[1], _CHUNK):
+                size = min(_CHUNK, words.shape[1] - left)
+                apart[:size] = 0
+                for word in range(words.shape[0]):
+                    mine, others = words[word, row], words[word, left : left + size]
+                    for at in range(size):
+                        apart[at] += np.uint8(bits_set(mine ^ others[at]))
+                least = np.uint8(255)
+                for at in range(size):
+                    least = min(least, apart[at])
+                if least > limit:
+                    continue
+                for at in range(size):
+                    if apart[at] <= limit:
+                        if count < first.size:
+                            first[count], second[count], distance[count] = row, left + at, apart[at]
+                        count += 1
+        return count
+
+    return search
+
+
+def compile_tiles() -> None:
+    """Import numba and compile, before any thread starts."""
+    compiled_tile(np.zeros((1, 2), dtype=np.uint64), 0, 1, 0)
+
+
+def compiled_tile(words: NDArray[np.uint64], start: int, stop: int, limit: int, most: int | None = None) -> Pairs:
+    """Pairs within ``limit`` bits of a row from ``start`` to ``stop`` and any later row; ``words`` is (words, n).
+
+    Raises Crowded for more than ``most``.
+    """
+    size = 4096
+    while True:
+        first, second = np.empty(size, dtype=np.int64), np.empty(size, dtype=np.int64)
+        distance = np.empty(size, dtype=np.uint8)
+        count = int(_kernel()(words, start, stop, limit, first, second, distance))
+        if count <= size:
+            return Pairs(first[:count].copy(), second[:count].copy(), distance[:count].copy())
+        if most is not None and count > most:
+            raise Crowded
+        size = count

@@ -1,6 +1,6 @@
-"""Prompts apart from profiles: one prompt, many profiles, joined by row (spec pluralism, 7.1 and 10).
+"""Prompts separated from profiles: one prompt, many profiles, joined by row.
 
-A text that many people were asked about is one prompt. Who they are stands in a table of its own, and never reaches a classifier.
+A text that many people were asked about is one prompt. Their profiles are in a separate table and never reach a classifier.
 A missing value is a level of its own, an empty text, and so is ``Other``.
 """
 
@@ -15,12 +15,12 @@ from evenhand.datasets.base import clean_key
 from evenhand.datasets.pku import category_slug
 from evenhand.datasets.question_texts import FIELDS
 from evenhand.errors import BadInput
-from evenhand.methods.pluralism.corpus.classify_text import NONE
+from evenhand.methods.pluralism.corpus.wording import NONE
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from evenhand.methods.pluralism.rating.data.rating_table import RatingTable
+    from evenhand.methods.pluralism.data.rating_table import RatingTable
 
 
 _ALIASES = {
@@ -34,7 +34,7 @@ _ALIASES = {
 
 @dataclass(frozen=True, slots=True)
 class JoinRow:
-    """One row of the source: its number from 1, the id of its item, its text, its profile (empty where there is none), and the
+    """One row of the source: its number from 1, the id of its item, its text, its profile (empty if there is none), and the
     classes that the source names, slugs of domains or "none"."""
 
     row: int
@@ -46,7 +46,7 @@ class JoinRow:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PromptSet:
-    """A source taken apart.
+    """A source, separated into prompts, profiles and the rows that join them.
 
     ``prompts`` is prompt id to text, in order of first appearance; ``profiles`` is profile id to field to value; ``joins`` holds
     (row, item id, prompt id, profile id) of every row that was taken, with an empty profile id where the source has
@@ -95,13 +95,13 @@ def prompts_of(
     notes: tuple[str, ...] = (),
     rejected: tuple[tuple[int, str], ...] = (),
 ) -> PromptSet:
-    """Rows taken apart by text and by profile. Raises BadInput where no row has a text."""
+    """Separate rows into texts and profiles. Raises BadInput if no row has a text."""
     prompts: dict[str, str] = {}
     profiles: dict[tuple[str, ...], str] = {}
     joins: list[tuple[int, str, str, str]] = []
     bad = list(rejected)
     pairs: set[tuple[str, str]] = set()
-    known: dict[str, frozenset[str]] = {}
+    classes: dict[str, frozenset[str]] = {}
     for row in rows:
         text = row.text.replace("\r\n", "\n").strip()
         if not clean_key(text):
@@ -112,14 +112,14 @@ def prompts_of(
         joins.append((row.row, row.item_id or str(row.row), prompt, profile))
         pairs.add((prompt, profile))
         if row.classes:
-            known[prompt] = known.get(prompt, frozenset()) | row.classes
+            classes[prompt] = classes.get(prompt, frozenset()) | row.classes
     if not prompts:
         raise BadInput("No row has a text.", file=origin)
-    told: tuple[str, ...] = (
+    counted: tuple[str, ...] = (
         f"{len(joins):,} rows hold {len(prompts):,} different texts and {len(profiles):,} profiles: rows are not samples.",
     )
     if len(joins) > len(pairs):
-        told += (f"{len(joins) - len(pairs):,} rows repeat a text with its profile.",)
+        counted += (f"{len(joins) - len(pairs):,} rows repeat a text with its profile.",)
     return PromptSet(
         {key: text for text, key in prompts.items()},
         {key: dict(zip(FIELDS, values, strict=True)) for values, key in profiles.items()},
@@ -127,9 +127,9 @@ def prompts_of(
         origin,
         licence,
         dict(checksums or {}),
-        (*notes, *told),
+        (*notes, *counted),
         tuple(sorted(bad)),
-        known,
+        classes,
     )
 
 
@@ -146,16 +146,16 @@ def open_prompts(
     A file may also have id, reply, domain, gender, race, age and education; a row a profile. ``with_reply`` takes text and reply
     as the text. Raises BadInput as the readers do.
     """
-    from evenhand.methods.pluralism.rating.data.dices import open_dices
-    from evenhand.methods.pluralism.rating.data.rating_items import open_rated_items
+    from evenhand.methods.pluralism.data.dices import open_dices
+    from evenhand.methods.pluralism.data.items import open_rated_items
     from evenhand.registry import RATING_SETS
 
     if name not in RATING_SETS and (Path(name).suffix or Path(name).exists()):
         return _file(Path(name), columns, licence, with_reply=with_reply)
-    found = open_rated_items(name, columns, data_root)
-    texts = {item.id: item.shown if with_reply else item.text or item.reply for item in found.items}
-    pairs: list[tuple[str, tuple[str, ...]]] = [(item.id, ()) for item in found.items]
-    classes = {item.id: _classes(item.domain) for item in found.items}
+    source = open_rated_items(name, columns, data_root)
+    texts = {item.id: item.shown if with_reply else item.text or item.reply for item in source.items}
+    pairs: list[tuple[str, tuple[str, ...]]] = [(item.id, ()) for item in source.items]
+    classes = {item.id: _classes(item.domain) for item in source.items}
     if name == "demo_safetybench":
         pairs = _demo_pairs(data_root)
     elif table := open_dices(name, data_root):
@@ -167,8 +167,8 @@ def open_prompts(
         if item in texts
     ]
     return prompts_of(
-        rows, origin=found.origin, licence=licence or found.licence, checksums=found.checksums, notes=found.notes,
-        rejected=found.rejected,
+        rows, origin=source.origin, licence=licence or source.licence, checksums=source.checksums, notes=source.notes,
+        rejected=source.rejected,
     )  # fmt: skip
 
 
@@ -177,7 +177,7 @@ def _file(path: Path, columns: Mapping[str, str] | None, licence: str, *, with_r
 
     table = as_table(path)
     roles = resolve(table, columns, required=("text",), optional=("id", "reply", "domain", *FIELDS), aliases=_ALIASES)
-    told = any(field in roles for field in FIELDS)
+    has_profiles = any(field in roles for field in FIELDS)
 
     def rows() -> Iterable[JoinRow]:
         for number, cells in enumerate(table.rows(), start=1):
@@ -186,7 +186,7 @@ def _file(path: Path, columns: Mapping[str, str] | None, licence: str, *, with_r
             )
             profile = tuple(clean_key(cells[roles[field]] or "") if field in roles else "" for field in FIELDS)
             whole = f"{text}\n{reply}" if with_reply and reply else text
-            yield JoinRow(number, clean_key(item), whole, profile if told else (), _classes(domain))
+            yield JoinRow(number, clean_key(item), whole, profile if has_profiles else (), _classes(domain))
 
     checksums = {Path(table.origin).name: table.checksum} if table.checksum else {}
     return prompts_of(rows(), origin=table.origin, licence=licence, checksums=checksums)
@@ -194,16 +194,16 @@ def _file(path: Path, columns: Mapping[str, str] | None, licence: str, *, with_r
 
 def _demo_pairs(data_root: str | Path | None) -> list[tuple[str, tuple[str, ...]]]:
     from evenhand.datasets.base import Sources
-    from evenhand.methods.pluralism.corpus.data.demo_safetybench import read_demo_safetybench
+    from evenhand.methods.pluralism.data.demo_safetybench import read_demo_safetybench
 
     folder = Sources("demo_safetybench", None if data_root is None else Path(data_root) / "demo_safetybench").folder
-    found = read_demo_safetybench(folder)
-    profiles = {row["profile_id"]: tuple(row[f] for f in FIELDS) for row in found.profiles.iter_rows(named=True)}
-    return [(p, profiles[who]) for p, who in found.rows.select("prompt_id", "profile_id").iter_rows()]
+    released = read_demo_safetybench(folder)
+    profiles = {row["profile_id"]: tuple(row[f] for f in FIELDS) for row in released.profiles.iter_rows(named=True)}
+    return [(p, profiles[who]) for p, who in released.rows.select("prompt_id", "profile_id").iter_rows()]
 
 
 def _dices_pairs(table: RatingTable) -> list[tuple[str, tuple[str, ...]]]:
-    """(item, profile of a rater) for each rating; empty where the copy of the set does not say who rated."""
+    """(item, profile of a rater) for each rating; empty if the copy of the set does not say who rated."""
     if not set(FIELDS) <= set(table.axes):
         return []
     return [(row[0], tuple(row[1:])) for row in table.frame.select("item_id", *FIELDS).iter_rows()]
@@ -211,7 +211,7 @@ def _dices_pairs(table: RatingTable) -> list[tuple[str, tuple[str, ...]]]:
 
 def _dices_classes(table: RatingTable) -> dict[str, frozenset[str]]:
     """Item to the domains of all its topics; a copy of the set does not hold them."""
-    from evenhand.methods.pluralism.rating.data.dices_fields import domains_of
+    from evenhand.methods.pluralism.data.dices_fields import domains_of
 
     if "topics" not in table.items.columns:
         return {}
@@ -226,10 +226,10 @@ def _classes(domain: str) -> frozenset[str]:
     return frozenset({NONE}) if clean_key(domain).casefold() == NONE else frozenset()
 
 
-def profiles_to_ask(found: PromptSet) -> list[tuple[str, dict[str, str]]]:
-    """The profiles that a generator is given, (id, fields): those of the source, or the 60 of DICES-350 where it has none."""
+def profiles_to_ask(prompts: PromptSet) -> list[tuple[str, dict[str, str]]]:
+    """The profiles that a generator is given, (id, fields): those of the source, or the 60 of DICES-350 if it has none."""
     from evenhand.datasets.shipped_texts import full_profiles
 
-    if found.profiles:
-        return [(key, dict(profile)) for key, profile in found.profiles.items()]
+    if prompts.profiles:
+        return [(key, dict(profile)) for key, profile in prompts.profiles.items()]
     return [(f"full-{at:02d}", profile) for at, profile in enumerate(full_profiles(), start=1)]

@@ -1,4 +1,4 @@
-"""Which generated prompts are taken, and why the others are not (spec pluralism, 2.4).
+"""Which generated prompts are accepted, and why the others are rejected.
 
 Quality control was not found in the published work. Every rule here is a chosen default.
 """
@@ -18,9 +18,9 @@ from evenhand.errors import BadInput
 from evenhand.graders.normalise import clean_text
 from evenhand.graders.refusals import refusal_opener
 from evenhand.methods.pluralism.corpus.classify import Classified
-from evenhand.methods.pluralism.corpus.classify_text import NONE, SLUGS
-from evenhand.methods.pluralism.corpus.jaccard import gram_set, jaccard
+from evenhand.methods.pluralism.corpus.removal import gram_set, jaccard
 from evenhand.methods.pluralism.corpus.simhash import Features, fingerprints, normalise
+from evenhand.methods.pluralism.corpus.wording import NONE, SLUGS
 from evenhand.records import Response
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def language_problem(text: str, language: str) -> str:
     if letters and latin < _LATIN_SHARE * len(letters):
         return f"{latin} of {len(letters)} letters are Latin"
     words = [word.casefold() for word in _WORD.findall(text)]
-    hits = {name: sum(word in known for word in words) for name, known in _FREQUENT.items()}
+    hits = {name: sum(word in frequent for word in words) for name, frequent in _FREQUENT.items()}
     other, most = max(((name, n) for name, n in hits.items() if name != "en"), key=lambda pair: pair[1])
     return f"{most} frequent words of '{other}', {hits['en']} of 'en'" if most > hits["en"] else ""
 
@@ -137,7 +137,7 @@ class Near:
 class Prints:
     """Fingerprints of rows, asked which of them is nearest to a new text.
 
-    A text counts as near within ``distance`` bits, without verification: the similarity is only told. A chance pair costs one
+    A text counts as near within ``distance`` bits, without verification: the similarity is only reported. A chance pair costs one
     attempt of the generator, and so no synthetic row lies within the distance of another row. Texts without
     features are near to nothing.
     """
@@ -153,14 +153,14 @@ class Prints:
     def prepare(self, texts: Sequence[str]) -> None:
         """Fingerprint texts that will be asked about or added: together is many times faster than one by one."""
         plain = [normalise(text) for text in texts]
-        found = fingerprints(plain, features=self.features, bits=self.bits)
+        prints = fingerprints(plain, features=self.features, bits=self.bits)
         self._ready = {
             text: words if size else None
-            for text, words, size in zip(plain, found.words, found.counts.tolist(), strict=True)
+            for text, words, size in zip(plain, prints.words, prints.counts.tolist(), strict=True)
         }
 
     def _print(self, plain: str) -> NDArray[np.uint64] | None:
-        """The fingerprint of a normalised text; None where it has no features."""
+        """The fingerprint of a normalised text; None if it has no features."""
         if plain not in self._ready:
             self.prepare([plain])
         return self._ready[plain]
@@ -182,10 +182,10 @@ class Prints:
             self._texts.append(plain)
 
     def nearest(self, text: str, among: Sequence[str] | None = None) -> Near | None:
-        """The nearest row within the distance, the first of equal ones; ``among`` looks at these keys alone."""
+        """The nearest row within the distance, the first of equal ones; ``among`` restricts the search to these keys."""
         plain = normalise(text)
-        own = self._print(plain)
-        if not self.keys or own is None:
+        fingerprint = self._print(plain)
+        if not self.keys or fingerprint is None:
             return None
         rows = np.arange(len(self.keys))
         if among is not None:
@@ -193,7 +193,7 @@ class Prints:
         if not rows.size:
             return None
         words = self._words[: len(self.keys)] if among is None else self._words[rows]
-        apart = np.bitwise_count(words ^ own).sum(axis=1, dtype=np.int64)
+        apart = np.bitwise_count(words ^ fingerprint).sum(axis=1, dtype=np.int64)
         least = int(apart.argmin())
         if apart[least] > self.distance:
             return None
@@ -212,9 +212,9 @@ def spot_sample(keys: Sequence[str], share: float, seed: int) -> list[str]:
 
 
 def spot_interval(right: int, checked: int, level: float = 0.95) -> Interval | None:
-    """Wilson's interval for the share of rows that a person calls right; None where none was checked."""
+    """Wilson's interval for the share of rows that a person marks as right; None if none was checked."""
     from evenhand.statistics.intervals import wilson
 
     if checked < 0:
-        raise BadInput(f"{checked} rows cannot have been checked.")
+        raise BadInput(f"The number of checked rows cannot be {checked}.")
     return wilson(right, checked, level)

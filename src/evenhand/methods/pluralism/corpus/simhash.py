@@ -1,11 +1,10 @@
-"""SimHash fingerprints of short texts (spec pluralism, 2.5).
+"""SimHash fingerprints of short texts.
 
-The paper names SimHash and the threshold 10, and no more. Width, normalisation, features, weights and hash are choices
-of the specification: 64 bits, NFKC with case folding, character 4-grams weighted by count. ``interop`` computes the
-fingerprints of the PyPI package simhash (version 2.1.2) bit for bit.
+The paper (arXiv 2602.07376) names SimHash and the threshold 10, and no more. Width, normalisation, features, weights and hash are
+chosen defaults: 64 bits, NFKC with case folding, character 4-grams weighted by count. ``interop`` computes the fingerprints of
+the PyPI package simhash (version 2.1.2) bit for bit.
 
-Bit b of a fingerprint is 1 where the weights of the features whose hash has bit b exceed those of the features whose
-hash has it not; a tie gives 0.
+Bit b of a fingerprint is 1 if the weights of the features whose hash has bit b exceed the weights of all others; a tie gives 0.
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ from numpy.typing import NDArray
 from xxhash import xxh3_64_intdigest
 
 from evenhand.errors import BadInput
-from evenhand.methods.pluralism.corpus.bitsum import majority
 from evenhand.safe_text import surrogate_free
 
 Features = Literal["char4", "word", "word+bigram"]
@@ -49,6 +47,8 @@ _REMOVED: dict[int, None] = dict.fromkeys(
     )
     for code in range(low, high + 1)
 )
+_GROUP = 1024
+_LONG = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +107,9 @@ def fingerprints(
     Raises BadInput for a width other than 64 and 128, unknown features, and ``interop`` with word features.
     """
     if bits not in (64, 128):
-        raise BadInput(f"Fingerprints of {bits} bits are not made.", do="Choose 64 or 128.")
+        raise BadInput(f"Fingerprints cannot have {bits} bits.", do="Choose 64 or 128.")
     if features not in FEATURES:
-        raise BadInput(f"There are no features '{features}'.", do=f"Known: {', '.join(FEATURES)}.")
+        raise BadInput(f"Unknown features '{features}'.", do=f"Known: {', '.join(FEATURES)}.")
     if interop and features != "char4":
         raise BadInput("The package simhash has character 4-grams only.", do="Choose the features char4.")
     hashed: Callable[[Sequence[str], int], tuple[NDArray[np.uint64], NDArray[np.int64]]]
@@ -186,15 +186,15 @@ class _Words:
     def __call__(self, texts: Sequence[str], bits: int) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
         if len(self.known) > 1_000_000:
             self.known.clear()
-        found: list[int] = []
+        token_hashes: list[int] = []
         lengths = np.zeros(len(texts), dtype=np.int64)
         for number, text in enumerate(texts):
             tokens = _WORD.findall(text)
             if self.bigrams:
                 tokens += [f"{left} {right}" for left, right in itertools.pairwise(tokens)]
             lengths[number] = len(tokens)
-            found += [self.known.get(token) or self._hash(token) for token in tokens]
-        hashes = np.array(found, dtype=np.uint64)
+            token_hashes += [self.known.get(token) or self._hash(token) for token in tokens]
+        hashes = np.array(token_hashes, dtype=np.uint64)
         _mix(hashes)
         return _widen(hashes, bits), lengths
 
@@ -205,7 +205,7 @@ class _Words:
 
 def _interop_hashes(texts: Sequence[str], bits: int) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     digests: dict[str, bytes] = {}
-    found: list[bytes] = []
+    hashes: list[bytes] = []
     lengths = np.zeros(len(texts), dtype=np.int64)
     for number, text in enumerate(texts):
         grams = char_grams("".join(_INTEROP.findall(surrogate_free(text).lower())))
@@ -214,6 +214,75 @@ def _interop_hashes(texts: Sequence[str], bits: int) -> tuple[NDArray[np.uint64]
             digest = digests.get(gram)
             if digest is None:
                 digest = digests[gram] = hashlib.md5(gram.encode(), usedforsecurity=False).digest()
-            found.append(digest)
-    pairs: NDArray[Any] = np.frombuffer(b"".join(found), dtype=">u8").reshape(-1, 2)
+            hashes.append(digest)
+    pairs: NDArray[Any] = np.frombuffer(b"".join(hashes), dtype=">u8").reshape(-1, 2)
     return pairs[:, ::-1][:, : bits // 64].astype(np.uint64), lengths
+
+
+def majority(hashes: NDArray[np.uint64], lengths: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """The majority word of each run of hashes.
+
+    ``hashes`` (features,) holds the runs one after the other, ``lengths`` (texts,) their sizes. Bit b of entry t is 1
+    where more than half of the hashes of run t have bit b set; an even split gives 0, and so does an empty run.
+
+    The sums are kept bit by bit: word l of a text holds binary digit l of 64 sums at once, and a full adder takes three
+    words of one digit to one of that digit and one of the next. Texts of like length go together, padded with zeros.
+    """
+    words = np.zeros(lengths.size, dtype=np.uint64)
+    starts = np.cumsum(lengths) - lengths
+    order = np.argsort(lengths, kind="stable")
+    order = order[lengths[order] > 0]
+    short = order[lengths[order] <= _LONG]
+    for at in range(0, short.size, _GROUP):
+        group = short[at : at + _GROUP]
+        steps = np.arange(int(lengths[group[-1]]))[:, None]
+        inside = steps < lengths[group]
+        index = np.where(inside, starts[group] + steps, 0)
+        rows = hashes[index]
+        rows *= inside
+        words[group] = _above(_digits(rows), lengths[group] // 2)
+    for text in order[short.size :]:
+        words[text] = _long_majority(hashes[starts[text] : starts[text] + lengths[text]])
+    return words
+
+
+def _digits(rows: NDArray[np.uint64]) -> list[NDArray[np.uint64]]:
+    """Column sums of the bits of (steps, texts) words, as binary digits: entry l is digit l, (texts,) words."""
+    digits: list[NDArray[np.uint64]] = []
+    waiting = list(rows)
+    while waiting:
+        carries: list[NDArray[np.uint64]] = []
+        while len(waiting) > 1:
+            first, second = waiting.pop(), waiting.pop()
+            third = waiting.pop() if waiting else None
+            differ = first ^ second
+            carry = first & second
+            if third is not None:
+                carry |= differ & third
+                differ ^= third
+            carries.append(carry)
+            waiting.append(differ)
+        digits.append(waiting[0])
+        waiting = carries
+    return digits
+
+
+def _above(digits: list[NDArray[np.uint64]], threshold: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Words whose bit b is 1 where sum b of a text is greater than that text's threshold."""
+    full = np.uint64(0xFFFFFFFFFFFFFFFF)
+    above = np.zeros(threshold.size, dtype=np.uint64)
+    equal = np.full(threshold.size, full)
+    for place in range(len(digits) - 1, -1, -1):
+        wanted = np.where((threshold >> place) & 1, full, np.uint64(0))
+        above |= equal & digits[place] & ~wanted
+        equal &= ~(digits[place] ^ wanted)
+    return above
+
+
+def _long_majority(hashes: NDArray[np.uint64]) -> np.uint64:
+    sums = np.zeros(64, dtype=np.int64)
+    for at in range(0, hashes.size, 65536):
+        block = np.ascontiguousarray(hashes[at : at + 65536]).astype("<u8").view(np.uint8).reshape(-1, 8)
+        sums += np.unpackbits(block, axis=1, bitorder="little").sum(axis=0, dtype=np.int64)
+    packed: NDArray[np.uint64] = np.packbits(2 * sums > hashes.size, bitorder="little").view("<u8").astype(np.uint64)
+    return np.uint64(packed[0])

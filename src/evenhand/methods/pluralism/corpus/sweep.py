@@ -1,12 +1,12 @@
 """What other thresholds would have kept: delta x tau over the stored probabilities and fingerprints, without a model call.
 
-Spec pluralism, sections 1 and 2: (0.5, 10) is the published point, found by ablations that were not published. Synthetic rows were
+The published point is (0.5, 10) (arXiv 2602.07376), found by ablations that were not published. Synthetic rows were
 accepted under the thresholds of the build: a higher delta removes some, a lower one brings none back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,15 +16,16 @@ import numpy as np
 from evenhand.errors import BadInput, EvenhandError
 from evenhand.files import write_json
 from evenhand.methods.pluralism.corpus.build import AUDIT
+from evenhand.methods.pluralism.corpus.build_tables import write_csv
 from evenhand.methods.pluralism.corpus.card import CLASSES
 from evenhand.methods.pluralism.corpus.classify import label_of
-from evenhand.methods.pluralism.corpus.classify_text import NONE, SLUGS
+from evenhand.methods.pluralism.corpus.config import PUBLISHED_DELTA, PUBLISHED_TAU, SweepConfig
+from evenhand.methods.pluralism.corpus.dedup import CHANCE_SHARE
 from evenhand.methods.pluralism.corpus.hamming import chance_pairs, check_distance, near_pairs
-from evenhand.methods.pluralism.corpus.jaccard import gram_set, jaccard
 from evenhand.methods.pluralism.corpus.pairs import Pairs, columns
-from evenhand.methods.pluralism.corpus.removal import MOST_HELD, first_come
+from evenhand.methods.pluralism.corpus.removal import MOST_HELD, first_come, gram_set, jaccard
 from evenhand.methods.pluralism.corpus.simhash import normalise
-from evenhand.methods.pluralism.corpus.sweep_config import PUBLISHED_DELTA, PUBLISHED_TAU, SweepConfig
+from evenhand.methods.pluralism.corpus.wording import NONE, SLUGS
 from evenhand.runs.run import Run
 from evenhand.runs.tables import read_table
 from evenhand.safe_text import csv_restore
@@ -34,11 +35,8 @@ if TYPE_CHECKING:
     import polars as pl
 
     from evenhand.methods.pluralism.corpus.sweep_ratings import Agreement, Rated
-    from evenhand.methods.pluralism.rating.data.rating_table import RatingTable
-
-
-Progress = Callable[[str, int, int], None]
-_CHANCE_SHARE = 0.01
+    from evenhand.methods.pluralism.data.rating_table import RatingTable
+    from evenhand.runs.respond import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +79,7 @@ class _Pool:
         self.texts = [normalise(text) for text in frame["text"]]
         self.verify = float(settings["verify"])
         bits = int(settings["bits"])
-        known = np.flatnonzero(frame["features"].to_numpy() > 0)
+        with_features = np.flatnonzero(frame["features"].to_numpy() > 0)
         prints = np.array(
             [
                 [int(text[16 * (bits // 64 - 1 - word) :][:16], 16) for word in range(bits // 64)]
@@ -89,12 +87,10 @@ class _Pool:
             ],
             dtype=np.uint64,
         ).reshape(-1, bits // 64)
-        found = near_pairs(prints[known], most)
-        if len(found) > MOST_HELD:
-            raise BadInput(
-                f"{len(found):,} pairs lie within {most} bits, too many for a sweep.", do="Try smaller taus."
-            )
-        self.pairs = Pairs(known[found.first], known[found.second], found.distance)
+        near = near_pairs(prints[with_features], most)
+        if len(near) > MOST_HELD:
+            raise BadInput(f"{len(near):,} pairs lie within {most} bits, too many for a sweep.", do="Try smaller taus.")
+        self.pairs = Pairs(with_features[near.first], with_features[near.second], near.distance)
         self.columns = columns(prints)
         self._similar: dict[tuple[int, int], float] = {}
 
@@ -130,7 +126,7 @@ def run_sweep(
 
     run = Run.open(folder)
     if run.manifest["plan"].get("audits") != [AUDIT] or run.manifest["state"] != "done":
-        raise BadInput("The folder holds no finished corpus.", file=folder, do="Build one, or end it with --resume.")
+        raise BadInput("The folder holds no finished corpus.", file=folder, do="Build one, or finish it with --resume.")
     settings = run.manifest["plan"]["config"]
     for tau in config.taus:
         check_distance(settings["bits"], tau)
@@ -169,11 +165,11 @@ def run_sweep(
 
 def _notes(config: SweepConfig, settings: Mapping[str, Any], rows: int) -> list[str]:
     notes = [
-        "A real row below delta stays as a row of no domain. A synthetic row below delta leaves; none comes back below the "
+        "A real row below delta stays, without a domain. A synthetic row below delta is dropped; none returns below the "
         f"thresholds of the build ({settings['delta']}, {settings['distance']}).",
-        f"The width of the published fingerprints is not known; these have {settings['bits']} bits.",
+        f"The width of the published fingerprints is unknown; these have {settings['bits']} bits.",
     ]
-    many = [tau for tau in config.taus if chance_pairs(rows, settings["bits"], tau) > _CHANCE_SHARE * rows]
+    many = [tau for tau in config.taus if chance_pairs(rows, settings["bits"], tau) > CHANCE_SHARE * rows]
     if many:
         pairs = chance_pairs(rows, settings["bits"], min(many))
         notes.append(
@@ -184,36 +180,37 @@ def _notes(config: SweepConfig, settings: Mapping[str, Any], rows: int) -> list[
 
 
 def _items(pool: _Pool, rows: pl.DataFrame, rated: Rated, folder: Path) -> tuple[dict[str, list[str]], list[str]]:
-    """Prompt to the items with ratings that have its text, and notes on items that do not meet.
+    """Prompt to the rated items that have its text, and notes on items without a counterpart.
 
-    Rated were the prompts of the corpus, by their ids, or else items of its source. All builds have prompts of the same ids, so
-    that their texts are compared where they are told.
+    The ratings are of the prompts of the corpus, by their ids, or else of items of its source. All builds use the same prompt
+    ids, so the texts are compared if they are known.
     """
     keys, place = pool.keys, rated.place
-    own = {key: [key] for key in keys if key in place}
+    rated_prompts = {key: [key] for key in keys if key in place}
     for key, text in zip(keys, pool.texts, strict=True):
-        told = rated.texts.get(key) if key in own else None
-        if told is not None and text not in (normalise(told), normalise(csv_restore(told))):
-            raise BadInput(f"The rated text of '{key}' is not that of the corpus.", file=folder, do="Rate this corpus.")
-    if own:
+        rated_text = rated.texts.get(key) if key in rated_prompts else None
+        if rated_text is not None and text not in (normalise(rated_text), normalise(csv_restore(rated_text))):
+            raise BadInput(f"The rated text of '{key}' differs from the corpus.", file=folder, do="Rate this corpus.")
+    if rated_prompts:
         sides = {"rows of the pool have no rating": len(keys), "rated items are not in the corpus": len(place)}
-        return own, [f"{count(n - len(own))} {what} and take no part." for what, n in sides.items() if n > len(own)]
-    found: dict[str, list[str]] = {}
-    known = set()
+        both = len(rated_prompts)
+        return rated_prompts, [f"{count(n - both)} {what} and are ignored." for what, n in sides.items() if n > both]
+    items_of: dict[str, list[str]] = {}
+    met = set()
     for item, prompt in rows.select("item_id", "prompt_id").unique(maintain_order=True).iter_rows():
         if item in place:
-            found.setdefault(prompt, []).append(item)
-            known.add(item)
-    if not known:
+            items_of.setdefault(prompt, []).append(item)
+            met.add(item)
+    if not met:
         raise BadInput(
-            "None of the rated items is in the corpus.", file=folder, do="Rate the source's items under their ids."
+            "None of the rated items is in the corpus.", file=folder, do="Rate items of the source under their ids."
         )
-    lost = len(place) - len(known)
-    return found, [f"{count(lost)} rated items are not in the corpus and take no part."] if lost else []
+    lost = len(place) - len(met)
+    return items_of, [f"{count(lost)} rated items are not in the corpus and are ignored."] if lost else []
 
 
 def sweep_frame(result: SweepResult) -> pl.DataFrame:
-    """One row a cell: thresholds, rows, ``n.SLUG`` for each class, and ICC and ``ds.AXIS`` columns where there are ratings."""
+    """One row per cell: thresholds, rows, ``n.SLUG`` for each class, and ICC and ``ds.AXIS`` columns where there are ratings."""
     import polars as pl
 
     rows = []
@@ -229,16 +226,16 @@ def sweep_frame(result: SweepResult) -> pl.DataFrame:
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
-def _columns(found: Agreement) -> dict[str, Any]:
-    row: dict[str, Any] = {"rated_items": found.items, "raters": found.raters, "icc_k": found.averaged_over}
-    measures = {"icc_2_1": found.single, "icc_2_k": found.average}
-    measures |= {f"ds.{axis}": shift.ds for axis, shift in found.shifts.items()}
+def _columns(agreement: Agreement) -> dict[str, Any]:
+    row: dict[str, Any] = {"rated_items": agreement.items, "raters": agreement.raters, "icc_k": agreement.averaged_over}
+    measures = {"icc_2_1": agreement.single, "icc_2_k": agreement.average}
+    measures |= {f"ds.{axis}": shift.ds for axis, shift in agreement.shifts.items()}
     for name, one in measures.items():
         row[name] = one.value
         row[f"{name}.low"] = one.interval.low if one.interval else None
         row[f"{name}.high"] = one.interval.high if one.interval else None
         row[f"{name}.reason"] = one.reason
-    for axis, shift in found.shifts.items():
+    for axis, shift in agreement.shifts.items():
         row |= {f"ds.{axis}.null": shift.null_mean, f"ds.{axis}.p": shift.p}
     return row
 
@@ -277,7 +274,6 @@ def figure(result: SweepResult) -> dict[str, Any]:
 
 def write_sweep(result: SweepResult, out: Path) -> None:
     """Write ``sweep.csv`` (a row a cell) and ``sweep.json`` (cells, figure, notes)."""
-    from evenhand.methods.pluralism.corpus.build_files import write_csv
 
     write_csv(out / "sweep.csv", sweep_frame(result))
     cells = [{**asdict(cell), "with_domain": cell.with_domain} for cell in result.cells]

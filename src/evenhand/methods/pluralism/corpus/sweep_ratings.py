@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evenhand.errors import BadInput
-from evenhand.methods.pluralism.corpus.sweep_config import SweepConfig
-from evenhand.methods.pluralism.rating.data.rating_table import RatingTable
-from evenhand.methods.pluralism.rating.statistics.demographics import RaterGroups, one_hot, rater_groups
+from evenhand.methods.pluralism.corpus.config import SweepConfig
+from evenhand.methods.pluralism.data.rating_table import RatingTable
+from evenhand.methods.pluralism.rating.statistics.raters import RaterGroups, one_hot, rater_groups
 from evenhand.methods.pluralism.rating.statistics.sensitivity import sensitivities, whole_items
 from evenhand.records import Interval
 from evenhand.statistics.cells import FloatArray, quotient
@@ -61,7 +61,7 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Axis:
-    """Ratings (items, columns) and the groups of their columns; labels are shuffled ``within`` these alone, if given."""
+    """Ratings (items, columns) and the groups of their columns; labels are shuffled only inside ``within``, if given."""
 
     values: FloatArray
     groups: RaterGroups
@@ -69,11 +69,11 @@ class _Axis:
 
 
 class Rated:
-    """Ratings that are asked about sets of items; equal sets are computed once.
+    """Agreement and sensitivity on sets of rated items; equal sets are computed once.
 
     ``values`` (items, raters) are those of the intraclass correlation; ``people`` says that raters are a sample and are resampled
-    for the intervals of DS. ``texts`` is item to the text that was rated, as far as it is told. ``notes`` says what was left
-    out, ``why`` why nothing can be computed.
+    for the intervals of DS. ``texts`` is item to the text that was rated, if known. ``notes`` says what was left
+    out, ``why`` gives the reason if nothing can be computed.
     """
 
     def __init__(
@@ -84,14 +84,14 @@ class Rated:
         self.notes = notes
         self.texts = {item: text for item, text in texts.select("item_id", "text").iter_rows() if text}
         self.place = {item: at for at, item in enumerate(items)}
-        self._known: dict[frozenset[int], Agreement] = {}
+        self._by_rows: dict[frozenset[int], Agreement] = {}
 
     @classmethod
     def of_table(cls, table: RatingTable, config: SweepConfig) -> Rated:
         """Ratings by people."""
         values, items, raters = table.matrix()
-        known = table.demographics(raters) if table.identified else {}
-        axes = {axis: _Axis(values, rater_groups(told)) for axis, told in known.items()}
+        demographics = table.demographics(raters) if table.identified else {}
+        axes = {axis: _Axis(values, rater_groups(groups)) for axis, groups in demographics.items()}
         why = "" if table.identified else "the table does not say who rated"
         bad = table.rejected
         notes = (f"{len(bad)} ratings were left out, the first because {bad[0][1]}",) if bad else ()
@@ -99,7 +99,7 @@ class Rated:
 
     @classmethod
     def named(cls, config: SweepConfig) -> Rated | None:
-        """The ratings that the settings name: a run, a public set, or a file; None where they name none."""
+        """The ratings that the settings name: a run, a public set, or a file; None if they name none."""
         from evenhand.config import checked
         from evenhand.methods.pluralism.rating.config import PluralismConfig
         from evenhand.methods.pluralism.rating.plan import read_people
@@ -119,8 +119,8 @@ class Rated:
         """
         from evenhand.datasets.question_texts import FIELDS
         from evenhand.methods.pluralism.rating.config import AUDIT
+        from evenhand.methods.pluralism.rating.panels import axis_panel, profile_panel
         from evenhand.methods.pluralism.rating.plan import SINGLE
-        from evenhand.methods.pluralism.rating.table import axis_panel, profile_panel
         from evenhand.runs.run import Run
         from evenhand.runs.tables import read_table
 
@@ -149,11 +149,11 @@ class Rated:
         return cls(raters.values, raters.items, axes, config, texts, people=False, notes=notes)
 
     def on(self, items: frozenset[str]) -> Agreement:
-        """The figures on these items; those without ratings take no part."""
+        """The figures on these items; those without ratings are ignored."""
         rows = frozenset(self.place[item] for item in items if item in self.place)
-        if rows not in self._known:
-            self._known[rows] = self._computed(sorted(rows))
-        return self._known[rows]
+        if rows not in self._by_rows:
+            self._by_rows[rows] = self._computed(sorted(rows))
+        return self._by_rows[rows]
 
     def _computed(self, rows: list[int]) -> Agreement:
         config = self.config
@@ -162,8 +162,8 @@ class Rated:
         if self.why or part.shape[0] < 2 or part.shape[1] < 2:
             none = Measured(None, None, self.why or "fewer than 2 rated items or raters")
             return Agreement(len(rows), part.shape[1], none, none, None, {})
-        found = icc(part, draws=config.draws, reml_draws=config.reml_draws, seed=config.seed)
-        single, average = found.of("ICC(2,1)"), found.of("ICC(2,k)")
+        agreement = icc(part, draws=config.draws, reml_draws=config.reml_draws, seed=config.seed)
+        single, average = agreement.of("ICC(2,1)"), agreement.of("ICC(2,k)")
         return Agreement(
             len(rows),
             part.shape[1],
@@ -175,16 +175,19 @@ class Rated:
 
     def _shift(self, rows: list[int], axis: _Axis) -> AxisShift:
         config, part = self.config, axis.values[rows]
-        found = sensitivities(part, axis.groups, draws=config.permutations, seed=config.seed, within=axis.within).of(
-            "absolute"
-        )
+        sensitivity = sensitivities(
+            part, axis.groups, draws=config.permutations, seed=config.seed, within=axis.within
+        ).of("absolute")
         interval = None
-        if found.value is not None:
+        if sensitivity.value is not None:
             interval = sensitivity_interval(
-                part, axis.groups, found.value, draws=config.draws, seed=config.seed, people=self.people
+                part, axis.groups, sensitivity.value, draws=config.draws, seed=config.seed, people=self.people
             )
         return AxisShift(
-            Measured(found.value, interval, found.reason), found.null_mean, found.p, len(axis.groups.names)
+            Measured(sensitivity.value, interval, sensitivity.reason),
+            sensitivity.null_mean,
+            sensitivity.p,
+            len(axis.groups.names),
         )
 
 
@@ -200,7 +203,7 @@ def sensitivity_interval(
 ) -> Interval | None:
     """The bootstrap interval of DS in its absolute form, less the bias: items are resampled, and with ``people`` raters.
 
-    ``ratings`` (items, raters), NaN where missing. None where over 5 % of the draws are undefined.
+    ``ratings`` (items, raters), NaN where missing. None if over 5 % of the draws are undefined.
     """
     size = len(groups.names)
     members = one_hot(groups.codes[None, :], size)[:, :, 0]

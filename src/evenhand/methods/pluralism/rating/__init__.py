@@ -1,1 +1,1 @@
-"""Ratings by rater profile, held to the ratings of people."""
+"""The rating audit: ratings by rater profile, compared with the ratings of people."""

@@ -1,29 +1,30 @@
 """The pluralism audit: do a model's safety ratings move with the profile of the rater it plays, and as people's do?
 
-After Demo-SafetyBench (arXiv 2602.07376), whose formulas and prompts were not found: docs/pluralism.md says what is a chosen
-default. `evenhand rate` runs it alone, or measures ratings that people gave without any model.
+After Demo-SafetyBench (arXiv 2602.07376), whose formulas and prompts were not found: docs/pluralism.md lists what is a chosen
+default. `evenhand rate` runs the audit alone, or measures ratings by people without any model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from evenhand.config import AuditConfig
 from evenhand.datasets.question_texts import ORDERS
-from evenhand.engines.base import Estimate, Verb
-from evenhand.engines.probing import choice_cost, unprobed
-from evenhand.methods.pluralism.rating.ask import ask, can_choose, choices_asked
+from evenhand.engines.base import Engine, Estimate, Verb
+from evenhand.engines.probing import choice_cost, measure_on, unprobed
+from evenhand.errors import BadInput
+from evenhand.methods.pluralism.data.items import items_of_table
+from evenhand.methods.pluralism.data.rating_table import RatingTable
+from evenhand.methods.pluralism.rating.answers import ask, can_choose, choices_asked
 from evenhand.methods.pluralism.rating.config import AUDIT, PluralismConfig, settings_of
-from evenhand.methods.pluralism.rating.data.rating_table import RatingTable
-from evenhand.methods.pluralism.rating.headlines import headlines
 from evenhand.methods.pluralism.rating.measure import adjusted, model_findings, people_findings
-from evenhand.methods.pluralism.rating.plan import RatingPlan, estimate_of, make_plan
-from evenhand.methods.pluralism.rating.table import (
+from evenhand.methods.pluralism.rating.panels import (
     PEOPLE,
     Panel,
     items_frame,
@@ -32,11 +33,13 @@ from evenhand.methods.pluralism.rating.table import (
     people_panel,
     ratings_frame,
 )
-from evenhand.methods.pluralism.rating.verdict import people_verdict, verdict
-from evenhand.methods.pluralism.rating.words import caveats, methods, truth_name
+from evenhand.methods.pluralism.rating.plan import RatingPlan, estimate_of, make_plan, read_people
+from evenhand.methods.pluralism.rating.verdict import caveats, headlines, methods, people_verdict, truth_name, verdict
+from evenhand.organisms import refuse_curator
 from evenhand.records import Finding
+from evenhand.runs.lifecycle import closing_engines, engine_options, plan_of, started
 from evenhand.runs.method import AuditResult, Context
-from evenhand.runs.respond import Configuration, Progress
+from evenhand.runs.respond import Announce, Configuration, Progress
 from evenhand.runs.run import Run
 from evenhand.runs.stages import not_asked_for
 from evenhand.runs.tables import write_table
@@ -61,13 +64,13 @@ class PluralismAudit:
         return frozenset({"generate"})
 
     def unfit(self, config: AuditConfig) -> str:
-        """It asks its own questions, about texts that mean something to the model."""
+        """Why the audit cannot run under these settings; empty if it can."""
         entry = "responses" if config.responses else "labels" if config.labels else ""
         if entry:
             return f"it asks its own questions, and {entry} are given"
-        own = self.settings(config)
-        if own.set_name is None and own.human_ratings is None:
-            return "it needs texts to be rated: give --rating-set or --human-ratings"
+        settings = self.settings(config)
+        if settings.set_name is None and settings.human_ratings is None:
+            return "it needs texts to rate: give --rating-set or --human-ratings"
         return not_asked_for(config, AUDIT)
 
     def _plan(self, config: PluralismConfig) -> RatingPlan:
@@ -76,24 +79,24 @@ class PluralismAudit:
         return self._read
 
     def inputs(self, config: AuditConfig) -> dict[str, Any]:
-        """Where the texts and people's ratings come from, and what is asked. Whatever cannot be used is refused here."""
-        own = self.settings(config)
-        return sources_of(own, self._plan(own))
+        """Sources of the texts and of people's ratings, and what is asked. Raises BadInput for anything unusable."""
+        settings = self.settings(config)
+        return sources_of(settings, self._plan(settings))
 
     def estimate(self, context: Context) -> list[tuple[str, Estimate]]:
         """Calls and tokens of the ratings, before anything is asked."""
-        own = self.settings(context.config)
-        return estimates_of(own, self._plan(own), context.configurations)
+        settings = self.settings(context.config)
+        return estimates_of(settings, self._plan(settings), context.configurations)
 
     def run(self, context: Context) -> AuditResult:
         """Ask for the ratings, measure them, and write the tables."""
-        own = self.settings(context.config)
-        return rate(own, self._plan(own), context.configurations, context.run, context.progress)
+        settings = self.settings(context.config)
+        return rate(settings, self._plan(settings), context.configurations, context.run, context.progress)
 
 
 def sources_of(config: PluralismConfig, plan: RatingPlan) -> dict[str, Any]:
     """What is asked, and where it comes from: part of the run's plan."""
-    told: dict[str, Any] = {
+    sources: dict[str, Any] = {
         "set": plan.source.name, "origin": plan.source.origin, "licence": plan.source.licence,
         "checksums": dict(plan.source.checksums), "rejected": [why for _, why in plan.source.rejected],
         "items": [item.id for item in plan.items], "profiles": [profile.key for profile in plan.profiles],
@@ -101,8 +104,8 @@ def sources_of(config: PluralismConfig, plan: RatingPlan) -> dict[str, Any]:
         "decoding": config.sampling.model_dump(mode="json"), "permutations": config.permutations,
     }  # fmt: skip
     if plan.people is not None:
-        told["people"] = people_source(plan.people)
-    return told
+        sources["people"] = people_source(plan.people)
+    return sources
 
 
 def people_source(table: RatingTable) -> dict[str, Any]:
@@ -127,7 +130,7 @@ def estimates_of(
         asked = partial(choices_asked, plan, model.system_prompt)
         letters = Estimate(cost.calls, cost.prompt_tokens, 0, cost.exact, not_probed=cost.not_probed)
         rows.append((f"{model.label}: {AUDIT}", choice_cost(model.engine, asked, len(plan), letters)))
-        drawn = replace(cost, not_probed="only what the letters leave open is drawn")
+        drawn = replace(cost, not_probed="only answers that the letters leave open are drawn")
         rows.append((f"{model.label}: {AUDIT}, drawn where letters are unlikely, at most", drawn))
     return rows
 
@@ -180,4 +183,98 @@ def rate(
             "items": len(plan.items),
             "profiles": len(plan.profiles),
         },
+    )
+
+
+def _opened(config: PluralismConfig, cache: Path | None) -> list[Configuration]:
+    from evenhand.engines.spec import open_engine
+
+    for spec in config.models:
+        refuse_curator(spec)
+    engines = [open_engine(spec, cache=cache, options=engine_options(config)) for spec in config.models]
+    return [Configuration(engine.spec, engine) for engine in engines]
+
+
+def _plan_of(config: PluralismConfig, engines: Mapping[str, Engine], sources: dict[str, Any]) -> dict[str, Any]:
+    named = [config.ratings, *(Path(name) for name in (config.rating_set, config.human_ratings) if name)]
+    files = dict.fromkeys(path for path in named if path is not None and path.is_file())
+    return plan_of(config, {AUDIT: sources}, engines, files=files, settings={"models": list(engines)})
+
+
+def _nothing(what: str, done: int, total: int) -> None:
+    return None
+
+
+def estimate_rating(
+    config: PluralismConfig, cache: Path | None = None, *, probe: bool = False
+) -> list[tuple[str, Estimate]]:
+    """What `run_rating` would cost; with ``probe``, time and memory too. Raises BadInput as it does."""
+    if not config.models:
+        raise BadInput("There is no model to ask, so there is no cost to estimate.", do="Name a model.")
+    plan = make_plan(config)
+    configurations = _opened(config, cache)
+    with closing_engines({model.label: model.engine for model in configurations}) as engines:
+        if probe:
+            measure_on(engines.values())
+        return estimates_of(config, plan, configurations)
+
+
+def run_rating(
+    config: PluralismConfig,
+    folder: Path,
+    *,
+    resume: bool = False,
+    cache: Path | None = None,
+    progress: Progress = _nothing,
+    announce: Announce | None = None,
+) -> tuple[Run, AuditResult]:
+    """Ask models for ratings, or measure ratings that people gave, into one run folder.
+
+    ``announce`` is given the cost of what is left to do, with time and memory, before anything is asked.
+    Raises BadInput for settings or files that cannot be used, EngineError for an engine that cannot serve.
+    """
+    if not config.models and config.ratings is None:
+        raise BadInput(
+            "There is nothing to measure.", do="Give a model to rate with, or existing ratings (--ratings FILE)."
+        )
+    table = read_people(config.ratings, config) if config.ratings is not None else None
+    plan = make_plan(config) if table is None else None
+    configurations = _opened(config, cache) if plan is not None else []
+    with closing_engines({model.label: model.engine for model in configurations}) as engines:
+        sources = sources_of(config, plan) if plan is not None else people_source(table) if table is not None else {}
+        with started(folder, _plan_of(config, engines, sources), resume=resume) as run:
+            if plan is not None:
+                if announce is not None:
+                    measure_on(engines.values())
+                    announce(estimates_of(config, plan, configurations))
+                result = rate(config, plan, configurations, run, progress)
+            else:
+                assert table is not None
+                result = _measured(config, table, run)
+            run.record(result)
+    return run, result
+
+
+def _measured(config: PluralismConfig, table: RatingTable, run: Run) -> AuditResult:
+    """Measure existing ratings: every measure that needs no model."""
+    frame = people_frame(table)
+    write_table(run.table(AUDIT, "people"), frame)
+    if (table.items["text"] != "").any():
+        write_table(run.table(AUDIT, "items"), items_frame(items_of_table(table).items))
+    findings = adjusted(people_findings(table, frame, config, items_of_people(table), "the expert label of the file"))
+    rejected = (
+        [f"{len(table.rejected)} rows were left out, the first because {table.rejected[0][1]}"]
+        if table.rejected
+        else []
+    )
+    return AuditResult(
+        audit=AUDIT,
+        verdicts=[people_verdict(findings, identified=table.identified)],
+        findings=findings,
+        headlines=list(headlines(findings, PEOPLE, several=False)),
+        rows=frame.height + len(table.rejected),
+        missing=len(table.rejected),
+        methods=methods(config, None, None),
+        caveats=[*table.notes, *rejected],
+        facts={"rejected": len(table.rejected), "items": table.items.height, "raters": table.counts()["raters"]},
     )

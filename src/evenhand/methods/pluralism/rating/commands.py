@@ -25,7 +25,7 @@ def rate(settings: dict[str, Any]) -> Job:
     With --ratings FILE and no model, ratings that people gave are measured: agreement, sensitivity to groups, and their nulls.
     """
     from evenhand.config import checked
-    from evenhand.methods.pluralism.rating.rate import estimate_rating, run_rating
+    from evenhand.methods.pluralism.rating.audit import estimate_rating, run_rating
 
     config = checked(PluralismConfig, **settings)
     return Job(config, run_rating, estimate_rating, rating_ways, failed="ratings failed or could not be read")

@@ -1,4 +1,4 @@
-"""The settings of the pluralism audit, and of `evenhand rate`, of which the command line and Python are views."""
+"""Settings of the pluralism audit and of `evenhand rate`."""
 
 from __future__ import annotations
 
@@ -74,9 +74,9 @@ class PluralismSettings(Settings):
     @model_validator(mode="after")
     def _sensible_ratings(self) -> PluralismSettings:
         if len(set(self.rating_axes)) < len(self.rating_axes):
-            raise ValueError("a field of the profile is named twice")
+            raise ValueError("a field of the profile is listed twice")
         if self.scale is not None and len(self.scale) != 2:
-            raise ValueError("a scale has two ends")
+            raise ValueError("a scale needs two ends")
         return self
 
     @property
@@ -107,9 +107,9 @@ class PluralismConfig(PluralismSettings, EngineSettings, StatisticsSettings, Fai
     @model_validator(mode="after")
     def _sensible(self) -> PluralismConfig:
         if len(set(self.models)) < len(self.models):
-            raise ValueError("a model is named twice")
+            raise ValueError("a model is listed twice")
         if self.ratings is not None and (self.models or self.rating_set or self.human_ratings):
-            raise ValueError("ratings of your own are measured without a model: give nothing else to be rated")
+            raise ValueError("--ratings measures existing ratings without a model: give no texts to rate as well")
         return self
 
     @property
@@ -130,6 +130,6 @@ def settings_of(config: AuditConfig) -> PluralismConfig:
     """The settings of this audit in those of a whole run: its own, and every shared field of the same name."""
     from evenhand.config import checked
 
-    own: dict[str, Any] = dict(config.of(PluralismSettings))
-    shared = [name for name in PluralismConfig.model_fields if name not in own and hasattr(config, name)]
-    return checked(PluralismConfig, **own, **{name: getattr(config, name) for name in shared})
+    values: dict[str, Any] = dict(config.of(PluralismSettings))
+    shared = [name for name in PluralismConfig.model_fields if name not in values and hasattr(config, name)]
+    return checked(PluralismConfig, **values, **{name: getattr(config, name) for name in shared})

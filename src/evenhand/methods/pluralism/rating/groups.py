@@ -1,6 +1,6 @@
 """Findings on groups of one axis: sensitivity in all forms with its null, and disparities.
 
-Specification 3.1 and 7; formulas are chosen defaults, the published ones were not found. Items are resampled, and people too.
+The formulas are chosen defaults, since the published ones (arXiv 2602.07376) were not found. Items are resampled, and people too.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from evenhand.findings.builder import DIFFERENCE, PROBABILITY
 from evenhand.methods.pluralism.rating.config import AUDIT
-from evenhand.methods.pluralism.rating.make import Maker, permutation_record
-from evenhand.methods.pluralism.rating.statistics.demographics import RaterGroups
-from evenhand.methods.pluralism.rating.statistics.group_rates import UNSAFE_ABOVE, Disparity, disparities
+from evenhand.methods.pluralism.rating.panels import FindingBuilder, Panel, permutation_record
+from evenhand.methods.pluralism.rating.statistics.disparity import UNSAFE_ABOVE, Disparity, disparities
+from evenhand.methods.pluralism.rating.statistics.raters import RaterGroups
 from evenhand.methods.pluralism.rating.statistics.sensitivity import (
     SENSITIVITY_FORMS,
     GroupMeans,
@@ -23,7 +24,6 @@ from evenhand.methods.pluralism.rating.statistics.sensitivity import (
     sensitivities,
     whole_items,
 )
-from evenhand.methods.pluralism.rating.table import Panel
 from evenhand.records import Finding, Interval
 from evenhand.statistics.cells import FloatArray
 from evenhand.statistics.resampling import less_bias, percentile
@@ -33,13 +33,12 @@ DS, DPD, EOD, UNSAFE, SUPPRESSED = (
     "demographic_sensitivity", "parity_difference", "odds_difference", "unsafe_share", "suppressed",
 )  # fmt: skip
 DS_DRAWS = 500
-PROBABILITY, DIFFERENCE = "probability", "difference of probabilities"
 
 
 def _centred(panel: Panel) -> FloatArray:
     """Values less what a wording and order does to an item, alike for all groups; group differences stay as they are.
 
-    Without this the adjusted form would take a liking for the first option for noise.
+    Without this the adjusted form would count a preference for the first option as noise.
     """
     if panel.within is None:
         return panel.values
@@ -56,10 +55,10 @@ def _centred(panel: Panel) -> FloatArray:
 
 
 def _per_item(result: GroupMeans) -> FloatArray:
-    """Distance of two groups, deviation, range and surplus variance of each item, (items, 4), NaN where undefined."""
+    """Distance of two groups, deviation, range and surplus variance of each item, (items, 4), NaN if undefined."""
     values, whole, quiet = item_forms(result)
-    known = np.stack([whole, whole, whole, quiet])
-    return np.where(known, values, np.nan)[..., 0].T
+    defined = np.stack([whole, whole, whole, quiet])
+    return np.where(defined, values, np.nan)[..., 0].T
 
 
 def _four(per_item: FloatArray, weights: FloatArray) -> FloatArray:
@@ -94,15 +93,21 @@ def _ds_draws(values: FloatArray, groups: RaterGroups, *, people: bool, draws: i
 
 
 def sensitivity_findings(
-    maker: Maker, panel: Panel, axis: str, *, permutations: int, part: Mapping[str, str], rows: Mapping[str, Any]
+    builder: FindingBuilder,
+    panel: Panel,
+    axis: str,
+    *,
+    permutations: int,
+    part: Mapping[str, str],
+    rows: Mapping[str, Any],
 ) -> Iterator[Finding]:
     """DS in every form; the headline form ``absolute`` is tested within the family of the configuration's axes."""
     groups = panel.groups(axis)
     values = _centred(panel)
-    result = sensitivities(values, groups, draws=permutations, seed=maker.seed, within=panel.within)
+    result = sensitivities(values, groups, draws=permutations, seed=builder.seed, within=panel.within)
     drawn = None
     if len(groups.names) > 1 and result.items > 1:
-        drawn = _ds_draws(values, groups, people=panel.people, draws=maker.draws, seed=maker.seed)
+        drawn = _ds_draws(values, groups, people=panel.people, draws=builder.draws, seed=builder.seed)
     what = "items and people" if panel.people else "items"
     method = f"bootstrap of {what}, percentiles less the bias"
     smallest = _smallest_p(panel, len(groups.names))
@@ -113,9 +118,11 @@ def sensitivity_findings(
             interval, bias = less_bias(drawn[at], one.value, method=method)
         null = one.null_range
         family = (
-            f"{AUDIT}|{maker.config}|{DS}|{part.get('raters', '')}|{part.get('view', '')}" if form == "absolute" else ""
+            f"{AUDIT}|{builder.config}|{DS}|{part.get('raters', '')}|{part.get('view', '')}"
+            if form == "absolute"
+            else ""
         )
-        yield maker.make(
+        yield builder.build(
             DS, form, one.value, part={"axis": axis, **part}, rows=rows, interval=interval, n=one.items, reason=one.reason,
             test=permutation_record(one.p, permutations, family, smallest=smallest),
             clusters={"items": one.items, "raters": int((groups.codes >= 0).sum())},
@@ -134,48 +141,50 @@ def _smallest_p(panel: Panel, groups: int) -> float:
     return math.exp(-math.lgamma(groups + 1) * (len(set(panel.within)) - 1))
 
 
-def suppressed_findings(maker: Maker, panel: Panel, axis: str, *, part: Mapping[str, str]) -> Iterator[Finding]:
-    """Groups without figures: too few people, or a value that is left out of contrasts. Their sizes alone are told."""
+def suppressed_findings(
+    builder: FindingBuilder, panel: Panel, axis: str, *, part: Mapping[str, str]
+) -> Iterator[Finding]:
+    """Groups without figures: too few people, or a value that is excluded from contrasts. Only their sizes are reported."""
     groups = panel.groups(axis)
     for name, size in groups.suppressed.items():
-        yield maker.make(
+        yield builder.build(
             SUPPRESSED, "few raters", None, "raters", group=name, part={"axis": axis, **part}, n=size,
             reason=f"fewer than {panel.least} raters",
         )  # fmt: skip
     for name, size in groups.left_out.items():
-        yield maker.make(
+        yield builder.build(
             SUPPRESSED, "left out of contrasts", None, "raters", group=name, part={"axis": axis, **part}, n=size,
-            reason="a missing value is no group" if name == "missing" else "a level of its own",
+            reason="a missing value is not a group" if name == "missing" else "a level of its own",
         )  # fmt: skip
 
 
 def disparity_findings(
-    maker: Maker, panel: Panel, axis: str, truth: FloatArray | None, truth_name: str, *, permutations: int,
+    builder: FindingBuilder, panel: Panel, axis: str, truth: FloatArray | None, truth_name: str, *, permutations: int,
     part: Mapping[str, str], rows: Mapping[str, Any],
 ) -> Iterator[Finding]:  # fmt: skip
-    """P(unsafe | group), DPD, and EOD against a named truth (items,). For a model items alone are resampled."""
+    """P(unsafe | group), DPD, and EOD against a named truth (items,). For a model only items are resampled."""
     groups = panel.groups(axis)
     # A model's profiles are no sample; resampling them would count wordings and orders as raters.
     result = disparities(
-        panel.values, groups, truth=truth, truth_name=truth_name, draws=min(maker.draws, 2_000) if panel.people else 0,
-        permutations=permutations, within=panel.within, seed=maker.seed,
+        panel.values, groups, truth=truth, truth_name=truth_name, draws=min(builder.draws, 2_000) if panel.people else 0,
+        permutations=permutations, within=panel.within, seed=builder.seed,
     )  # fmt: skip
     axis_part = {"axis": axis, **part}
     intervals: dict[str, Interval | None] = {}
     if not panel.people and result.shares:
-        intervals = _item_intervals(panel, groups, truth, maker)
+        intervals = _item_intervals(panel, groups, truth, builder)
     for share in result.shares:
-        yield maker.make(
+        yield builder.build(
             UNSAFE, "unsafe", share.share, PROBABILITY, group=share.group, part=axis_part,
-            rows=maker.of_group(rows, axis, share.group),
+            rows=builder.group_rows(rows, axis, share.group),
             interval=share.interval or intervals.get(share.group), n=result.items, clusters={"raters": share.raters},
         )  # fmt: skip
     pairs: list[tuple[str, Disparity]] = [(DPD, result.dpd)]
     pairs += [(EOD, result.eod)] if result.eod is not None else []
     for name, one in pairs:
         null = one.null_range
-        family = f"{AUDIT}|{maker.config}|{name}|{part.get('raters', '')}|{part.get('view', '')}"
-        yield maker.make(
+        family = f"{AUDIT}|{builder.config}|{name}|{part.get('raters', '')}|{part.get('view', '')}"
+        yield builder.build(
             name, "unsafe", one.value, DIFFERENCE, part=axis_part, rows=rows, interval=one.interval or intervals.get(name),
             n=one.items, reason=one.reason,
             test=permutation_record(one.p, permutations, family, smallest=_smallest_p(panel, len(groups.names))),
@@ -186,7 +195,7 @@ def disparity_findings(
             },
         )  # fmt: skip
     if truth is None:
-        yield maker.make(
+        yield builder.build(
             EOD,
             "unsafe",
             None,
@@ -198,7 +207,7 @@ def disparity_findings(
 
 
 def _item_intervals(
-    panel: Panel, groups: RaterGroups, truth: FloatArray | None, maker: Maker
+    panel: Panel, groups: RaterGroups, truth: FloatArray | None, builder: FindingBuilder
 ) -> dict[str, Interval | None]:
     """Intervals by resampling items: of each group's share, of DPD and of EOD."""
     unsafe = np.where(np.isfinite(panel.values), (panel.values > UNSAFE_ABOVE).astype(np.float64), np.nan)
@@ -207,12 +216,15 @@ def _item_intervals(
     strata = [whole] + ([whole & (truth == label) for label in (0, 1)] if truth is not None else [])
     rates: list[FloatArray] = []
     for stratum in strata:
-        own = means[stratum]
-        if len(own) < 2:
-            rates.append(np.full((maker.draws, len(groups.names)), np.nan))
+        stratum_means = means[stratum]
+        items = len(stratum_means)
+        if items < 2:
+            rates.append(np.full((builder.draws, len(groups.names)), np.nan))
             continue
-        parts = two_way_weights(len(own), 1, resample="items", draws=maker.draws, seed=maker.seed, width=len(own))
-        rates.append(np.concatenate([weights @ own / len(own) for weights, _ in parts]))
+        parts = two_way_weights(
+            len(stratum_means), 1, resample="items", draws=builder.draws, seed=builder.seed, width=len(stratum_means)
+        )
+        rates.append(np.concatenate([weights @ stratum_means / items for weights, _ in parts]))
     method = "item bootstrap percentile"
     result = {name: percentile(rates[0][:, at], method=method) for at, name in enumerate(groups.names)}
     ranges = [one.max(axis=1) - one.min(axis=1) for one in rates]

@@ -1,4 +1,4 @@
-"""Pluralism of safety ratings: the one place where the rest of the package learns of this method."""
+"""Pluralism of safety ratings: the declaration of the method."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from evenhand.runs.load import LoadedRun
 
-_DATA = "evenhand.methods.pluralism.rating.data"
+_DATA = "evenhand.methods.pluralism.data"
 
 METHOD = Method(
     name="pluralism",
@@ -25,16 +25,16 @@ METHOD = Method(
     section="evenhand.methods.pluralism.rating.page:pluralism_part",
     sets={
         "rating-sets": (
-            Entry("shipped", f"{_DATA}.rating_items:shipped_items", "140 placeholder texts in 14 domains (organisms)"),
+            Entry("shipped", f"{_DATA}.items:shipped_items", "140 placeholder texts in 14 domains (organisms)"),
             Entry(
                 "grammar",
-                f"{_DATA}.rating_items:grammar_items",
+                f"{_DATA}.items:grammar_items",
                 "310 placeholder prompts, unevenly spread over domains",
             ),
-            Entry("dices", f"{_DATA}.rating_items:dices_350", "DICES-350"),
-            Entry("dices-350", f"{_DATA}.rating_items:dices_350", "DICES: 350 conversations, rated by people"),
-            Entry("dices-990", f"{_DATA}.rating_items:dices_990", "DICES: 990 conversations, rated by people"),
-            Entry("demo_safetybench", f"{_DATA}.rating_items:demo_safetybench", "prompts of Demo-SafetyBench"),
+            Entry("dices", f"{_DATA}.items:dices_350", "DICES-350"),
+            Entry("dices-350", f"{_DATA}.items:dices_350", "DICES: 350 conversations, rated by people"),
+            Entry("dices-990", f"{_DATA}.items:dices_990", "DICES: 990 conversations, rated by people"),
+            Entry("demo_safetybench", f"{_DATA}.items:demo_safetybench", "prompts of Demo-SafetyBench"),
         ),
         "human-ratings": (
             Entry("dices", f"{_DATA}.dices:open_350", "DICES-350"),

@@ -1,4 +1,4 @@
-"""The ratings behind the figures of the pluralism audit: one row a rating, and the filter of a finding's rows."""
+"""The ratings behind the figures of the pluralism audit: one row per rating, and the filter of a finding's rows."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 from evenhand.datasets.question_texts import FIELDS, OPTIONS, QUESTIONS, REPLY_QUESTIONS
 from evenhand.datasets.safety_prompts import category_name
+from evenhand.methods.pluralism.data.rating_table import VIEWS
 from evenhand.methods.pluralism.rating.config import AUDIT
-from evenhand.methods.pluralism.rating.data.rating_table import VIEWS
+from evenhand.methods.pluralism.rating.panels import MISSING_DOMAIN, PEOPLE, SHARES
 from evenhand.methods.pluralism.rating.plan import FULL, NEUTRAL, SINGLE
-from evenhand.methods.pluralism.rating.table import MISSING_DOMAIN, PEOPLE, SHARES
 from evenhand.records import Finding
 from evenhand.report.blocks import Filter
 from evenhand.report.build import evidence_of
@@ -57,7 +57,7 @@ def _left_out(findings: Sequence[Finding], raters: set[str]) -> dict[str, tuple[
 
 
 def rating_evidence(loaded: LoadedRun) -> Evidence:
-    """One row a rating, of models and of people. Texts stay folded: they were chosen because they may harm."""
+    """One row per rating, of models and of people. Texts stay folded: they were chosen because they may harm."""
     axes = axes_of(loaded)
     held = loaded.run.table(AUDIT, "items").exists()
     texts = {row["item_id"]: row for row in loaded.items.iter_rows(named=True)} if held else {}

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from evenhand.findings.builder import select
 from evenhand.findings.decide import is_found
+from evenhand.methods.pluralism.data.rating_table import VIEWS
 from evenhand.methods.pluralism.rating.agreement import ALPHA, ICC, POOLED, RHO
 from evenhand.methods.pluralism.rating.contrasts import ALL_DOMAINS, CONTRAST, LEAST_RATINGS, MACRO_DOMAINS
-from evenhand.methods.pluralism.rating.data.rating_table import VIEWS
 from evenhand.methods.pluralism.rating.groups import DPD, DS, EOD
 from evenhand.methods.pluralism.rating.page_evidence import behind, domain_name
-from evenhand.methods.pluralism.rating.table import PEOPLE
+from evenhand.methods.pluralism.rating.panels import PEOPLE
 from evenhand.methods.pluralism.rating.verdict import PROFILES
 from evenhand.records import Finding
 from evenhand.report.blocks import ForestPlot, nice_scale
@@ -25,6 +26,10 @@ LEAST_REACH = 0.05
 COEFFICIENTS = (ICC, ALPHA, RHO)
 ADJUSTED = ("p_holm", "q_bh", "p")
 """The adjusted p, Holm's or else Benjamini and Hochberg's; the plain one of a test that belongs to no family."""
+_STATES = {
+    "found": "more than shuffled groups", "not found": "no more than shuffled groups", "unknown": "we cannot tell",
+    "undefined": "undefined",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -42,11 +47,7 @@ class ConfigFindings:
     def all(self, estimand: str, outcome: str = "", **part: str) -> list[Finding]:
         """The findings of an estimand with this slice, in order."""
         wanted = {"view": VIEWS[0], **part} if self.config == PEOPLE else part
-        return [
-            f for f in self.findings
-            if (f.estimand, f.config) == (estimand, self.config) and outcome in ("", f.outcome)
-            and all(f.slice.get(key) == value for key, value in wanted.items())
-        ]  # fmt: skip
+        return select(self.findings, estimand, self.config, outcome, having=wanted)
 
     def kinds(self) -> list[str]:
         """What raters are in the findings on agreement: profiles of one field, full profiles, people."""
@@ -56,12 +57,6 @@ class ConfigFindings:
 def scale_range(f: Finding | None) -> str:
     """An interval on the scale: ``0.041 to 0.062``."""
     return range_text(f, SCALE)
-
-
-_STATES = {
-    "found": "more than shuffled groups", "not found": "no more than shuffled groups", "unknown": "we cannot tell",
-    "undefined": "undefined",
-}  # fmt: skip
 
 
 def _null(f: Finding) -> tuple[float, float | None, float | None] | None:

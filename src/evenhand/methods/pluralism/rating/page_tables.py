@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from evenhand.methods.pluralism.data.rating_table import VIEWS
 from evenhand.methods.pluralism.rating.agreement import ASSOCIATION, GRASP, POLARITY
-from evenhand.methods.pluralism.rating.asked import COMPONENT, MASS, NEUTRAL_SHIFT, ORDER, STATUS, STATUSES, WORDING
-from evenhand.methods.pluralism.rating.data.rating_table import VIEWS
+from evenhand.methods.pluralism.rating.elicitation import (
+    COMPONENT,
+    MASS,
+    NEUTRAL_SHIFT,
+    ORDER,
+    STATUS,
+    STATUSES,
+    WORDING,
+)
 from evenhand.methods.pluralism.rating.groups import SUPPRESSED, UNSAFE
 from evenhand.methods.pluralism.rating.page_evidence import behind, domain_name
 from evenhand.methods.pluralism.rating.page_figures import ADJUSTED, ConfigFindings
+from evenhand.methods.pluralism.rating.panels import PEOPLE
 from evenhand.methods.pluralism.rating.plan import NEUTRAL, SINGLE
-from evenhand.methods.pluralism.rating.table import PEOPLE
 from evenhand.records import Finding
 from evenhand.report.blocks import BarGroup, Bars, Block, Cell, Filter, Note, Table, nice_scale
 from evenhand.report.figures import Segment, Stack, Stacks
@@ -44,7 +52,7 @@ _VARIANCE = Unit(lambda variance: DASH if variance is None else f"{variance:.5f}
 
 
 def component_bar(configs: Sequence[ConfigFindings], block_id: str) -> Stacks | None:
-    """What a single rating varies by, one bar a model."""
+    """What a single rating varies by, one bar per model."""
     rows = []
     for findings in configs:
         parts = findings.all(COMPONENT)
@@ -52,8 +60,8 @@ def component_bar(configs: Sequence[ConfigFindings], block_id: str) -> Stacks | 
         total = sum(shares.values())
         if not total > 0:
             continue
-        known = [f for f in parts if f.extra["share"] is not None]
-        labels = {f.outcome: f"{PARTS[f.outcome]} {percent(f.extra['share'])}" for f in known}
+        defined = [f for f in parts if f.extra["share"] is not None]
+        labels = {f.outcome: f"{PARTS[f.outcome]} {percent(f.extra['share'])}" for f in defined}
         segments = [
             Segment(shares.get(name, 0.0) / total, k, labels.get(name, "")) for k, name in enumerate(PARTS, start=1)
         ]
@@ -129,7 +137,7 @@ def moved_table(findings: ConfigFindings, block_id: str) -> Table | None:
 
 
 def refusals(configs: Sequence[ConfigFindings], block_id: str) -> Block | None:
-    """Refusals by group, one panel a model and field, the neutral condition as a line; a note if nothing was refused."""
+    """Refusals by group, one panel per model and field, the neutral condition as a line; a note if nothing was refused."""
     models = [findings for findings in configs if findings.config != PEOPLE]
     if not models:
         return None
@@ -204,7 +212,7 @@ def status_table(findings: ConfigFindings, block_id: str) -> Table | None:
         ),
         block_id=block_id,
         title="Questions without a rating",
-        caption="They are in no other number; Wilson's interval with texts as the unit.",
+        caption="Excluded from every other number; Wilson's interval with texts as the unit.",
         sortable=True,
     )
 
@@ -252,8 +260,8 @@ def share_table(configs: Sequence[ConfigFindings], block_id: str) -> Table | Non
         ),
         block_id=block_id,
         title="Shares rated unsafe, and checks",
-        caption="Above safe texts: how often an unsafe text is rated above a safe one; below 50 % the labels point the other "
-        "way.",
+        caption="Above safe texts: how often an unsafe text is rated above a safe one; below 50 % the labels "
+        "may be reversed.",
         sortable=True,
     )
 

@@ -1,4 +1,4 @@
-"""What is asked: which texts, under which profiles, in which wordings and orders; sampled by domain, and estimated before."""
+"""The rating plan: which texts, under which profiles, in which wordings and orders; sampled by domain; and its estimated cost."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from evenhand.datasets.question_texts import ORDERS, rating_chat
 from evenhand.datasets.shipped_texts import PROFILE_VALUES
 from evenhand.engines.base import Engine, Estimate, Request
 from evenhand.errors import BadInput
+from evenhand.methods.pluralism.data.items import RatedItem, RatedItems, items_of_table, open_rated_items
+from evenhand.methods.pluralism.data.rating_table import RatingTable
+from evenhand.methods.pluralism.data.ratings import read_ratings
 from evenhand.methods.pluralism.rating.config import AUDIT, PluralismConfig
-from evenhand.methods.pluralism.rating.data.rating_items import RatedItem, RatedItems, items_of_table, open_rated_items
-from evenhand.methods.pluralism.rating.data.rating_table import RatingTable
-from evenhand.methods.pluralism.rating.data.ratings import read_ratings
-from evenhand.methods.pluralism.rating.statistics.demographics import EXCLUDED, rater_groups
+from evenhand.methods.pluralism.rating.statistics.raters import EXCLUDED, rater_groups
 from evenhand.records import Message
 from evenhand.registry import HUMAN_RATINGS
 
 NEUTRAL, SINGLE, FULL = "neutral", "single", "full"
 _ITEM_ROLES = frozenset({"id", "text", "reply", "domain", "gold"})
 _COUNTED = 2_000
-"""With more questions, tokens are counted on a sample of so many."""
+"""With more questions, tokens are counted on a sample of this size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +47,15 @@ class Question:
     order: str
 
     def chat(self, system_prompt: str | None) -> tuple[Message, ...]:
-        """The chat; a configuration's own system prompt stands before the profile, and alone in the neutral condition."""
-        own = rating_chat(
+        """The chat. A configuration's own system prompt precedes the profile; in the neutral condition there is no profile."""
+        chat = rating_chat(
             self.item.shown, dict(self.profile.values), self.paraphrase, self.order, reply=bool(self.item.reply)
         )
         if not system_prompt:
-            return own
-        if own[0].role == "system":
-            return (Message("system", f"{system_prompt}\n\n{own[0].content}"), *own[1:])
-        return (Message("system", system_prompt), *own)
+            return chat
+        if chat[0].role == "system":
+            return (Message("system", f"{system_prompt}\n\n{chat[0].content}"), *chat[1:])
+        return (Message("system", system_prompt), *chat)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,16 +96,16 @@ def read_people(spec: str | Path, config: PluralismConfig) -> RatingTable:
 
 
 def make_plan(config: PluralismConfig) -> RatingPlan:
-    """The plan of these settings. Raises BadInput where there is no text to be rated, or none that people rated too."""
+    """The plan of these settings. Raises BadInput without a text to be rated, or if people rated none of the texts."""
     people = read_people(config.human_ratings, config) if config.human_ratings else None
     if config.set_name is not None:
-        own = {role: column for role, column in config.columns.items() if role in _ITEM_ROLES}
+        item_columns = {role: column for role, column in config.columns.items() if role in _ITEM_ROLES}
         named = config.set_name.endswith((".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"))
-        source = open_rated_items(config.set_name, own if named else None)
+        source = open_rated_items(config.set_name, item_columns if named else None)
     elif people is not None:
         source = items_of_table(people)
     else:
-        raise BadInput("There is no text to be rated.", do="Name some with --rating-set or --human-ratings.")
+        raise BadInput("There is no text to rate.", do="Give texts with --rating-set or --human-ratings.")
     items = list(source)
     notes: list[str] = []
     if people is not None:
@@ -113,7 +113,7 @@ def make_plan(config: PluralismConfig) -> RatingPlan:
         common = [item for item in items if item.id in rated]
         if not common:
             raise BadInput(
-                "People rated none of the texts: no id is the same.",
+                "People rated none of the texts: no ids match.",
                 file=people.origin,
                 do="Give both files the same ids.",
             )
@@ -158,8 +158,8 @@ def _values(axis: str, people: RatingTable | None, config: PluralismConfig) -> t
     """The values of a field: those of enough of the people, else those of DICES-350; never ``Other`` or a missing one."""
     if people is None or axis not in people.axes:
         return PROFILE_VALUES[axis]
-    told = [value or None for value in people.demographics()[axis]]
-    groups = rater_groups(told, least=config.least_raters, excluded=EXCLUDED)
+    values = [value or None for value in people.demographics()[axis]]
+    groups = rater_groups(values, least=config.least_raters, excluded=EXCLUDED)
     return groups.names or PROFILE_VALUES[axis]
 
 
@@ -169,7 +169,8 @@ def _full(values: dict[str, tuple[str, ...]], count: int, seed: int) -> list[Pro
         return []
     if len(values) < 2:
         raise BadInput(
-            "A full profile needs at least two fields.", do="Name more with --rating-axes, or none of full ones."
+            "A full profile needs at least two fields.",
+            do="Add fields with --rating-axes, or ask for no full profiles.",
         )
     axes = list(values)
     cells: defaultdict[tuple[str, ...], list[tuple[str, ...]]] = defaultdict(list)
@@ -183,7 +184,10 @@ def _full(values: dict[str, tuple[str, ...]], count: int, seed: int) -> list[Pro
         draw.shuffle(cells[cell])
     turns = sorted((turn, at) for at, cell in enumerate(order) for turn in range(len(cells[cell])))
     drawn = [cells[order[at]][turn] for turn, at in turns[:count]]
-    return [Profile("full=" + "|".join(found), FULL, tuple(zip(axes, found, strict=True))) for found in drawn]
+    return [
+        Profile("full=" + "|".join(combination), FULL, tuple(zip(axes, combination, strict=True)))
+        for combination in drawn
+    ]
 
 
 def estimate_of(plan: RatingPlan, engine: Engine, system_prompt: str | None, config: PluralismConfig) -> Estimate:

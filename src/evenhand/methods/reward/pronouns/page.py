@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from evenhand.findings.builder import select
 from evenhand.findings.decide import is_found
-from evenhand.findings.lookup import select
 from evenhand.methods.reward.margins.stages import STAGE_TITLES
 from evenhand.methods.reward.pronouns.findings import NOT_MARKED
 from evenhand.methods.reward.pronouns.verdict import BY_KIND

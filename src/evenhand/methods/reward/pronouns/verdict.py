@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from evenhand.findings.builder import first, select
 from evenhand.findings.decide import is_found
-from evenhand.findings.lookup import first, select
 from evenhand.methods.reward.pronouns.disclosure import STRATUM
 from evenhand.methods.reward.pronouns.findings import GENERATION, NOT_MARKED
 from evenhand.methods.reward.pronouns.likelihood import MEAN

@@ -11,9 +11,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from evenhand.engines.token_bias import TokenBias
-from evenhand.findings.builder import build
+from evenhand.findings.builder import build, select
 from evenhand.findings.decide import Rule, decided, side_of
-from evenhand.findings.lookup import select
 from evenhand.methods.tsdi.estimate.estimator import LIKELY, Estimated
 from evenhand.records import Finding, Interval
 from evenhand.safe_text import surrogate_free

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from evenhand import __version__
 from evenhand.config import AuditConfig, make_config
 from evenhand.engines.base import Estimate
 from evenhand.engines.chat import ChatRenderer

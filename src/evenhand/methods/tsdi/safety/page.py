@@ -32,15 +32,9 @@ from evenhand.methods.tsdi.safety.page_figures import (
 )
 from evenhand.methods.tsdi.safety.verdict import lookup, opener_shift, weak_categories
 from evenhand.records import Finding
-from evenhand.report.agreement import Agreement, agreement_table
 from evenhand.report.blocks import Block, Cell, Panel, Table
-from evenhand.report.build import Part
-from evenhand.report.evidence import Evidence, EvidenceRow, Facet
-from evenhand.report.finding_table import FINDING, NATS, SMALL_SHARE, cells, finding_table, value, words
-from evenhand.report.finding_table import SHARE as SHARE_UNIT
-from evenhand.report.marks import glance_row, key_number
-from evenhand.report.page import Glance, Verdict
-from evenhand.report.sections import (
+from evenhand.report.build import (
+    Part,
     answer_of,
     by_gravity,
     evidence_of,
@@ -52,6 +46,18 @@ from evenhand.report.sections import (
     stored_verdict,
 )
 from evenhand.report.evidence import Evidence, EvidenceRow, Facet
+from evenhand.report.finding_table import (
+    FINDING,
+    NATS,
+    SMALL_SHARE,
+    Agreement,
+    agreement_table,
+    cells,
+    finding_table,
+    value,
+    words,
+)
+from evenhand.report.finding_table import SHARE as SHARE_UNIT
 from evenhand.report.marks import glance_row, key_number
 from evenhand.report.page import Glance, Verdict
 from evenhand.runs.load import LoadedRun

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from evenhand.datasets.safety_prompts import category_name
 from evenhand.findings.builder import first, select
 from evenhand.findings.decide import is_found
-from evenhand.findings.lookup import first, select
 from evenhand.methods.tsdi.safety.findings import (
     AGREEMENT,
     CHANGE,

@@ -23,14 +23,9 @@ from evenhand.methods.tsdi.sweep.page_figures import (
 )
 from evenhand.methods.tsdi.sweep.verdict import spec_of
 from evenhand.records import Finding
-from evenhand.report.blocks import Block, Note, Panel, Panels, Series, Table, TradeOff, TradePoint
-from evenhand.report.build import Part
-from evenhand.report.evidence import Evidence, EvidenceRow, Facet
-from evenhand.report.finding_table import FindingColumns, finding_table, range_text, words
-from evenhand.report.marks import glance_row
-from evenhand.report.page import Glance, GlanceRow, Verdict
-from evenhand.report.scales import ends, nice_scale
-from evenhand.report.sections import (
+from evenhand.report.blocks import Block, Note, Panel, Panels, Series, Table, TradeOff, TradePoint, ends, nice_scale
+from evenhand.report.build import (
+    Part,
     Stored,
     answer_of,
     evidence_of,
@@ -40,7 +35,11 @@ from evenhand.report.sections import (
     prompt_of,
     stored_verdict,
 )
-from evenhand.report.stage_blocks import StageLine, StagePlot, StagePoint
+from evenhand.report.evidence import Evidence, EvidenceRow, Facet
+from evenhand.report.figures import StageLine, StagePlot, StagePoint
+from evenhand.report.finding_table import FindingColumns, finding_table, range_text, words
+from evenhand.report.marks import glance_row
+from evenhand.report.page import Glance, GlanceRow, Verdict
 from evenhand.runs.load import LoadedRun
 from evenhand.wording import percent
 

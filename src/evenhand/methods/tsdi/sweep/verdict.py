@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from evenhand.datasets.safety_prompts import category_name
-from evenhand.findings.lookup import select
+from evenhand.findings.builder import select
 from evenhand.methods.tsdi.config import SweepConfig
 from evenhand.methods.tsdi.sweep.grid import FACTORS
 from evenhand.records import Finding, Interval

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evenhand.errors import BadInput
-from evenhand.methods.pluralism.rating.statistics.demographics import RaterGroups, rater_groups
+from evenhand.methods.pluralism.rating.statistics.raters import RaterGroups, rater_groups
 from evenhand.methods.pluralism.rating.statistics.sensitivity import SENSITIVITY_FORMS, SensitivityForm, sensitivities
 
 
@@ -200,5 +200,5 @@ def test_bad_input() -> None:
     with pytest.raises(BadInput, match="3 raters in the ratings, 2 in the groups"):
         sensitivities(np.ones((2, 3)), groups_of({"a": 2}, 2))
     form: SensitivityForm = "range"
-    with pytest.raises(BadInput, match="No sensitivity"):
+    with pytest.raises(BadInput, match="Unknown form of sensitivity"):
         sensitivities(np.ones((2, 2)), groups_of({"a": 1, "b": 1}, 2), draws=0).of(form.upper())  # type: ignore[arg-type]

@@ -1,8 +1,8 @@
 """Demographic sensitivity (DS): how far ratings of an item lie apart by group, and what random groups would show.
 
-Source: pluralism section 3.1. The published figure (0.12) comes without a formula, a null or group sizes, so its
-number means little: random groups of raters already lie apart. Every form here, its permutation null and the
-difference of the two are chosen defaults of that document. All values are in the unit of the ratings.
+The published figure (arXiv 2602.07376: 0.12) comes without a formula, a null or group sizes, so its number means
+little: random groups of raters already lie apart. Every form here, its permutation null and the difference of the two are
+chosen defaults. All values are in the unit of the ratings.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from evenhand.errors import BadInput
-from evenhand.methods.pluralism.rating.statistics.demographics import RaterGroups, one_hot, shuffled_codes
+from evenhand.methods.pluralism.rating.statistics.raters import RaterGroups, one_hot, shuffled_codes
 from evenhand.records import Interval
 from evenhand.statistics.cells import FloatArray, IntArray, quotient
 from evenhand.statistics.resampling import percentile
@@ -26,7 +26,7 @@ SENSITIVITY_FORMS: tuple[SensitivityForm, ...] = get_args(SensitivityForm)
 """For each item, then averaged over items: the mean distance of two groups; the population standard deviation over
 groups; the largest minus the smallest; and the root of the variance between groups less its noise. The last comes
 with noise removed from the average (``"adjusted"``), or from each item with a floor of 0 (``"adjusted by item"``), which
-the specification names but which noise alone keeps above 0.
+noise alone keeps above 0.
 """
 
 PERMUTATIONS = 9_999
@@ -38,7 +38,7 @@ NO_ITEM = "no item is rated by every group"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GroupMeans:
-    """Means of groups on items, (items, groups, sets), NaN where a group has no rating, and the variance of each mean.
+    """Means of groups on items, (items, groups, sets), NaN if a group has no rating, and the variance of each mean.
 
     ``noise`` is the sample variance of a group's ratings of an item over their number, NaN with fewer than 2.
     """
@@ -51,7 +51,7 @@ class GroupMeans:
 class Sensitivity:
     """One form: its value, the mean and the central 95 % of its permutation null, and value minus null mean.
 
-    ``p`` is the share of shuffles, with the observed arrangement, that reach the value. None where undefined.
+    ``p`` is the share of shuffles, with the observed arrangement, that reach the value. None if undefined.
     """
 
     form: SensitivityForm
@@ -79,7 +79,7 @@ class Sensitivities:
         for one in self.forms:
             if one.form == form:
                 return one
-        raise BadInput(f"No sensitivity is called '{form}'.", do=f"Known: {', '.join(SENSITIVITY_FORMS)}.")
+        raise BadInput(f"Unknown form of sensitivity '{form}'.", do=f"Known: {', '.join(SENSITIVITY_FORMS)}.")
 
 
 def group_means(ratings: FloatArray, codes: IntArray, groups: int) -> GroupMeans:
@@ -117,26 +117,26 @@ def _mean_over(values: FloatArray, kept: NDArray[np.bool_]) -> FloatArray:
     return quotient(np.where(kept, values, 0.0).sum(axis=0), count, count > 0)
 
 
-def item_forms(found: GroupMeans) -> tuple[FloatArray, NDArray[np.bool_], NDArray[np.bool_]]:
+def item_forms(group_values: GroupMeans) -> tuple[FloatArray, NDArray[np.bool_], NDArray[np.bool_]]:
     """Of each item the mean distance of two groups, the deviation, the range and the surplus variance, (4, items, sets).
 
     Beside it where the first three are defined, and where the last is, (items, sets) each; elsewhere a value means nothing.
     """
-    groups = found.means.shape[1]
-    whole = whole_items(found.means)
-    means = np.where(whole[:, None], found.means, 0.0)
+    groups = group_values.means.shape[1]
+    whole = whole_items(group_values.means)
+    means = np.where(whole[:, None], group_values.means, 0.0)
     order = np.sort(means, axis=1)
     ranks = 2 * np.arange(1, groups + 1) - groups - 1
     absolute = np.einsum("igs,g->is", order, ranks / (groups * (groups - 1) / 2))
-    quiet = whole_items(found.noise) & whole
-    noise = np.where(quiet[:, None], found.noise, 0.0).mean(axis=1)
+    quiet = whole_items(group_values.noise) & whole
+    noise = np.where(quiet[:, None], group_values.noise, 0.0).mean(axis=1)
     surplus = means.var(axis=1, ddof=1) - noise
     return np.stack([absolute, means.std(axis=1), order[:, -1] - order[:, 0], surplus]), whole, quiet
 
 
-def _forms(found: GroupMeans) -> FloatArray:
+def _forms(group_values: GroupMeans) -> FloatArray:
     """The five forms of each set, (5, sets), in the order of `SENSITIVITY_FORMS`."""
-    (*plain, surplus), whole, quiet = item_forms(found)
+    (*plain, surplus), whole, quiet = item_forms(group_values)
     return np.stack(
         [
             *(_mean_over(values, whole) for values in plain),
@@ -160,7 +160,7 @@ def sensitivities(
     times paraphrase and option order, which ``within`` then keeps apart). Labels are shuffled over raters as wholes. An
     item counts where every group rated it, for the adjusted forms where every group has 2 ratings of it. The adjusted
     forms use the sample variance over groups, so that random groups give 0 on average. Set ``draws`` to 0 for no null.
-    Raises BadInput where the number of raters differs.
+    Raises BadInput if the number of raters differs.
     """
     table = rating_table(ratings)
     if table.shape[1] != groups.codes.size:
@@ -170,10 +170,10 @@ def sensitivities(
         reason = "fewer than 2 groups have enough raters"
         empty = tuple(Sensitivity(form, None, None, None, None, None, 0, reason) for form in SENSITIVITY_FORMS)
         return Sensitivities(empty, groups.names, groups.sizes, 0, draws)
-    found = group_means(table, groups.codes[None, :], size)
-    observed = _forms(found)[:, 0]
-    whole = whole_items(found.means[..., 0])
-    quiet = whole & whole_items(found.noise[..., 0])
+    groups_observed = group_means(table, groups.codes[None, :], size)
+    observed = _forms(groups_observed)[:, 0]
+    whole = whole_items(groups_observed.means[..., 0])
+    quiet = whole & whole_items(groups_observed.noise[..., 0])
     still = max(groups.sizes) == 1
     drawn = np.empty((len(SENSITIVITY_FORMS), 0))
     if draws and not still:
@@ -192,9 +192,9 @@ def sensitivities(
             reason = ONE_COLUMN if still else "" if not draws else "over 5 % of the permuted values are undefined"
             forms.append(Sensitivity(form, value, None, None, None, None, items, reason))
             continue
-        known = drawn[at][np.isfinite(drawn[at])]
-        mean = float(known.mean())
-        p = (1 + int((known >= value - 1e-12).sum())) / (known.size + 1)
+        finite = drawn[at][np.isfinite(drawn[at])]
+        mean = float(finite.mean())
+        p = (1 + int((finite >= value - 1e-12).sum())) / (finite.size + 1)
         forms.append(Sensitivity(form, value, mean, null, value - mean, p, items))
     return Sensitivities(tuple(forms), groups.names, groups.sizes, int(whole.sum()), draws)
 

@@ -1,1 +1,0 @@
-"""Items of the prompt-set builder: readers and shipped sets."""

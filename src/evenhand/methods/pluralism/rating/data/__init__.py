@@ -1,1 +1,0 @@
-"""Items of the rating audit: readers and shipped sets."""
