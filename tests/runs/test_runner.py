@@ -10,7 +10,7 @@ from evenhand.config import make_config
 from evenhand.errors import BadInput
 from evenhand.methods.pluralism.rating.audit import run_rating
 from evenhand.methods.pluralism.rating.config import PluralismConfig
-from evenhand.runs import open_engines as engines
+from evenhand.runs import lifecycle as engines
 from evenhand.runs.runner import run_audits
 
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from evenhand.errors import BadInput
 from evenhand.frames import in_library, library_of, polars_frame
 from evenhand.graders.refusals import refusal_opener, refusal_wording
-from evenhand.methods.service.statistics import tradeoff
+from evenhand.methods.service.statistics import spread
 from evenhand.methods.service.statistics.contrasts import contrast_family
 from evenhand.methods.service.statistics.rates import group_rates
 from evenhand.records import Interval
@@ -247,7 +247,7 @@ def pareto_front(over_refusal: ArrayLike, safety: ArrayLike) -> tuple[int, ...]:
     >>> eh.service.pareto_front([0.1, 0.3, 0.4], [0.7, 0.9, 0.8])
     (0, 1)
     """
-    return tradeoff.pareto_front(over_refusal, safety)
+    return spread.pareto_front(over_refusal, safety)
 
 
 def price_of_safety(over_refusal: tuple[float, float], safety: tuple[float, float]) -> float | None:
@@ -274,7 +274,7 @@ def price_of_safety(over_refusal: tuple[float, float], safety: tuple[float, floa
     >>> round(eh.service.price_of_safety((0.1, 0.3), (0.5, 0.9)), 3)
     0.5
     """
-    return tradeoff.price_of_safety(over_refusal, safety).price
+    return spread.price_of_safety(over_refusal, safety).price
 
 
 def _ends(interval: Interval | None) -> dict[str, float | None]:
