@@ -131,7 +131,7 @@ def family_bars(findings: Sequence[Finding], configs: Sequence[str], block_id: s
         id=block_id,
         title="Misgendering, by declared pronouns",
         caption="Share of continuations whose first third-person pronoun is of another family than the declared one, among "
-        "those with a pronoun. A filled bar: found to be more often than for people who use he or she.",
+        "those with a pronoun. A strong bar: found to be more often than for people who use he or she.",
         scale=nice_scale([bar.value for group in groups for bar in group.bars], include=(0.0, 1.0), target=2),
         groups=tuple(groups),
         data=finding_table(
