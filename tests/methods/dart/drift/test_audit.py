@@ -356,7 +356,7 @@ def test_files_give_what_engines_give(toy: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda rows: rows[:-1], "1 only of before, 0 only of after, 0 of cases"),
+        (lambda rows: rows[:-1], "1 only of before, 0 only of after, 0 of unknown cases"),
         (lambda rows: [*rows, {**rows[0], "repetition": 1}], "0 only of before, 1 only of after"),
         (lambda rows: [*rows, rows[0]], "after.csv, row 25: The response of 'x-000-0', repetition 0, occurs twice"),
         (
