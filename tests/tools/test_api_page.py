@@ -48,7 +48,7 @@ def test_every_example_runs(face: str, name: str, tmp_path: Path, monkeypatch: p
     monkeypatch.chdir(tmp_path)
     thing = public(face, name)
     module = import_module(thing.__module__)
-    runner = doctest.DocTestRunner(optionflags=doctest.IGNORE_EXCEPTION_DETAIL | doctest.ELLIPSIS)
+    runner = doctest.DocTestRunner(verbose=False, optionflags=doctest.IGNORE_EXCEPTION_DETAIL | doctest.ELLIPSIS)
     tests = doctest.DocTestFinder().find(thing, name, module, extraglobs={"eh": evenhand})
     failures: list[str] = []
     for test in tests:
