@@ -105,7 +105,7 @@ def test_contexts_follow_the_seed_and_the_system_prompt(planted: int, organism: 
         ("openai/m", {}, "an endpoint does not give the log-probabilities"),
         ("organism/aligned", {"bias_draws": 0}, "skipped with --bias-draws 0"),
         ("organism/aligned+tsdi:./bias", {}, "already corrected by a bias"),
-        ("organism/aligned", {}, "not a model on this machine"),
+        ("organism/aligned", {}, "not a local model"),
     ],
 )
 def test_what_cannot_be_measured_says_why(spec: str, settings: dict[str, Any], reason: str) -> None:
