@@ -14,7 +14,7 @@ from evenhand.records import HARMFUL, Finding
 from evenhand.report.blocks import Block, Cell, Filter, Note, Table
 from evenhand.report.build import Part, show_command
 from evenhand.report.evidence import Evidence, EvidenceRow, Facet
-from evenhand.report.finding_table import cells, finding_table, first_p, words
+from evenhand.report.finding_table import Shown, cells, finding_table, first_p, words
 from evenhand.report.page import Section, Verdict
 from evenhand.runs.load import LoadedRun
 from evenhand.runs.tables import items_from
@@ -102,7 +102,7 @@ def decision_text(finding: Finding) -> str:
     return f"{finding.decision}: {finding.decision_reason}" if finding.decision_reason else finding.decision
 
 
-_NAMES = (
+_NAMES: tuple[Shown[Finding], ...] = (
     words("estimand", lambda f: f.estimand.replace("_", " ")),
     words("outcome", lambda f: f.outcome),
     words("configuration", lambda f: f.config),
