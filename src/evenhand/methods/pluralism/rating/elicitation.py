@@ -71,7 +71,7 @@ def _components(builder: FindingBuilder, single: pl.DataFrame) -> Iterator[Findi
 def _paired(ok: pl.DataFrame, column: str, first: Any, second: Any, keys: Sequence[str]) -> FloatArray:
     """Second minus first in one item, averaged over whatever else they share, (items,)."""
     a, b = (ok.filter(pl.col(column) == value).select(*keys, "value") for value in (first, second))
-    both = a.join(b, on=list(keys), suffix=" b")
+    both = a.join(b, on=list(keys), suffix=" b", maintain_order="left")  # the order of a sum decides its last bit
     by_item = both.group_by("item_id").agg((pl.col("value b") - pl.col("value")).mean().alias("d")).sort("item_id")
     return by_item["d"].to_numpy()
 
