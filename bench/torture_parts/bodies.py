@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from torture_parts.replies import KINDS as KINDS  # complete only with the kinds that this module adds
 from torture_parts.replies import chat, error, head, http, kinds
 
 _ODD: dict[str, Any] = {

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import Any
 
 from torture_parts.asked import Asked, tag_of
-from torture_parts.replies import BOMBS, JUDGED, KINDS, TERMINAL, chat, http
+from torture_parts.bodies import KINDS
+from torture_parts.replies import BOMBS, JUDGED, TERMINAL, chat, http
 
 _LONGEST_REQUEST = 4 << 20
 Slow = Callable[[socket.socket, Asked], None]

@@ -12,9 +12,10 @@ from typing import Any
 from urllib.parse import quote
 
 from torture_parts.asked import tag_of
+from torture_parts.bodies import KINDS
 from torture_parts.kit import Counts, Done, Place, as_command, traceback_in
 from torture_parts.processes import Zygote
-from torture_parts.replies import BOMBS, KINDS, TERMINAL
+from torture_parts.replies import BOMBS, TERMINAL
 from torture_parts.server import SLOW, FaultyServer
 
 MOST_MEMORY = 1500.0

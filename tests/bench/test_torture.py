@@ -92,7 +92,8 @@ def test_a_secret_is_found_in_streams_tables_and_databases(torture: ModuleType, 
 
 def test_there_are_many_kinds_of_faulty_reply_and_each_is_bytes(torture: ModuleType) -> None:
     from torture_parts.asked import Asked
-    from torture_parts.replies import KINDS, TERMINAL
+    from torture_parts.bodies import KINDS
+    from torture_parts.replies import TERMINAL
 
     asked = Asked("/v1/chat/completions", "sk-key", "prompt", "answer")
     assert len(KINDS) >= 300

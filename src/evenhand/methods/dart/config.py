@@ -10,6 +10,8 @@ from pydantic import Field, model_validator
 from evenhand.engines.base import Sampling
 from evenhand.settings import DecodingSettings, EngineSettings, FailureSettings, Settings, StatisticsSettings
 
+Split = Literal["train", "val", "test"]
+
 
 class DifferenceSettings(Settings):
     """Which cases are asked, and how the question is put."""
@@ -28,7 +30,6 @@ class DifferenceSettings(Settings):
 
 Rule = Literal["screen_then_judge", "judge_only", "both"]
 RULES: tuple[Rule, ...] = get_args(Rule)
-Split = Literal["train", "val", "test"]
 FILES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 
 

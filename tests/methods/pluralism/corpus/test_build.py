@@ -252,7 +252,7 @@ def test_synthetic_rows_can_be_kept_to_the_training_split(tmp_path: Path) -> Non
         ({"delta": -0.1}, "delta"),
         ({"delta": 1.1}, "delta"),
         ({"train": 0.9, "val": 0.2}, "sum to more than 1"),
-        ({"expand": ("elsewhere",)}, "no domain 'elsewhere'"),
+        ({"expand": ("elsewhere",)}, "unknown domain 'elsewhere'"),
         ({"shortest": 9, "longest": 8}, "longer than the longest"),
     ],
 )  # fmt: skip
