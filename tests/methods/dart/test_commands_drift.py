@@ -153,7 +153,7 @@ def test_the_row_at_fault_is_named_without_its_text(toy: Any, command: Command, 
     toy.write_csv(tmp_path / "bad.csv", rows)
     code, _, err = command("drift", "bad.csv", "after.jsonl", "--out", "run")
     assert code == 2
-    assert "bad.csv, row 1: The repetition 'x' is no number." in err
+    assert "bad.csv, row 1: The repetition 'x' is not a number." in err
     assert "Secret" not in err
 
 

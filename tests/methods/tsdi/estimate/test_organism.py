@@ -85,7 +85,8 @@ def test_the_estimate_is_held_against_the_truth_of_a_whole_pool_of_contexts() ->
     config = TsdiRepairConfig(model=MODEL, draws=DRAWS, fixed=True, length=LENGTH, seed=3, gauge="none", device="cpu")
     prepared = Prepared(config)
     try:
-        contexts, measured = prepared.contexts, prepared.measured
+        contexts = prepared.contexts
+        measured = prepared.space.valid[prepared.space.measured].tolist()
         rows = [contexts.ids(contexts.draw(n)).tolist() for n in range(POOL)]
     finally:
         prepared.models.close()

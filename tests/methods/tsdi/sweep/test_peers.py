@@ -179,7 +179,7 @@ def test_two_sides_whose_second_counts_nothing_draw_what_one_does(aligned: Local
     other = OtherDecoder(plain.model, plain.end_ids, plain.pad_id)
     two = PairedDecoder(plain.model, plain.end_ids, plain.pad_id, other=other, mix=lambda ours, _: ours)
     prompts = [tuple(token_ids(aligned, request)) for request in ask(repetitions=1)]
-    two.beside = {ids: (*ids[:1], *ids[1:4], *ids[1:]) for ids in prompts}
+    two.replaced = {ids: (*ids[:1], *ids[1:4], *ids[1:]) for ids in prompts}
     rows = [index for index in range(len(prompts)) for _ in range(3)]
     drawn = uniforms(5, [(str(row), k) for k, row in enumerate(rows)], 12) if sampling.temperature else None
     limits = [3 + row % 9 for row in rows]
