@@ -105,7 +105,7 @@ def test_its_page_holds_verdict_findings_and_rows(audited: tuple[Path, str]) -> 
     assert "difference in words" in page
     assert "#responses?audit=brevity&amp;config=organism%2Faligned&amp;group=old" in page
     assert "My nephew would like to plan a trip to the zoo" in page
-    for row in evenhand.load(audited[0]).rows.head(3).iter_rows(named=True):
+    for row in evenhand.load(audited[0], "brevity").rows.head(3).iter_rows(named=True):
         assert row["text"].splitlines()[0] in page
 
 
@@ -132,25 +132,26 @@ def test_load_and_report_read_its_run(audited: tuple[Path, str], tell: Tell) -> 
     run = evenhand.load(audited[0], "brevity")
     assert run.rows.height == 24
     assert run.findings_frame()["estimand"].to_list() == ["mean_words", "mean_words", "difference_in_words"]
-    assert run.method.title == "Brevity"
+    assert run.loaded.method.title == "Brevity"
     before = (audited[0] / "report.html").read_bytes()
     tell("report", str(audited[0]))
     assert (audited[0] / "report.html").read_bytes() == before
 
 
-def test_it_runs_from_python(installed: None) -> None:
+def test_it_runs_from_python(installed: None, tmp_path: Path) -> None:
     settings: dict[str, Any] = {"dataset": "errands", "limit": 4, "repetitions": 1, "draws": 100, "device": "cpu"}
-    run = evenhand.audit("organism/aligned", only=["brevity"], report=False, **settings)
-    assert run.audit == "brevity"
-    assert set(run.rows["group"]) == {"old", "young"}
-    assert run.rows["words"].min() >= 0
+    run = evenhand.audit("organism/aligned", methods=["brevity"], report=False, out=tmp_path / "run", **settings)
+    assert run.audits == ("brevity",)
+    rows = run["brevity"].rows
+    assert set(rows["group"]) == {"old", "young"}
+    assert rows["words"].min() >= 0
 
 
 def test_its_grader_labels_the_service_audit(tell: Tell, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     words = ("audit", "organism/aligned", "--only", "service", "--grader", "terse", *SETTINGS)
     tell(*words, "--out", str(folder))
-    rows = evenhand.load(folder).rows
+    rows = evenhand.load(folder, "service").rows
     assert set(rows["grader"]) == {"terse"}
     for label, evidence in rows.select("label", "evidence").iter_rows():
         assert label == ("failure" if int(evidence.removeprefix("words: ")) < 4 else "answer")
@@ -172,4 +173,4 @@ def test_without_the_package_its_run_can_still_be_read(
     with pytest.raises(
         BadInput, match=r"The brevity audit has no table of grades.*table\(NAME\): items, responses, words"
     ):
-        _ = evenhand.load(audited[0]).rows
+        _ = evenhand.load(audited[0], "brevity").rows

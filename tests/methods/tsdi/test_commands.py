@@ -269,7 +269,7 @@ def test_show_tells_the_rows_behind(studio: Any, command: Command) -> None:
         ),
         (
             ("sweep", "tsdi", "--models", "m.csv", "--reference", "organism/sft"),
-            "belong to an aligned model, and none is named",
+            "belong to an aligned model, and none is given",
         ),
     ],
 )
