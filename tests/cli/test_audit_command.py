@@ -202,7 +202,7 @@ def test_estimate_asks_nothing_and_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_an_interrupt_prints_the_command_that_resumes(tmp_path: Path) -> None:
-    few = ("--only", "service", "--batch-tokens", "1024", "--draws", "100", "--limit", "256")
+    few = ("--only", "service", "--batch-tokens", "1024", "--draws", "100", "--limit", "96")
     words = ["audit", "organism/aligned", "--out", "run", *few]
     process = subprocess.Popen(
         [*COMMAND, *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True, env={**os.environ, "EVENHAND_CACHE": ""}

@@ -23,6 +23,9 @@ from evenhand.records import Finding, Response
 from evenhand.runs.method import AuditResult
 from evenhand.runs.run import Run
 
+pytestmark = pytest.mark.slow  # trains adapters; test_pipeline.py runs every stage with a stand-in for training
+
+
 SETTINGS: dict[str, Any] = {
     "model": "organism/aligned", "teacher": "scripted", "judge": "rule", "second": "echo", "protocol": "both", "batch": 16,
     "accumulation": 1, "rate": 5e-3, "repair_rate": 2e-3, "distil_cap": 2.0, "guard": 1.0, "max_tokens": 48, "limit": 64,

@@ -84,6 +84,7 @@ def adds_up(folder: Path, facts: Any) -> None:
     assert rows["real"] + rows["dropped"] + rows["unlabelled"] == rows["texts"]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_whole_build_on_the_grammar(tmp_path: Path) -> None:
     """One test, so that the build, which takes a minute or two, is done once."""
