@@ -23,7 +23,7 @@ from evenhand.records import Finding, Response
 from evenhand.runs.method import AuditResult
 from evenhand.runs.run import Run
 
-pytestmark = pytest.mark.slow  # trains adapters; test_pipeline.py runs every stage with a stand-in for training
+pytestmark = pytest.mark.slow  # trains adapters of an organism; test_pipeline.py runs every stage on a toy model
 
 
 SETTINGS: dict[str, Any] = {
