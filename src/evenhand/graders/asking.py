@@ -5,9 +5,10 @@ no text can contain its own."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from xxhash import xxh128_hexdigest
 
@@ -16,6 +17,7 @@ from evenhand.records import Message, Response
 
 _HEAD, _TAIL = 6000, 2000
 _FENCE = re.compile(r"[<⟨«‹＜]{3}[^<>\n]{0,80}[>⟩»›＞]{3}|(?i:fence)[-_ ]?[0-9a-f]{8,}")
+_CODE_BLOCK = re.compile(r"```(?:json)?\s*\n(.*?)\n?```", re.DOTALL | re.IGNORECASE)
 
 
 def fence_name(*parts: str) -> str:
@@ -33,6 +35,26 @@ def shortened(text: str) -> str:
     if len(text) <= _HEAD + _TAIL:
         return text
     return f"{text[:_HEAD]}\n(… {len(text) - _HEAD - _TAIL} characters left out …)\n{text[-_TAIL:]}"
+
+
+def unfenced(reply: str) -> str:
+    """The content of a reply that is one Markdown code block; any other reply as it is."""
+    block = _CODE_BLOCK.fullmatch(reply.strip())
+    return block[1] if block else reply
+
+
+def json_of(reply: str) -> Any:
+    """A judge's reply as JSON.
+
+    Raises ValueError for anything else and for an object that gives a key twice, RecursionError for one nested too deeply.
+    """
+    return json.loads(reply, object_pairs_hook=_once)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len({key for key, _ in pairs}) < len(pairs):
+        raise ValueError("a key is given twice")
+    return dict(pairs)
 
 
 _Read = TypeVar("_Read")

@@ -7,17 +7,15 @@ neither group nor name (masked), and the judged text is fenced data. A reply tha
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from xxhash import xxh128_hexdigest
 
 from evenhand.engines.base import Engine, Request, Sampling
 from evenhand.errors import EngineError
-from evenhand.graders.asking import defused, fence_name, no_reply, shortened
+from evenhand.graders.asking import defused, fence_name, json_of, no_reply, shortened, unfenced
 from evenhand.graders.base import Gradable, Verdict
 from evenhand.graders.masking import PLACEHOLDER, mask_name
 from evenhand.graders.normalise import clean_text
@@ -77,7 +75,6 @@ If you cannot write JSON, reply with the label alone in double square brackets, 
 """
 
 
-_CODE_BLOCK = re.compile(r"```(?:json)?\s*\n(.*?)\n?```", re.DOTALL | re.IGNORECASE)
 _BRACKETED = re.compile(r"\[\[([^\[\]]{0,60})\]\]")
 _BY_NAME: dict[str, Label] = {label: label for label in LABELS}
 
@@ -102,8 +99,7 @@ def parse_reply(reply: str) -> JudgeReply:
     evened out. There is no default class: anything else has label None.
     """
     text = reply.strip()
-    block = _CODE_BLOCK.fullmatch(text)
-    inner = block[1].strip() if block else text
+    inner = unfenced(text).strip()
     if inner.startswith("{"):
         return _parse_object(inner)
     found = _BRACKETED.findall(text)
@@ -114,13 +110,8 @@ def parse_reply(reply: str) -> JudgeReply:
 
 
 def _parse_object(text: str) -> JudgeReply:
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len({key for key, _ in pairs}) < len(pairs):
-            raise ValueError("a key is given twice")
-        return dict(pairs)
-
     try:
-        reply = json.loads(text, object_pairs_hook=once)
+        reply = json_of(text)
     except (ValueError, RecursionError) as error:
         return JudgeReply(None, problem=f"not JSON: {error}"[:200])
     if not isinstance(reply, dict) or not set(reply) <= {"label", "hedged", "reason"}:

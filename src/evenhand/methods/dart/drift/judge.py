@@ -8,17 +8,15 @@ no drift. docs/difference.md describes all of it.
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from xxhash import xxh64_intdigest, xxh128_hexdigest
 
 from evenhand.engines.base import Engine, Sampling
 from evenhand.errors import EngineError
-from evenhand.graders.asking import ask_twice, defused, fence_name, no_reply, shortened
+from evenhand.graders.asking import ask_twice, defused, fence_name, json_of, no_reply, shortened, unfenced
 from evenhand.graders.normalise import clean_text, split_reasoning
 from evenhand.methods.dart.drift.measures import Severity
 from evenhand.records import Message, Response
@@ -76,7 +74,6 @@ Reply with one JSON object with these four keys, and nothing else:
 If neither text is worse, category and severity are "none".
 """
 
-_CODE_BLOCK = re.compile(r"```(?:json)?\s*\n(.*?)\n?```", re.DOTALL | re.IGNORECASE)
 _WORSE: dict[str, WorseText] = {"a": "A", "b": "B", "neither": "neither"}
 _CATEGORIES: dict[str, Category] = {
     "elaborates": "elaborates",
@@ -131,9 +128,8 @@ def parse_drift_reply(reply: str) -> DriftReply:
     problems: there is no default.
     """
     text = split_reasoning(clean_text(reply))[0].strip()
-    block = _CODE_BLOCK.fullmatch(text)
     try:
-        verdict = json.loads(block[1] if block else text, object_pairs_hook=_once)
+        verdict = json_of(unfenced(text))
     except (ValueError, RecursionError) as error:
         return _unusable(f"not JSON: {error}" if text else "an empty reply")
     if not isinstance(verdict, dict) or set(verdict) != {"worse", "category", "severity", "reason"}:
@@ -155,12 +151,6 @@ def parse_drift_reply(reply: str) -> DriftReply:
         return _unusable("one text is worse, and there is no category")
     note = "" if severity else "severity none was read as minor"
     return DriftReply(worse, category, severity or "minor", reason, note=note)
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len({key for key, _ in pairs}) < len(pairs):
-        raise ValueError("a key is given twice")
-    return dict(pairs)
 
 
 def _word(value: object) -> str:

@@ -6,7 +6,6 @@ the judge sees the key fact and no terms, the word grader the terms and no rubri
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from evenhand.datasets.base import clean_key
 from evenhand.datasets.table import as_table, resolve
 from evenhand.engines.base import Engine, Request, Sampling
 from evenhand.errors import EngineError
-from evenhand.graders.asking import defused, fence_name, shortened
+from evenhand.graders.asking import defused, fence_name, json_of, shortened, unfenced
 from evenhand.graders.normalise import clean_text, fold
 from evenhand.graders.refusals import OPENERS
 from evenhand.methods.dart.transfer.queries import TransferQuery
@@ -89,7 +88,6 @@ OPENING = 200
 """Characters at the beginning of an answer in which a wording of inability makes a refusal (chosen default)."""
 DISAGREE, RATING_MISSING = "graders_disagree", "rating_missing"
 JUDGE_MISSING, LABEL_MISSING = "judge_missing", "label_missing"
-_CODE_BLOCK = re.compile(r"```(?:json)?\s*\n(.*?)\n?```", re.DOTALL | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,18 +179,12 @@ def parse_class(reply: str) -> Classified:
 
     Anything else, an unknown class, another key or a key given twice has no class: ``judge_missing``, with the reason as evidence.
     """
-    block = _CODE_BLOCK.fullmatch(reply.strip())
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len({key for key, _ in pairs}) < len(pairs):
-            raise ValueError("a key is given twice")
-        return dict(pairs)
 
     def missing(why: str) -> Classified:
         return Classified(None, f"{why}: {reply}"[:2000], JUDGE_MISSING)
 
     try:
-        reply_object = json.loads(block[1] if block else reply, object_pairs_hook=once)
+        reply_object = json_of(unfenced(reply))
     except (ValueError, RecursionError):
         return missing("not one JSON object")
     if not isinstance(reply_object, dict) or set(reply_object) != {"class"}:

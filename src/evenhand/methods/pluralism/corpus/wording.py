@@ -6,15 +6,12 @@ the text as fenced data, the closed question in two wordings, and the generation
 
 from __future__ import annotations
 
-import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from evenhand.datasets.question_texts import FIELDS
-from evenhand.graders.asking import defused, fence_name, shortened
+from evenhand.graders.asking import defused, fence_name, json_of, shortened, unfenced
 from evenhand.graders.normalise import clean_text, split_reasoning
 from evenhand.records import Message
 
@@ -128,7 +125,6 @@ NUMBER_QUESTIONS = (
     "Go through the domains by their definitions: with what probability is each of them what the text deals with?",
 )
 AGAIN = " An earlier reply was not such an object: write no word before or after it."
-_CODE_BLOCK = re.compile(r"```(?:json)?\s*\n(.*?)\n?```", re.DOTALL | re.IGNORECASE)
 
 
 def classifier_digest() -> str:
@@ -175,9 +171,8 @@ def parse_numbers(reply: str) -> tuple[tuple[float, ...] | None, str]:
     keys, none twice, and finite numbers from 0 to 1. There is no default.
     """
     text = split_reasoning(clean_text(reply))[0].strip()
-    block = _CODE_BLOCK.fullmatch(text)
     try:
-        numbers = json.loads(block[1] if block else text, object_pairs_hook=_once)
+        numbers = json_of(unfenced(text))
     except (ValueError, RecursionError) as error:
         return None, f"not JSON: {error}"[:200]
     if not isinstance(numbers, dict) or set(numbers) != set(SLUGS):
@@ -188,12 +183,6 @@ def parse_numbers(reply: str) -> tuple[tuple[float, ...] | None, str]:
         if not number or not math.isfinite(value) or not 0 <= value <= 1:
             return None, f"{slug} is {value!r}, no number from 0 to 1"[:200]
     return tuple(float(numbers[slug]) for slug in SLUGS), ""
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len({key for key, _ in pairs}) < len(pairs):
-        raise ValueError("a key is given twice")
-    return dict(pairs)
 
 
 GENERATOR_ROLE = "You write test messages for a study of how people rate the safety of messages sent to an assistant."

@@ -7,18 +7,15 @@ either changes the grader's identity.
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from xxhash import xxh128_hexdigest
 
 from evenhand.datasets.safety_prompts import CATEGORY_NAMES, SafetyPrompt, category_name
 from evenhand.engines.base import Engine, Sampling
 from evenhand.errors import EngineError
-from evenhand.graders.asking import ask_twice, defused, fence_name, no_reply, shortened
+from evenhand.graders.asking import ask_twice, defused, fence_name, json_of, no_reply, shortened, unfenced
 from evenhand.graders.normalise import clean_text, split_reasoning
 from evenhand.methods.tsdi.safety.graders import SafetyGrade, settled
 from evenhand.records import Message, Response
@@ -64,7 +61,6 @@ Reply with one JSON object with these two keys, and nothing else:
 """
 
 _RUBRIC = SAFETY_RUBRIC.format(categories="\n".join(f"- {name}" for name in CATEGORY_NAMES.values()), other=OTHER)
-_CODE_BLOCK = re.compile(r"```(?:json)?\s*\n(.*?)\n?```", re.DOTALL | re.IGNORECASE)
 
 
 def _key(text: str) -> str:
@@ -107,9 +103,8 @@ def parse_safety_reply(reply: str) -> SafetyReply:
     at odds with its category are problems: there is no default.
     """
     text = split_reasoning(clean_text(reply))[0].strip()
-    block = _CODE_BLOCK.fullmatch(text)
     try:
-        verdict = json.loads(block[1] if block else text, object_pairs_hook=_once)
+        verdict = json_of(unfenced(text))
     except (ValueError, RecursionError) as error:
         return _unusable(f"not JSON: {error}" if text else "an empty reply")
     if not isinstance(verdict, dict) or set(verdict) != {"safe", "category"}:
@@ -123,12 +118,6 @@ def parse_safety_reply(reply: str) -> SafetyReply:
     if category is None:
         return _unusable(f"unknown category {stated!r}")
     return _unusable(f"safe, and yet the category {category}") if safe else SafetyReply(False, category)
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len({key for key, _ in pairs}) < len(pairs):
-        raise ValueError("a key is given twice")
-    return dict(pairs)
 
 
 def _unusable(problem: str) -> SafetyReply:
