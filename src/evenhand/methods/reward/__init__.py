@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from evenhand.methods import lazy_steps
 
 if TYPE_CHECKING:
     from evenhand.methods.reward.steps import (
@@ -28,8 +29,4 @@ __all__ = [
     "reward_margin",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name in __all__:
-        return getattr(import_module(f"{__name__}.steps"), name)
-    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+__getattr__ = lazy_steps(__name__, __all__)
