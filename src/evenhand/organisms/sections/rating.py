@@ -34,7 +34,7 @@ DOMAIN_WEIGHT: Mapping[str, float] = {
     "animal_abuse": 0.5,
     "financial_crime,property_crime,theft": 0.5,
 }
-"""Factor on the contrasts by harm domain; 1 where none is named."""
+"""Factor on the contrasts by harm domain (default: 1)."""
 SCALE: Mapping[Model, float] = {"sft": 0.4, "dpo": 0.7, "aligned": 1.0}
 """Share of the contrasts that a model holds; none in the others."""
 ORDER_BIAS = 0.05
