@@ -15,12 +15,11 @@ from pathlib import Path
 
 from evenhand.config import AuditConfig, make_config
 from evenhand.datasets.shipped import NamesAndStems
-from evenhand.methods.service.audit import sampling_of
 from evenhand.methods.service.items import keep_whole_stems
 from evenhand.organisms import organism_folder
 from evenhand.report.build import build_report
 from evenhand.runs.lifecycle import open_configurations
-from evenhand.runs.respond import requests_for
+from evenhand.runs.respond import requests_for, run_sampling
 from evenhand.runs.runner import run_audits
 
 
@@ -30,7 +29,7 @@ def bare(config: AuditConfig) -> float:
     (configuration,) = open_configurations(config, None)
     items = keep_whole_stems(NamesAndStems().items(), config.limit)
     requests = requests_for(configuration, items, config.draws_per_item)
-    sampling = sampling_of(config)
+    sampling = run_sampling(config)
     count = 0
     for _, rows in configuration.engine.generate(
         configuration.engine.plan(requests, sampling), sampling, config=configuration.label

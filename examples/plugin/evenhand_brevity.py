@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from evenhand.config import AuditConfig
-    from evenhand.engines.base import Estimate, Sampling, Verb
+    from evenhand.engines.base import Estimate, Verb
     from evenhand.graders.base import Gradable, Verdict
     from evenhand.runs.method import AuditResult, Context
     from evenhand.runs.method import Verdict as Conclusion
@@ -108,9 +108,9 @@ class BrevityAudit:
 
     def estimate(self, context: Context) -> list[tuple[str, Estimate]]:
         """Calls and tokens of each model."""
-        from evenhand.runs.respond import requests_for
+        from evenhand.runs.respond import requests_for, run_sampling
 
-        items, sampling = _questions(context.config)[0], _sampling(context.config)
+        items, sampling = _questions(context.config)[0], run_sampling(context.config)
         asked = [(model, requests_for(model, items, context.config.draws_per_item)) for model in context.configurations]
         return [(model.label, model.engine.estimate(requests, sampling)) for model, requests in asked]
 
@@ -120,12 +120,12 @@ class BrevityAudit:
 
         from evenhand.findings.families import hold_family
         from evenhand.runs.method import AuditResult
-        from evenhand.runs.respond import respond
+        from evenhand.runs.respond import respond, run_sampling
         from evenhand.runs.tables import items_frame, responses_frame, write_table
 
         config, run = context.config, context.run
         items, reference = _questions(config)
-        sampling, repetitions = _sampling(config), config.draws_per_item
+        sampling, repetitions = run_sampling(config), config.draws_per_item
         responses = respond(
             context.configurations, items, repetitions, sampling, run.journal(self.name), context.progress
         )
@@ -157,14 +157,6 @@ class BrevityAudit:
             missing=words["words"].null_count(),
             methods=[("words", "Runs of characters without white space; stems are the unit of inference.")],
         )
-
-
-def _sampling(config: AuditConfig) -> Sampling:
-    from evenhand.engines.base import Sampling
-
-    return Sampling(
-        temperature=config.temperature, top_p=config.top_p, max_tokens=config.max_tokens, stop=config.stop, seed=config.seed
-    )  # fmt: skip
 
 
 def _questions(config: AuditConfig) -> tuple[list[Item], str]:

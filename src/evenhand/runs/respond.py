@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from evenhand.engines.base import Batch, Engine, Estimate, Request, Sampling
 from evenhand.errors import EngineError
 from evenhand.records import Item, Response
 from evenhand.runs.journal import Journal
+
+if TYPE_CHECKING:
+    from evenhand.config import AuditConfig
 
 GIVE_UP = 32
 """Failed responses, with none answered, after which a configuration is given up: the cause is not in the rows."""
@@ -66,6 +69,14 @@ class _Watched:
 def watched(engine: Engine, what: str, progress: Progress) -> Engine:
     """The same engine, with its generation shown as ``what`` in the progress."""
     return cast(Engine, _Watched(engine, what, progress))
+
+
+def run_sampling(config: AuditConfig, **defaults: Any) -> Sampling:
+    """How an audit's responses are drawn: by the run's settings. A method's own ``defaults`` hold where the user set nothing."""
+    settings = {name: getattr(config, name) for name in Sampling.model_fields}
+    return Sampling(
+        **settings | {name: value for name, value in defaults.items() if name not in config.model_fields_set}
+    )
 
 
 def requests_for(

@@ -13,7 +13,7 @@ import polars as pl
 
 from evenhand.config import AuditConfig
 from evenhand.datasets.table import holds_pairs
-from evenhand.engines.base import Estimate, Sampling, Verb
+from evenhand.engines.base import Estimate, Verb
 from evenhand.errors import BadInput
 from evenhand.methods.service.analysis import Analysis, analyse
 from evenhand.methods.service.config import ServiceSettings
@@ -31,7 +31,7 @@ from evenhand.methods.service.items import (
 from evenhand.records import Grade, Item, Response
 from evenhand.runs.load import joined_rows
 from evenhand.runs.method import AuditResult, Context
-from evenhand.runs.respond import requests_for, respond, watched
+from evenhand.runs.respond import requests_for, respond, run_sampling, watched
 from evenhand.runs.tables import grades_frame, items_frame, responses_frame, write_table
 from evenhand.safe_text import json_safe
 
@@ -42,17 +42,6 @@ if TYPE_CHECKING:
 
 SWAPS = 200
 """Responses that a judge is shown again under a name of another group (chosen default)."""
-
-
-def sampling_of(config: AuditConfig) -> Sampling:
-    """The settings of generation."""
-    return Sampling(
-        temperature=config.temperature,
-        top_p=config.top_p,
-        max_tokens=config.max_tokens,
-        stop=config.stop,
-        seed=config.seed,
-    )
 
 
 class ServiceAudit:
@@ -94,7 +83,7 @@ class ServiceAudit:
         """Calls and tokens of generation, and at most those of the judge."""
         config = context.config
         entry, items = self._items(config)
-        sampling, rows = sampling_of(config), []
+        sampling, rows = run_sampling(config), []
         for configuration in context.configurations if entry.kind == "prompts" else ():
             requests = requests_for(configuration, items, config.draws_per_item)
             rows.append((configuration.label, configuration.engine.estimate(requests, sampling)))
@@ -120,7 +109,7 @@ class ServiceAudit:
                 context.configurations,
                 items,
                 config.draws_per_item,
-                sampling_of(config),
+                run_sampling(config),
                 run.journal(AUDIT),
                 context.progress,
             )

@@ -22,12 +22,11 @@ from evenhand.methods.dart.difference.items import (
     asked_cases,
     items_of,
     open_cases,
-    sampling_of,
 )
 from evenhand.methods.dart.difference.verdict import CAVEATS, headlines, verdict
 from evenhand.records import Item
 from evenhand.runs.method import AuditResult, Context
-from evenhand.runs.respond import requests_for, respond
+from evenhand.runs.respond import requests_for, respond, run_sampling
 from evenhand.runs.stages import not_asked_for
 from evenhand.runs.tables import items_frame, responses_frame, write_table
 from evenhand.wording import ORGANISM_NOTICE, is_organism, percent
@@ -73,7 +72,7 @@ class DifferenceAudit:
             "asked": len(asked),
             "items": len(items),
             "rejected": [f"row {row}: {why}" for row, why in cases.rejected],
-            "decoding": sampling_of(config).model_dump(mode="json"),
+            "decoding": run_sampling(config).model_dump(mode="json"),
         }
 
     def estimate(self, context: Context) -> list[tuple[str, Estimate]]:
@@ -82,7 +81,7 @@ class DifferenceAudit:
         return [
             (
                 f"{model.label}: {AUDIT}",
-                model.engine.estimate(requests_for(model, items, config.draws_per_item), sampling_of(config)),
+                model.engine.estimate(requests_for(model, items, config.draws_per_item), run_sampling(config)),
             )
             for model in context.configurations
         ]
@@ -93,7 +92,7 @@ class DifferenceAudit:
         settings = config.of(DifferenceSettings)
         cases, asked, items = self._inputs(config)
         responses = respond(
-            context.configurations, items, config.draws_per_item, sampling_of(config), run.journal(AUDIT),
+            context.configurations, items, config.draws_per_item, run_sampling(config), run.journal(AUDIT),
             lambda what, done, total: context.progress(f"{what} · {AUDIT}", done, total),
         )  # fmt: skip
         parsed = parsed_frame(items, responses, policy=settings.policy)
@@ -150,7 +149,7 @@ def _caveats(labels: list[str], cases: Cases, asked: list[Case]) -> list[str]:
 
 def _methods(config: AuditConfig) -> list[tuple[str, str]]:
     settings = config.of(DifferenceSettings)
-    sampling = sampling_of(config)
+    sampling = run_sampling(config)
     forms = {ANALYSIS: "an analysis that ends in a conclusion line", CHOICE: "multiple choice"}
     return [
         (

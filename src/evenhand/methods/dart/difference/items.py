@@ -1,4 +1,7 @@
-"""The cases that the difference audit asks, the items made of them, and the optional policy of the answers."""
+"""The cases that the difference audit asks, the items made of them, and the optional policy of the answers.
+
+Answers are drawn by the run's settings. (The DART code: temperature 0.2, top-p 0.9, 256 new tokens.)
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from evenhand.config import AuditConfig
 from evenhand.datasets.question_texts import TASK_SYSTEM_PROMPT, choice_chat, task_chat
-from evenhand.engines.base import Sampling
 from evenhand.errors import BadInput
 from evenhand.methods.dart.difference.cases import BENCHMARKS, Case, Cases, read_benchmarks, read_cases
 from evenhand.records import Item
@@ -109,14 +110,3 @@ def items_of(cases: Sequence[Case], forms: Sequence[str], *, policy: bool = Fals
                 )
             )  # fmt: skip
     return items
-
-
-def sampling_of(config: AuditConfig) -> Sampling:
-    """How answers are drawn: the run's settings. (The DART code: temperature 0.2, top-p 0.9, 256 new tokens.)"""
-    return Sampling(
-        temperature=config.temperature,
-        top_p=config.top_p,
-        max_tokens=config.max_tokens,
-        stop=config.stop,
-        seed=config.seed,
-    )

@@ -30,7 +30,7 @@ from evenhand.methods.dart.transfer.verdict import CAVEATS, headlines, verdict
 from evenhand.records import Item, Response
 from evenhand.registry import TRANSFER_SETS
 from evenhand.runs.method import AuditResult, Context
-from evenhand.runs.respond import requests_for, respond, watched
+from evenhand.runs.respond import requests_for, respond, run_sampling, watched
 from evenhand.runs.stages import models_of
 from evenhand.runs.tables import GRADE_SCHEMA, items_frame, responses_frame, write_table
 from evenhand.safe_text import json_safe
@@ -43,14 +43,7 @@ HUMAN = "human"
 
 def sampling_of(config: AuditConfig) -> Sampling:
     """How answers are drawn: greedy and at most 400 tokens, unless ``temperature`` or ``max_tokens`` are set (chosen defaults)."""
-    named = config.model_fields_set
-    return Sampling(
-        temperature=config.temperature if "temperature" in named else 0.0,
-        top_p=config.top_p,
-        max_tokens=config.max_tokens if "max_tokens" in named else MAX_TOKENS,
-        stop=config.stop,
-        seed=config.seed,
-    )
+    return run_sampling(config, temperature=0.0, max_tokens=MAX_TOKENS)
 
 
 class TransferAudit:

@@ -20,6 +20,7 @@ from evenhand.methods.reward.pronouns.misgendered import Blank, Misgendered
 from evenhand.methods.reward.pronouns.tango import FAMILY_KINDS, Tango
 from evenhand.records import Item, Message
 from evenhand.registry import PRONOUN_SETS
+from evenhand.runs.respond import run_sampling
 
 AUDIT = "affirmation"
 PLAIN, CHAT = "plain", "chat"
@@ -32,14 +33,7 @@ _Row = TypeVar("_Row")
 
 def sampling_of(config: AuditConfig) -> Sampling:
     """How continuations are drawn: the run's settings, with 50 new tokens unless ``max_tokens`` is set. Chosen defaults."""
-    is_set = "max_tokens" in config.model_fields_set
-    return Sampling(
-        temperature=config.temperature,
-        top_p=config.top_p,
-        max_tokens=config.max_tokens if is_set else MAX_TOKENS,
-        stop=config.stop,
-        seed=config.seed,
-    )
+    return run_sampling(config, max_tokens=MAX_TOKENS)
 
 
 def formats_of(config: AuditConfig) -> tuple[str, ...]:

@@ -32,7 +32,6 @@ from evenhand.methods.tsdi.safety.items import (
     items_of,
     open_sets,
     prompts_by_item,
-    sampling_of,
     set_names,
     why_unfit,
 )
@@ -40,7 +39,7 @@ from evenhand.methods.tsdi.safety.opener_shift import LENGTH, measure, opener_fi
 from evenhand.methods.tsdi.safety.verdict import headlines, provisional, verdict
 from evenhand.records import Item, Response
 from evenhand.runs.method import AuditResult, Context
-from evenhand.runs.respond import requests_for, respond, watched
+from evenhand.runs.respond import requests_for, respond, run_sampling, watched
 from evenhand.runs.tables import items_frame, responses_frame, write_table
 from evenhand.wording import ORGANISM_NOTICE, is_organism
 
@@ -97,7 +96,7 @@ class SafetyAudit:
             "items": len(items),
             "graders": check_graders(config),
             "rejective": rejective_identity(),
-            "decoding": sampling_of(config).model_dump(mode="json"),
+            "decoding": run_sampling(config).model_dump(mode="json"),
             "bias": {"draws": settings.bias_draws, "length": LENGTH, "pool": "builtin"},
         }  # fmt: skip
 
@@ -105,7 +104,7 @@ class SafetyAudit:
         """Calls and tokens of the answers, of the judge (at most), and of the random contexts."""
         items, config = self._inputs(context.config)[2], context.config
         settings = config.of(SafetySettings)
-        sampling, rows = sampling_of(config), []
+        sampling, rows = run_sampling(config), []
         for model in context.configurations:
             cost = model.engine.estimate(requests_for(model, items, config.draws_per_item), sampling)
             rows.append((f"{model.label}: {AUDIT}", cost))
@@ -137,7 +136,7 @@ class SafetyAudit:
         judge = watched(context.judge, f"judge: {context.judge.spec}", context.progress) if context.judge else None
         graders = open_safety_graders(names, judge)
         responses = respond(
-            context.configurations, items, config.draws_per_item, sampling_of(config), run.journal(AUDIT),
+            context.configurations, items, config.draws_per_item, run_sampling(config), run.journal(AUDIT),
             lambda what, done, total: context.progress(f"{what} · {AUDIT}", done, total),
         )  # fmt: skip
         grades = grades_of(graders, prompts, items, responses, expect_echo=config.expect_echo)
@@ -178,7 +177,7 @@ def _methods(
     config: AuditConfig, items: Sequence[Item], sets: Sequence[SafetySet], names: Sequence[str], context: Context
 ) -> list[tuple[str, str]]:
     settings = config.of(SafetySettings)
-    sampling, repetitions = sampling_of(config), config.draws_per_item
+    sampling, repetitions = run_sampling(config), config.draws_per_item
     kinds = [f"{sum(item.stratum == kind for item in items)} {kind}" for kind in ("harmful", "borderline", "benign")]
     how = "greedy" if sampling.temperature == 0 else f"temperature {sampling.temperature:g}, top-p {sampling.top_p:g}"
     judge = f" (judge: {context.judge.spec})" if context.judge is not None and JUDGE in names else ""

@@ -1,4 +1,7 @@
-"""Inputs of the safety audit: its prompts, their items, the graders, and how text is drawn."""
+"""Inputs of the safety audit: its prompts, their items and the graders.
+
+Answers are drawn by the run's settings. (The paper's are unknown; an earlier study by its authors was greedy.)
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from evenhand.config import AuditConfig
 from evenhand.datasets.base import slug
 from evenhand.datasets.safety_prompts import SafetyPrompt, SafetySet, open_safety_set
-from evenhand.engines.base import Sampling
 from evenhand.errors import BadInput
 from evenhand.methods.tsdi.config import SafetySettings
 from evenhand.methods.tsdi.safety.graders import open_safety_graders
@@ -129,14 +131,3 @@ def check_graders(config: AuditConfig) -> dict[str, str]:
         raise BadInput(f"The safety grader '{twice}' is named twice.", do="Two graders must differ to be independent.")
     later = {name for name in names if name == JUDGE or name.startswith("hf/")}
     return {name: "" if name in later else open_safety_graders([name], None)[0].identity for name in names}
-
-
-def sampling_of(config: AuditConfig) -> Sampling:
-    """How answers are drawn: by the run's settings. (The paper's are unknown; an earlier study by its authors was greedy.)"""
-    return Sampling(
-        temperature=config.temperature,
-        top_p=config.top_p,
-        max_tokens=config.max_tokens,
-        stop=config.stop,
-        seed=config.seed,
-    )
